@@ -1,0 +1,393 @@
+"""The recipe: one definition per field.
+
+Each field's annotation, default, bounds and docstring serve the YAML key, the command-line flag, its help
+text, the check and the JSON Schema. Nothing here imports torch, so that ``--help`` and recipe errors are
+quick. Objects of this module stop at the wiring (:mod:`hrkd.pipeline`); everything below takes plain arguments.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "DataConfig",
+    "EvaluationConfig",
+    "MethodConfig",
+    "Recipe",
+    "RunConfig",
+    "StudentConfig",
+    "SyntheticConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+]
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Common behaviour: unknown fields are errors, objects are immutable, docstrings are descriptions."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        takes_one = isinstance(annotation, type) and issubclass(annotation, bool | BaseModel)
+        if not takes_one and _holds_a_switch(value):
+            raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
+        return value
+
+
+def _holds_a_switch(value: Any) -> bool:
+    """Whether ``value`` is, or directly contains, a bool (which Python would take for 0 or 1)."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_a_switch(item) for item in value)
+    return isinstance(value, bool)
+
+
+class SyntheticConfig(Section):
+    """The generated review corpus of ``data.format: synthetic``."""
+
+    domains: Annotated[int, Field(ge=2, le=8)] = 4
+    """Number of domains to generate."""
+
+    examples: Annotated[int, Field(ge=40)] = 800
+    """Reviews per domain."""
+
+    relatedness: Probability = 0.8
+    """How alike domains of one group are: 1 = they share all polarities of ambiguous words, 0 = none beyond chance."""
+
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
+    """Share of labels flipped at random."""
+
+
+class DataConfig(Section):
+    """Where labelled text of several domains comes from, and how it is split."""
+
+    source: str | None = None
+    """File (.csv, .tsv, .jsonl, .parquet, also .gz), folder of such files, saved `datasets` folder, or hub name."""
+
+    format: Literal["auto", "table", "dataset", "amazon_reviews", "fdu_mtl", "mnli", "synthetic"] = "auto"
+    """Layout of the source; `auto` tells tables from saved `datasets` folders and recognises the research sets."""
+
+    text: str = "text"
+    """Column with the text."""
+
+    text_pair: str | None = None
+    """Column with the second text of a pair task."""
+
+    label: str = "label"
+    """Column with the class label."""
+
+    domain: str = "domain"
+    """Column with the domain name."""
+
+    split: str | None = None
+    """Column that says train, dev or test; without it the package splits."""
+
+    id: str | None = None
+    """Column with a unique id per row; without it ids are file name and row number."""
+
+    domains: Annotated[list[str], Field(min_length=1)] | None = None
+    """Use these domains only, in this order; default: all, sorted."""
+
+    splits_file: Path | None = None
+    """JSON file of ids (as a run writes it) that fixes train, dev and test."""
+
+    dev: Fraction = 0.1
+    """Share of each domain and label for the dev set, where none is given."""
+
+    test: Fraction = 0.1
+    """Share of each domain and label for the test set, where none is given."""
+
+    dev_rows: Literal["random", "last"] = "random"
+    """Which rows become dev: a stratified random draw, or the last ones of each domain (the paper's MNLI protocol)."""
+
+    sizes: Literal["paper"] | dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] | None = None
+    """Exact train, dev and test sizes per domain; `paper`: those of the HRKD and Meta-KD papers for Amazon Reviews."""
+
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the split and of few-shot draws; apart from `run.seed`, so that seeds of training share one split."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Few-shot: share of the train set to keep, per domain and label; smaller shares are subsets of larger ones."""
+
+    shots: PositiveInt | None = None
+    """Few-shot: examples per domain and label to keep; fewer shots are subsets of more. Excludes `fraction`."""
+
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Longest input, in tokens; longer texts are cut at the end."""
+
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """Options of the generated corpus."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.format == "synthetic":
+            if self.source is not None:
+                raise ValueError("source: a synthetic corpus is generated; leave source out or choose another format")
+        elif self.source is None:
+            raise ValueError("source: missing; name a file, a folder or a hub data set (or set format: synthetic)")
+        if self.shots is not None and self.fraction != 1.0:
+            raise ValueError("shots and fraction exclude each other; keep one")
+        if self.domains is not None and len(set(self.domains)) < len(self.domains):
+            raise ValueError("domains: a name stands there twice")
+        if self.sizes is None and self.dev + self.test >= 1:
+            raise ValueError(f"dev + test is {self.dev + self.test:g}; nothing would be left to train on")
+        return self
+
+
+class TrainingConfig(Section):
+    """One training: AdamW, linear warm-up then linear decay, gradient clipping."""
+
+    epochs: PositiveInt = 3
+    """Passes over the largest domain."""
+
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate."""
+
+    batch_size: PositiveInt = 8
+    """Examples of EVERY domain in a step; a step has this times the number of domains."""
+
+    weight_decay: NonNegative = 0.01
+    """AdamW weight decay, on matrices only (not on biases and normalisation weights)."""
+
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of all steps in which the learning rate rises to its peak."""
+
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this Euclidean norm."""
+
+    gradient_accumulation: PositiveInt = 1
+    """Batches summed up before each optimiser step."""
+
+
+class TeacherConfig(Section):
+    """The large model. Exactly one of `model`, `fine_tuned`, `scratch`."""
+
+    model: str | None = None
+    """Pre-trained encoder (folder or hub name) that hrkd fine-tunes on all domains."""
+
+    fine_tuned: str | dict[str, str] | None = None
+    """A classifier you already have: one sequence-classification folder, or one per domain (domain: folder)."""
+
+    scratch: dict[str, PositiveInt] | None = None
+    """Train a new BERT from nothing: layers, width, heads, feed_forward, vocabulary. For demonstrations."""
+
+    heads: Literal["per_domain", "shared"] = "per_domain"
+    """One classification head per domain (the paper) or one for all."""
+
+    allow_weak: bool = False
+    """Go on although the teacher is no better than chance on the dev set."""
+
+    training: TrainingConfig = TrainingConfig()
+    """How the teacher is fine-tuned."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherConfig:
+        given = [name for name in ("model", "fine_tuned", "scratch") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = "none of them" if not given else " and ".join(given)
+            raise ValueError(f"give exactly one of model, fine_tuned, scratch (found {found})")
+        if self.scratch is not None:
+            known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
+            if set(self.scratch) != known:
+                raise ValueError(
+                    f"scratch: expected exactly {', '.join(sorted(known))}; found {', '.join(sorted(self.scratch))}"
+                )
+            _check_heads("scratch: ", self.scratch["width"], self.scratch["heads"])
+        return self
+
+
+class StudentConfig(Section):
+    """The small model: its size, its start and its training."""
+
+    layers: PositiveInt | None = None
+    """Transformer layers."""
+
+    width: PositiveInt | None = None
+    """Hidden size; the number of heads must divide it."""
+
+    heads: PositiveInt | None = None
+    """Attention heads; default: as many as the teacher where they divide the width."""
+
+    feed_forward: PositiveInt | None = None
+    """Width of the feed-forward layers; default: the teacher's, scaled by width."""
+
+    times_smaller: Annotated[float, Field(gt=1)] | None = None
+    """Choose the size so that the student has about this many times fewer parameters than the teacher."""
+
+    checkpoint: str | None = None
+    """Folder or hub name of a small pre-trained encoder (such as the general TinyBERT); it fixes the size."""
+
+    start: Literal["auto", "teacher_layers", "principal_components", "checkpoint", "random"] = "auto"
+    """Initial weights; `auto`: the checkpoint if given, teacher layers if as wide, principal components if narrower."""
+
+    teacher_layers: list[PositiveInt] | None = None
+    """Teacher layers (from 1) that the student starts from; default: those of the layer map."""
+
+    layer_map: Literal["uniform"] | list[PositiveInt] = "uniform"
+    """Teacher layer (from 1) that each student layer imitates; `uniform`: l * teacher layers / student layers."""
+
+    baseline: bool = True
+    """Also train the same student without distillation, so that the gain is visible."""
+
+    training: TrainingConfig = TrainingConfig(epochs=10)
+    """How the student (and its baseline) is trained."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> StudentConfig:
+        by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
+        if self.times_smaller is not None and by_hand:
+            raise ValueError(f"times_smaller chooses the size; leave out {', '.join(by_hand)}")
+        if self.checkpoint is not None and (by_hand or self.times_smaller is not None):
+            raise ValueError("checkpoint fixes the size; leave out layers, width, heads, feed_forward, times_smaller")
+        if self.start == "checkpoint" and self.checkpoint is None:
+            raise ValueError("start: checkpoint needs the field checkpoint")
+        if self.checkpoint is not None and self.start not in ("auto", "checkpoint"):
+            raise ValueError(f"start: {self.start} contradicts checkpoint; leave one of them out")
+        if self.checkpoint is None and self.times_smaller is None and self.layers is None:
+            raise ValueError("no size: give layers (and width ...), times_smaller, or checkpoint")
+        _check_heads("", self.width, self.heads)
+        self._check_layer_lists()
+        return self
+
+    def _check_layer_lists(self) -> None:
+        for name in ("teacher_layers", "layer_map"):
+            chosen = getattr(self, name)
+            if self.layers is not None and isinstance(chosen, list) and len(chosen) != self.layers:
+                raise ValueError(f"{name}: names {len(chosen)} teacher layers for {self.layers} student layers")
+
+
+def _check_heads(place: str, width: int | None, heads: int | None) -> None:
+    if width is not None and heads is not None and width % heads:
+        raise ValueError(f"{place}width {width} cannot be divided among {heads} heads")
+
+
+class MethodConfig(Section):
+    """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
+
+    graph: Literal["published", "uniform"] = "published"
+    """What turns prototypes into domain ratios: the paper's graph attention network, or 1/D each (no graph)."""
+
+    learning: Literal["fixed"] = "fixed"
+    """How the graph is learnt; `fixed`: not at all, as in the paper's public code."""
+
+    hierarchy: Literal["compare_aggregate", "mean", "none"] = "compare_aggregate"
+    """What a level sees of the levels below: the paper's attention over them, their mean, or nothing."""
+
+    reference_attention: bool = True
+    """Compare levels with a reference attended over the domains (paper), or with the domain's own prototype."""
+
+    attention: Literal["auto", "scores", "probabilities", "none"] = "auto"
+    """Attention loss on raw scores (paper), on probabilities, or none; `auto`: scores where the family has them."""
+
+    reductions: Literal["masked", "public_code"] = "masked"
+    """Averages over valid tokens, or over padding too and with soft cross-entropy over classes, as the public code."""
+
+    hidden_weight: NonNegative = 1.0
+    """Weight of the hidden-state and attention losses."""
+
+    prediction_weight: NonNegative = 1.0
+    """Weight of the soft cross-entropy with the teacher's predictions."""
+
+    temperature: PositiveFloat = 1.0
+    """Softmax temperature of the prediction loss, for teacher and student."""
+
+    ratio_gradient: bool = False
+    """Let the objective's gradient reach the student through the ratios too, not only through the losses."""
+
+    graph_heads: PositiveInt = 8
+    """Attention heads of the graph's first layer."""
+
+    graph_width: PositiveInt | None = None
+    """Width of each of these heads; default: the teacher's hidden size (paper)."""
+
+    graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout on the graph's inputs and attention while training."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> MethodConfig:
+        if self.hidden_weight == 0 and self.prediction_weight == 0:
+            raise ValueError("hidden_weight and prediction_weight are both 0; nothing would be distilled")
+        return self
+
+
+class EvaluationConfig(Section):
+    """How models are measured."""
+
+    batch_size: PositiveInt = 64
+    """Examples in a forward pass of evaluation and prediction."""
+
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Bootstrap resamples for the intervals; 0: no intervals."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Level of the intervals."""
+
+
+class RunConfig(Section):
+    """Where a run goes and how it is executed."""
+
+    output: Path = Path("runs/hrkd")
+    """Folder for everything the run writes."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, order of examples and dropout."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of training; `no`: 32-bit."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
+
+    trackers: list[str] = []
+    """Trackers of `accelerate` to log to, such as tensorboard or wandb."""
+
+    log_every: PositiveInt = 1
+    """Steps between two logged rows of losses and ratios."""
+
+    overwrite: bool = False
+    """Start anew in an output folder that already holds a run of another recipe."""
+
+
+class Recipe(Section):
+    """All of a run."""
+
+    data: DataConfig
+    """Where labelled text comes from, and how it is split."""
+
+    teacher: TeacherConfig
+    """The large model."""
+
+    student: StudentConfig
+    """The small model."""
+
+    method: MethodConfig = MethodConfig()
+    """HRKD itself."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How models are measured."""
+
+    run: RunConfig = RunConfig()
+    """Where a run goes and how it is executed."""

@@ -1,0 +1,164 @@
+"""From text to padded batches: tokenising once, then one batch of every domain per step."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
+
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import DataError
+
+__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "length_sorted_batches", "tokenize"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows padded to the longest of them.
+
+    ``inputs`` holds input_ids and attention_mask (B, T) and what else the tokenizer gives; ``domain_ids``,
+    ``labels`` and ``indices`` (row numbers in the data set) have shape (B,).
+    """
+
+    inputs: dict[str, Tensor]
+    domain_ids: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.domain_ids.to(device), self.labels.to(device), self.indices.to(device))
+
+
+@dataclass(frozen=True)
+class TokenizedDataset:
+    """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,)."""
+
+    source: MultiDomainDataset
+    rows: datasets.Dataset
+    lengths: np.ndarray
+    collator: DataCollatorWithPadding
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def domain_ids(self) -> np.ndarray:
+        """Domains as integers, shape (rows,)."""
+        return self.source.domain_ids
+
+    @cached_property
+    def label_ids(self) -> np.ndarray:
+        """Labels as integers, shape (rows,)."""
+        return self.source.label_ids
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> TokenizedDataset:
+        """The rows at ``indices``, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return TokenizedDataset(
+            self.source.select(indices), self.rows.select(indices), self.lengths[indices], self.collator
+        )
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """The rows at ``indices``, padded to the longest of them."""
+        indices = np.asarray(indices, dtype=np.int64)
+        columns: Mapping[str, Any] = self.rows[indices]
+        features = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return Batch(
+            inputs=dict(self.collator(features)),
+            domain_ids=torch.from_numpy(self.domain_ids[indices]),
+            labels=torch.from_numpy(self.label_ids[indices]),
+            indices=torch.from_numpy(indices),
+        )
+
+
+def tokenize(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> TokenizedDataset:
+    """Token ids of every row, cut to ``max_tokens`` (of a pair, the longer text is cut first)."""
+
+    def encode(columns: Mapping[str, list[str]]) -> Mapping[str, list[list[int]]]:
+        encoded: Mapping[str, list[list[int]]] = tokenizer(
+            columns["text"], columns.get("text_pair"), truncation=True, max_length=max_tokens
+        )
+        return encoded
+
+    wanted = ["text", "text_pair"] if dataset.has_pairs else ["text"]
+    texts = dataset.rows.select_columns(wanted)
+    rows = texts.map(encode, batched=True, remove_columns=wanted, load_from_cache_file=False)
+    lengths = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
+    return TokenizedDataset(dataset, rows, lengths, DataCollatorWithPadding(tokenizer))
+
+
+class MultiDomainLoader:
+    """Batches for training: every step holds ``batch_size`` examples of every domain, grouped by domain.
+
+    An epoch is one pass over the largest domain. Each domain is shuffled anew every epoch; a smaller one that
+    is through before the largest starts over in a new order, so that no example is left out and none stands in
+    fewer than one step of an epoch. The order depends on seed, epoch and domain name only.
+
+    Args:
+        data: the training rows.
+        batch_size: examples of each domain in a step of one process.
+        seed: of the order.
+        process_index: this process among ``num_processes``; each takes its own part of every step.
+        num_processes: processes that train together.
+
+    Raises:
+        DataError: a domain has fewer examples than a step needs.
+    """
+
+    def __init__(
+        self, data: TokenizedDataset, *, batch_size: int, seed: int, process_index: int = 0, num_processes: int = 1
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.process_index = process_index
+        self.step_size = batch_size * num_processes
+        domain_ids = data.source.domain_ids
+        self._members = [np.flatnonzero(domain_ids == d) for d in range(len(data.source.domains))]
+        small = {
+            name: len(rows)
+            for name, rows in zip(data.source.domains, self._members, strict=True)
+            if len(rows) < self.step_size
+        }
+        if small:
+            listed = ", ".join(f"{name} has {count}" for name, count in small.items())
+            raise DataError(
+                f"a step needs {self.step_size} training examples of every domain, but {listed}; "
+                f"lower batch_size to at most {min(small.values()) // num_processes} or leave these domains out (data.domains)"
+            )
+        self._steps = ceil(max(map(len, self._members)) / self.step_size)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch (counted from 0), of this process."""
+        plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
+        mine = slice(self.process_index * self.batch_size, (self.process_index + 1) * self.batch_size)
+        for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1):
+            yield self.data.batch(step[:, mine].reshape(-1))
+
+    def _order(self, domain: int, epoch: int) -> np.ndarray:
+        name = zlib.crc32(self.data.source.domains[domain].encode())
+        generator = np.random.default_rng([self.seed, epoch, name])
+        members, needed = self._members[domain], self._steps * self.step_size
+        rounds = [generator.permutation(members) for _ in range(ceil(needed / len(members)))]
+        return np.concatenate(rounds)[:needed]
+
+
+def length_sorted_batches(data: TokenizedDataset, batch_size: int) -> Iterator[Batch]:
+    """All rows once, longest first (so that a lack of memory shows at once), little padding."""
+    order = np.argsort(-data.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield data.batch(order[start : start + batch_size])

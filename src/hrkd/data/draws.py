@@ -1,0 +1,166 @@
+"""Seeded draws that keep repeated texts together and meet exact counts per domain and label."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hrkd.data.types import MultiDomainDataset
+
+__all__ = ["Pool", "allocate", "draw_sides", "rows_by_text", "stable_rng", "text_keys"]
+
+Ints = npt.NDArray[np.int64]
+ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows to be drawn from: text keys, domains and labels in parallel, and the names of the domains."""
+
+    keys: Sequence[str]
+    domain_ids: Ints
+    label_ids: Ints
+    domains: tuple[str, ...]
+
+
+def stable_rng(seed: int, *names: str) -> np.random.Generator:
+    """A generator that depends on ``seed`` and ``names`` alone: equal in every process, whatever the hash seed."""
+    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+
+
+def text_keys(dataset: MultiDomainDataset) -> list[str]:
+    """One key per row; rows with equal keys have the same text (and second text) but for case and white space."""
+    columns = ["text", "text_pair"] if dataset.has_pairs else ["text"]
+    # A line feed is white space, so it cannot be part of a collapsed text.
+    texts = zip(*(dataset.rows[column][:] for column in columns), strict=True)
+    return ["\n".join(" ".join(text.split()).casefold() for text in row) for row in texts]
+
+
+def rows_by_text(keys: Sequence[str]) -> dict[str, list[int]]:
+    """Positions of each key, keys sorted, so that nothing drawn from it depends on the order of the rows."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        rows[key].append(position)
+    return {key: rows[key] for key in sorted(rows)}
+
+
+def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
+    """``total`` in whole numbers proportional to ``weights``, none over its limit (method of largest remainders).
+
+    Ties go to the first. ``total`` must not exceed ``limits.sum()``.
+    """
+    exact = total * weights / max(int(weights.sum()), 1)
+    counts = np.minimum(np.floor(exact).astype(np.int64), limits)
+    while counts.sum() < total:
+        counts[np.argmax(np.where(counts < limits, exact - counts, -np.inf))] += 1
+    return counts
+
+
+def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
+    """A side (index into the first axis of ``targets``) for every row; equal texts get equal sides.
+
+    ``targets`` (sides, domains, labels) holds the wanted rows; summed over the sides they are the rows of the pool.
+    Texts that occur more than once are placed first, the largest groups before all others, at random among the sides
+    with room; texts that occur once then fill every side. So the size of every side and domain is met, unless in 100
+    attempts the repeated texts did not fit: then it is met as nearly as they allow. Labels likewise.
+
+    Each domain has its own generator, so domains do not influence one another, except those that share a text:
+    texts of several domains are placed before all others.
+    """
+    room = targets.astype(np.int64).copy()
+    sides = np.full(len(pool.keys), -1, dtype=np.int64)
+    for names, groups in sorted(_repeated(pool).items(), key=lambda item: (-len(item[0]), item[0])):
+        chosen, room = _place_groups(groups, pool, room, stable_rng(seed, *names))
+        for group, side in zip(groups, chosen, strict=True):
+            sides[group] = side
+    _place_singles(pool, room, sides, seed)
+    return sides
+
+
+def _repeated(pool: Pool) -> dict[tuple[str, ...], list[list[int]]]:
+    """Groups of two rows or more, by the sorted names of the domains they stand in."""
+    groups: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
+    for rows in rows_by_text(pool.keys).values():
+        if len(rows) > 1:
+            groups[tuple(sorted({pool.domains[pool.domain_ids[row]] for row in rows}))].append(rows)
+    return dict(groups)
+
+
+def _place_groups(groups: list[list[int]], pool: Pool, room: Ints, rng: np.random.Generator) -> tuple[list[int], Ints]:
+    """A side for each group, and the room left."""
+    needs = []
+    for group in groups:
+        need = np.zeros(room.shape[1:], dtype=np.int64)
+        np.add.at(need, (pool.domain_ids[group], pool.label_ids[group]), 1)
+        needs.append(need)
+    for attempt in range(ATTEMPTS + 1):
+        placed = _try_to_place(needs, room, rng, force=attempt == ATTEMPTS)
+        if placed is not None:
+            return placed
+    raise AssertionError("the last attempt forces every group onto a side")
+
+
+def _try_to_place(
+    needs: list[Ints], room: Ints, rng: np.random.Generator, *, force: bool
+) -> tuple[list[int], Ints] | None:
+    """Sides for groups in random order, large ones first, and the room left; None if one does not fit."""
+    left, chosen = room.copy(), [-1] * len(needs)
+    for number in sorted(rng.permutation(len(needs)).tolist(), key=lambda n: -int(needs[n].sum())):
+        side = _choose_side(left, needs[number], rng, force)
+        if side is None:
+            return None
+        left[side] -= needs[number]
+        chosen[number] = side
+    return chosen, left
+
+
+def _choose_side(room: Ints, need: Ints, rng: np.random.Generator, force: bool) -> int | None:
+    """A random side with room for ``need`` (domains, labels): in every label if possible, else in every domain.
+
+    The chance of a side is proportional to its room, so that small sides are no richer in repeated texts. Without
+    room anywhere: None, or with ``force`` the side with most room.
+    """
+    domains = need.any(axis=1)
+    space = room[:, domains].sum(axis=(1, 2))
+    fits = (room.sum(axis=2) >= need.sum(axis=1))[:, domains].all(axis=1)
+    if not fits.any():
+        return int(np.argmax(space)) if force else None
+    fits_labels = fits & (room >= need)[:, need > 0].all(axis=1)
+    chances = np.where(fits_labels if fits_labels.any() else fits, space, 0)
+    return int(rng.choice(len(room), p=chances / chances.sum()))
+
+
+def _place_singles(pool: Pool, room: Ints, sides: Ints, seed: int) -> None:
+    """Give the rows that have no side yet, domain by domain, to the sides with room (writes to ``sides``)."""
+    order = np.array([row for rows in rows_by_text(pool.keys).values() for row in rows], dtype=np.int64)
+    order = order[sides[order] < 0]
+    for d, name in enumerate(pool.domains):
+        rng = stable_rng(seed, name, "single texts")
+        counts = _without_debts(room[:, d])
+        for y in range(room.shape[2]):
+            rows = order[(pool.domain_ids[order] == d) & (pool.label_ids[order] == y)]
+            sides[rng.permutation(rows)] = np.repeat(np.arange(len(room)), counts[:, y])
+
+
+def _without_debts(room: Ints) -> Ints:
+    """``room`` (sides, labels) with no entry below zero; label sums, and side sums where not negative, are kept.
+
+    Groups placed on a side without room for their label, or on a side without room, leave debts behind.
+    """
+    room = room.copy()
+    while (totals := room.sum(axis=1)).min() < 0:
+        poor, rich = np.argmin(totals), np.argmax(totals)
+        label = np.argmax(room[rich])
+        room[poor, label] += 1
+        room[rich, label] -= 1
+    while room.min() < 0:
+        poor, label = np.unravel_index(np.argmin(room), room.shape)
+        rich, other = np.argmax(room[:, label]), np.argmax(room[poor])
+        room[[poor, rich], [label, other]] += 1
+        room[[rich, poor], [label, other]] -= 1
+    return room

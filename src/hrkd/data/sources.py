@@ -1,0 +1,171 @@
+"""Labelled text of several domains from wherever it lies: :func:`load_domains`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+import pandas as pd
+
+from hrkd.data.parts import Part, dataset_part, dict_part, frame_part, pick
+from hrkd.data.research import amazon_root, read_amazon_reviews, read_fdu_mtl, read_mnli
+from hrkd.data.rows import ColumnNames, RawRows, assemble, nearest
+from hrkd.data.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
+from hrkd.data.types import MultiDomainDataset
+from hrkd.data.wording import first_of
+from hrkd.errors import DataError
+
+__all__ = ["load_domains"]
+
+RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
+FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+LOOKED_FOR = (
+    f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
+    "*.task.train (fdu_mtl), dev_matched*.tsv (mnli)"
+)
+
+Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | datasets.Dataset | datasets.DatasetDict
+
+
+def load_domains(
+    source: Source | None,
+    *,
+    format: str = "auto",  # noqa: A002
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str = "label",
+    domain: str = "domain",
+    split: str | None = None,
+    id: str | None = None,  # noqa: A002
+    domains: Sequence[str] | None = None,
+) -> MultiDomainDataset:
+    """Read labelled text, check it and give labels and domains their numbers.
+
+    Labels and domains become strings: ``1.0`` becomes ``1``, names are stripped. Labels that are all integers are
+    sorted by number, others as text; one map serves all domains. Ids come from the column ``id``, or are
+    ``<file>#<row>`` with rows counted from 1 after the header (``row#<row>`` for objects in memory). Rows that a
+    reader of a research set leaves out are logged at WARNING by the logger ``hrkd.data``.
+
+    Args:
+        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind; a
+            folder written by ``save_to_disk``; the name of a hub data set; a folder of a research set; or a pandas
+            frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files called train, dev
+            and test are these splits, as are the keys of a ``DatasetDict``, unless ``split`` names a column.
+        format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, or auto to recognise it.
+        text: Column with the text.
+        text_pair: Column with the second text of a pair task.
+        label: Column with the class.
+        domain: Column with the domain.
+        split: Column with train, dev (validation) or test.
+        id: Column with a unique id.
+        domains: Keep these domains only, in this order; None: all, sorted.
+
+    Raises:
+        DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
+            names file, row and column.
+    """
+    names = ColumnNames(text, text_pair, label, domain, split, id)
+    if format not in FORMATS:
+        raise DataError(f"format: expected {', '.join(FORMATS)}; got {format!r}")
+    if source is None or format == "synthetic":
+        raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
+    rows = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
+    return assemble(rows, domains)
+
+
+def _in_memory(source: Any, layout: str, names: ColumnNames) -> RawRows:
+    kinds = {pd.DataFrame: "table", datasets.Dataset: "dataset", datasets.DatasetDict: "dataset", Mapping: "table"}
+    kind = next((kind for cls, kind in kinds.items() if isinstance(source, cls)), None)
+    if kind is None or isinstance(source, datasets.IterableDatasetDict):
+        raise DataError(
+            "source: expected a path, a hub name, a pandas DataFrame, a mapping of columns, a Dataset or a "
+            f"DatasetDict; got {type(source).__name__}"
+        )
+    if layout not in ("auto", kind):
+        raise DataError(f"format: {layout!r} does not fit a {type(source).__name__} in memory; use 'auto'")
+    if kind == "dataset":
+        return pick(_dataset_parts(source), names)
+    return pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names)
+
+
+def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
+    if isinstance(source, datasets.Dataset):
+        return [dataset_part(source)]
+    return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
+
+
+def _from_path(source: str | Path, layout: str, names: ColumnNames) -> RawRows:
+    path = Path(source).expanduser()
+    if layout == "auto":
+        layout = _recognise(source, path)
+    if layout == "dataset":
+        return pick(_dataset_parts(_open_dataset(source, path)), names)
+    if not path.exists():
+        raise DataError(_no_such_path(path))
+    if layout == "table":
+        return pick(read_tables(path, split_column=names.split is not None), names)
+    if not path.is_dir():
+        raise DataError(f"{path}: format {layout!r} needs a folder")
+    own = [role for role, value in vars(names).items() if value != getattr(ColumnNames(), role)]
+    if own:
+        raise DataError(f"format {layout!r} has columns of its own; leave out {', '.join(own)}")
+    return RESEARCH[layout](path)
+
+
+def _recognise(source: str | Path, path: Path) -> str:
+    if path.is_dir():
+        return _recognise_folder(path)
+    if path.exists() and table_kind(path):
+        return "table"
+    if path.exists():
+        raise DataError(f"{path}: unknown kind of file; looked for {LOOKED_FOR}")
+    if isinstance(source, str) and HUB_NAME.fullmatch(source) and not path.suffix:
+        return "dataset"
+    raise DataError(_no_such_path(path))
+
+
+def _recognise_folder(path: Path) -> str:
+    if _is_saved(path):
+        return "dataset"
+    if amazon_root(path) is not None:
+        return "amazon_reviews"
+    if any(path.glob("*.task.train")):
+        return "fdu_mtl"
+    if any(path.glob("dev_matched*.tsv")) or any(path.glob("dev_matched*.tsv.gz")):
+        return "mnli"
+    if table_files(path):
+        return "table"
+    found = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    raise DataError(f"{path}: unknown layout; looked for {LOOKED_FOR}; found {first_of(found) or 'nothing'}")
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _no_such_path(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, siblings)
+    return f"{path}: no such file or folder" + (f" (did you mean {path.with_name(near)}?)" if near else "")
+
+
+def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets.DatasetDict:
+    """A folder written by ``save_to_disk``, or else what ``datasets.load_dataset`` makes of the name or folder."""
+    saved = path.is_dir() and _is_saved(path)
+    if not path.is_dir() and (isinstance(source, Path) or not HUB_NAME.fullmatch(source)):
+        raise DataError(_no_such_path(path))
+    try:
+        return (
+            datasets.load_from_disk(str(path))
+            if saved
+            else datasets.load_dataset(str(path if path.is_dir() else source))
+        )
+    except Exception as error:  # the library raises errors of many families: network, builder, Arrow, file system
+        reason = str(error).strip().split("\n")[0]
+        what = "a folder written by save_to_disk" if saved else "a data set of the hub or a folder of data files"
+        local = "" if path.exists() else " (there is no local file or folder of that name)"
+        raise DataError(f"{source}: cannot be opened as {what}{local}: {reason or type(error).__name__}") from error

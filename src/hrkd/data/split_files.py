@@ -1,0 +1,84 @@
+"""Files that fix a split: the ids of the train, dev and test rows, as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hrkd.data.types import Splits
+from hrkd.data.wording import first_of
+from hrkd.errors import ArtifactError, DataError
+
+__all__ = ["read_split_ids", "save_split_ids"]
+
+FORMAT = {"format": "hrkd-splits", "version": 1}
+PARTS = ("train", "dev", "test")
+
+
+def save_split_ids(splits: Splits, path: Path) -> None:
+    """Write the ids of each part to a JSON file that :func:`read_split_ids` reads back; missing folders are made.
+
+    Raises:
+        ArtifactError: the file cannot be written; an older file is left as it was.
+    """
+    path = Path(path)
+    content = FORMAT | {name: part.rows["id"][:] for name, part in splits}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ArtifactError(f"{path}: cannot write the split ids ({error.strerror}); choose another place") from error
+
+
+def read_split_ids(path: Path, known: Sequence[str]) -> dict[str, list[int]]:
+    """Positions in ``known`` (the ids of the data) of the train, dev and test rows that the file lists.
+
+    Raises:
+        DataError: the file is missing, is no splits file, lists an id twice or lists one that is not in the data.
+    """
+    parts = _parse(Path(path))
+    position = {name: row for row, name in enumerate(known)}
+    if len(position) < len(known):
+        twice = [repr(name) for name, count in Counter(known).items() if count > 1]
+        raise DataError(
+            f"{path}: cannot be used, as ids of the data are not unique: {first_of(twice)}; give unique ids"
+        )
+    every = [name for names in parts.values() for name in names]
+    twice = [repr(name) for name, count in Counter(every).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: ids listed more than once: {first_of(twice)}; list each id once, in one part")
+    unknown = [repr(name) for name in every if name not in position]
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown):,} of {len(every):,} ids are not in the data: {first_of(unknown)}; "
+            "use the data that the file was written for, or another splits file"
+        )
+    return {name: [position[row] for row in parts[name]] for name in PARTS}
+
+
+def _parse(path: Path) -> dict[str, list[str]]:
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the splits file ({error.strerror}); check splits_file") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON file ({error}); expected a splits file as a run writes it") from error
+    if not isinstance(content, dict) or any(content.get(key) != value for key, value in FORMAT.items()):
+        raise DataError(f'{path}: not a splits file; expected a JSON object with "format": "hrkd-splits", "version": 1')
+    wrong = [name for name in PARTS if not _is_list_of_ids(content.get(name))]
+    if wrong:
+        raise DataError(f"{path}: expected a list of ids (strings) under {' and '.join(wrong)}")
+    return {name: content[name] for name in PARTS}
+
+
+def _is_list_of_ids(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

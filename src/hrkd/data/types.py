@@ -1,0 +1,92 @@
+"""What flows through the data room: rows of several domains with one label map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import datasets
+import numpy as np
+
+from hrkd.errors import DataError
+
+__all__ = ["MultiDomainDataset", "Splits"]
+
+
+@dataclass(frozen=True)
+class MultiDomainDataset:
+    """Labelled text of several domains, Arrow-backed, one row per example.
+
+    ``rows`` has the columns ``id`` (string, unique), ``text`` (string), ``text_pair`` (string; only
+    for pair tasks), ``label`` (int, index into ``labels``), ``domain`` (int, index into ``domains``)
+    and, where the source says so, ``split`` (string: ``train``, ``dev``, ``test``; null where it does not).
+    """
+
+    rows: datasets.Dataset
+    labels: tuple[str, ...]
+    domains: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether every example has a second text."""
+        return "text_pair" in self.rows.column_names
+
+    @property
+    def label_ids(self) -> np.ndarray:
+        """Labels as integers, shape (rows,)."""
+        return np.asarray(self.rows["label"], dtype=np.int64)
+
+    @property
+    def domain_ids(self) -> np.ndarray:
+        """Domains as integers, shape (rows,)."""
+        return np.asarray(self.rows["domain"], dtype=np.int64)
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> MultiDomainDataset:
+        """The rows at ``indices``, in that order; labels and domains unchanged."""
+        return replace(self, rows=self.rows.select(np.asarray(indices, dtype=np.int64)))
+
+    def of_domain(self, domain: str) -> MultiDomainDataset:
+        """The rows of one domain.
+
+        Raises:
+            DataError: ``domain`` is not one of ``domains``.
+        """
+        if domain not in self.domains:
+            raise DataError(f"unknown domain {domain!r}; this data set has {', '.join(self.domains)}")
+        return self.select(np.flatnonzero(self.domain_ids == self.domains.index(domain)))
+
+    def count(self) -> Counter[tuple[str, str]]:
+        """Number of rows by (domain, label)."""
+        return Counter(
+            (self.domains[d], self.labels[y]) for d, y in zip(self.domain_ids, self.label_ids, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, dev and test parts of one data set; no text stands in two of them.
+
+    ``notes`` are plain sentences about what was done (duplicates kept together, rows left out).
+    """
+
+    train: MultiDomainDataset
+    dev: MultiDomainDataset
+    test: MultiDomainDataset
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[str, MultiDomainDataset]]:
+        return iter((("train", self.train), ("dev", self.dev), ("test", self.test)))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, sorted; the same in all parts."""
+        return self.train.labels
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domain names; the same in all parts."""
+        return self.train.domains

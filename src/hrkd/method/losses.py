@@ -1,0 +1,112 @@
+"""The losses of a level and a domain, as tables without weights.
+
+``reductions="masked"`` averages over valid tokens only. ``reductions="public_code"`` follows the paper's public
+code: padding counts in every mean, attention scores of -100 or less become 0, soft cross-entropy is
+averaged over classes too and has no factor t squared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hrkd.method.prototypes import domain_means
+
+__all__ = ["Reductions", "attention_losses", "hidden_losses", "merge_heads", "prediction_losses"]
+
+Reductions = Literal["masked", "public_code"]
+PUBLIC_CODE_THRESHOLD = -100.0
+
+
+def hidden_losses(
+    fitted_KBTH: Tensor,
+    teacher_states: Sequence[Tensor],
+    mask_BT: Tensor,
+    domain_ids_B: Tensor,
+    num_domains: int,
+    *,
+    reductions: Reductions = "masked",
+) -> Tensor:
+    """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
+
+    Shapes: fitted (K, B, T, H); teacher states K tensors (B, T, H), those of the layer map; mask (B, T);
+    domain ids (B,). Each entry averages over the domain's tokens and the width.
+    """
+    weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
+    weight_BT = weight_BT.to(fitted_KBTH.dtype)
+    tokens_B = weight_BT.sum(dim=1)
+    rows = []
+    for fitted_BTH, teacher_BTH in zip(fitted_KBTH, teacher_states, strict=True):
+        error_BT = (fitted_BTH - teacher_BTH).square().mean(dim=-1)
+        error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
+        rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
+    return torch.stack(rows)
+
+
+def merge_heads(attention_BNTT: Tensor, heads: int) -> Tensor:
+    """Mean over groups of adjacent heads, (B, N, T, T) -> (B, heads, T, T); ``heads`` divides N."""
+    if attention_BNTT.shape[1] == heads:
+        return attention_BNTT
+    return attention_BNTT.unflatten(1, (heads, -1)).mean(dim=2)
+
+
+def attention_losses(
+    student_attention: Sequence[Tensor],
+    teacher_attention: Sequence[Tensor],
+    mask_BT: Tensor,
+    domain_ids_B: Tensor,
+    num_domains: int,
+    *,
+    reductions: Reductions = "masked",
+) -> Tensor:
+    """Mean squared error between student and teacher attention (TinyBERT, eq. 7), (L, D).
+
+    Shapes: L tensors (B, N, T, T) each, of pre-softmax scores (or probabilities); mask (B, T); domain ids
+    (B,). Each entry averages over the domain's valid query-key pairs and the heads. Where student and
+    teacher differ in heads, adjacent heads are averaged down to the greatest common divisor of both counts.
+    """
+    weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
+    rows = []
+    for student, teacher in zip(student_attention, teacher_attention, strict=True):
+        heads = gcd(student.shape[1], teacher.shape[1])
+        student, teacher = merge_heads(student, heads), merge_heads(teacher, heads)
+        if reductions == "public_code":
+            student, teacher = _cut_off(student), _cut_off(teacher)
+        weight = weight_BT.to(student.dtype)
+        error_BTT = (student - teacher).square().mean(dim=1)
+        pairs_B = weight.sum(dim=1).square()
+        error_B = torch.einsum("bqk,bq,bk->b", error_BTT, weight, weight) / pairs_B.clamp_min(1)
+        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
+    return torch.stack(rows)
+
+
+def _cut_off(scores: Tensor) -> Tensor:
+    return torch.where(scores <= PUBLIC_CODE_THRESHOLD, torch.zeros_like(scores), scores)
+
+
+def prediction_losses(
+    student_logits_BC: Tensor,
+    teacher_logits_BC: Tensor,
+    domain_ids_B: Tensor,
+    num_domains: int,
+    *,
+    temperature: float = 1.0,
+    reductions: Reductions = "masked",
+) -> Tensor:
+    """Soft cross-entropy between the teacher's and the student's class distributions, (D,).
+
+    ``-t^2 sum_c softmax(teacher / t) log softmax(student / t)``, mean over the domain's examples (TinyBERT,
+    eq. 10; the factor t^2, Hinton et al. 2015, keeps gradients comparable over temperatures). Public code:
+    no factor, and a mean over classes.
+    """
+    target_BC = (teacher_logits_BC / temperature).softmax(dim=-1)
+    entropy_BC = -target_BC * (student_logits_BC / temperature).log_softmax(dim=-1)
+    if reductions == "masked":
+        loss_B = entropy_BC.sum(dim=-1) * temperature**2
+    else:
+        loss_B = entropy_BC.mean(dim=-1)
+    return domain_means(loss_B, torch.ones_like(loss_B), domain_ids_B, num_domains)

@@ -1,0 +1,34 @@
+"""Domain prototypes: what a level looks like, on average, to each domain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["domain_means", "prototypes"]
+
+
+def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
+    """Weighted mean of ``values_B`` over the rows of each domain.
+
+    Shapes: values (..., B), weights (B,) not negative, domain ids (B,) -> (..., D). A domain without
+    weight gets 0.
+    """
+    member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(values_B.dtype)
+    member_BD = member_BD * weights_B.to(values_B.dtype)[:, None]
+    total_D = member_BD.sum(dim=0)
+    return values_B @ (member_BD / total_D.clamp_min(torch.finfo(values_B.dtype).tiny))
+
+
+def prototypes(states_KBTH: Tensor, mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
+    """Mean fitted state over the examples and valid tokens of each domain, per level (HRKD, prototypes).
+
+    Shapes: states (K, B, T, H), mask (B, T) of 0/1, domain ids (B,) -> (K, D, H). With a mask of ones the
+    mean runs over padding too, as in the paper's public code.
+    """
+    mask_BT = mask_BT.to(states_KBTH.dtype)
+    sums_KBH = torch.einsum("kbth,bt->kbh", states_KBTH, mask_BT)
+    member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(states_KBTH.dtype)
+    tokens_D = (member_BD * mask_BT.sum(dim=1)[:, None]).sum(dim=0)
+    sums_KDH = torch.einsum("kbh,bd->kdh", sums_KBH, member_BD)
+    return sums_KDH / tokens_D.clamp_min(1)[None, :, None]

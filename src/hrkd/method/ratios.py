@@ -1,0 +1,40 @@
+"""From prototypes to domain ratios: hierarchy, graph and softmax in one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hrkd.method.compare_aggregate import Aggregated
+
+__all__ = ["DomainRatios", "Ratios"]
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """How much each domain counts.
+
+    ``domains`` (K, D): each level sums to one. ``hierarchical`` (K, K, D): see
+    :class:`hrkd.method.compare_aggregate.Aggregated`.
+    """
+
+    domains: Tensor
+    hierarchical: Tensor
+
+
+class DomainRatios(nn.Module):
+    """Composition of a hierarchy (compare-aggregate, or its ablations) and a graph form.
+
+    ``ratios[k, :] = softmax over domains of graph(hierarchy(prototypes))[k, :]``.
+    """
+
+    def __init__(self, hierarchy: nn.Module, graph: nn.Module) -> None:
+        super().__init__()
+        self.hierarchy = hierarchy
+        self.graph = graph
+
+    def forward(self, prototypes_KDH: Tensor) -> Ratios:
+        """Shapes: (K, D, H) -> ratios (K, D), hierarchical ratios (K, K, D)."""
+        aggregated: Aggregated = self.hierarchy(prototypes_KDH)
+        return Ratios(self.graph(aggregated.states).softmax(dim=-1), aggregated.hierarchical_ratios)

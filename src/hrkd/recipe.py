@@ -1,0 +1,223 @@
+"""Recipes: from a YAML file, a packaged name, a mapping or flags to one checked :class:`hrkd.config.Recipe`.
+
+The parts are merged first and checked once. Every problem found stands on a line of its own in the one
+:class:`~hrkd.errors.RecipeError`, with its place: ``my.yaml:12: student.layers: ...`` for a file,
+``--student.layers: ...`` for an override. Relative paths in a recipe count from the current directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hrkd.config import Recipe
+from hrkd.errors import RecipeError
+from hrkd.recipe_problems import find_problems
+from hrkd.yaml_source import Dumper, Problem, YamlSource, read_yaml
+
+__all__ = [
+    "load_recipe",
+    "packaged_recipe_text",
+    "packaged_recipes",
+    "recipe_json_schema",
+    "recipe_to_yaml",
+]
+
+REQUIRED = ("data", "teacher", "student")
+
+# Valid for as long as the other sections are checked; never part of a recipe that is returned.
+_STAND_INS = {"data": {"format": "synthetic"}, "teacher": {"model": "none"}, "student": {"layers": 1}}
+
+
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | None,
+    overrides: Mapping[str, Any] | None = None,
+    needed: Sequence[str] = REQUIRED,
+) -> Recipe:
+    """Read, merge and check a recipe.
+
+    Args:
+        source: a packaged recipe's name (these go first; write ``./demo`` for a file of that name), the path
+            of a YAML file, a mapping as such a file holds it, or None where ``overrides`` say everything.
+        overrides: values that replace those of ``source``, nested or with dotted names
+            (``{"student.layers": 3}``); mappings are merged, everything else is replaced.
+        needed: the sections that must be complete. One that is not named here and is left out of the recipe
+            comes back with nothing set, for work that does not look at it.
+
+    Raises:
+        RecipeError: ``source`` cannot be read, or a field is unknown, wrong or in contradiction to another;
+            all problems together, in the order of the lines.
+    """
+    if source is None and not overrides:
+        raise RecipeError(f"no recipe: name a file, a packaged recipe ({_choices()}) or set fields")
+    name, base = _read(source)
+    places = _Places(name, base, _nested(overrides or {}))
+    if base.problems and not isinstance(base.data, dict):
+        raise places.error(base.problems)
+    if base.data is not None and not isinstance(base.data, dict):
+        raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
+    if base.data is None and not overrides:
+        raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
+    merged = _without_empty_sections(_merge(base.data or {}, places.flags), Recipe)
+    unset = [name for name in REQUIRED if name not in merged and name not in needed]
+    complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
+    problems = list(base.problems)
+    try:
+        recipe = Recipe.model_validate(complete)
+    except ValidationError as error:
+        problems += find_problems(error, complete)
+    if problems:
+        raise places.error(problems)
+    return recipe.model_copy(update={name: type(getattr(recipe, name)).model_construct() for name in unset})
+
+
+def packaged_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with the package, sorted."""
+    files = resources.files("hrkd.recipes").iterdir()
+    return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml")))
+
+
+def packaged_recipe_text(name: str) -> str:
+    """The YAML text of a packaged recipe.
+
+    Raises:
+        RecipeError: there is no packaged recipe of this name.
+    """
+    if name not in packaged_recipes():
+        raise RecipeError(f"no packaged recipe {name!r}; there are {_choices()}{_did_you_mean(name)}")
+    return resources.files("hrkd.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def recipe_to_yaml(recipe: Recipe) -> str:
+    """The recipe with every field, defaults included, as YAML that :func:`load_recipe` reads back to an equal one."""
+    unset = {name for name in REQUIRED if not getattr(recipe, name).model_fields_set}
+    return yaml.dump(
+        recipe.model_dump(mode="json", exclude=unset), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120
+    )
+
+
+def recipe_json_schema() -> dict[str, Any]:
+    """JSON Schema of a recipe file, for editors and forms."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[str, YamlSource]:
+    """The name to call ``source`` by in messages, and what it holds."""
+    if source is None:
+        return "", YamlSource()
+    if isinstance(source, Mapping):
+        return "", YamlSource(data=_merge({}, source))
+    if isinstance(source, str) and source in packaged_recipes():
+        return f"{source}.yaml", read_yaml(packaged_recipe_text(source), f"{source}.yaml")
+    path = Path(source)
+    return str(path), read_yaml(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise RecipeError(f"{path}: a folder, not a recipe file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        hint = _did_you_mean(path.stem)
+        raise RecipeError(f"{path}: no such recipe file; packaged recipes: {_choices()}{hint}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _choices() -> str:
+    return ", ".join(packaged_recipes())
+
+
+def _did_you_mean(name: str) -> str:
+    close = difflib.get_close_matches(name, packaged_recipes(), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``overrides`` without dotted names."""
+    nested: dict[str, Any] = {}
+    for name, value in overrides.items():
+        for part in reversed(str(name).split(".")):
+            value = {part: value}
+        nested = _merge(nested, value)
+    return nested
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over``; mappings on both sides are merged. Neither argument is changed."""
+    merged = {str(name): value for name, value in base.items()}
+    for name, value in over.items():
+        below = merged.get(str(name))
+        if isinstance(value, Mapping):
+            value = _merge(below if isinstance(below, Mapping) else {}, value)
+        merged[str(name)] = value
+    return merged
+
+
+def _without_empty_sections(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """``data`` without sections that have no content (``student:`` alone on its line), so that defaults hold."""
+    kept = {}
+    for name, value in data.items():
+        info = model.model_fields.get(name)
+        section = info.annotation if info is not None else None
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            if value is None:
+                continue
+            if isinstance(value, dict):
+                value = _without_empty_sections(value, section)
+        kept[name] = value
+    return kept
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Tells where a problem stands: in the file (with its line), or among the overrides."""
+
+    name: str
+    base: YamlSource
+    flags: Mapping[str, Any]
+
+    def error(self, problems: Sequence[Problem]) -> RecipeError:
+        """All the problems, one a line: those of the file by line, then those of the overrides."""
+        ordered = sorted(problems, key=lambda problem: (self._is_flag(problem), self._line(problem) or math.inf))
+        return RecipeError("\n".join(self._describe(problem) for problem in ordered))
+
+    def _line(self, problem: Problem) -> int | None:
+        return problem.line or self.base.line_of(problem.path)
+
+    def _is_flag(self, problem: Problem) -> bool:
+        """Whether the value at the path, or one that holds it, was set by an override."""
+        here: Any = self.flags
+        for part in problem.path:
+            if not isinstance(here, Mapping):
+                return True
+            if part not in here:
+                return False
+            here = here[part]
+        return bool(problem.path) and not isinstance(here, Mapping)
+
+    def _describe(self, problem: Problem) -> str:
+        field = _dotted(problem.path)
+        if self._is_flag(problem):
+            return f"--{field}: {problem.message}"
+        line = self._line(problem)
+        place = f"{self.name}:{line}" if self.name and line else self.name
+        return ": ".join(part for part in (place, field, problem.message) if part)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """``data.sizes.books, item 2`` for ("data", "sizes", "books", 1)."""
+    names = ".".join(part for part in path if isinstance(part, str))
+    items = [f"item {part + 1}" for part in path if isinstance(part, int)]
+    return ", ".join([names, *items] if names else items)

@@ -1,0 +1,149 @@
+"""The distillation step: student, fit layers and domain ratios against what the teacher says of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hrkd.data.batching import Batch
+from hrkd.method.fit import FitLayers
+from hrkd.method.losses import Reductions, attention_losses, hidden_losses, prediction_losses
+from hrkd.method.objective import objective
+from hrkd.method.prototypes import prototypes
+from hrkd.method.ratios import DomainRatios, Ratios
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.trace import EncoderTrace
+from hrkd.training.loop import StepOutput
+from hrkd.training.record import StepTables
+
+__all__ = ["Distillation", "LossTables", "TeacherReader", "TeacherSource"]
+
+TeacherSource = Callable[[Batch], EncoderTrace]
+"""Gives the teacher's logits, and its hidden states and attention of the mapped levels only, for a batch."""
+
+
+class TeacherReader:
+    """A teacher in memory, run anew for every batch, without gradients.
+
+    Args:
+        teacher: frozen and put into evaluation mode here.
+        layer_map: teacher level of each student level, length K, first 0.
+        attention: whether to read attention.
+    """
+
+    def __init__(self, teacher: nn.Module, layer_map: Sequence[int], *, attention: bool) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.layer_map = tuple(layer_map)
+        self.attention = attention
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> EncoderTrace:
+        """The teacher's trace of the mapped levels."""
+        trace = self.teacher(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention)
+        states = tuple(trace.hidden_states[level] for level in self.layer_map)
+        scores = tuple(trace.attention[level - 1] for level in self.layer_map[1:]) if self.attention else ()
+        return EncoderTrace(trace.logits, states, scores)
+
+
+@dataclass(frozen=True)
+class LossTables:
+    """Unweighted losses of a batch, and the prototypes that the ratios are made from.
+
+    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``prototypes`` (K, D, H).
+    """
+
+    hidden: Tensor
+    attention: Tensor
+    prediction: Tensor
+    prototypes: Tensor
+
+    @property
+    def levels(self) -> Tensor:
+        """L[k, d] = hidden + attention (level 0: hidden only), shape (K, D)."""
+        return torch.cat([self.hidden[:1], self.hidden[1:] + self.attention])
+
+
+class Distillation(nn.Module):
+    """Owns every trained tensor of a distillation: student, fit layers, domain ratios.
+
+    Args:
+        student: the model that is kept; gives attention of the kind the teacher gives.
+        fit: maps from student to teacher width.
+        ratios: hierarchy and graph. Frozen here if ``learn_ratios`` is False (learning: fixed).
+        teacher: what the teacher says of a batch.
+        attention: whether attention losses are computed.
+        reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
+        ratio_gradient: let gradients reach the student through the ratios as well.
+    """
+
+    def __init__(
+        self,
+        student: MultiDomainClassifier,
+        fit: FitLayers,
+        ratios: DomainRatios,
+        teacher: TeacherSource,
+        *,
+        attention: bool = True,
+        reductions: Reductions = "masked",
+        hidden_weight: float = 1.0,
+        prediction_weight: float = 1.0,
+        temperature: float = 1.0,
+        ratio_gradient: bool = False,
+        learn_ratios: bool = False,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.fit = fit
+        self.ratios = ratios.requires_grad_(learn_ratios)
+        self.teacher = teacher
+        self.attention = attention
+        self.reductions = reductions
+        self.hidden_weight = hidden_weight
+        self.prediction_weight = prediction_weight
+        self.temperature = temperature
+        self.ratio_gradient = ratio_gradient
+
+    def selected(self) -> nn.Module:
+        """The student; fit layers and graph serve training only."""
+        return self.student
+
+    def forward(self, batch: Batch) -> StepOutput:
+        """The objective of one batch."""
+        tables = self.losses(batch, self.teacher(batch))
+        ratios: Ratios = self.ratios(tables.prototypes if self.ratio_gradient else tables.prototypes.detach())
+        loss = objective(
+            ratios.domains,
+            tables.levels,
+            tables.prediction,
+            hidden_weight=self.hidden_weight,
+            prediction_weight=self.prediction_weight,
+        )
+        logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
+        return StepOutput(loss, StepTables(*(table.detach() for table in logged)))
+
+    def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
+        """The loss tables of one batch, given the teacher's trace of the mapped levels."""
+        domains = len(self.student.domains)
+        mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
+        student = self.student(**batch.inputs, domain_ids=domain_ids, hidden_states=True, attention=self.attention)
+        fitted = self.fit(student.hidden_states)
+        hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
+        if self.attention:
+            attention = attention_losses(
+                student.attention, teacher.attention, mask, domain_ids, domains, reductions=self.reductions
+            )
+        else:
+            attention = torch.zeros_like(hidden[1:])
+        prediction = prediction_losses(
+            student.logits,
+            teacher.logits,
+            domain_ids,
+            domains,
+            temperature=self.temperature,
+            reductions=self.reductions,
+        )
+        counted = mask if self.reductions == "masked" else torch.ones_like(mask)
+        return LossTables(hidden, attention, prediction, prototypes(fitted, counted, domain_ids, domains))

@@ -1,0 +1,178 @@
+"""The one training loop, for teacher, student and baselines alike.
+
+What differs is the module handed in: it owns every trained tensor, and its ``forward`` turns a batch into a
+:class:`StepOutput`. In reading order: optimiser, schedule, resume; then per epoch the steps, the dev set,
+the choice of the best weights, the checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import get_linear_schedule_with_warmup
+
+from hrkd.data.batching import Batch, MultiDomainLoader
+from hrkd.errors import TrainingError
+from hrkd.training.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
+from hrkd.training.progress import Progress
+from hrkd.training.record import Recorder, StepTables
+
+__all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]
+
+logger = logging.getLogger("hrkd.training")
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step gives back: the loss to descend on (scalar) and the tables to log, if it has any."""
+
+    loss: Tensor
+    tables: StepTables | None = None
+
+
+class Trainable(Protocol):
+    """A module the loop can train; ``selected()`` names the part whose best weights are kept."""
+
+    def __call__(self, batch: Batch) -> StepOutput: ...
+
+    def selected(self) -> nn.Module:
+        """The model that is evaluated, chosen and saved (such as the student without its fit layers)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """What the dev set says after an epoch: ``selection`` decides which epoch is best; ``details`` is logged."""
+
+    selection: float
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingHistory:
+    """One entry per epoch, and which epoch was best (counted from 1)."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+
+
+def train(
+    module: nn.Module,
+    loader: MultiDomainLoader,
+    *,
+    evaluate: Callable[[int], EpochScore],
+    accelerator: Accelerator,
+    epochs: int = 3,
+    learning_rate: float = 5e-5,
+    weight_decay: float = 0.01,
+    warmup: float = 0.1,
+    max_grad_norm: float = 1.0,
+    gradient_accumulation: int = 1,
+    recorder: Recorder | None = None,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    title: str = "training",
+) -> TrainingHistory:
+    """Train ``module`` (see :class:`Trainable`) and leave the weights of its best epoch in it.
+
+    Args:
+        loader: gives the batches of an epoch.
+        evaluate: called with the epoch (from 1) after each; the highest selection score is kept.
+        accelerator: device, precision, processes, trackers.
+        checkpoint: folder for exact resume after a kill; removed when the training is done.
+        recorder: where step tables go.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+        ArtifactError: the checkpoint is damaged.
+    """
+    progress = progress or Progress(False)
+    optimizer = torch.optim.AdamW(parameter_groups(module, weight_decay), lr=learning_rate)
+    updates = -(-len(loader) // gradient_accumulation) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
+    prepared, optimizer = accelerator.prepare(module, optimizer)
+    history, best = TrainingHistory(), {}
+    if checkpoint is not None and checkpoint.is_dir():
+        state, best = load_checkpoint(checkpoint, module, optimizer.optimizer, scheduler, scaler=accelerator.scaler)
+        history = TrainingHistory(**state)
+        logger.info("%s: going on after epoch %d of %d", title, len(history.epochs), epochs)
+
+    for epoch in range(len(history.epochs) + 1, epochs + 1):
+        prepared.train()
+        total, first_step = 0.0, (epoch - 1) * len(loader) + 1
+        with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
+            for step, (batch, share, last_of_group) in enumerate(_groups(loader, epoch, gradient_accumulation), first_step):
+                with nullcontext() if last_of_group else accelerator.no_sync(prepared):
+                    output: StepOutput = prepared(batch.to(accelerator.device))
+                    accelerator.backward(output.loss * share)
+                loss = output.loss.item()
+                if loss != loss or loss in (float("inf"), float("-inf")):
+                    raise TrainingError(_not_finite(title, step, learning_rate, accelerator.mixed_precision))
+                values = {"loss": loss, "learning_rate": scheduler.get_last_lr()[0]}
+                if last_of_group:
+                    values["gradient_norm"] = float(accelerator.clip_grad_norm_(module.parameters(), max_grad_norm))
+                    optimizer.step()
+                    if not accelerator.optimizer_step_was_skipped:
+                        scheduler.step()
+                    optimizer.zero_grad()
+                total += loss
+                if recorder is not None and accelerator.is_main_process:
+                    recorder.add(step, values, output.tables)
+                accelerator.log({f"{title}/{name}": value for name, value in values.items()}, step=step)
+                bar.advance(note=f"loss {loss:.3f}")
+
+        score = evaluate(epoch)
+        entry = {"epoch": epoch, "loss": total / len(loader), "selection": score.selection, **score.details}
+        history.epochs.append(entry)
+        accelerator.log({f"{title}/dev/{name}": value for name, value in entry.items() if name != "epoch"}, step=epoch * len(loader))
+        if score.selection > history.best_score:
+            history.best_epoch, history.best_score = epoch, score.selection
+            best = {k: v.detach().cpu().clone() for k, v in module.selected().state_dict().items()}
+        logger.info("%s: epoch %d/%d, loss %.4f, dev %.2f %%", title, epoch, epochs, entry["loss"], 100 * score.selection)
+        if accelerator.is_main_process:
+            if recorder is not None:
+                recorder.end_epoch(epoch)
+            if checkpoint is not None and epoch < epochs:
+                save_checkpoint(
+                    checkpoint, module, optimizer.optimizer, scheduler, progress=vars(history), tensors=best, scaler=accelerator.scaler
+                )
+
+    module.selected().load_state_dict(best)
+    if checkpoint is not None and accelerator.is_main_process:
+        drop_checkpoint(checkpoint)
+    return history
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Every trainable tensor of ``module`` once: matrices with weight decay, vectors without.
+
+    Raises:
+        TrainingError: nothing is trainable.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    if not trained:
+        raise TrainingError("the module has no trainable tensor")
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _groups(loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:
+    """Batches of an epoch with their share of an optimiser step and whether they are the last of its group."""
+    for number, batch in enumerate(loader.epoch(epoch - 1)):
+        start = number - number % size
+        members = min(size, len(loader) - start)
+        yield batch, 1 / members, number == start + members - 1
+
+
+def _not_finite(title: str, step: int, learning_rate: float, precision: str) -> str:
+    advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
+    return f"{title}: the loss is not finite at step {step}; try a lower learning rate than {learning_rate:g}{advice}"

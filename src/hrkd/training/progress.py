@@ -1,0 +1,69 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+__all__ = ["Bar", "Progress"]
+
+logger = logging.getLogger("hrkd.progress")
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Bar:
+    """One piece of work of known size, counted in ``unit``."""
+
+    def __init__(self, title: str, total: int, unit: str, *, display: RichProgress | None = None, lines: bool = False) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self._display, self._lines = display, lines
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+        self._task: TaskID | None = None
+        if display is not None:
+            self._task = display.add_task(title, total=total, rate="")
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """Count ``amount`` more; ``note`` (such as the loss) is shown beside the rate."""
+        self._done += amount
+        now = time.monotonic()
+        if self._display is not None and self._task is not None:
+            rate = self._done / max(now - self._start, 1e-9)
+            self._display.update(self._task, advance=amount, rate=f"{rate:.1f} {self.unit}/s {note}")
+        elif self._lines and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self.total:
+            self._last_line = now
+            left = (now - self._start) / self._done * (self.total - self._done)
+            logger.info("%s: %d/%d %s, %.0f s left %s", self.title, self._done, self.total, self.unit, left, note)
+
+
+class Progress:
+    """Where progress goes. ``enabled`` False shows nothing; by default bars appear on terminals only."""
+
+    def __init__(self, enabled: bool = True, console: Console | None = None) -> None:
+        self._enabled = enabled
+        self._console = console or Console(stderr=True)
+
+    @contextmanager
+    def bar(self, title: str, *, total: int, unit: str) -> Iterator[Bar]:
+        """A bar that lives as long as the ``with`` block."""
+        if not self._enabled:
+            yield Bar(title, total, unit)
+        elif self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[rate]}"),
+            )
+            with RichProgress(*columns, console=self._console, transient=True) as display:
+                yield Bar(title, total, unit, display=display)
+        else:
+            yield Bar(title, total, unit, lines=True)

@@ -1,0 +1,86 @@
+"""What happened in a training, as tidy Parquet tables that pandas reads folder by folder.
+
+``steps``: one row per logged step (epoch, step, loss, learning_rate, gradient_norm, ...).
+``levels``: one row per step, level and domain (hidden, attention, ratio).
+``hierarchy``: one row per step, level, level looked at and domain (ratio).
+``predictions``: one row per step and domain (loss).
+Each epoch adds one file per table, so that a killed run leaves whole files only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+__all__ = ["Recorder", "StepTables"]
+
+
+@dataclass(frozen=True)
+class StepTables:
+    """Tables of one distillation step; see :mod:`hrkd.method` for their meaning.
+
+    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``ratios`` (K, D), ``hierarchical`` (K, K, D).
+    """
+
+    hidden: Tensor
+    attention: Tensor
+    prediction: Tensor
+    ratios: Tensor
+    hierarchical: Tensor
+
+
+@dataclass
+class Recorder:
+    """Collects rows during an epoch and writes them at its end."""
+
+    folder: Path
+    domains: Sequence[str]
+    every: int = 1
+    _steps: list[dict[str, float]] = field(default_factory=list)
+    _tables: list[tuple[int, StepTables]] = field(default_factory=list)
+
+    def add(self, step: int, values: Mapping[str, float], tables: StepTables | None) -> None:
+        """Keep one step, counted from 1 over the whole training, if it is to be logged."""
+        if (step - 1) % self.every:
+            return
+        self._steps.append({"step": step, **values})
+        if tables is not None:
+            self._tables.append((step, tables))
+
+    def end_epoch(self, epoch: int) -> None:
+        """Write the rows of ``epoch`` (counted from 1) and forget them."""
+        frames = {"steps": pd.DataFrame(self._steps)}
+        if self._tables:
+            numbers = np.asarray([step for step, _ in self._tables])
+            hidden, attention, prediction, ratios, hierarchical = (
+                torch.stack([getattr(tables, name) for _, tables in self._tables]).float().cpu().numpy()
+                for name in ("hidden", "attention", "prediction", "ratios", "hierarchical")
+            )
+            padding = np.full((len(numbers), ratios.shape[1] - attention.shape[1], ratios.shape[2]), np.nan)
+            values = {"hidden": hidden, "attention": np.concatenate([padding, attention], axis=1), "ratio": ratios}
+            frames["levels"] = self._tidy(numbers, ("level",), values)
+            frames["predictions"] = self._tidy(numbers, (), {"loss": prediction})
+            looked_at = self._tidy(numbers, ("level", "from_level"), {"ratio": hierarchical})
+            frames["hierarchy"] = looked_at[looked_at["from_level"] <= looked_at["level"]]
+        for name, frame in frames.items():
+            target = self.folder / name / f"epoch-{epoch:03d}.parquet"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            frame.assign(epoch=epoch).to_parquet(target, index=False)
+        self._steps.clear()
+        self._tables.clear()
+
+    def _tidy(self, steps: np.ndarray, axes: Sequence[str], values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Arrays (steps, *axes, D) to rows with the columns step, *axes, domain, *values."""
+        shape = next(iter(values.values())).shape
+        index = np.indices(shape).reshape(len(shape), -1)
+        columns: dict[str, object] = {"step": steps[index[0]]}
+        columns |= {axis: index[1 + i] for i, axis in enumerate(axes)}
+        columns["domain"] = pd.Categorical.from_codes(index[-1], categories=list(self.domains))
+        columns |= {name: array.reshape(-1) for name, array in values.items()}
+        return pd.DataFrame(columns)

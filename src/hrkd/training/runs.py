@@ -1,0 +1,196 @@
+"""Trainings on live objects, without recipes and folders: fine-tuning and distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from hrkd.data.batching import MultiDomainLoader, TokenizedDataset
+from hrkd.errors import DataError, ModelError
+from hrkd.method.build import Graph, Hierarchy, build_domain_ratios
+from hrkd.method.fit import FitLayers
+from hrkd.method.losses import Reductions
+from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.shape import shape_of
+from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.trace import choose_attention, set_attention
+from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.fine_tune import FineTuning
+from hrkd.training.loop import TrainingHistory, train
+from hrkd.training.progress import Progress
+from hrkd.training.record import Recorder
+from hrkd.training.selection import BestPerDomain, DevAccuracy
+
+__all__ = ["distill_from_models", "fine_tune"]
+
+
+def fine_tune(
+    model: MultiDomainClassifier,
+    train_set: TokenizedDataset,
+    dev_set: TokenizedDataset,
+    *,
+    batch_size: int = 8,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    evaluation_batch_size: int = 64,
+    metrics: Path | None = None,
+    progress: Progress | None = None,
+    title: str = "fine-tuning",
+    **training: Any,
+) -> TrainingHistory:
+    """Fine-tune ``model`` in place on the labels of all domains; its best epoch on the dev set is kept.
+
+    Args:
+        batch_size: examples of every domain in a step.
+        metrics: folder for the tables of every step.
+        training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
+
+    Raises:
+        DataError: too few examples, or domains that are not the model's.
+        TrainingError: the loss is not finite.
+    """
+    accelerator = accelerator or Accelerator()
+    _check_domains(model, train_set)
+    set_seed(seed)
+    set_attention(model.encoder, "none")
+    return train(
+        FineTuning(model),
+        _loader(train_set, batch_size, seed, accelerator),
+        evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
+        accelerator=accelerator,
+        recorder=None if metrics is None else Recorder(metrics, model.domains),
+        progress=progress,
+        title=title,
+        **training,
+    )
+
+
+def distill_from_models(
+    teacher: MultiDomainClassifier | RoutedTeacher,
+    student: MultiDomainClassifier,
+    train_set: TokenizedDataset,
+    dev_set: TokenizedDataset,
+    *,
+    layer_map: Literal["uniform"] | Sequence[int] = "uniform",
+    basis: Tensor | None = None,
+    graph: Graph = "published",
+    hierarchy: Hierarchy = "compare_aggregate",
+    reference_attention: bool = True,
+    attention: Literal["auto", "scores", "probabilities", "none"] = "auto",
+    reductions: Reductions = "masked",
+    hidden_weight: float = 1.0,
+    prediction_weight: float = 1.0,
+    temperature: float = 1.0,
+    ratio_gradient: bool = False,
+    graph_heads: int = 8,
+    graph_width: int | None = None,
+    graph_dropout: float = 0.1,
+    batch_size: int = 8,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+    evaluation_batch_size: int = 64,
+    metrics: Path | None = None,
+    log_every: int = 1,
+    best_per_domain: BestPerDomain | None = None,
+    progress: Progress | None = None,
+    title: str = "distillation",
+    **training: Any,
+) -> TrainingHistory:
+    """Distil ``teacher`` into ``student`` in place (HRKD); the student's best epoch on the dev set is kept.
+
+    Args:
+        layer_map: teacher layer (from 1) of each student layer, or "uniform".
+        basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
+        graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout: see
+            :func:`hrkd.method.build.build_domain_ratios`.
+        attention: what the attention losses compare; "auto": raw scores where both families have them,
+            probabilities elsewhere.
+        reductions, hidden_weight, prediction_weight, temperature, ratio_gradient: see
+            :class:`hrkd.training.distill.Distillation`.
+        batch_size: examples of every domain in a step.
+        metrics: folder for the tables of every ``log_every``-th step.
+        training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
+
+    Raises:
+        DataError: too few examples, or domains that are not the models'.
+        ModelError: a layer map that does not fit, or attention that a family cannot give.
+        TrainingError: the loss is not finite.
+    """
+    accelerator = accelerator or Accelerator()
+    for model in (teacher, student):
+        _check_domains(model, train_set)
+    if tuple(teacher.labels) != tuple(student.labels):
+        raise ModelError(f"teacher and student differ in labels: {teacher.labels} and {student.labels}")
+    set_seed(seed)
+    big, small = shape_of(_encoders(teacher)[0].config), shape_of(student.encoder.config)
+    levels = resolve_layer_map(layer_map, small.layers, big.layers)
+    encoders = [*_encoders(teacher), student.encoder]
+    kind = choose_attention(attention, *encoders)
+    for encoder in encoders:
+        set_attention(encoder, kind)
+    module = Distillation(
+        student,
+        FitLayers(len(levels), small.width, big.width, basis=basis),
+        build_domain_ratios(
+            len(levels),
+            len(student.domains),
+            big.width,
+            graph=graph,
+            hierarchy=hierarchy,
+            reference_attention=reference_attention,
+            graph_heads=graph_heads,
+            graph_width=graph_width,
+            graph_dropout=graph_dropout,
+        ),
+        TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none"),
+        attention=kind != "none",
+        reductions=reductions,
+        hidden_weight=hidden_weight,
+        prediction_weight=prediction_weight,
+        temperature=temperature,
+        ratio_gradient=ratio_gradient,
+    )
+    evaluate = DevAccuracy(
+        student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
+    )
+    history = train(
+        module,
+        _loader(train_set, batch_size, seed, accelerator),
+        evaluate=evaluate,
+        accelerator=accelerator,
+        recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
+        progress=progress,
+        title=title,
+        **training,
+    )
+    for encoder in encoders:
+        set_attention(encoder, "none")
+    return history
+
+
+def _encoders(model: nn.Module) -> list[Any]:
+    return list(model.encoders) if isinstance(model, RoutedTeacher) else [model.encoder]
+
+
+def _loader(data: TokenizedDataset, batch_size: int, seed: int, accelerator: Accelerator) -> MultiDomainLoader:
+    return MultiDomainLoader(
+        data,
+        batch_size=batch_size,
+        seed=seed,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+
+
+def _check_domains(model: MultiDomainClassifier | RoutedTeacher, data: TokenizedDataset) -> None:
+    if tuple(model.domains) != tuple(data.source.domains):
+        raise DataError(
+            f"the model serves the domains {', '.join(model.domains)}, the data has {', '.join(data.source.domains)}; "
+            "they must be the same, in the same order"
+        )

@@ -1,0 +1,93 @@
+"""Choosing the best epoch by the dev set: one student for all domains, and best checkpoint per domain.
+
+The second rule is that of the paper's public code. What it needs are not the weights of each domain's best
+epoch but their predictions on that domain's test rows, made when the dev score of the domain rises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hrkd.data.batching import TokenizedDataset
+from hrkd.files import read_json, write_json
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.training.evaluate import predict_logits
+from hrkd.training.loop import EpochScore
+from hrkd.training.progress import Progress
+
+__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies"]
+
+
+def domain_accuracies(predictions: np.ndarray, data: TokenizedDataset) -> dict[str, float]:
+    """Accuracy per domain name of predicted label ids, shape (rows,)."""
+    hits, domain_ids = predictions == data.source.label_ids, data.source.domain_ids
+    return {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(data.source.domains)}
+
+
+class DevAccuracy:
+    """Scores an epoch by the mean over domains of the accuracy on the dev set (one model for all domains)."""
+
+    def __init__(
+        self,
+        model: MultiDomainClassifier,
+        dev: TokenizedDataset,
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+        best_per_domain: BestPerDomain | None = None,
+    ) -> None:
+        self.model, self.dev = model, dev
+        self.batch_size, self.progress = batch_size, progress
+        self.best_per_domain = best_per_domain
+
+    def __call__(self, epoch: int) -> EpochScore:
+        """The dev score of the model as it is after ``epoch``."""
+        logits = predict_logits(self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set")
+        accuracies = domain_accuracies(logits.argmax(axis=1), self.dev)
+        if self.best_per_domain is not None:
+            self.best_per_domain.update(epoch, accuracies)
+        details = {f"dev/{name}": value for name, value in accuracies.items()}
+        return EpochScore(float(np.mean(list(accuracies.values()))), details)
+
+
+class BestPerDomain:
+    """Test predictions of each domain's own best epoch, kept in a file so that a resumed training has them."""
+
+    def __init__(
+        self, model: MultiDomainClassifier, test: TokenizedDataset, path: Path, *, batch_size: int = 64, resume: bool = False
+    ) -> None:
+        self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
+        self._rows = [np.flatnonzero(test.source.domain_ids == d) for d in range(len(test.source.domains))]
+        self.state: dict[str, dict[str, object]] = {}
+        if resume and path.is_file():
+            self.state = read_json(path, what="the predictions of the best epochs per domain")
+
+    def update(self, epoch: int, dev_accuracies: dict[str, float]) -> None:
+        """Predict the test rows of every domain whose dev accuracy is now higher than before."""
+        better = [
+            d
+            for d, name in enumerate(self.test.source.domains)
+            if name not in self.state or dev_accuracies[name] > float(self.state[name]["dev_accuracy"])  # type: ignore[arg-type]
+        ]
+        if not better:
+            return
+        predicted = self._predict(better)
+        for d, labels in zip(better, predicted, strict=True):
+            name = self.test.source.domains[d]
+            self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": labels.tolist()}
+        write_json(self.path, self.state)
+
+    def predictions(self) -> np.ndarray:
+        """Predicted label ids of the whole test set, shape (rows,)."""
+        merged = np.empty(len(self.test), dtype=np.int64)
+        for rows, name in zip(self._rows, self.test.source.domains, strict=True):
+            merged[rows] = self.state[name]["predictions"]
+        return merged
+
+    def _predict(self, domains: Sequence[int]) -> list[np.ndarray]:
+        part = self.test.select(np.concatenate([self._rows[d] for d in domains]))
+        labels = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
+        return np.split(labels, np.cumsum([len(self._rows[d]) for d in domains])[:-1])

@@ -1,0 +1,149 @@
+"""YAML text to plain data that knows its lines.
+
+A small, strict part of YAML: mappings, lists and scalars with the core rules of YAML 1.2, so that ``no`` and
+``off`` are text, ``010`` is ten and ``5e-5`` is a number. Keys are text as written. No tags.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from hrkd.errors import RecipeError
+
+__all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml"]
+
+PathParts = tuple[str | int, ...]
+
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_SWITCHES = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WHOLE = re.compile(r"[-+]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong at ``path``; ``line`` (from 1) where it is not the line of the path itself."""
+
+    path: PathParts
+    message: str
+    line: int | None = None
+
+
+@dataclass
+class YamlSource:
+    """What a YAML text holds: ``data``, the line (from 1) of every path in it, and problems of form."""
+
+    data: Any = None
+    lines: dict[PathParts, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line_of(self, path: PathParts) -> int | None:
+        """The line of ``path``, or of the nearest part of the tree above it; None for an empty tree."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return None
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves plain scalars untyped; their style and text decide below."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes YAML that :func:`read_yaml` reads back to equal data: text that looks like a number is quoted."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Always: an object that occurs twice is written twice."""
+        return True
+
+    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:
+        """A scalar node, quoted where the plain text would be read as something else than text."""
+        if tag == _tag("str") and not isinstance(_plain(value), str):
+            style = "'"
+        return super().represent_scalar(tag, value, style)
+
+
+def read_yaml(text: str, name: str) -> YamlSource:
+    """Parse ``text``; problems of form that allow going on (such as a key given twice) are collected, not raised.
+
+    Raises:
+        RecipeError: ``text`` is no YAML; ``name`` and the line stand in the message.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise RecipeError(_syntax_message(name, error)) from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    source = YamlSource()
+    if node is not None:
+        source.data = _value(node, (), source, ())
+    return source
+
+
+def _syntax_message(name: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    place = f"{name}:{mark.line + 1}" if mark else name
+    words = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"{place}: not YAML: {words}"
+
+
+def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]) -> Any:
+    """``node`` as plain data; ``above`` are the nodes that hold it, to notice one that holds itself."""
+    source.lines.setdefault(path, node.start_mark.line + 1)
+    if any(node is holder for holder in above):
+        source.problems.append(Problem(path, "an alias (*name) that contains itself"))
+        return None
+    if node.tag not in (_tag("map"), _tag("seq"), _tag("str")):
+        source.problems.append(Problem(path, f"the tag {_short(node.tag)} is not supported; write the plain value"))
+        return None
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, source, (*above, node))
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*path, i), source, (*above, node)) for i, item in enumerate(node.value)]
+    quoted = isinstance(node, yaml.ScalarNode) and node.style
+    return node.value if quoted else _plain(node.value)
+
+
+def _mapping(
+    node: yaml.MappingNode, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            source.problems.append(Problem(path, "a key must be plain text, not a list or mapping", line))
+            continue
+        key = str(key_node.value)
+        if key in found:
+            message = f"stands here again; first on line {source.lines[(*path, key)]}"
+            source.problems.append(Problem((*path, key), message, line))
+            continue
+        source.lines[(*path, key)] = line
+        found[key] = _value(value_node, (*path, key), source, above)
+    return found
+
+
+def _plain(text: str) -> Any:
+    """An unquoted scalar by the core rules of YAML 1.2 (decimal numbers only)."""
+    if text in _NULL:
+        return None
+    if text in _SWITCHES:
+        return _SWITCHES[text]
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _short(tag: str) -> str:
+    return tag.replace(_tag(""), "!!")
+
+
+def _tag(kind: str) -> str:
+    return f"tag:yaml.org,2002:{kind}"
