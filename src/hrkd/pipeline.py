@@ -1,46 +1,155 @@
-"""The wiring: from a recipe to a measured student. Configuration objects end here.
+"""The wiring: from a recipe to a measured student. Configuration objects end at :mod:`hrkd.stages`.
 
 ``compress`` is ``train_teacher`` and ``distill``; every stage leaves a finished folder or nothing, and is taken
-up where it stopped. :func:`distill_from_models` is the same distillation on live objects, without a recipe.
+up where it stopped. :func:`hrkd.training.runs.distill_from_models` is the same distillation on live objects.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch import nn
-from transformers import PreTrainedTokenizerBase
-
-from hrkd.config import Recipe, RunConfig, TrainingConfig
-from hrkd.data.batching import MultiDomainLoader, TokenizedDataset, length_sorted_batches, tokenize
+from hrkd.config import Recipe
+from hrkd.data.batching import tokenize
 from hrkd.data.describe import describe
-from hrkd.data.fewshot import few_shot
-from hrkd.data.sources import load_domains
-from hrkd.data.splits import save_split_ids, split_domains
-from hrkd.data.synthetic import SyntheticCorpus, synthetic_reviews
-from hrkd.data.types import Splits
-from hrkd.errors import ArtifactError, RecipeError, TrainingError
-from hrkd.files import read_json, replace_folder, write_json, write_text
-from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarchy
-from hrkd.method.domain_graph import PublishedGraph, UniformScores
-from hrkd.method.fit import FitLayers
-from hrkd.method.ratios import DomainRatios
-from hrkd.models.multi_domain import MultiDomainClassifier, load_plain_classifier
-from hrkd.models.trace import choose_attention, set_attention
-from hrkd.run import Run, digest
-from hrkd.training.distill import Distillation, TeacherReader
-from hrkd.training.evaluate import predict_logits
-from hrkd.training.fine_tune import FineTuning
-from hrkd.training.loop import TrainingHistory, train
-from hrkd.training.metrics import Scores, no_better_than_chance, score
+from hrkd.errors import RecipeError
+from hrkd.models.teachers import load_fine_tuned, load_tokenizer
+from hrkd.preparation import prepare_data
+from hrkd.recipe import load_recipe
+from hrkd.report.tables import data_table, scores_table
+from hrkd.results import build_results, write_results
+from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune_teacher, open_teacher
 from hrkd.training.progress import Progress
-from hrkd.training.record import Recorder
-from hrkd.training.selection import BestPerDomain, DevAccuracy
+
+__all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
+
+RecipeLike = Recipe | str | Path | Mapping[str, Any]
+
+
+def _quiet(_: object) -> None:
+    pass
+
+
+def compress(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress | None = None) -> dict[str, Any]:
+    """Teacher, student, evaluation, report: everything a recipe asks for. Returns the content of results.json.
+
+    Args:
+        recipe: a :class:`hrkd.config.Recipe`, or what :func:`hrkd.recipe.load_recipe` takes.
+        show: receives the tables for a person.
+        progress: where progress goes; default: bars on a terminal, log lines elsewhere.
+
+    Raises:
+        HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
+            taken up by the next run.
+    """
+    job = Job.start(_recipe(recipe), show, progress)
+    if job.recipe.teacher.fine_tuned is None:
+        fine_tune_teacher(job)
+    return _distill(job, None)
+
+
+def train_teacher(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress | None = None) -> Path:
+    """The first stage alone: fine-tune the teacher. Returns its folder.
+
+    Raises:
+        RecipeError: the recipe names a teacher that is fine-tuned already.
+        HrkdError: as :func:`compress`.
+    """
+    recipe = _recipe(recipe)
+    if recipe.teacher.fine_tuned is not None:
+        raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
+    return fine_tune_teacher(Job.start(recipe, show, progress))
+
+
+def distill(
+    recipe: RecipeLike,
+    *,
+    teacher_folder: str | Path | None = None,
+    show: Show = _quiet,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The stages after the teacher. Returns the content of results.json.
+
+    Args:
+        teacher_folder: a teacher that hrkd trained, such as another run's; default: the one in the recipe's
+            output folder, or ``teacher.fine_tuned``.
+
+    Raises:
+        ArtifactError: there is no teacher yet, or it was trained on other data.
+        HrkdError: as :func:`compress`.
+    """
+    return _distill(Job.start(_recipe(recipe), show, progress), None if teacher_folder is None else Path(teacher_folder))
+
+
+def _recipe(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def _distill(job: Job, teacher_folder: Path | None) -> dict[str, Any]:
+    teacher = open_teacher(job, teacher_folder)
+    student = distil_student(job, teacher)
+    baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
+    results = build_results(job, teacher, student, baseline)
+    write_results(job, results)
+    return results
+
+
+def evaluate(
+    folder: str | Path,
+    recipe: RecipeLike | None = None,
+    *,
+    split: str = "test",
+    show: Show = _quiet,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a model that hrkd wrote on a part of a data set. Returns its scores as a plain dict.
+
+    Args:
+        folder: a run (its student is measured, on the run's own data) or a model folder.
+        recipe: where the data comes from; needed for a model folder alone.
+        split: "train", "dev" or "test".
+
+    Raises:
+        ArtifactError: no model there.
+        DataError, ModelError: the data's domains or labels are not the model's.
+    """
+    folder = Path(folder)
+    if (folder / "recipe.yaml").is_file():
+        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
+    if recipe is None:
+        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+    if split not in ("train", "dev", "test"):
+        raise RecipeError(f"--split: {split!r} is none of train, dev, test")
+    job = Job.on(_recipe(recipe), show, progress)
+    splits = job.data.splits
+    model = load_fine_tuned(
+        str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
+    )
+    part = tokenize(getattr(splits, split), load_tokenizer(str(folder)), job.recipe.data.max_length)
+    scores = job.scores(model, part).to_dict()
+    show(scores_table(scores, title=f"{folder} on {split}"))
+    return scores
+
+
+def describe_data(
+    recipe: RecipeLike, tokenizer: str | Path | None = None, *, show: Show = _quiet
+) -> dict[str, Any]:
+    """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
+
+    Args:
+        recipe: its data section is read.
+        tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
+
+    Raises:
+        DataError: see :mod:`hrkd.data`.
+    """
+    recipe = _recipe(recipe)
+    source = tokenizer or recipe.teacher.model
+    data = prepare_data(recipe.data)
+    loaded = None if source is None else load_tokenizer(str(source))
+    description = describe(data.splits, tokenizer=loaded, max_length=recipe.data.max_length)
+    show(data_table(description.rows()))
+    for note in data.splits.notes:
+        show(note)
+    return description.to_dict()

@@ -8,6 +8,7 @@ the choice of the best weights, the checkpoint.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ def train(
 
     for epoch in range(len(history.epochs) + 1, epochs + 1):
         prepared.train()
-        total, first_step = 0.0, (epoch - 1) * len(loader) + 1
+        start, total, first_step = time.monotonic(), 0.0, (epoch - 1) * len(loader) + 1
         with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
             for step, (batch, share, last_of_group) in enumerate(_groups(loader, epoch, gradient_accumulation), first_step):
                 with nullcontext() if last_of_group else accelerator.no_sync(prepared):
@@ -131,7 +132,13 @@ def train(
                 bar.advance(note=f"loss {loss:.3f}")
 
         score = evaluate(epoch)
-        entry = {"epoch": epoch, "loss": total / len(loader), "selection": score.selection, **score.details}
+        entry = {
+            "epoch": epoch,
+            "loss": total / len(loader),
+            "selection": score.selection,
+            "seconds": round(time.monotonic() - start, 1),
+            **score.details,
+        }
         history.epochs.append(entry)
         accelerator.log({f"{title}/dev/{name}": value for name, value in entry.items() if name != "epoch"}, step=epoch * len(loader))
         if score.selection > history.best_score:

@@ -6,8 +6,9 @@ epoch but their predictions on that domain's test rows, made when the dev score 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,12 @@ from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import EpochScore
 from hrkd.training.progress import Progress
 
-__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies"]
+__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "merge_best_per_domain"]
 
 
 def domain_accuracies(predictions: np.ndarray, data: TokenizedDataset) -> dict[str, float]:
     """Accuracy per domain name of predicted label ids, shape (rows,)."""
-    hits, domain_ids = predictions == data.source.label_ids, data.source.domain_ids
+    hits, domain_ids = predictions == data.label_ids, data.domain_ids
     return {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(data.source.domains)}
 
 
@@ -60,8 +61,8 @@ class BestPerDomain:
         self, model: MultiDomainClassifier, test: TokenizedDataset, path: Path, *, batch_size: int = 64, resume: bool = False
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
-        self._rows = [np.flatnonzero(test.source.domain_ids == d) for d in range(len(test.source.domains))]
-        self.state: dict[str, dict[str, object]] = {}
+        self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]
+        self.state: dict[str, dict[str, Any]] = {}
         if resume and path.is_file():
             self.state = read_json(path, what="the predictions of the best epochs per domain")
 
@@ -70,7 +71,7 @@ class BestPerDomain:
         better = [
             d
             for d, name in enumerate(self.test.source.domains)
-            if name not in self.state or dev_accuracies[name] > float(self.state[name]["dev_accuracy"])  # type: ignore[arg-type]
+            if name not in self.state or dev_accuracies[name] > self.state[name]["dev_accuracy"]
         ]
         if not better:
             return
@@ -80,14 +81,15 @@ class BestPerDomain:
             self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": labels.tolist()}
         write_json(self.path, self.state)
 
-    def predictions(self) -> np.ndarray:
-        """Predicted label ids of the whole test set, shape (rows,)."""
-        merged = np.empty(len(self.test), dtype=np.int64)
-        for rows, name in zip(self._rows, self.test.source.domains, strict=True):
-            merged[rows] = self.state[name]["predictions"]
-        return merged
-
     def _predict(self, domains: Sequence[int]) -> list[np.ndarray]:
         part = self.test.select(np.concatenate([self._rows[d] for d in domains]))
         labels = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
         return np.split(labels, np.cumsum([len(self._rows[d]) for d in domains])[:-1])
+
+
+def merge_best_per_domain(state: Mapping[str, Mapping[str, Any]], test: TokenizedDataset) -> np.ndarray:
+    """Label ids of the whole test set from :attr:`BestPerDomain.state`, shape (rows,)."""
+    merged = np.empty(len(test), dtype=np.int64)
+    for d, name in enumerate(test.source.domains):
+        merged[test.domain_ids == d] = state[name]["predictions"]
+    return merged

@@ -1,0 +1,400 @@
+"""The stages of a run: teacher, student, baseline. Each is made once, from what is written down beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from transformers import PreTrainedTokenizerBase
+
+from hrkd.config import Recipe, TrainingConfig
+from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.data.describe import describe
+from hrkd.data.splits import save_split_ids
+from hrkd.errors import ArtifactError, TrainingError
+from hrkd.files import read_json, replace_folder, write_json
+from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.multi_domain import MultiDomainClassifier, load_plain_classifier
+from hrkd.models.scratch import new_teacher, word_tokenizer
+from hrkd.models.shape import resolve_shape, shape_of
+from hrkd.models.sizes import size_rows
+from hrkd.models.student import StartedStudent, build_student, student_from_checkpoint
+from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
+from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
+from hrkd.recipe import recipe_to_yaml
+from hrkd.report.tables import sizes_table
+from hrkd.run import Run
+from hrkd.training.evaluate import predict_logits
+from hrkd.training.loop import TrainingHistory
+from hrkd.training.metrics import Scores, majority_share, no_better_than_chance, score
+from hrkd.training.progress import Progress
+from hrkd.training.runs import distill_from_models, fine_tune
+from hrkd.training.selection import BestPerDomain
+
+__all__ = ["Job", "Show", "Staged", "Teacher", "distil_student", "fine_tune_baseline", "fine_tune_teacher", "open_teacher"]
+
+logger = logging.getLogger("hrkd")
+
+Show = Callable[[object], None]
+"""Receives tables and lines meant for a person, as they come up."""
+
+def _quiet(_: object) -> None:
+    pass
+
+
+STATES_SAMPLE = 512
+"""Training texts whose hidden states decide the principal components."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all stages of one recipe share."""
+
+    recipe: Recipe
+    run: Run
+    data: PreparedData
+    accelerator: Accelerator
+    progress: Progress
+    show: Show
+
+    @classmethod
+    def on(cls, recipe: Recipe, show: Show, progress: Progress | None) -> Job:
+        """Load and split the data; nothing is written."""
+        accelerator = Accelerator(
+            mixed_precision=recipe.run.precision,
+            cpu=recipe.run.device == "cpu",
+            log_with=recipe.run.trackers or None,
+            project_dir=recipe.run.output,
+        )
+        return cls(
+            recipe,
+            Run(recipe.run.output, recipe.run.overwrite),
+            prepare_data(recipe.data),
+            accelerator,
+            progress or Progress(accelerator.is_main_process),
+            show if accelerator.is_main_process else _quiet,
+        )
+
+    @classmethod
+    def start(cls, recipe: Recipe, show: Show, progress: Progress | None) -> Job:
+        """As :meth:`on`, then open the run folder and describe the data in it."""
+        job = cls.on(recipe, show, progress)
+        if job.accelerator.is_main_process:
+            splits, folder = job.data.splits, job.run.folder
+            job.run.open(recipe_to_yaml(recipe))
+            save_split_ids(splits, folder / "splits.json")
+            write_json(folder / "data.json", describe(splits, max_length=recipe.data.max_length).to_dict())
+            for note in splits.notes:
+                logger.info("data: %s", note)
+        return job
+
+    @property
+    def teacher_made_with(self) -> dict[str, Any]:
+        """All that decides the trained teacher's weights."""
+        teacher = self.recipe.teacher.model_dump(mode="json", exclude={"allow_weak"})
+        return {"data": self.data.digest(), "max_length": self.recipe.data.max_length, "teacher": teacher, **self._numeric()}
+
+    def student_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
+        """All that decides the student's weights."""
+        recipe = self.recipe
+        student = recipe.student.model_dump(mode="json", exclude={"baseline"})
+        own = teacher_folder == self.run.stage("teacher")
+        teacher = {"teacher_folder": None if own or teacher_folder is None else str(teacher_folder)}
+        return {**self.teacher_made_with, **teacher, "student": student, "method": recipe.method.model_dump(mode="json")}
+
+    def baseline_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
+        """All that decides the baseline's weights: everything of the student's but the method."""
+        return {k: v for k, v in self.student_made_with(teacher_folder).items() if k != "method"}
+
+    def tokenized(self, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:
+        """The splits as token ids."""
+        return tokenize_splits(self.data.splits, tokenizer, self.recipe.data.max_length)
+
+    def training(self, config: TrainingConfig, stage: str) -> dict[str, Any]:
+        """Keyword arguments that every training takes."""
+        return {
+            **config.model_dump(),
+            "seed": self.recipe.run.seed,
+            "accelerator": self.accelerator,
+            "evaluation_batch_size": self.recipe.evaluation.batch_size,
+            "metrics": self.run.metrics(stage),
+            "checkpoint": self.run.checkpoint(stage),
+            "progress": self.progress,
+            "title": stage,
+        }
+
+    def scores(
+        self, model: Any, data: TokenizedDataset, *, predictions: np.ndarray | None = None, teacher_labels: np.ndarray | None = None
+    ) -> Scores:
+        """Measure a model (or given predictions) on a data set."""
+        if predictions is None:
+            predictions = self.predict(model, data)
+        evaluation = self.recipe.evaluation
+        return score(
+            predictions,
+            data.label_ids,
+            data.domain_ids,
+            domains=data.source.domains,
+            num_labels=len(data.source.labels),
+            teacher_predictions=teacher_labels,
+            bootstrap=evaluation.bootstrap,
+            confidence=evaluation.confidence,
+            seed=self.recipe.run.seed,
+        )
+
+    def predict(self, model: Any, data: TokenizedDataset) -> np.ndarray:
+        """Predicted label ids, shape (rows,)."""
+        model.to(self.accelerator.device)
+        size = self.recipe.evaluation.batch_size
+        return predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
+
+    def _numeric(self) -> dict[str, Any]:
+        return {"seed": self.recipe.run.seed, "precision": self.recipe.run.precision}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A finished stage: its model and the record of its training."""
+
+    model: MultiDomainClassifier
+    record: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Time of all epochs, their dev evaluations included."""
+        return round(sum(epoch["seconds"] for epoch in self.record["epochs"]), 1)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher ready to be asked, with its tokenizer and the data in its tokens.
+
+    ``folder`` is None for a teacher that hrkd did not train; ``record`` is that of its training, or None.
+    """
+
+    model: MultiDomainClassifier | RoutedTeacher
+    tokenizer: PreTrainedTokenizerBase
+    data: TokenizedSplits
+    dev_scores: Scores
+    folder: Path | None
+    record: dict[str, Any] | None
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder that a student starts from: the only one, or that of the first domain."""
+        return self.model.encoders[0] if isinstance(self.model, RoutedTeacher) else self.model.encoder
+
+
+def fine_tune_teacher(job: Job) -> Path:
+    """Fine-tune the teacher unless that is done; returns its folder.
+
+    Raises:
+        TrainingError: it ends no better than chance and the recipe does not allow that.
+    """
+
+    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+        set_seed(job.recipe.run.seed)
+        model, tokenizer = _new_teacher(job)
+        data = job.tokenized(tokenizer)
+        history = fine_tune(model, data.train, data.dev, **job.training(job.recipe.teacher.training, "teacher"))
+        check_teacher(job, job.scores(model, data.dev), data)
+        return model, tokenizer, history, {}
+
+    _stage(job, "teacher", job.teacher_made_with, make)
+    return job.run.stage("teacher")
+
+
+def open_teacher(job: Job, folder: Path | None) -> Teacher:
+    """Load the teacher (``folder``, the recipe's fine-tuned one, or the run's own) and measure it on the dev set.
+
+    Raises:
+        ArtifactError: there is none, or it was trained on other data.
+        ModelError: its labels or domains do not fit the data.
+        TrainingError: it is no better than chance and the recipe does not allow that.
+    """
+    config, splits = job.recipe.teacher, job.data.splits
+    record = None
+    if folder is None and config.fine_tuned is not None:
+        source = config.fine_tuned
+    else:
+        folder = folder or job.run.stage("teacher")
+        source = str(folder)
+        _check_made_for(job, folder)
+        record = read_json(folder / "training.json", what="the record of the teacher's training")
+    model = load_fine_tuned(
+        source,
+        domains=splits.domains,
+        labels=splits.labels,
+        max_tokens=job.recipe.data.max_length,
+        teacher_labels=config.labels if record is None else None,
+    )
+    tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
+    data = job.tokenized(tokenizer)
+    dev_scores = job.scores(model, data.dev)
+    check_teacher(job, dev_scores, data)
+    return Teacher(model, tokenizer, data, dev_scores, folder, record)
+
+
+def distil_student(job: Job, teacher: Teacher) -> Staged:
+    """Build the student and distil the teacher into it, unless that is done."""
+    recipe = job.recipe
+
+    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+        started, layer_map = _start_student(job, teacher)
+        job.show(sizes_table(size_rows(teacher.model, started.model, layer_map)))
+        for note in started.notes:
+            logger.info("student: %s", note)
+        checkpoint = job.run.checkpoint("student")
+        best = BestPerDomain(
+            started.model,
+            teacher.data.test,
+            checkpoint.with_name("student-best-per-domain.json"),
+            batch_size=recipe.evaluation.batch_size,
+            resume=checkpoint.is_dir(),
+        )
+        history = distill_from_models(
+            teacher.model,
+            started.model,
+            teacher.data.train,
+            teacher.data.dev,
+            layer_map=layer_map[1:],
+            basis=started.basis,
+            best_per_domain=best,
+            log_every=recipe.run.log_every,
+            **recipe.method.model_dump(exclude={"learning"}),
+            **job.training(recipe.student.training, "student"),
+        )
+        best.path.unlink(missing_ok=True)
+        return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}
+
+    return _stage(job, "student", job.student_made_with(teacher.folder), make)
+
+
+def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
+    """The same student, started and trained alike but on labels alone, unless that is done."""
+
+    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+        model = _start_student(job, teacher)[0].model
+        training = job.training(job.recipe.student.training, "baseline")
+        history = fine_tune(model, teacher.data.train, teacher.data.dev, **training)
+        return model, teacher.tokenizer, history, {}
+
+    return _stage(job, "baseline", job.baseline_made_with(teacher.folder), make)
+
+
+def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
+    """Stop a run whose teacher has nothing to teach.
+
+    Raises:
+        TrainingError: no better than chance on the dev set, and the recipe does not allow that.
+    """
+    if not no_better_than_chance(dev_scores, data.dev.label_ids, data.dev.domain_ids):
+        return
+    chance = majority_share(data.dev.label_ids, data.dev.domain_ids)
+    message = (
+        f"the teacher is no better than chance on the dev set: accuracy {dev_scores.mean.accuracy:.1%}, where always "
+        f"guessing each domain's most frequent class gives {chance:.1%}; a student can only be worse. Look at the labels "
+        "(hrkd data), train longer (teacher.training.epochs), or set teacher.allow_weak to go on"
+    )
+    if not job.recipe.teacher.allow_weak:
+        raise TrainingError(message)
+    logger.warning(message)
+
+
+def _stage(
+    job: Job,
+    name: str,
+    made_with: dict[str, Any],
+    make: Callable[[], tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]],
+) -> Staged:
+    folder = job.run.stage(name)
+    if job.run.is_finished(name, made_with):
+        logger.info("%s: finished before, taken from %s", name, folder)
+    else:
+        job.run.begin(name, made_with)
+        model, tokenizer, history, record = make()
+        if job.accelerator.is_main_process:
+            with replace_folder(folder) as new:
+                model.save_pretrained(new)
+                tokenizer.save_pretrained(new)
+                write_json(new / "training.json", {**vars(history), **record})
+                job.run.finish(name, new, made_with)
+        job.accelerator.wait_for_everyone()
+    return Staged(
+        MultiDomainClassifier.from_pretrained(folder).to(job.accelerator.device),
+        read_json(folder / "training.json", what=f"the record of the {name}'s training"),
+    )
+
+
+def _check_made_for(job: Job, folder: Path) -> None:
+    if not (folder / "stage.json").is_file():
+        raise ArtifactError(f"{folder}: no finished teacher; run hrkd train-teacher first, or name another folder")
+    if read_json(folder / "stage.json", what="the record of the teacher").get("data") != job.data.digest():
+        raise ArtifactError(
+            f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
+            "has seen; use the data section (or data.splits_file) of its run, or train a teacher on this split"
+        )
+
+
+def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
+    config, splits, max_tokens = job.recipe.teacher, job.data.splits, job.recipe.data.max_length
+    if config.scratch is not None:
+        words = job.data.vocabulary or _frequent_words(splits.train.rows["text"], config.scratch["vocabulary"])
+        tokenizer = word_tokenizer(words, max_tokens=max_tokens)
+        model = new_teacher(
+            config.scratch,
+            vocabulary_size=len(tokenizer),
+            domains=splits.domains,
+            labels=splits.labels,
+            heads=config.heads,
+            max_tokens=max_tokens,
+        )
+        return model, tokenizer
+    assert config.model is not None, "the recipe's own check"
+    plain = load_plain_classifier(config.model, splits.labels, fine_tuned=False)
+    model = MultiDomainClassifier.from_plain(
+        plain, domains=splits.domains, labels=splits.labels, heads=config.heads, max_tokens=max_tokens
+    )
+    return model, load_tokenizer(config.model)
+
+
+def _frequent_words(texts: Sequence[str], size: int) -> list[str]:
+    counts = Counter(word for text in texts for word in text.lower().split())
+    return sorted(counts, key=lambda word: (-counts[word], word))[:size]
+
+
+def _start_student(job: Job, teacher: Teacher) -> tuple[StartedStudent, tuple[int, ...]]:
+    config, seed = job.recipe.student, job.recipe.run.seed
+    set_seed(seed)
+    if config.checkpoint is not None:
+        started = student_from_checkpoint(config.checkpoint, teacher.model, teacher.tokenizer)
+        layers = shape_of(started.model.encoder.config).layers
+        return started, resolve_layer_map(config.layer_map, layers, shape_of(teacher.encoder.config).layers)
+    shape = resolve_shape(
+        teacher.encoder.config,
+        layers=config.layers,
+        width=config.width,
+        heads=config.heads,
+        feed_forward=config.feed_forward,
+        times_smaller=config.times_smaller,
+    )
+    layer_map = resolve_layer_map(config.layer_map, shape.layers, shape_of(teacher.encoder.config).layers)
+    train_set = teacher.data.train
+    sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set))[:STATES_SAMPLE])
+    started = build_student(
+        teacher.model,
+        shape,
+        start=config.start,
+        teacher_layers=config.teacher_layers,
+        layer_map=layer_map,
+        batches=(batch.to(job.accelerator.device).inputs for batch in length_sorted_batches(sample, 64)),
+        seed=seed,
+    )
+    return started, layer_map

@@ -1,0 +1,93 @@
+import oracles
+import pytest
+import torch
+
+from hrkd.method.build import build_domain_ratios
+from hrkd.method.domain_graph import GraphAttention, PublishedGraph, UniformScores
+from hrkd.method.ratios import DomainRatios
+
+
+def graph(levels=3, width=5, **options):
+    torch.manual_seed(2)
+    return PublishedGraph(levels, width, **{"heads": 2, "head_width": 4, **options}).double().eval()
+
+
+def weights(layer):
+    return layer.weight, layer.source, layer.target
+
+
+@pytest.mark.parametrize("domains", [1, 4])
+def test_equals_the_loops(domains):
+    module = graph()
+    states = torch.randn(3, domains, 5, dtype=torch.float64)
+    expected = oracles.published_graph(states, weights(module.relate), weights(module.score))
+    torch.testing.assert_close(module(states), expected)
+
+
+def test_shapes_of_the_paper_by_default():
+    module = PublishedGraph(5, 6)
+    assert module.relate.weight.shape == (5, 8, 6, 6)
+    assert module.score.weight.shape == (5, 1, 48, 1)
+
+
+def test_permuting_domains_permutes_ratios():
+    ratios = DomainRatios(build_domain_ratios(3, 4, 5, hierarchy="none").hierarchy, graph())
+    states, order = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([3, 1, 0, 2])
+    torch.testing.assert_close(ratios(states[:, order]).domains, ratios(states).domains[:, order])
+
+
+def test_each_level_has_its_own_graph():
+    module, states = graph(), torch.randn(3, 4, 5, dtype=torch.float64)
+    before = module(states)
+    with torch.no_grad():
+        module.relate.weight[1] += 1
+    after = module(states)
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]])
+    assert not torch.allclose(after[1], before[1])
+
+
+def test_nearly_uniform_on_a_complete_graph():
+    """The structural fact in docs/method.md: the published form can hardly tell domains apart."""
+    torch.manual_seed(0)
+    ratios = build_domain_ratios(4, 4, 384).eval()
+    with torch.no_grad():
+        spread = (ratios(torch.randn(4, 4, 384)).domains - 0.25).abs().max()
+    assert spread < 0.05
+
+
+def test_dropout_moves_the_ratios_in_training_only():
+    ratios = build_domain_ratios(3, 4, 32, graph_dropout=0.5)
+    states = torch.randn(3, 4, 32)
+    assert not torch.allclose(ratios(states).domains, ratios(states).domains)
+    ratios.eval()
+    torch.testing.assert_close(ratios(states).domains, ratios(states).domains)
+
+
+def test_ratios_sum_to_one_and_uniform_is_uniform():
+    states = torch.randn(3, 4, 8)
+    torch.testing.assert_close(build_domain_ratios(3, 4, 8)(states).domains.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(build_domain_ratios(3, 4, 8, graph="uniform")(states).domains, torch.full((3, 4), 0.25))
+    assert UniformScores()(states).shape == (3, 4)
+
+
+def test_every_weight_gets_a_gradient():
+    module = graph()
+    scores = module(torch.randn(3, 4, 5, dtype=torch.float64))
+    (scores.softmax(-1) * torch.randn(3, 4, dtype=torch.float64)).sum().backward()
+    assert all(weight.grad.abs().max() > 0 for weight in module.parameters())
+
+
+@pytest.mark.peer
+def test_equals_pytorch_geometric():
+    dense = pytest.importorskip("torch_geometric.nn").DenseGATConv
+    ours = GraphAttention(2, 6, 5, 3, dropout=0.0).eval()
+    nodes = torch.randn(2, 4, 6)
+    for level in range(2):
+        theirs = dense(6, 5, heads=3, concat=True, negative_slope=0.2, dropout=0.0, bias=False)
+        with torch.no_grad():
+            theirs.lin.weight.copy_(ours.weight[level].transpose(1, 2).reshape(15, 6))
+            # theirs: row i attends over j with att_dst on i and att_src on j
+            theirs.att_dst.copy_(ours.source[level].reshape(theirs.att_dst.shape))
+            theirs.att_src.copy_(ours.target[level].reshape(theirs.att_src.shape))
+            expected = theirs(nodes[level : level + 1], torch.ones(1, 4, 4))[0]
+            torch.testing.assert_close(ours(nodes)[level], expected)

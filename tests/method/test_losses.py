@@ -1,0 +1,119 @@
+import oracles
+import pytest
+import torch
+
+from hrkd.method.losses import attention_losses, hidden_losses, merge_heads, prediction_losses
+from hrkd.method.objective import objective
+
+IDS = [0, 0, 1, 2, 2]
+DOMAINS = torch.tensor(IDS)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def mask(tokens=4):
+    return (torch.arange(tokens) < torch.tensor([4, 2, 3, 1, 4])[:, None]).long()
+
+
+def pad(tensor, dims, amount=3):
+    for dim in dims:
+        shape = list(tensor.shape)
+        shape[dim] = amount
+        tensor = torch.cat([tensor, torch.full(shape, 7.0, dtype=tensor.dtype)], dim=dim)
+    return tensor
+
+
+def test_hidden_losses_equal_the_loops():
+    fitted, teacher = random(3, 5, 4, 6), [random(5, 4, 6, seed=s) for s in (1, 2, 3)]
+    expected = oracles.hidden_losses(fitted, teacher, mask(), IDS, 3)
+    torch.testing.assert_close(hidden_losses(fitted, teacher, mask(), DOMAINS, 3), expected)
+
+
+def test_attention_losses_equal_the_loops():
+    student, teacher = ([random(5, 2, 4, 4, seed=s + i) for i in range(3)] for s in (1, 7))
+    expected = oracles.attention_losses(student, teacher, mask(), IDS, 3)
+    torch.testing.assert_close(attention_losses(student, teacher, mask(), DOMAINS, 3), expected)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_prediction_losses_equal_the_loops(temperature):
+    student, teacher = random(5, 3), random(5, 3, seed=1)
+    expected = oracles.prediction_losses(student, teacher, IDS, 3, temperature)
+    torch.testing.assert_close(prediction_losses(student, teacher, DOMAINS, 3, temperature=temperature), expected)
+
+
+def test_padding_changes_nothing():
+    fitted, teacher = random(1, 5, 4, 6), random(5, 4, 6, seed=1)
+    scores = [random(5, 2, 4, 4, seed=s) for s in (2, 3)]
+    longer = pad(mask(), [1]) * 0
+    longer[:, :4] = mask()
+    torch.testing.assert_close(
+        hidden_losses(pad(fitted, [2]), [pad(teacher, [1])], longer, DOMAINS, 3),
+        hidden_losses(fitted, [teacher], mask(), DOMAINS, 3),
+    )
+    torch.testing.assert_close(
+        attention_losses([pad(scores[0], [2, 3])], [pad(scores[1], [2, 3]) * 2], longer, DOMAINS, 3),
+        attention_losses([scores[0]], [scores[1] * 2], mask(), DOMAINS, 3),
+    )
+
+
+def test_order_of_examples_changes_nothing():
+    order = torch.tensor([4, 2, 0, 1, 3])
+    fitted, teacher = random(1, 5, 4, 6), random(5, 4, 6, seed=1)
+    torch.testing.assert_close(
+        hidden_losses(fitted[:, order], [teacher[order]], mask()[order], DOMAINS[order], 3),
+        hidden_losses(fitted, [teacher], mask(), DOMAINS, 3),
+    )
+
+
+def test_student_equal_to_teacher_gives_no_loss_and_no_gradient():
+    states, scores = random(2, 5, 4, 6), random(5, 2, 4, 4)
+    assert hidden_losses(states, list(states), mask(), DOMAINS, 3).abs().max() == 0
+    assert attention_losses([scores], [scores], mask(), DOMAINS, 3).abs().max() == 0
+    logits = random(5, 3).requires_grad_()
+    prediction_losses(logits, logits.detach(), DOMAINS, 3, temperature=2.0).sum().backward()
+    assert logits.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize(("student_heads", "teacher_heads", "common"), [(2, 6, 2), (4, 6, 2), (3, 4, 1)])
+def test_different_head_counts_meet_at_their_common_divisor(student_heads, teacher_heads, common):
+    student, teacher = random(5, student_heads, 4, 4), random(5, teacher_heads, 4, 4, seed=1)
+    merged = [oracle_merge(student, common), oracle_merge(teacher, common)]
+    expected = oracles.attention_losses(merged[:1], merged[1:], mask(), IDS, 3)
+    torch.testing.assert_close(attention_losses([student], [teacher], mask(), DOMAINS, 3), expected)
+    torch.testing.assert_close(merge_heads(teacher, common), merged[1])
+
+
+def oracle_merge(scores, heads):
+    size = scores.shape[1] // heads
+    return torch.stack([sum(scores[:, h * size + i] for i in range(size)) / size for h in range(heads)], dim=1)
+
+
+def test_public_code_counts_padding_and_cuts_off_low_scores():
+    fitted, teacher = random(1, 5, 4, 6), random(5, 4, 6, seed=1)
+    everything = torch.ones_like(mask())
+    torch.testing.assert_close(
+        hidden_losses(fitted, [teacher], mask(), DOMAINS, 3, reductions="public_code"),
+        oracles.hidden_losses(fitted, [teacher], everything, IDS, 3),
+    )
+    student, other = random(5, 2, 4, 4), random(5, 2, 4, 4, seed=1)
+    low = student.clone()
+    low[0, 0, 0, 0] = -100.0
+    zero = student.clone()
+    zero[0, 0, 0, 0] = 0.0
+    torch.testing.assert_close(
+        attention_losses([low], [other], mask(), DOMAINS, 3, reductions="public_code"),
+        oracles.attention_losses([zero], [other], everything, IDS, 3),
+    )
+    logits, target = random(5, 3), random(5, 3, seed=1)
+    torch.testing.assert_close(
+        prediction_losses(logits, target, DOMAINS, 3, temperature=2.0, reductions="public_code"),
+        oracles.prediction_losses(logits, target, IDS, 3, 2.0) / 4 / 3,
+    )
+
+
+def test_objective_is_ratios_times_losses_plus_prediction():
+    ratios, losses, prediction = torch.tensor([[0.25, 0.75]]), torch.tensor([[4.0, 8.0]]), torch.tensor([1.0, 3.0])
+    assert objective(ratios, losses, prediction, hidden_weight=2.0, prediction_weight=0.5).item() == 2 * 7 + 0.5 * 2
