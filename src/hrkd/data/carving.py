@@ -101,6 +101,11 @@ def _take_last(sides: Ints, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
         of_domain = np.flatnonzero(in_train & (pool.domain_ids == d))
         last[of_domain[max(0, len(of_domain) - count) :]] = True
     moved = [row for group in rows_by_text(pool.keys).values() if last[group].all() for row in group]
+    if len(np.unique(pool.label_ids[moved])) == 1 < len(np.unique(pool.label_ids)):
+        raise DataError(
+            "dev_rows: the last rows of all domains have one and the same label, so the source seems to be sorted "
+            "by label; set dev_rows to random"
+        )
     sides[rows[moved]] = DEV
     stay = int(last.sum()) - len(moved)
     return [f"{count_of(stay)} at the end of a domain stayed in train: text also stands earlier"] if stay else []

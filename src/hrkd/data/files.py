@@ -9,7 +9,7 @@ from pathlib import Path
 from hrkd.data.wording import first_of
 from hrkd.errors import DataError
 
-__all__ = ["decode_lenient", "decode_strict", "read_bytes", "split_lines"]
+__all__ = ["decode_lenient", "decode_strict", "read_bytes", "read_text", "split_lines"]
 
 BOM = b"\xef\xbb\xbf"
 
@@ -27,6 +27,18 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: not a complete gzip file ({error}); fetch or compress it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_text(path: Path) -> str:
+    """Content of a text file of a user, decompressed if its name ends in ``.gz``.
+
+    Raises:
+        DataError: the file cannot be read, is not UTF-8 or is empty.
+    """
+    text = decode_strict(read_bytes(path), path.name)
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty; expected a table with a header")
+    return text
 
 
 def split_lines(data: bytes) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,9 @@ def dict_part(columns: Mapping[str, Sequence[Any]]) -> Part:
     Raises:
         DataError: a value is no column, or lengths differ.
     """
-    wrong = [str(k) for k, v in columns.items() if isinstance(v, str | bytes | Mapping) or not hasattr(v, "__len__")]
+    wrong = [
+        str(k) for k, v in columns.items() if isinstance(v, str | bytes | Mapping | Set) or not hasattr(v, "__len__")
+    ]
     if wrong:
         raise DataError(
             f"source: expected a sequence of values for each column, got something else for {first_of(wrong)}"

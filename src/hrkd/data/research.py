@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrkd.data.files import decode_lenient, decode_strict, read_bytes, split_lines
+from hrkd.data.files import decode_lenient, read_bytes, read_text, split_lines
 from hrkd.data.parts import Part
-from hrkd.data.rows import RawRows
+from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.data.tables import read_tsv
 from hrkd.data.wording import count_of, first_of
 from hrkd.errors import DataError
@@ -54,10 +54,13 @@ def read_amazon_reviews(folder: Path) -> RawRows:
     _check_files([file for _, _, file in files], root)
     rows = RawRows([], [], [], [])
     faults: list[str] = []
+    empty: list[str] = []
     for domain, label, file in files:
         name = AMAZON_NAMES.get(domain.name, domain.name)
         bodies, lines = _review_bodies(split_lines(read_bytes(file)))
         faults += [f"{domain.name}/{file.name}:{line}" for line in lines]
+        if not bodies and not lines:
+            empty.append(f"{domain.name}/{file.name}")
         rows.places.extend(f"{name}/{label}#{n}" for n in range(1, len(bodies) + 1))
         rows.text.extend(bodies)
         rows.label.extend([label] * len(bodies))
@@ -67,6 +70,8 @@ def read_amazon_reviews(folder: Path) -> RawRows:
             f"{root}: review without <review_text>, </review_text> or </review> at {first_of(faults)} (file:line); "
             "the file seems cut off or damaged"
         )
+    if empty:
+        raise DataError(f"{root}: no <review> in {first_of(empty)}; expected one such line before each review")
     return rows
 
 
@@ -145,7 +150,7 @@ def read_fdu_mtl(folder: Path) -> RawRows:
 
 
 def _is_labelled(file: Path) -> bool:
-    return file.name.endswith((".task.train", ".task.test"))
+    return file.name.endswith((".task.train", ".task.test")) and not file.name.startswith(".")
 
 
 def _append(rows: RawRows, place: str, text: str, label: str, domain: str, split: str) -> None:
@@ -174,12 +179,13 @@ def read_mnli(folder: Path) -> RawRows:
     """
     files = [(file, "train") for file in _tsv_files(folder, "train")]
     files += [(file, "test") for file in _tsv_files(folder, "dev_matched")]
-    rows = RawRows([], [], [], [], text_pair=[], split=[])
+    columns = dict(zip(("domain", "text", "text_pair", "label"), MNLI_COLUMNS, strict=True))
+    rows = RawRows([], [], [], [], text_pair=[], split=[], names=ColumnNames(**columns))
     unknown: list[str] = []
     no_label: list[str] = []
     no_text: list[str] = []
     for file, split in files:
-        part = read_tsv(decode_strict(read_bytes(file), file.name), file.name)
+        part = read_tsv(read_text(file), file.name)
         for number, (genre, first, second, label) in enumerate(_mnli_fields(part), 1):
             place = f"{file.name}#{number}"
             if label == "-":

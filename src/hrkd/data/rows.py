@@ -68,8 +68,9 @@ class RawRows:
 
     def take(self, indices: Sequence[int]) -> RawRows:
         """The rows at ``indices``."""
-        columns: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, list)}
-        return replace(self, **{name: [values[i] for i in indices] for name, values in columns.items()})
+        columns = {name: value for name, value in vars(self).items() if isinstance(value, list)}
+        taken: dict[str, Any] = {name: [values[i] for i in indices] for name, values in columns.items()}
+        return replace(self, **taken)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -123,7 +123,7 @@ def _recognise(source: str | Path, path: Path) -> str:
         return "table"
     if path.exists():
         raise DataError(f"{path}: unknown kind of file; looked for {LOOKED_FOR}")
-    if isinstance(source, str) and HUB_NAME.fullmatch(source) and not path.suffix:
+    if _is_hub_name(source) and not path.suffix:
         return "dataset"
     raise DataError(_no_such_path(path))
 
@@ -147,6 +147,10 @@ def _is_saved(path: Path) -> bool:
     return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
+def _is_hub_name(source: str | Path) -> bool:
+    return isinstance(source, str) and bool(HUB_NAME.fullmatch(source)) and table_kind(Path(source)) is None
+
+
 def _no_such_path(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest(path.name, siblings)
@@ -155,15 +159,14 @@ def _no_such_path(path: Path) -> str:
 
 def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets.DatasetDict:
     """A folder written by ``save_to_disk``, or else what ``datasets.load_dataset`` makes of the name or folder."""
-    saved = path.is_dir() and _is_saved(path)
-    if not path.is_dir() and (isinstance(source, Path) or not HUB_NAME.fullmatch(source)):
+    if path.is_file():
+        raise DataError(f"{path}: format 'dataset' needs a folder or a hub name, this is a file; use format 'table'")
+    if not path.is_dir() and not _is_hub_name(source):
         raise DataError(_no_such_path(path))
+    saved = path.is_dir() and _is_saved(path)
+    read = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        return (
-            datasets.load_from_disk(str(path))
-            if saved
-            else datasets.load_dataset(str(path if path.is_dir() else source))
-        )
+        return read(str(path if path.is_dir() else source))
     except Exception as error:  # the library raises errors of many families: network, builder, Arrow, file system
         reason = str(error).strip().split("\n")[0]
         what = "a folder written by save_to_disk" if saved else "a data set of the hub or a folder of data files"

@@ -204,26 +204,22 @@ def _check_parts(splits: Splits) -> None:
 
 
 def _check_labels(splits: Splits) -> list[str]:
-    """Raise for labels that train lacks; notes on labels that only one domain's train lacks."""
-    train = splits.train.count()
-    known = {label for _, label in train}
-    absent = [
-        (name, domain, label, rows)
-        for name, part in splits
-        for (domain, label), rows in sorted(part.count().items())
-        if (domain, label) not in train
-    ]
-    for part in ("dev", "test"):
-        unknown = [
-            f"{label!r} ({domain}, {count_of(n)})"
-            for name, domain, label, n in absent
-            if name == part and label not in known
-        ]
+    """Raise for labels that train lacks; notes on labels that a domain has on one side only."""
+    counts = {name: part.count() for name, part in splits}
+    known = {label for _, label in counts["train"]}
+    notes = []
+    for name in ("dev", "test"):
+        surplus = sorted(counts[name].keys() - counts["train"].keys())
+        unknown = [f"{y!r} ({d}, {count_of(counts[name][d, y])})" for d, y in surplus if y not in known]
         if unknown:
             raise DataError(
-                f"unknown label in the {part} split: {first_of(unknown)}; train has no example of it: "
+                f"unknown label in the {name} split: {first_of(unknown)}; train has no example of it: "
                 "add some, drop these rows, or correct the label"
             )
-    return [
-        f"{domain}: {label!r} is not in train, but {count_of(n)} of it in {name}" for name, domain, label, n in absent
-    ]
+        missing = [f"{y!r} ({d})" for d, y in sorted(counts["train"].keys() - counts[name].keys())]
+        untrained = [f"{y!r} ({d}, {count_of(counts[name][d, y])})" for d, y in surplus]
+        if untrained:
+            notes.append(f"labels in {name} that this domain's train lacks: {first_of(untrained)}")
+        if missing:
+            notes.append(f"labels in train that this domain's {name} lacks: {first_of(missing)}")
+    return notes

@@ -16,7 +16,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.files import decode_strict, read_bytes
+from hrkd.data.files import read_text
 from hrkd.data.parts import Part, label_names
 from hrkd.data.rows import canonical_split
 from hrkd.data.wording import first_of
@@ -100,10 +100,7 @@ def read_table(file: Path) -> Part:
         raise DataError(f"{file}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
     if kind == ".parquet":
         return _read_parquet(file)
-    text = decode_strict(read_bytes(file), file.name)
-    if not text.strip():
-        raise DataError(f"{file}: the file is empty; expected a table with a header")
-    return {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl}[kind](text, file.name)
+    return {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl}[kind](read_text(file), file.name)
 
 
 def read_tsv(text: str, name: str) -> Part:

@@ -1,0 +1,51 @@
+"""Fixtures for tests that need a model and data: a tiny corpus, its tokenizer, tiny models. All of it real, none pre-trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Three domains of generated reviews, tokenised, and a way to make models for them."""
+
+    splits: Any
+    tokenizer: Any
+    train: Any
+    dev: Any
+    test: Any
+
+    def model(self, *, layers=2, width=16, heads=2, feed_forward=24, seed=0, mode="per_domain"):
+        """A BERT with random weights for this corpus."""
+        import torch
+
+        from hrkd.models.scratch import new_teacher
+
+        torch.manual_seed(seed)
+        scratch = {"layers": layers, "width": width, "heads": heads, "feed_forward": feed_forward}
+        return new_teacher(
+            scratch,
+            vocabulary_size=len(self.tokenizer),
+            domains=self.splits.domains,
+            labels=self.splits.labels,
+            heads=mode,
+            max_tokens=32,
+        )
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    """A tiny corpus with its tokenizer, shared by all tests; do not change it."""
+    from hrkd.data.batching import tokenize
+    from hrkd.data.splits import split_domains
+    from hrkd.data.synthetic import synthetic_reviews
+    from hrkd.models.scratch import word_tokenizer
+
+    corpus = synthetic_reviews(domains=3, examples=50, seed=1)
+    splits = split_domains(corpus.dataset, seed=0, dev=0.2, test=0.2)
+    tokenizer = word_tokenizer(corpus.vocabulary(), max_tokens=32)
+    parts = {name: tokenize(part, tokenizer, 32) for name, part in splits}
+    return Tiny(splits, tokenizer, **parts)

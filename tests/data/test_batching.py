@@ -1,0 +1,74 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from hrkd.data.batching import MultiDomainLoader, length_sorted_batches, tokenize
+from hrkd.errors import DataError
+
+
+def uneven(tiny):
+    """Training rows with 30, 20 and 10 examples of the three domains."""
+    ids = tiny.train.domain_ids
+    rows = np.concatenate([np.flatnonzero(ids == d)[:n] for d, n in enumerate((30, 20, 10))])
+    return tiny.train.select(rows)
+
+
+def test_a_batch_holds_its_rows_padded_to_the_longest(tiny):
+    batch = tiny.train.batch([3, 0, 7])
+    assert batch.inputs["input_ids"].shape[1] == tiny.train.lengths[[3, 0, 7]].max()
+    assert batch.inputs["attention_mask"].sum(dim=1).tolist() == tiny.train.lengths[[3, 0, 7]].tolist()
+    for row, index in enumerate((3, 0, 7)):
+        expected = tiny.tokenizer(tiny.train.source.rows[index]["text"], truncation=True, max_length=32)["input_ids"]
+        assert batch.inputs["input_ids"][row, : len(expected)].tolist() == expected
+        assert batch.labels[row] == tiny.train.source.rows[index]["label"]
+
+
+def test_texts_are_cut_to_the_longest_allowed(tiny):
+    short = tokenize(tiny.splits.train, tiny.tokenizer, 8)
+    assert short.lengths.max() == 8
+
+
+def test_every_step_has_a_batch_of_every_domain_in_order(tiny):
+    for batch in MultiDomainLoader(uneven(tiny), batch_size=4, seed=0).epoch(0):
+        assert batch.domain_ids.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_an_epoch_is_one_pass_over_the_largest_domain_and_leaves_nothing_out(tiny):
+    data = uneven(tiny)
+    loader = MultiDomainLoader(data, batch_size=5, seed=0)
+    seen = Counter(i for batch in loader.epoch(0) for i in batch.indices.tolist())
+    assert len(loader) == 6
+    assert set(seen) == set(range(len(data)))
+    times = [{seen[i] for i in np.flatnonzero(data.domain_ids == d)} for d in range(3)]
+    assert times == [{1}, {1, 2}, {3}]
+
+
+def test_order_is_fixed_by_seed_and_epoch(tiny):
+    def order(seed, epoch):
+        return [i for b in MultiDomainLoader(uneven(tiny), batch_size=4, seed=seed).epoch(epoch) for i in b.indices.tolist()]
+
+    assert order(0, 1) == order(0, 1)
+    assert order(0, 1) != order(0, 2)
+    assert order(0, 1) != order(1, 1)
+
+
+def test_processes_share_the_steps_without_overlap(tiny):
+    whole = MultiDomainLoader(uneven(tiny), batch_size=4, seed=0)
+    parts = [MultiDomainLoader(uneven(tiny), batch_size=2, seed=0, process_index=p, num_processes=2) for p in (0, 1)]
+    for together, *separate in zip(whole.epoch(0), *(part.epoch(0) for part in parts), strict=True):
+        assert sorted(together.indices.tolist()) == sorted(torch.cat([b.indices for b in separate]).tolist())
+
+
+def test_a_domain_smaller_than_a_batch_is_an_error_that_names_it(tiny):
+    name = tiny.splits.domains[2]
+    with pytest.raises(DataError, match=f"{name} has 10; lower batch_size to at most 10"):
+        MultiDomainLoader(uneven(tiny), batch_size=11, seed=0)
+
+
+def test_length_sorted_batches_hold_every_row_once(tiny):
+    batches = list(length_sorted_batches(tiny.train, 7))
+    assert sorted(i for b in batches for i in b.indices.tolist()) == list(range(len(tiny.train)))
+    widths = [b.inputs["input_ids"].shape[1] for b in batches]
+    assert widths == sorted(widths, reverse=True)
