@@ -41,11 +41,11 @@ def tiny() -> Tiny:
     """A tiny corpus with its tokenizer, shared by all tests; do not change it."""
     from hrkd.data.batching import tokenize
     from hrkd.data.splits import split_domains
-    from hrkd.data.synthetic import synthetic_reviews
+    from hrkd.data.synthetic import synthetic_reviews, vocabulary
     from hrkd.models.scratch import word_tokenizer
 
     corpus = synthetic_reviews(domains=3, examples=50, seed=1)
     splits = split_domains(corpus.dataset, seed=0, dev=0.2, test=0.2)
-    tokenizer = word_tokenizer(corpus.vocabulary(), max_tokens=32)
+    tokenizer = word_tokenizer(vocabulary(), max_tokens=32)
     parts = {name: tokenize(part, tokenizer, 32) for name, part in splits}
     return Tiny(splits, tokenizer, **parts)

@@ -1,1 +1,81 @@
-"""hrkd."""
+"""Distil a fine-tuned encoder that serves many domains into one small, fast student.
+
+The public names, each imported from its module when it is first used, so that ``import hrkd`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hrkd.config import Recipe
+    from hrkd.data.sources import load_domains
+    from hrkd.data.splits import split_domains
+    from hrkd.data.types import MultiDomainDataset
+    from hrkd.deploy.predict import Predictor
+    from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
+    from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.pipeline import compress, distill, evaluate, train_teacher
+    from hrkd.recipe import load_recipe
+    from hrkd.training.runs import distill_from_models
+
+    __version__: str
+
+__all__ = [
+    "ArtifactError",
+    "DataError",
+    "HrkdError",
+    "ModelError",
+    "MultiDomainClassifier",
+    "MultiDomainDataset",
+    "Predictor",
+    "Recipe",
+    "RecipeError",
+    "TrainingError",
+    "__version__",
+    "compress",
+    "distill",
+    "distill_from_models",
+    "evaluate",
+    "load_domains",
+    "load_recipe",
+    "split_domains",
+    "train_teacher",
+]
+
+_HOMES = {
+    "ArtifactError": "hrkd.errors",
+    "DataError": "hrkd.errors",
+    "HrkdError": "hrkd.errors",
+    "ModelError": "hrkd.errors",
+    "MultiDomainClassifier": "hrkd.models.multi_domain",
+    "MultiDomainDataset": "hrkd.data.types",
+    "Predictor": "hrkd.deploy.predict",
+    "Recipe": "hrkd.config",
+    "RecipeError": "hrkd.errors",
+    "TrainingError": "hrkd.errors",
+    "compress": "hrkd.pipeline",
+    "distill": "hrkd.pipeline",
+    "distill_from_models": "hrkd.training.runs",
+    "evaluate": "hrkd.pipeline",
+    "load_domains": "hrkd.data.sources",
+    "load_recipe": "hrkd.recipe",
+    "split_domains": "hrkd.data.splits",
+    "train_teacher": "hrkd.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name ``name``, imported now (PEP 562)."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("hrkd")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

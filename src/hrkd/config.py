@@ -29,6 +29,7 @@ __all__ = [
     "Recipe",
     "RunConfig",
     "StudentConfig",
+    "StudentTrainingConfig",
     "SyntheticConfig",
     "TeacherConfig",
     "TrainingConfig",
@@ -182,6 +183,13 @@ class TrainingConfig(Section):
     """Batches summed up before each optimiser step."""
 
 
+class StudentTrainingConfig(TrainingConfig):
+    """One training of the student (and its baseline): as the teacher's, but longer."""
+
+    epochs: PositiveInt = 10
+    """Passes over the largest domain."""
+
+
 class TeacherConfig(Section):
     """The large model. Exactly one of `model`, `fine_tuned`, `scratch`."""
 
@@ -252,7 +260,7 @@ class StudentConfig(Section):
     baseline: bool = True
     """Also train the same student without distillation, so that the gain is visible."""
 
-    training: TrainingConfig = TrainingConfig(epochs=10)
+    training: StudentTrainingConfig = StudentTrainingConfig()
     """How the student (and its baseline) is trained."""
 
     @model_validator(mode="after")

@@ -33,18 +33,14 @@ class RecipeField:
         return ".".join(self.path)
 
 
-def recipe_fields(
-    model: type[BaseModel] = Recipe, above: tuple[str, ...] = (), defaults: BaseModel | None = None
-) -> list[RecipeField]:
-    """All fields below ``model`` in the order of their definition; ``defaults`` go before those of the class."""
+def recipe_fields(model: type[BaseModel] = Recipe, above: tuple[str, ...] = ()) -> list[RecipeField]:
+    """All fields below ``model``, in the order of their definition; ``above`` is the path that leads to it."""
     found: list[RecipeField] = []
     for name, info in model.model_fields.items():
-        default = info.default if defaults is None else getattr(defaults, name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            section = default if isinstance(default, BaseModel) else None
-            found += recipe_fields(info.annotation, (*above, name), section)
+            found += recipe_fields(info.annotation, (*above, name))
         else:
-            found.append(RecipeField((*above, name), _typed(info), info.description or "", default))
+            found.append(RecipeField((*above, name), _typed(info), info.description or "", info.default))
     return found
 
 

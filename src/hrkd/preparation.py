@@ -11,7 +11,7 @@ from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.fewshot import few_shot
 from hrkd.data.sources import load_domains
 from hrkd.data.splits import split_domains
-from hrkd.data.synthetic import synthetic_reviews
+from hrkd.data.synthetic import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.run import digest
 
@@ -49,7 +49,7 @@ def prepare_data(config: DataConfig) -> PreparedData:
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
-    dataset, vocabulary = _load(config)
+    dataset, words = _load(config)
     splits = split_domains(
         dataset,
         seed=config.split_seed,
@@ -63,7 +63,7 @@ def prepare_data(config: DataConfig) -> PreparedData:
     notes = splits.notes
     if len(kept) < len(splits.train):
         notes += (f"few-shot: {len(kept)} of {len(splits.train)} training rows are used",)
-    return PreparedData(Splits(kept, splits.dev, splits.test, notes), vocabulary)
+    return PreparedData(Splits(kept, splits.dev, splits.test, notes), words)
 
 
 def tokenize_splits(splits: Splits, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> TokenizedSplits:
@@ -74,6 +74,6 @@ def tokenize_splits(splits: Splits, tokenizer: PreTrainedTokenizerBase, max_toke
 def _load(config: DataConfig) -> tuple[MultiDomainDataset, tuple[str, ...]]:
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
-        return corpus.dataset, tuple(corpus.vocabulary())
+        return corpus.dataset, tuple(vocabulary())
     columns = {name: getattr(config, name) for name in ("text", "text_pair", "label", "domain", "split", "id", "domains")}
     return load_domains(config.source, format=config.format, **columns), ()

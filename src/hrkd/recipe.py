@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -190,8 +191,11 @@ class _Places:
 
     def error(self, problems: Sequence[Problem]) -> RecipeError:
         """All the problems, one a line: those of the file by line, then those of the overrides."""
-        ordered = sorted(problems, key=lambda problem: (self._is_flag(problem), self._line(problem) or math.inf))
+        ordered = sorted(problems, key=self._order)
         return RecipeError("\n".join(self._describe(problem) for problem in ordered))
+
+    def _order(self, problem: Problem) -> float:
+        return math.inf if self._is_flag(problem) else self._line(problem) or sys.maxsize
 
     def _line(self, problem: Problem) -> int | None:
         return problem.line or self.base.line_of(problem.path)

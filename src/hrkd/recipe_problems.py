@@ -74,7 +74,7 @@ def _contradiction(path: PathParts, message: str) -> Problem:
 
 
 def _suggestion(path: PathParts) -> str:
-    """"; did you mean ...?" with a field of the same section, or the places where a field of that name stands."""
+    """A question for a field of the same section, or the places where a field of that name stands."""
     *above, name = (str(part) for part in path)
     beside = {field.path[len(above)] for field in recipe_fields() if list(field.path[: len(above)]) == above}
     close = difflib.get_close_matches(name, sorted(beside), n=1)

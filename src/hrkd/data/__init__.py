@@ -1,1 +1,1 @@
-
+"""From files to padded batches: labelled text of several domains."""

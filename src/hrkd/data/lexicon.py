@@ -85,7 +85,7 @@ PATTERNS = Patterns(
     plain=_phrases(
         "the {aspect} was {word}, the {aspect} is {word}, the {aspect} felt {word}, i found the {aspect} {word}, "
         "the {aspect} of this {item} is {word}, the {aspect} seemed {word} to me, "
-        "this {item} has a {aspect} that is {word}"
+        "its {aspect} was {word}, once more the {aspect} was {word}"
     ),
     negated=_phrases(
         "the {aspect} was {negator} {word}, the {aspect} is {negator} {word}, "
@@ -111,9 +111,10 @@ PERSONS = _words(
     "sister brother mother father cousin uncle aunt neighbour colleague friend wife husband son daughter teacher boss"
 )
 TIMES = _phrases(
-    "last week, last month, last year, in january, in february, in march, in april, in may, in june, in july, in august, "
-    "in september, in october, in november, in december, on monday, on tuesday, on wednesday, on thursday, on friday, "
-    "on saturday, on sunday, yesterday, two weeks ago, three months ago, a year ago, this morning, during the holidays"
+    "last week, last month, last year, in january, in february, in march, in april, in may, in june, in july, "
+    "in august, in september, in october, in november, in december, on monday, on tuesday, on wednesday, "
+    "on thursday, on friday, on saturday, on sunday, yesterday, two weeks ago, three months ago, a year ago, "
+    "this morning, during the holidays"
 )
 
 _STORY = "plot, ending, story, dialogue, hero, villain, twist, opening, mood"
@@ -127,14 +128,15 @@ DOMAINS = (
         "novel",
         "read",
         _phrases(
-            f"{_STORY}, author, chapter, prose, narrator, paragraph, preface, epilogue, translation, heroine, vocabulary, "
-            "essay, binding, cover, index, poem, footnote, typesetting"
+            f"{_STORY}, author, chapter, prose, narrator, paragraph, preface, epilogue, translation, heroine, "
+            "vocabulary, essay, binding, cover, index, poem, footnote, typesetting"
         ),
         _words("gripping insightful poetic witty absorbing lyrical unputdownable scholarly"),
         _words("tedious preachy wordy plodding contrived unreadable rambling pompous"),
         _phrases(
             "it has three hundred pages, i kept it on the shelf by my bed, the library sent a second copy, "
-            "our reading circle met to discuss it"
+            "our reading circle met to discuss it, "
+            "a page marker came with it, it belongs to a series of seven volumes"
         ),
     ),
     DomainWords(
@@ -149,7 +151,8 @@ DOMAINS = (
         _words("overacted cheesy corny bloated sappy unwatchable miscast incoherent"),
         _phrases(
             "it runs for two hours, we sat in the back row of the theatre, it came on television at night, "
-            "the tickets were sold at the door"
+            "the tickets were sold at the door, "
+            "popcorn was sold before the show, the festival showed it twice"
         ),
     ),
     DomainWords(
@@ -157,14 +160,15 @@ DOMAINS = (
         "appliance",
         "bought",
         _phrases(
-            f"{_GEAR}, pan, kettle, toaster, oven, blender, spatula, bowl, whisk, pot, tray, grater, timer, mixer, lid, "
-            "teapot, skillet, colander"
+            f"{_GEAR}, pan, kettle, toaster, oven, blender, spatula, bowl, whisk, pot, tray, grater, timer, mixer, "
+            "lid, teapot, skillet, colander"
         ),
         _words("nonstick rustproof ovenproof spotless handy airtight hygienic dishwasherproof"),
         _words("leaky wobbly greasy rusty scratched crooked chipped stained"),
         _phrases(
             "it sits next to the sink, i cook for a family of five, it arrived in a brown box, "
-            "we use it for rice and vegetables"
+            "we use it for rice and vegetables, "
+            "the plug fits our wall, my recipes come from a blue notebook"
         ),
     ),
     DomainWords(
@@ -172,14 +176,15 @@ DOMAINS = (
         "tool",
         "borrowed",
         _phrases(
-            f"{_GEAR}, drill, hammer, saw, wrench, screwdriver, ladder, clamp, toolbox, sander, chisel, ratchet, torch, "
-            "workbench, chuck, trigger, socket, jigsaw"
+            f"{_GEAR}, drill, hammer, saw, wrench, screwdriver, ladder, clamp, toolbox, sander, chisel, ratchet, "
+            "torch, workbench, chuck, trigger, socket, jigsaw"
         ),
         _words("accurate sturdy durable powerful precise rugged balanced shockproof"),
         _words("flimsy brittle blunt jammed unsafe loose bent shaky"),
         _phrases(
             "it hangs in the garage, i am building a fence with it, the parts came in two bags, "
-            "we repaired the roof of the barn"
+            "we repaired the roof of the barn, "
+            "nails and screws are sold apart, a carpenter lent me his"
         ),
     ),
     DomainWords(
@@ -194,7 +199,8 @@ DOMAINS = (
         _words("glitchy laggy cracked buggy unresponsive bricked outdated crackling"),
         _phrases(
             "it replaces my previous model, i make two calls a day with it, the store moved my contacts, "
-            "my number stayed as it was"
+            "my number stayed as it was, "
+            "it uses the cable of my tablet, i carry it in my left pocket"
         ),
     ),
     DomainWords(
@@ -202,14 +208,15 @@ DOMAINS = (
         "laptop",
         "unpacked",
         _phrases(
-            f"{_DEVICE}, keyboard, trackpad, hinge, fan, webcam, port, drive, display, desktop, cursor, backlight, firmware, "
-            "installer, browser, adapter, motherboard, touchpad"
+            f"{_DEVICE}, keyboard, trackpad, hinge, fan, webcam, port, drive, display, desktop, cursor, backlight, "
+            "firmware, installer, browser, adapter, motherboard, touchpad"
         ),
         _words("portable ergonomic upgradable efficient stable swift versatile polished"),
         _words("overheated noisy sluggish clunky corrupted incompatible dented unstable"),
         _phrases(
             "it stands on my desk at work, i write letters on it, the office pays for it, "
-            "it came with a bag and a cable"
+            "it came with a bag and a cable, "
+            "students get one at the start of term, i connect it to a printer"
         ),
     ),
     DomainWords(
@@ -224,7 +231,8 @@ DOMAINS = (
         _words("mouldy smelly filthy cramped dingy stuffy draughty overbooked"),
         _phrases(
             "it lies between the station and the river, we stayed for four nights, our flight landed at noon, "
-            "the keys are at the desk"
+            "the keys are at the desk, "
+            "a taxi took us there, the conference took place next door"
         ),
     ),
     DomainWords(
@@ -239,7 +247,8 @@ DOMAINS = (
         _words("bland stale soggy burnt overcooked undercooked inedible tasteless"),
         _phrases(
             "it opens at six in the evening, we were a party of eight, the kitchen closes at ten, "
-            "they take cards and cash"
+            "they take cards and cash, "
+            "our guide wrote down the address, it used to be a bakery"
         ),
     ),
 )

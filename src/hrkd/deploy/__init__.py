@@ -1,1 +1,1 @@
-
+"""The student leaves the house: prediction, export, model card."""

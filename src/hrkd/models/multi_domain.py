@@ -7,11 +7,13 @@ head can be written back as a plain classifier with equal logits (:mod:`hrkd.dep
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -19,9 +21,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.trace import EncoderTrace
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "load_plain_classifier"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "load_plain_classifier", "longest_input"]
 
 HeadMode = Literal["per_domain", "shared"]
+
+LOADING_PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mismatched_keys": "of another shape"}
 
 
 class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -66,7 +70,8 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
 
     def plain_config(self) -> PreTrainedConfig:
         """The encoder's own configuration, with this model's labels: that of a plain classifier."""
-        fields = {k: v for k, v in self.encoder.items() if k not in ("id2label", "label2id", "num_labels", "architectures")}
+        own = {"id2label", "label2id", "num_labels", "architectures"}
+        fields = {name: value for name, value in self.encoder.items() if name not in own}
         config = AutoConfig.for_model(**fields)
         config.id2label, config.label2id = dict(self.id2label), dict(self.label2id)
         return config
@@ -172,11 +177,13 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         )
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
-        last, pooled = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
+        last: Tensor = outputs.last_hidden_state
+        pooled: Tensor | None = getattr(outputs, "pooler_output", None)
         if len(self.heads) == 1:
-            return self.heads[0](BaseModelOutputWithPooling(last, pooled), attention_mask)
+            shared: Tensor = self.heads[0](BaseModelOutputWithPooling(last, pooled), attention_mask)
+            return shared
         logits = last.new_empty(len(domain_ids), self.config.num_labels)
-        for domain in domain_ids.unique().tolist():
+        for domain in sorted(set(domain_ids.tolist())):
             rows = (domain_ids == domain).nonzero().squeeze(1)
             part = BaseModelOutputWithPooling(last[rows], None if pooled is None else pooled[rows])
             logits = logits.index_copy(0, rows, self.heads[domain](part, attention_mask[rows]).to(logits.dtype))
@@ -184,17 +191,20 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> MultiDomainClassifier:
-        """As in transformers, except that missing or surplus weights are errors.
+        """As in transformers, except that missing or surplus weights are errors and only safetensors are read.
 
         Raises:
             ArtifactError: the folder's weights are not exactly those of its configuration.
         """
-        kwargs["output_loading_info"] = True
+        kwargs |= {"output_loading_info": True, "use_safetensors": True}
         model, info = super().from_pretrained(*args, **kwargs)
-        wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[k]}
+        wrong = {kind: sorted(map(str, info[kind])) for kind in LOADING_PROBLEMS if info[kind]}
         if wrong:
-            problems = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(keys[:3])}" for kind, keys in wrong.items())
-            raise ArtifactError(f"{args[0]}: the weights do not fit the configuration ({problems}); restore the folder or make it anew")
+            problems = "; ".join(f"{LOADING_PROBLEMS[kind]}: {', '.join(keys[:3])}" for kind, keys in wrong.items())
+            raise ArtifactError(
+                f"{args[0]}: the weights do not fit the configuration ({problems}); restore the folder or make it anew"
+            )
+        assert isinstance(model, cls)
         return model
 
     @classmethod
@@ -210,11 +220,16 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """A multi-domain model around a plain sequence classifier; every head starts as the plain one.
 
         Raises:
-            ModelError: the classifier's number of outputs is not the number of labels.
+            ModelError: the classifier's number of outputs is not the number of labels, or it has too few positions.
         """
         if plain.config.num_labels != len(labels):
             raise ModelError(f"the classifier has {plain.config.num_labels} outputs, the data {len(labels)} labels")
-        config = MultiDomainConfig.around(plain.config, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens)
+        longest = longest_input(plain.base_model)
+        if longest is not None and max_tokens > longest:
+            raise ModelError(f"data.max_length: {max_tokens} tokens are asked for, the encoder takes {longest} at most")
+        config = MultiDomainConfig.around(
+            plain.config, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens
+        )
         return cls(config, plain)
 
     def to_plain(self, domain: str) -> PreTrainedModel:
@@ -223,7 +238,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         Raises:
             DataError: unknown ``domain``.
         """
-        head = self.heads[self.domain_id(domain) if len(self.heads) > 1 else 0]
+        head = cast(PlainHead, self.heads[self.domain_id(domain) if len(self.heads) > 1 else 0])
         plain = AutoModelForSequenceClassification.from_config(self.config.plain_config())
         prefix = plain.base_model_prefix
         state = {f"{prefix}.{k}": v for k, v in self.encoder.state_dict().items()}
@@ -238,11 +253,17 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """
         if domain in self.domains:
             return self.domains.index(domain)
-        import difflib
-
         near = difflib.get_close_matches(domain, self.domains, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"unknown domain {domain!r}: this model knows {', '.join(self.domains)}{hint}")
+
+
+def longest_input(encoder: nn.Module) -> int | None:
+    """Most tokens that the encoder's table of positions allows; None without such a table (relative, rotary)."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    if not isinstance(table, nn.Embedding):
+        return None
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tuned: bool) -> PreTrainedModel:
@@ -253,19 +274,24 @@ def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tun
     Raises:
         ModelError: nothing that transformers can load, an encoder-less or incomplete checkpoint.
     """
-    names = {} if fine_tuned else {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
+    own: dict[str, Any] = {"output_loading_info": True, "dtype": torch.float32, "use_safetensors": True}
+    if not fine_tuned:
+        names = dict(enumerate(labels))
+        own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}, "ignore_mismatched_sizes": True}
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source, output_loading_info=True, dtype=torch.float32, ignore_mismatched_sizes=not fine_tuned, **names
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{source}: no model that AutoModelForSequenceClassification loads: {str(error).splitlines()[0]}") from error
-    prefix = model.base_model_prefix + "."
-    missing = sorted(k for k in info["missing_keys"] if fine_tuned or (k.startswith(prefix) and ".pooler." not in k))
-    if missing:
-        what = "a fine-tuned classifier" if fine_tuned else "a complete encoder"
+        model, info = AutoModelForSequenceClassification.from_pretrained(str(source), **own)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), repr(error))
         raise ModelError(
-            f"{source}: not {what}: {len(missing)} weights are missing ({', '.join(missing[:3])}); "
-            + ("fine-tune it first, or name it as teacher.model" if fine_tuned else "check the checkpoint")
-        )
+            f"{source}: transformers cannot load it as a sequence classifier: {reason} (expected a folder or hub name "
+            "with config.json and weights as safetensors; other weight files can run code and are not read)"
+        ) from error
+    prefix = f"{model.base_model_prefix}."
+    absent = [*info["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])]
+    missing = sorted(key for key in absent if fine_tuned or (key.startswith(prefix) and ".pooler." not in key))
+    if missing:
+        what = "fine-tuned classifier" if fine_tuned else "complete encoder"
+        advice = "fine-tune it first, or name it as teacher.model" if fine_tuned else "check the checkpoint"
+        some = ", ".join(missing[:3])
+        raise ModelError(f"{source}: no {what}: {len(missing)} weights are missing or of another shape ({some} ...); {advice}")
     return model

@@ -67,7 +67,9 @@ def has_raw_scores(encoder: PreTrainedModel) -> bool:
     return bool(encoder._can_set_attn_implementation())
 
 
-def choose_attention(wanted: Literal["auto", "scores", "probabilities", "none"], *encoders: PreTrainedModel) -> AttentionKind:
+def choose_attention(
+    wanted: Literal["auto", "scores", "probabilities", "none"], *encoders: PreTrainedModel
+) -> AttentionKind:
     """The kind of attention that all ``encoders`` can give: scores, or probabilities where there are none.
 
     Raises:

@@ -1,1 +1,1 @@
-
+"""Complete, commented recipes; `hrkd recipe` lists them."""

@@ -1,0 +1,84 @@
+"""The command line. The only importer of the CLI library; nothing imports this package.
+
+One verb is one function of :mod:`hrkd.cli.commands`, which is imported when a verb is called, so that ``--help``
+and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from hrkd.errors import HrkdError
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "compress": "Make a small student from labelled text and a large encoder, and measure it.",
+    "train-teacher": "Fine-tune the teacher only.",
+    "distill": "Distil the student from a teacher that exists.",
+    "evaluate": "Measure a run or a model on each domain.",
+    "predict": "Classify texts with a student.",
+    "export": "Write one plain classifier per domain.",
+    "data": "Describe the data of a recipe: sizes, labels, lengths, repeated texts.",
+    "recipe": "List the packaged recipes, print one, or print the schema of all fields.",
+}
+"""Verb to the first line of its help; the rest stands at its function."""
+
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; ``arguments`` default to those of the process. Returns the exit status.
+
+    0: done; 2: something that the user can mend, told in one message; 130: interrupted.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if tokens and tokens[0] in VERBS:
+            from hrkd.cli.flags import join_switches
+
+            tokens = join_switches(tokens)
+        _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(f"{error}\n{_where_to_look(tokens)}")
+    except HrkdError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from the last checkpoint, where there is one")
+        return INTERRUPTED
+    return 0
+
+
+def _app(tokens: Sequence[str]) -> App:
+    """All verbs, unresolved; the one that is called brings its own, longer help."""
+    app = App(
+        name="hrkd",
+        help="Distil a fine-tuned encoder that serves many domains into one small, fast student.",
+        help_epilogue="Start with: hrkd compress demo",
+        version=_version,
+    )
+    for verb, summary in VERBS.items():
+        called = bool(tokens) and tokens[0] == verb
+        function = f"hrkd.cli.commands:{verb.replace('-', '_')}"
+        app.command(function, name=verb, help=None if called else summary)
+    return app
+
+
+def _version() -> str:
+    import hrkd
+
+    return hrkd.__version__
+
+
+def _where_to_look(tokens: Sequence[str]) -> str:
+    verb = f" {tokens[0]}" if tokens and tokens[0] in VERBS else ""
+    return f"`hrkd{verb} --help` lists what there is."
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return USER_ERROR

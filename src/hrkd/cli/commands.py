@@ -1,0 +1,233 @@
+"""The verbs. Each checks its recipe before anything heavy is imported, then calls one function of the library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hrkd.cli.flags import Flags, overrides_of, takes_fields
+from hrkd.cli.terminal import prepare, progress
+from hrkd.config import Recipe
+from hrkd.errors import RecipeError
+from hrkd.recipe import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
+
+if TYPE_CHECKING:
+    from hrkd.deploy.predict import Predictor
+
+__all__ = ["compress", "data", "distill", "evaluate", "export", "predict", "recipe", "train_teacher"]
+
+RecipeArgument = Annotated[
+    str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
+]
+TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
+
+
+@takes_fields(*Recipe.model_fields)
+def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
+    """Make a small student from labelled text and a large encoder, and measure it.
+
+    Trains the teacher (unless the recipe names a fine-tuned one), distils the student, and measures both on
+    every domain. Called again, it goes on where it stopped. A flag with the value `null` takes back what the
+    recipe says. Relative paths count from the current directory.
+    """
+    checked = load_recipe(recipe, overrides_of(flags))
+    console = prepare()
+    from hrkd import pipeline
+
+    pipeline.compress(checked, show=console.print, progress=progress())
+
+
+@takes_fields("data", "teacher", "evaluation", "run")
+def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
+    """Fine-tune the teacher only.
+
+    The first stage of `compress`; the recipe may leave out the student.
+    """
+    checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
+    console = prepare()
+    from hrkd import pipeline
+
+    folder = pipeline.train_teacher(checked, show=console.print, progress=progress())
+    console.print(f"Teacher: {folder}", soft_wrap=True)
+
+
+@takes_fields(*Recipe.model_fields)
+def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder = None, flags: Flags = None) -> None:
+    """Distil the student from a teacher that exists.
+
+    The stages of `compress` after the teacher. The teacher is the one in the output folder, the one of
+    `--teacher-folder`, or the classifier that `teacher.fine_tuned` names.
+    """
+    checked = load_recipe(recipe, overrides_of(flags))
+    console = prepare()
+    from hrkd import pipeline
+
+    pipeline.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+
+
+@takes_fields("data", "evaluation", "run")
+def evaluate(
+    folder: Annotated[Path, Parameter(help="Output folder of a run, or folder of one model.")],
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    split: Annotated[str, Parameter(help="train, dev or test (default test).")] = "test",
+    flags: Flags = None,
+) -> None:
+    """Measure a run or a model on each domain.
+
+    The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
+    run's own unless another is given.
+    """
+    own = folder / "recipe.yaml"
+    source = str(own) if recipe is None and own.is_file() else recipe
+    given = source is not None or flags
+    checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
+    console = prepare()
+    from hrkd import pipeline
+
+    pipeline.evaluate(folder, checked, split=split, show=console.print, progress=progress())
+
+
+@takes_fields("data")
+def data(
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    tokenizer: Annotated[
+        str | None, Parameter(help="Folder or hub name of a tokenizer, to count tokens; default: the recipe's teacher.")
+    ] = None,
+    json_file: Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")] = None,
+    flags: Flags = None,
+) -> None:
+    """Describe the data of a recipe: sizes, labels, lengths, repeated texts.
+
+    Only the data section of the recipe is needed.
+    """
+    checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
+    if json_file is not None and json_file.is_dir():
+        raise RecipeError(f"--json: {json_file} is a folder; name a file")
+    console = prepare()
+    from hrkd import pipeline
+    from hrkd.files import write_json
+
+    figures = pipeline.describe_data(checked, tokenizer, show=console.print)
+    if json_file is not None:
+        write_json(json_file, figures)
+
+
+def predict(
+    student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
+    /,
+    *texts: Annotated[str, Parameter(help="Texts to classify; or use --input for a file of them.")],
+    domain: Annotated[str | None, Parameter(help="Domain of the texts; for a file: where no column says it.")] = None,
+    text_pair: Annotated[
+        list[str] | None, Parameter(negative=(), help="Second text of a pair task; repeat the flag, one for each text.")
+    ] = None,
+    all_labels: Annotated[
+        bool, Parameter(negative=(), help="The scores of all labels, not of the best alone.")
+    ] = False,
+    input_file: Annotated[
+        Path | None, Parameter(name="--input", help="Table to label: csv, tsv, jsonl, parquet.")
+    ] = None,
+    output_file: Annotated[
+        Path | None, Parameter(name="--output", help="Table to write, label and score added.")
+    ] = None,
+    text_column: Annotated[str, Parameter(help="Column with the text.")] = "text",
+    pair_column: Annotated[str | None, Parameter(help="Column with the second text of a pair task.")] = None,
+    domain_column: Annotated[str, Parameter(help="Column with the domain, where --domain is not given.")] = "domain",
+    prefix: Annotated[str, Parameter(help="Put before the names of added columns, such as predicted_.")] = "",
+) -> None:
+    """Classify texts with a student.
+
+    Prints label, score and text, one text a line. With `--input` and `--output` it labels a file.
+    """
+    _check_what_to_predict(texts, domain, input_file, output_file)
+    console = prepare()
+    from hrkd.deploy.predict import Predictor, predict_file
+
+    predictor = Predictor.from_pretrained(student)
+    if input_file is None or output_file is None:
+        assert domain is not None
+        _predict_texts(predictor, texts, domain, text_pair, all_labels)
+        return
+    count = predict_file(
+        predictor,
+        input_file,
+        output_file,
+        domain=domain,
+        text=text_column,
+        text_pair=pair_column,
+        domain_column=domain_column,
+        all_labels=all_labels,
+        prefix=prefix,
+        progress=progress(),
+    )
+    console.print(f"{count} texts labelled: {output_file}", soft_wrap=True)
+
+
+def _check_what_to_predict(
+    texts: tuple[str, ...], domain: str | None, input_file: Path | None, output_file: Path | None
+) -> None:
+    if (input_file is None) != (output_file is None):
+        raise RecipeError("--input and --output belong together: the table to label and the table to write")
+    if bool(texts) == (input_file is not None):
+        raise RecipeError("give either texts to classify, or --input and --output for a file of them")
+    if texts and domain is None:
+        raise RecipeError("--domain: missing; name the domain of the texts")
+
+
+def _predict_texts(
+    predictor: Predictor, texts: tuple[str, ...], domain: str, text_pair: list[str] | None, all_labels: bool
+) -> None:
+    found = predictor(texts, domain=domain, text_pairs=text_pair, all_labels=all_labels)
+    for text, labels in zip(texts, found, strict=True):
+        ranked = labels if all_labels else [labels]
+        scores = "  ".join(f"{each['label']} {each['score']:.4f}" for each in ranked)
+        sys.stdout.write(f"{scores}\t{text}\n")
+
+
+def export(
+    student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
+    output: Annotated[Path, Parameter(help="Folder to write; one folder per domain comes into it.")],
+    /,
+    *,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
+) -> None:
+    """Write one plain classifier per domain.
+
+    Each is a folder that AutoModelForSequenceClassification and AutoTokenizer of transformers load as it is.
+    """
+    console = prepare()
+    from hrkd.deploy.export import export_plain
+
+    for domain, folder in export_plain(student, output, overwrite=overwrite).items():
+        console.print(f"{domain}: {folder}", soft_wrap=True)
+
+
+def recipe(
+    name: Annotated[str | None, Parameter(help="A packaged recipe to print.")] = None,
+    /,
+    *,
+    schema: Annotated[bool, Parameter(negative=(), help="Print the JSON schema of all fields.")] = False,
+) -> None:
+    """List the packaged recipes, print one, or print the schema of all fields.
+
+    `hrkd recipe demo > my.yaml` is a good start for a recipe of your own.
+    """
+    if schema:
+        text = json.dumps(recipe_json_schema(), indent=2)
+    elif name is not None:
+        text = packaged_recipe_text(name)
+    else:
+        text = "\n".join(_summary(each) for each in packaged_recipes())
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def _summary(name: str) -> str:
+    first_line = packaged_recipe_text(name).partition("\n")[0]
+    return f"{name:16}{first_line.lstrip('# ')}"

@@ -1,0 +1,143 @@
+"""Every field of the recipe as a command-line flag, made from the models of :mod:`hrkd.config`.
+
+Values stay text here; they are checked with the recipe, once, so that a wrong flag reads like a wrong line.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_origin
+
+from cyclopts import Group, Parameter, Token
+
+from hrkd.fields import RecipeField, annotation_at, expected, members, recipe_fields
+
+__all__ = ["Flags", "join_switches", "overrides_of", "takes_fields"]
+
+Flags = Mapping[str, Any] | None
+"""What a verb finds in its parameter ``flags``: the given fields, nested by section."""
+
+Verb = TypeVar("Verb", bound=Callable[..., None])
+
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH", Literal: "WORD"}
+_FORMS = {list: "repeat the flag for each", dict: "by name: --{}.NAME"}
+
+
+def takes_fields(*sections: str) -> Callable[[Verb], Verb]:
+    """Give a verb the fields of ``sections`` as flags; they arrive in its parameter ``flags``."""
+
+    def decorate(verb: Verb) -> Verb:
+        verb.__annotations__["flags"] = _flags_type(sections)
+        return verb
+
+    return decorate
+
+
+def _flags_type(sections: Sequence[str]) -> Any:
+    """A parameter annotation with one flag per field, grouped by section for the help."""
+    return Annotated[_typed_dict(_flag_tree(), sections) | None, Parameter(name="*", name_transform=str)]
+
+
+@cache
+def _flag_tree() -> dict[str, Any]:
+    """Annotations of all flags, nested by section."""
+    tree: dict[str, Any] = {}
+    groups: dict[tuple[str, ...], Group] = {}
+    for field in recipe_fields():
+        *above, name = field.path
+        group = groups.setdefault(tuple(above), _group(tuple(above), len(groups)))
+        branch = tree
+        for part in above:
+            branch = branch.setdefault(part, {})
+        branch[name] = _flag(field, group)
+    return tree
+
+
+def overrides_of(flags: Flags) -> dict[str, Any]:
+    """Parsed flags as overrides for a recipe. ``null`` takes a value back, as in YAML."""
+    return {name: _value(value, (name,)) for name, value in (flags or {}).items()}
+
+
+def join_switches(tokens: Sequence[str]) -> list[str]:
+    """``--run.overwrite false`` as ``--run.overwrite=false``: a switch may be followed by its value or stand alone."""
+    switches = {f"--{field.name}" for field in recipe_fields() if field.annotation is bool}
+    switches |= {switch.replace("_", "-") for switch in switches}
+    joined: list[str] = []
+    for token in tokens:
+        if joined and joined[-1] in switches and token in ("true", "false"):
+            joined[-1] += f"={token}"
+        else:
+            joined.append(token)
+    return joined
+
+
+def _group(path: tuple[str, ...], position: int) -> Group:
+    words = (annotation_at(path).__doc__ or "").partition("\n")[0]
+    return Group(".".join(path), help=words, sort_key=10 + position)
+
+
+def _typed_dict(tree: Mapping[str, Any], names: Iterable[str]) -> Any:
+    entries = {
+        name: _typed_dict(tree[name], tree[name]) if isinstance(tree[name], dict) else tree[name] for name in names
+    }
+    return TypedDict("Flags", entries, total=False)  # type: ignore[operator]
+
+
+def _flag(field: RecipeField, group: Group) -> Any:
+    kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in members(field.annotation)]
+    origins = [get_origin(kind) or kind for kind in kinds]
+    metavar = _METAVARS.get(origins[0], "TEXT")
+    if bool in origins:
+        facts = [f"default true; --{field.name} false turns it off" if field.default else "default false"]
+        return Annotated[bool, Parameter(help=_help(field, facts), group=group, negative=())]
+    facts = [_FORMS[origin].format(field.name) for origin in origins if origin in _FORMS] or _bounds(field)
+    facts += [f"default {field.default}"] if field.default not in (None, []) else []
+    parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar)
+    if dict in origins:
+        return Annotated[_mapping_hint(kinds, origins), parameter, Parameter(converter=_words)]
+    return Annotated[list[str] if list in origins else str, parameter]
+
+
+def _mapping_hint(kinds: Sequence[Any], origins: Sequence[Any]) -> Any:
+    value = get_args(kinds[origins.index(dict)])[1]
+    words = (str,) * len(get_args(value)) if get_origin(value) is tuple else ()
+    mapping = types.GenericAlias(dict, (str, types.GenericAlias(tuple, words) if words else str))
+    return mapping if origins == [dict] else str | mapping
+
+
+def _help(field: RecipeField, facts: Sequence[str]) -> str:
+    return f"{field.meaning} ({'; '.join(facts)})" if facts else field.meaning
+
+
+def _bounds(field: RecipeField) -> list[str]:
+    """What values are admitted, without the kind of value that the metavar says."""
+    words = expected(field.annotation)
+    for kind in ("a whole number", "a number", "a path", "text"):
+        words = words.removeprefix(kind)
+    return [words.lstrip(", ")] if words else []
+
+
+def _words(_: Any, tokens: Sequence[Token] | Mapping[str, Sequence[Token]]) -> Any:
+    """The words of a flag as typed: one, several, or by key where the flag has keys (``--flag.key``)."""
+    if isinstance(tokens, Mapping):
+        return {key: _words(None, below) for key, below in tokens.items()}
+    words = [token.value for token in tokens]
+    return words[0] if len(words) == 1 else words
+
+
+def _value(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _value(below, (*path, name)) for name, below in value.items()}
+    if value in ("null", ["null"]):
+        return None
+    if isinstance(value, list) and len(value) == 1 and _takes_a_word(path) and not value[0].isdigit():
+        return value[0]
+    return value
+
+
+def _takes_a_word(path: tuple[str, ...]) -> bool:
+    """Whether the field takes a word, such as ``uniform``, in place of a list."""
+    return any(get_origin(kind) is Literal for kind in members(annotation_at(path)))

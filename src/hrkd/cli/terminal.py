@@ -1,0 +1,82 @@
+"""What the command line does to its process: log lines, a console, and quiet libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hrkd.training.progress import Progress
+
+__all__ = ["prepare", "progress", "result_console"]
+
+WIDTH_OF_FILES = 160
+ENVIRONMENT = {
+    "DATASETS_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def prepare() -> Console:
+    """Make ready for work that loads models: log lines on stderr, no advice and bars of other libraries.
+
+    Returns the console for results. Variables that the user has set stay as they are.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    _log_to_stderr()
+    _silence_transformers()
+    return result_console()
+
+
+def result_console() -> Console:
+    """Standard output; in files and pipes wide enough for every table."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else WIDTH_OF_FILES
+    return Console(width=width, markup=False, highlight=False)
+
+
+def progress() -> Progress:
+    """Progress on the console of the log lines, so that neither overwrites the other."""
+    from hrkd.training.progress import Progress
+
+    handlers = logging.getLogger("hrkd").handlers
+    console = next((handler.console for handler in handlers if hasattr(handler, "console")), None)
+    return Progress(_is_main_process(), console)
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("hrkd")
+    logger.handlers = [_handler()]
+    logger.setLevel(logging.INFO if _is_main_process() else logging.ERROR)
+
+
+def _handler() -> logging.Handler:
+    if not sys.stderr.isatty():
+        plain = logging.StreamHandler(sys.stderr)
+        plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        return plain
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+
+
+def _is_main_process() -> bool:
+    """False in all but the first process of a launch on several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _silence_transformers() -> None:
+    """Hide the bars of loading weights, for which there is no variable of their own."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()

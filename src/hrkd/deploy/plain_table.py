@@ -1,0 +1,69 @@
+"""A table of text cells that is written once and shown on a terminal or in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["PlainTable", "interval", "megabytes", "millions", "percent"]
+
+
+def percent(fraction: float) -> str:
+    """A fraction from 0 to 1 as per cent with one decimal: 0.879 is "87.9"."""
+    return f"{100 * fraction:.1f}"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """Two fractions as " [86.1, 89.4]", to stand behind a value; nothing for None."""
+    return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+
+
+def millions(count: int) -> str:
+    """A count in millions: "14.5"; three decimals below 0.1."""
+    return f"{count / 1e6:.1f}" if count >= 1e5 else f"{count / 1e6:.3f}"
+
+
+def megabytes(size: float) -> str:
+    """A size that is in megabytes: "58.0"; three decimals below 0.1."""
+    return f"{size:.1f}" if size >= 0.1 else f"{size:.3f}"
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """Rows of as many cells as there are ``columns``; the first column names the row. ``notes`` stand below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def transposed(self) -> PlainTable:
+        """Rows and columns exchanged; the corner stays."""
+        columns, *rows = zip(self.columns, *self.rows, strict=True)
+        return replace(self, columns=columns, rows=tuple(rows))
+
+    def to_markdown(self) -> str:
+        """Title (a second-level heading, if there is one), table and notes, ending in a line break."""
+        head = [f"## {self.title}", ""] if self.title else []
+        rule = ["---", *("---:" for _ in self.columns[1:])]
+        table = [_line(self.columns), _line(rule), *map(_line, self.rows)]
+        notes = ["", *(f"* {note}" for note in self.notes)] if self.notes else []
+        return "\n".join([*head, *table, *notes]) + "\n"
+
+    def to_rich(self) -> Table:
+        """The same for a terminal; cells are shown as they are, without markup."""
+        caption = Text("\n".join(self.notes)) if self.notes else None
+        table = Table(title=Text(self.title), caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+        for number, column in enumerate(self.columns):
+            table.add_column(Text(column), justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return table
+
+
+def _line(cells: tuple[str, ...] | list[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,157 @@
+"""The size of an encoder: read from a teacher, settled for a student, written into a configuration."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
+
+from hrkd.errors import ModelError
+from hrkd.models.layer_map import uniform_layer_map
+
+__all__ = ["StudentShape", "resolve_shape", "shape_of", "student_config"]
+
+FEED_FORWARD = ("intermediate_size", "hidden_dim")  # its name differs between families
+ROTARY = frozenset({"modernbert"})  # position is a rotation of pairs of a head's components
+DERIVED = frozenset({"architectures", "attention_head_size", "dtype", "head_dim"})  # not inherited by a student
+NARROWEST_HEAD = 4
+
+
+@dataclass(frozen=True)
+class StudentShape:
+    """Transformer layers L, hidden size Hs, attention heads N, width of the feed-forward layers."""
+
+    layers: int
+    width: int
+    heads: int
+    feed_forward: int
+
+
+def shape_of(config: PreTrainedConfig) -> StudentShape:
+    """The shape that an encoder's configuration describes, whatever its family calls the fields.
+
+    Raises:
+        ModelError: the configuration lacks one of them.
+    """
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+    sizes = [getattr(config, name, None) for name in names]
+    feed_forward = next((getattr(config, name) for name in FEED_FORWARD if hasattr(config, name)), None)
+    if None in sizes or feed_forward is None:
+        raise ModelError(
+            f"the {config.model_type} family is not supported: its configuration does not tell "
+            f"{', '.join(names)} and {' or '.join(FEED_FORWARD)}"
+        )
+    return StudentShape(*map(int, (*sizes, feed_forward)))  # type: ignore[arg-type]
+
+
+def resolve_shape(
+    teacher_config: PreTrainedConfig,
+    *,
+    layers: int | None = None,
+    width: int | None = None,
+    heads: int | None = None,
+    feed_forward: int | None = None,
+    times_smaller: float | None = None,
+) -> StudentShape:
+    """The student's shape; what is left out follows from the teacher.
+
+    Layers and width default to the teacher's, heads to the teacher's number, the feed-forward width to the teacher's
+    ratio to the hidden size, rounded to a multiple of 8.
+
+    With ``times_smaller`` the shape has as nearly as possible the teacher's parameters (with embeddings and one head)
+    divided by it. Layers: the smallest divisor of the teacher's layers that is at least a third of them (12 -> 4,
+    6 -> 2), or the next one up while even the teacher's width would give too few parameters. Width: the multiple of
+    the teacher's heads that comes nearest.
+
+    Raises:
+        ModelError: the heads do not divide the width, or the vocabulary makes ``times_smaller`` unreachable.
+    """
+    teacher = shape_of(teacher_config)
+    if times_smaller is not None:
+        shape = _shape_for(teacher_config, times_smaller)
+    else:
+        width = width or teacher.width
+        shape = StudentShape(
+            layers or teacher.layers, width, heads or teacher.heads, feed_forward or _feed_forward(teacher, width)
+        )
+    _check_heads(shape, teacher, rotary=teacher_config.model_type in ROTARY, named=heads is not None)
+    return shape
+
+
+def student_config(
+    teacher_config: PreTrainedConfig, shape: StudentShape, layer_map: Sequence[int] | None = None
+) -> PreTrainedConfig:
+    """A configuration of the teacher's family with another shape; vocabulary, positions and the rest as the teacher.
+
+    Embeddings narrower than the hidden states (ELECTRA) stay as narrow as the teacher's. Where layers are of several
+    kinds (ModernBERT: local and global attention), each student layer is of the kind of the teacher layer that
+    ``layer_map`` (levels; default: uniform) gives it.
+    """
+    teacher = shape_of(teacher_config)
+    fields = {name: value for name, value in teacher_config.to_dict().items() if name not in DERIVED}
+    names = teacher_config.attribute_map
+    fields[names.get("num_hidden_layers", "num_hidden_layers")] = shape.layers
+    fields[names.get("hidden_size", "hidden_size")] = shape.width
+    fields[names.get("num_attention_heads", "num_attention_heads")] = shape.heads
+    fields[next(name for name in FEED_FORWARD if hasattr(teacher_config, name))] = shape.feed_forward
+    for name in ("embedding_size", "pooler_hidden_size"):
+        if fields.get(name) == teacher.width:
+            fields[name] = shape.width
+    if fields.get("layer_types"):
+        kinds = fields["layer_types"]
+        levels = layer_map or uniform_layer_map(shape.layers, teacher.layers)
+        fields["layer_types"] = [kinds[level - 1] for level in levels[1:]]
+    return AutoConfig.for_model(**fields)
+
+
+def _feed_forward(teacher: StudentShape, width: int) -> int:
+    if width == teacher.width:
+        return teacher.feed_forward
+    return max(8, 8 * round(teacher.feed_forward * width / teacher.width / 8))
+
+
+def _check_heads(shape: StudentShape, teacher: StudentShape, *, rotary: bool, named: bool) -> None:
+    step = 2 if rotary else 1
+    if shape.width % (step * shape.heads) == 0:
+        return
+    counts = [count for count in range(1, shape.width + 1) if shape.width % (step * count) == 0]
+    near = {shape.heads * step * (shape.width // (shape.heads * step) + more) for more in (0, 1)} - {0}
+    whose = f"student.heads: {shape.heads}" if named else f"the teacher's {teacher.heads} heads"
+    even = " into heads of even width (rotary positions)" if rotary else ""
+    raise ModelError(
+        f"student.width: {shape.width} cannot be divided{even} by {whose}; take a width of "
+        f"{' or '.join(map(str, sorted(near)))}, or another number of heads ({', '.join(map(str, counts[:12]))}); "
+        "attention losses need as many heads as the teacher has (else set method.attention: none)"
+    )
+
+
+def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
+    teacher = shape_of(config)
+    target = _parameters(config, teacher) / times_smaller
+    layers = [n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0 and 3 * n >= teacher.layers]
+    full = [replace(teacher, layers=n) for n in layers]
+    first = next((shape for shape in full if _parameters(config, shape) >= target), teacher)
+    step = teacher.heads * (2 if config.model_type in ROTARY else 1)
+    widths = range(min(teacher.width, teacher.heads * NARROWEST_HEAD), teacher.width + 1, step)
+    shapes = [replace(first, width=width, feed_forward=_feed_forward(teacher, width)) for width in widths]
+    count = cache(lambda index: _parameters(config, shapes[index]))
+    if count(0) > target:
+        reachable = _parameters(config, teacher) / count(0)
+        raise ModelError(
+            f"student.times_smaller: {times_smaller:g} cannot be reached: with the teacher's vocabulary of "
+            f"{config.vocab_size:,} tokens, {reachable:.1f} is the most ({shapes[0].layers} layers of width "
+            f"{shapes[0].width}); ask for less, or name a small encoder in student.checkpoint"
+        )
+    above = bisect_left(range(len(shapes)), target, key=count)
+    near = [index for index in (above - 1, above) if 0 <= index < len(shapes)]
+    return shapes[min(near, key=lambda index: abs(count(index) - target))]
+
+
+def _parameters(config: PreTrainedConfig, shape: StudentShape) -> int:
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(student_config(config, shape))
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,257 @@
+"""Opening teachers that are fine-tuned already, and tokenizers, with every disagreement named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from hrkd.errors import ModelError
+from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig, load_plain_classifier, longest_input
+from hrkd.models.shape import shape_of
+from hrkd.models.trace import EncoderTrace
+
+__all__ = ["RoutedTeacher", "check_same_tokenizer", "load_fine_tuned", "load_tokenizer"]
+
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
+PROBES = ("A small test, isn't it?", "It cost 12.50 in 2021!", "cafe\u0301 na\u00efve \u2013 \u201cquoted\u201d", "PRICE/VALUE: 10% off")
+
+
+class RoutedTeacher(nn.Module):
+    """One classifier per domain; every row goes through that of its domain.
+
+    Called like :class:`~hrkd.models.multi_domain.MultiDomainClassifier`.
+
+    Args:
+        models: classifier of each domain, in the order of the domain ids; each serves this one domain alone.
+
+    Raises:
+        ModelError: the encoders differ in layers, width or heads.
+    """
+
+    def __init__(self, models: Mapping[str, MultiDomainClassifier]) -> None:
+        super().__init__()
+        self.domains = tuple(models)
+        self.models = nn.ModuleList(models.values())
+        self.labels = next(iter(models.values())).labels
+        shapes = {domain: shape_of(model.encoder.config) for domain, model in models.items()}
+        sizes = {domain: (shape.layers, shape.width, shape.heads) for domain, shape in shapes.items()}
+        if len(set(sizes.values())) > 1:
+            found = "; ".join(f"{domain}: {n} layers, width {w}, {h} heads" for domain, (n, w, h) in sizes.items())
+            raise ModelError(f"teacher.fine_tuned: the encoders of the domains must have one size; found {found}")
+
+    @property
+    def encoders(self) -> tuple[PreTrainedModel, ...]:
+        """The encoder of each domain."""
+        return tuple(cast(MultiDomainClassifier, model).encoder for model in self.models)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input, in tokens."""
+        return int(cast(MultiDomainClassifier, self.models[0]).config.max_tokens)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        domain_ids: Tensor,
+        *,
+        hidden_states: bool = False,
+        attention: bool = False,
+        **inputs: Tensor,
+    ) -> EncoderTrace:
+        """One pass over rows of any domains; shapes as in the classifier's ``forward``."""
+        present = sorted(set(domain_ids.tolist()))
+        groups = [(domain_ids == domain).nonzero().squeeze(1) for domain in present]
+        traces = [
+            self.models[domain](
+                input_ids[rows],
+                attention_mask[rows],
+                torch.zeros_like(rows),
+                hidden_states=hidden_states,
+                attention=attention,
+                **{name: tensor[rows] for name, tensor in inputs.items()},
+            )
+            for domain, rows in zip(present, groups, strict=True)
+        ]
+        back = torch.cat(groups).argsort()
+
+        def gathered(read: Callable[[EncoderTrace], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+            return tuple(torch.cat(parts)[back] for parts in zip(*map(read, traces), strict=True))
+
+        return EncoderTrace(
+            gathered(lambda trace: (trace.logits,))[0],
+            gathered(lambda trace: trace.hidden_states),
+            gathered(lambda trace: trace.attention),
+        )
+
+
+def load_fine_tuned(
+    spec: str | Mapping[str, str],
+    *,
+    domains: Sequence[str],
+    labels: Sequence[str],
+    max_tokens: int,
+    teacher_labels: Sequence[str] | None = None,
+) -> MultiDomainClassifier | RoutedTeacher:
+    """A teacher that is fine-tuned already, brought to the data's order of domains and labels, in evaluation mode.
+
+    Args:
+        spec: a folder that hrkd wrote; a folder (or hub name) of a plain sequence classifier, which then serves all
+            domains with its one head; or one of either per domain.
+        domains, labels: those of the data. Labels are matched by name; outputs are put in the data's order.
+        max_tokens: longest input, in tokens.
+        teacher_labels: the data's label names in the order of the classifier's outputs, for a classifier that
+            calls them otherwise.
+
+    Raises:
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: not a fine-tuned classifier, or domains, labels, sizes or tokenizers that do not agree.
+    """
+    if isinstance(spec, str):
+        return _load(spec, domains, labels, max_tokens, teacher_labels).eval()
+    missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
+    if missing or unknown:
+        problems = [("no folder for", missing), ("not in the data:", unknown)]
+        found = "; ".join(f"{problem} {', '.join(names)}" for problem, names in problems if names)
+        raise ModelError(f"teacher.fine_tuned: one folder per domain of the data is needed: {found}")
+    first = spec[domains[0]]
+    for domain in domains[1:]:
+        check_same_tokenizer(first, spec[domain])
+    models = {domain: _load(spec[domain], (domain,), labels, max_tokens, teacher_labels) for domain in domains}
+    return RoutedTeacher(models).eval()
+
+
+def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:
+    """Make sure that two tokenizers give the same ids, so that hidden states can be compared token by token.
+
+    Args:
+        teacher: a tokenizer, or where it is.
+        student: another one.
+
+    Raises:
+        ModelError: another vocabulary, or other ids for some test sentences.
+    """
+    ours, theirs = (load_tokenizer(side) if isinstance(side, str) else side for side in (teacher, student))
+    names = [side if isinstance(side, str) else side.name_or_path or "the teacher" for side in (teacher, student)]
+    different = sorted(set(ours.get_vocab().items()) ^ set(theirs.get_vocab().items()))
+    text = next((probe for probe in PROBES if ours(probe)["input_ids"] != theirs(probe)["input_ids"]), None)
+    if not different and text is None:
+        return
+    if different:
+        tokens = sorted({token for token, _ in different})
+        what = f"{len(tokens):,} tokens have another id or stand in one vocabulary only ({', '.join(tokens[:3])} ...)"
+    else:
+        what = f"they split {text!r} differently"
+    raise ModelError(
+        f"{names[0]} and {names[1]} do not use the same tokenizer: {what}. Teacher and student are compared token by "
+        "token, so different tokenizers are not supported; choose models with the same one"
+    )
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder (hrkd's or any other) or hub name.
+
+    Raises:
+        ModelError: there is none, or it has no vocabulary.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
+    try:
+        config = _config(source)
+        hrkd = config.get("model_type") == MultiDomainConfig.model_type
+        extra = {"config": MultiDomainConfig(**config).plain_config()} if hrkd else {}
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(source), **extra)
+    except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
+        raise ModelError(f"{source}: no tokenizer that can be loaded: {_first_line(error)}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
+    return tokenizer
+
+
+def _load(
+    source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
+) -> MultiDomainClassifier:
+    try:
+        kind = _config(source).get("model_type")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{source}: no model: {_first_line(error)}") from error
+    if kind == MultiDomainConfig.model_type:
+        return _load_multi_domain(source, domains, labels, max_tokens, teacher_labels)
+    plain = load_plain_classifier(source, labels, fine_tuned=True)
+    outputs = [plain.config.id2label[i] for i in range(plain.config.num_labels)]
+    order = _output_order(source, teacher_labels or outputs, labels, len(outputs))
+    model = MultiDomainClassifier.from_plain(
+        plain, domains=domains, labels=labels, heads="shared", max_tokens=max_tokens
+    )
+    _reorder_outputs(model, order)
+    return model
+
+
+def _load_multi_domain(
+    source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
+) -> MultiDomainClassifier:
+    try:
+        model = MultiDomainClassifier.from_pretrained(source)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{source}: the model cannot be loaded: {_first_line(error)}") from error
+    missing = [domain for domain in domains if domain not in model.domains]
+    if missing:
+        raise ModelError(
+            f"{source}: this teacher does not know the domains {', '.join(missing)} of the data; it knows "
+            f"{', '.join(model.domains)} (data.domains selects domains)"
+        )
+    longest = longest_input(model.encoder)
+    if longest is not None and max_tokens > longest:
+        raise ModelError(f"data.max_length: {max_tokens} tokens are asked for, {source} takes {longest} at most")
+    order = _output_order(source, teacher_labels or model.labels, labels, len(model.labels))
+    if len(model.heads) > 1:
+        model.heads = nn.ModuleList(model.heads[model.domain_id(domain)] for domain in domains)
+    model.config.domains, model.config.max_tokens = list(domains), max_tokens
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {name: i for i, name in enumerate(labels)}
+    _reorder_outputs(model, order)
+    return model
+
+
+def _output_order(source: str, outputs: Sequence[str], labels: Sequence[str], count: int) -> list[int]:
+    """The classifier's output of each label of the data."""
+    if len(outputs) == count == len(labels) and set(outputs) == set(labels):
+        return [list(outputs).index(label) for label in labels]
+    raise ModelError(
+        f"{source}: its {count} outputs are called {', '.join(outputs)}; the labels of the data are {', '.join(labels)}. "
+        "If they mean the same, give teacher.labels: the labels of the data in the order of the classifier's outputs"
+    )
+
+
+@torch.no_grad()
+def _reorder_outputs(model: MultiDomainClassifier, order: list[int]) -> None:
+    if order == sorted(order):
+        return
+    model.eval()
+    ids = torch.ones(len(model.heads), 2, dtype=torch.long)
+    probe = {"input_ids": ids, "attention_mask": ids, "domain_ids": torch.arange(len(ids))}
+    before = model(**probe).logits
+    for head in model.heads:
+        last = [layer for layer in head.modules() if isinstance(layer, nn.Linear) and layer.out_features == len(order)][-1]
+        for parameter in last.parameters():
+            parameter.copy_(parameter[order].clone())
+    if not torch.allclose(model(**probe).logits, before[:, order], atol=1e-5):
+        kind = model.encoder.config.model_type
+        raise ModelError(f"the outputs of the {kind} family cannot be put into another order; use the teacher's order")
+
+
+def _config(source: str | Path) -> dict[str, object]:
+    """The content of config.json, {} if the source has none."""
+    fields: dict[str, object] = PreTrainedConfig.get_config_dict(str(source))[0]
+    return fields
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), repr(error))

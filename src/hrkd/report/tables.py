@@ -1,0 +1,263 @@
+"""Tables of results, sizes and data, from plain dictionaries; for a terminal and in Markdown.
+
+Numbers in the dictionaries are fractions from 0 to 1; tables show per cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.errors import ArtifactError
+
+__all__ = [
+    "data_markdown",
+    "data_table",
+    "results_markdown",
+    "results_table",
+    "scores_markdown",
+    "scores_table",
+    "sizes_markdown",
+    "sizes_table",
+    "warnings_of",
+]
+
+NOTHING = "-"
+MOST_DOMAINS_ACROSS = 8
+FAR_BELOW = 0.05  # how far the worst domain may lie below the mean before it is a warning
+METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "agreement": "Agreement"}
+
+Row = Mapping[str, Any]
+Formats = Mapping[str, tuple[str, Callable[[Any], str]]]
+
+
+def results_table(results: Row, split: str = "test") -> Table:
+    """Models by domains: accuracy in %, its mean with interval, worst domain, agreement with the teacher, sizes.
+
+    Models stand in rows; with more than 8 domains, the domains do. Warnings (:func:`warnings_of`) stand below.
+
+    Args:
+        results: Content of ``results.json``.
+        split: ``dev`` or ``test``; models without figures for it are left out.
+
+    Raises:
+        ArtifactError: ``results`` are no results of hrkd, or no model has figures for ``split``.
+    """
+    return _results(results, split).to_rich()
+
+
+def results_markdown(results: Row, split: str = "test") -> str:
+    """The same as :func:`results_table`, in Markdown.
+
+    Raises:
+        ArtifactError: as there.
+    """
+    return _results(results, split).to_markdown()
+
+
+def _results(results: Row, split: str) -> PlainTable:
+    models = _measured(results, split)
+    domains = list(results["domains"])
+    columns = ("Model", *domains, _mean_heading(models, split), "Worst", "Agreement", "M parameters", "MB")
+    rows = tuple(_model_row(model, model[split], domains) for model in models.values())
+    name = results.get("recipe_name")
+    title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
+    table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
+    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+
+
+def scores_table(scores: Row, title: str) -> Table:
+    """One model's figures on one split, in %, domain by domain, with their intervals.
+
+    Args:
+        scores: What :meth:`hrkd.training.metrics.Scores.to_dict` gives.
+        title: Stands above.
+    """
+    return _scores(scores, title).to_rich()
+
+
+def scores_markdown(scores: Row, title: str) -> str:
+    """The same as :func:`scores_table`, in Markdown."""
+    return _scores(scores, title).to_markdown()
+
+
+def _scores(scores: Row, title: str) -> PlainTable:
+    worst, level = scores["worst"], scores.get("confidence")
+    lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
+    rows = tuple((name, f"{own['examples']:,}", *(_with_interval(own, m) for m in METRICS)) for name, own in lines)
+    notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} %)."]
+    if level:
+        notes.append(f"In brackets: {100 * level:g} % bootstrap intervals.")
+    return PlainTable(f"{title}, in %", ("Domain", "Examples", *METRICS.values()), rows, tuple(notes))
+
+
+def _with_interval(figures: Row, metric: str) -> str:
+    value = figures[metric]
+    return NOTHING if value is None else percent(value) + interval(figures[f"{metric}_interval"])
+
+
+def _measured(results: Row, split: str) -> dict[str, Row]:
+    """The models that have figures for ``split``."""
+    if results.get("format") != "hrkd-results" or results.get("version") != 1:
+        found = f"format {results.get('format')!r}, version {results.get('version')!r}"
+        raise ArtifactError(f"results: expected format 'hrkd-results', version 1; found {found}")
+    models = {name: model for name, model in results["models"].items() if model.get(split)}
+    if not models:
+        raise ArtifactError(f"results: no model has figures for the split {split!r}; use dev or test")
+    return models
+
+
+def _mean_heading(models: Mapping[str, Row], split: str) -> str:
+    levels = {model[split].get("confidence") for model in models.values()} - {None}
+    return f"Mean [{100 * max(levels):g} % interval]" if levels else "Mean"
+
+
+def _model_row(model: Row, scores: Row, domains: Sequence[str]) -> tuple[str, ...]:
+    mean, worst = scores["mean"], scores["worst"]
+    return (
+        model["title"],
+        *(percent(scores["domains"][name]["accuracy"]) for name in domains),
+        percent(mean["accuracy"]) + interval(mean["accuracy_interval"]),
+        f"{percent(worst['accuracy'])} ({worst['domain']})",
+        _or_nothing(mean["agreement"], percent),
+        _or_nothing(model.get("parameters"), millions),
+        _or_nothing(model.get("megabytes"), megabytes),
+    )
+
+
+def _or_nothing(value: Any, shown: Callable[[Any], str]) -> str:
+    return NOTHING if value is None else shown(value)
+
+
+def warnings_of(results: Row, split: str = "test") -> list[str]:
+    """Plain sentences about what a reader of the results should not overlook; empty if there is nothing.
+
+    Raises:
+        ArtifactError: as :func:`results_table`.
+    """
+    models = _measured(results, split)
+    means = {name: model[split]["mean"] for name, model in models.items()}
+    found = []
+    if results.get("synthetic"):
+        found.append("The corpus is synthetic: these figures say nothing about real text.")
+    student, teacher = means.get("student"), means.get("teacher")
+    baseline = means.get("student_without_distillation")
+    if student and baseline and student["accuracy"] < baseline["accuracy"]:
+        found.append(
+            f"Distillation did not help here: the student reaches {percent(student['accuracy'])} %, the same "
+            f"model trained without distillation {percent(baseline['accuracy'])} %."
+        )
+    if student and teacher:
+        found += _against_teacher(student, teacher)
+    if student:
+        found += _worst_domain(student, models["student"][split]["worst"])
+    return found
+
+
+def _against_teacher(student: Row, teacher: Row) -> list[str]:
+    found = []
+    if teacher["accuracy"] < student["accuracy"]:
+        found.append(
+            f"The teacher ({percent(teacher['accuracy'])} %) is below the student ({percent(student['accuracy'])} %): "
+            "it may be trained too little or too long."
+        )
+    ours, theirs = student["accuracy_interval"], teacher["accuracy_interval"]
+    if ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1]:
+        found.append(
+            f"The intervals of teacher and student overlap: {student['examples']:,} examples do not settle by "
+            "themselves which of the two is better."
+        )
+    return found
+
+
+def _worst_domain(student: Row, worst: Row) -> list[str]:
+    gap = student["accuracy"] - worst["accuracy"]
+    if gap <= FAR_BELOW:
+        return []
+    return [
+        f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
+        f"({percent(worst['accuracy'])} %)."
+    ]
+
+
+SIZE_COLUMNS: Formats = {
+    "title": ("Model", str),
+    "layers": ("Layers", str),
+    "width": ("Width", str),
+    "heads": ("Heads", str),
+    "feed_forward": ("Feed-forward", str),
+    "parameters": ("M parameters", millions),
+    "parameters_without_embeddings": ("without embeddings", millions),
+    "megabytes": ("MB", megabytes),
+    "times_smaller": ("Times smaller", "{:.1f}".format),
+    "imitates": ("Imitates layers", str),
+}
+
+
+def sizes_table(rows: Sequence[Row]) -> Table:
+    """Sizes of models, one row each.
+
+    Args:
+        rows: Those of :func:`hrkd.models.sizes.size_rows`: dictionaries with ``title`` and any of ``layers``,
+            ``width``, ``heads``, ``feed_forward``, ``parameters``, ``parameters_without_embeddings``, ``megabytes``,
+            ``times_smaller``, ``imitates`` (teacher layers, as text). Other keys are not shown.
+    """
+    return _sizes(rows).to_rich()
+
+
+def sizes_markdown(rows: Sequence[Row]) -> str:
+    """The same as :func:`sizes_table`, in Markdown."""
+    return _sizes(rows).to_markdown()
+
+
+def _sizes(rows: Sequence[Row]) -> PlainTable:
+    return _selection("Sizes", SIZE_COLUMNS, rows)
+
+
+DATA_COLUMNS: Formats = {
+    "domain": ("Domain", str),
+    "split": ("Split", str),
+    "rows": ("Rows", "{:,}".format),
+    "words_median": ("Words (median)", "{:.0f}".format),
+    "tokens_median": ("Tokens (median)", "{:.0f}".format),
+    "tokens_p95": ("Tokens (95 % have at most)", "{:.0f}".format),
+    "truncated": ("Cut, %", percent),
+    "repeated": ("Repeated", "{:,}".format),
+    "conflicting": ("Conflicting", "{:,}".format),
+    "in_other_splits": ("In other splits", "{:,}".format),
+}
+
+
+def data_table(rows: Sequence[Row]) -> Table:
+    """What a data set is like, one row per domain and split.
+
+    Args:
+        rows: Those of :meth:`hrkd.data.describe.DataDescription.rows`; of their figures, the more telling ones are
+            shown, with the count of every label.
+    """
+    return _data(rows).to_rich()
+
+
+def data_markdown(rows: Sequence[Row]) -> str:
+    """The same as :func:`data_table`, in Markdown."""
+    return _data(rows).to_markdown()
+
+
+def _data(rows: Sequence[Row]) -> PlainTable:
+    labels = dict.fromkeys(key for row in rows for key in row if key.startswith("label:"))
+    formats: dict[str, tuple[str, Callable[[Any], str]]] = {}
+    for key, column in DATA_COLUMNS.items():
+        formats[key] = column
+        if key == "rows":
+            formats |= {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
+    return _selection("Data", formats, rows)
+
+
+def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:
+    """The columns of ``formats`` that any row has."""
+    shown = {key: column for key, column in formats.items() if any(row.get(key) is not None for row in rows)}
+    cells = tuple(tuple(_or_nothing(row.get(key), form) for key, (_, form) in shown.items()) for row in rows)
+    return PlainTable(title, tuple(heading for heading, _ in shown.values()), cells)

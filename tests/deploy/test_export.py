@@ -1,0 +1,179 @@
+"""Plain classifiers: usable without hrkd, with the student's logits; folders that are whole or not there."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer
+
+from hrkd.deploy.export import export_plain
+from hrkd.deploy.folder_names import folder_names
+from hrkd.errors import ArtifactError
+from hrkd.models.multi_domain import MultiDomainClassifier
+
+TEXT = "the very good book is not a bad plot song the film is good"
+
+WITHOUT_HRKD = """
+import importlib.abc, json, sys
+
+class Nowhere(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "hrkd":
+            raise ImportError("hrkd is not installed here")
+
+sys.meta_path.insert(0, Nowhere())
+try:
+    import hrkd
+except ImportError:
+    pass
+else:
+    raise SystemExit("hrkd can be imported")
+from transformers import pipeline
+text, *folders = sys.argv[1:]
+options = dict(truncation=True, top_k=None, function_to_apply="none")
+answers = [pipeline("text-classification", folder, device=-1)([text], **options)[0] for folder in folders]
+print(json.dumps([{each["label"]: each["score"] for each in answer} for answer in answers]))
+"""
+
+
+@torch.no_grad()
+def logits_of(model, tokenizer, domain):
+    inputs = tokenizer([TEXT], truncation=True, max_length=12, return_tensors="pt")
+    return model(**inputs, domain_ids=torch.tensor([model.domain_id(domain)])).logits[0].numpy()
+
+
+def test_pipelines_without_hrkd_give_the_students_logits(student, tokenizer, student_folder, tmp_path):
+    folders = export_plain(student_folder, tmp_path / "plain")
+    assert list(folders) == ["books", "kitchen & housewares", "music"]
+    command = [sys.executable, "-I", "-c", WITHOUT_HRKD, TEXT, *map(str, folders.values())]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    for domain, answer in zip(folders, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        found = [answer[label] for label in student.labels]
+        np.testing.assert_allclose(found, logits_of(student, tokenizer, domain), atol=1e-5)
+
+
+def test_what_lies_in_the_folders(student_folder, tmp_path):
+    folders = export_plain(student_folder, tmp_path / "plain")
+    index = json.loads((tmp_path / "plain" / "domains.json").read_text())
+    assert index["domains"] == {"books": "books", "kitchen & housewares": "kitchen-housewares", "music": "music"}
+    assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == sorted(
+        ["domains.json", *index["domains"].values()]
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["plain"]
+    config = json.loads((folders["music"] / "config.json").read_text())
+    assert config["id2label"] == {"0": "negative", "1": "neutral", "2": "positive"}
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert "hrkd" not in (folders["music"] / "config.json").read_text()
+    assert AutoTokenizer.from_pretrained(folders["music"]).model_max_length == 12
+
+
+def test_a_shared_head_is_exported_for_every_domain(shared_head_folder, tmp_path):
+    folders = export_plain(shared_head_folder, tmp_path / "plain")
+    models = [AutoModelForSequenceClassification.from_pretrained(folder) for folder in folders.values()]
+    assert len(models) == 3
+    for name, tensor in models[0].state_dict().items():
+        assert torch.equal(tensor, models[2].state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("distilbert", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
+        ("roberta", {"pad_token_id": 0, "type_vocab_size": 1}),
+        ("deberta-v2", {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}),
+    ],
+)
+def test_other_families_are_exported_with_equal_logits(tokenizer, tmp_path, family, options):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    plain = AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model(family, **sizes | options, vocab_size=16, max_position_embeddings=20, num_labels=2)
+    )
+    model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["no", "yes"], max_tokens=12).eval()
+    for parameter in model.heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(tmp_path / "student")
+    other = copy.deepcopy(tokenizer)
+    other.model_input_names = ["input_ids", "attention_mask"]
+    other.save_pretrained(tmp_path / "student")
+    folders = export_plain(tmp_path / "student", tmp_path / "plain")
+    for domain, folder in folders.items():
+        loaded = AutoModelForSequenceClassification.from_pretrained(folder)
+        with torch.no_grad():
+            found = loaded(**other([TEXT], truncation=True, max_length=12, return_tensors="pt")).logits[0].numpy()
+        np.testing.assert_allclose(found, logits_of(model, other, domain), atol=1e-5)
+
+
+def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, tmp_path):
+    output = tmp_path / "plain"
+    export_plain(student_folder, output)
+    (output / "old.txt").write_text("x")
+    with pytest.raises(ArtifactError, match="holds an earlier export; set overwrite"):
+        export_plain(student_folder, output)
+    export_plain(student_folder, output, overwrite=True)
+    assert not (output / "old.txt").exists()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("x")
+    with pytest.raises(ArtifactError, match="not empty and no earlier export"):
+        export_plain(student_folder, mine, overwrite=True)
+    with pytest.raises(ArtifactError, match="is a file"):
+        export_plain(student_folder, mine / "thesis.txt", overwrite=True)
+    (tmp_path / "empty").mkdir()
+    export_plain(student_folder, tmp_path / "empty")
+    assert (tmp_path / "empty" / "domains.json").is_file()
+
+
+def test_other_logits_stop_the_export_and_leave_nothing(student_folder, tmp_path, monkeypatch):
+    right = MultiDomainClassifier.to_plain
+
+    def wrong(self, domain):
+        plain = right(self, domain)
+        if domain == "music":
+            plain.classifier.bias.data += 1e-3
+        return plain
+
+    monkeypatch.setattr(MultiDomainClassifier, "to_plain", wrong)
+    with pytest.raises(ArtifactError, match=r"music: the exported classifier's logits differ .* by 0.001"):
+        export_plain(student_folder, tmp_path / "plain")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_tokens_stop_the_export(student_folder, tokenizer, tmp_path, monkeypatch):
+    save = type(tokenizer).save_pretrained
+    other = BertTokenizer(vocab={token: 15 - i for token, i in tokenizer.get_vocab().items()})
+    monkeypatch.setattr(BertTokenizer, "save_pretrained", lambda self, folder: save(other, folder))
+    with pytest.raises(ArtifactError, match="books: the exported tokenizer gives other token ids"):
+        export_plain(student_folder, tmp_path / "plain")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_student_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no such folder"):
+        export_plain(tmp_path / "nowhere", tmp_path / "plain")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_names_are_safe_and_different():
+    names = folder_names(
+        ["a/b", "a b", "A-B", "..", "", "con", "Küche", "x" * 300, "../../etc", "a.b", "日本", ".hidden"]
+    )
+    assert names["a/b"] == "a-b"
+    assert names["a b"] == "a-b-2"
+    assert names["A-B"] == "A-B-3"
+    assert names[".."] == "domain"
+    assert names["con"] == "domain-con"
+    assert names["Küche"] == "Küche"
+    assert names["../../etc"] == "etc"
+    assert names["日本"] == "日本"
+    assert names[".hidden"] == "hidden"
+    assert len({name.casefold() for name in names.values()}) == len(names)
+    assert all(name and len(name.encode()) <= 90 and "/" not in name for name in names.values())
+
+
+def test_numbered_names_do_not_meet_names_that_look_numbered():
+    assert list(folder_names(["a", "a-2", "a!"]).values()) == ["a", "a-2", "a-3"]

@@ -1,0 +1,187 @@
+"""Tables: what stands in which cell, the orientation, the warnings, and that nothing heavy is imported."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from hrkd.errors import ArtifactError
+from hrkd.report.tables import (
+    data_markdown,
+    data_table,
+    results_markdown,
+    results_table,
+    scores_markdown,
+    scores_table,
+    sizes_markdown,
+    sizes_table,
+    warnings_of,
+)
+
+
+def figures(accuracy, half=0.02, agreement=None, examples=400):
+    interval = None if half is None else [accuracy - half, accuracy + half]
+    return {"examples": examples, "accuracy": accuracy, "accuracy_interval": interval, "agreement": agreement}
+
+
+def scores(*accuracies, half=0.02, agreement=None, names=None):
+    names = names or [f"d{i}" for i in range(len(accuracies))]
+    worst = min(range(len(names)), key=accuracies.__getitem__)
+    return {
+        "domains": {name: figures(a) for name, a in zip(names, accuracies, strict=True)},
+        "mean": figures(sum(accuracies) / len(accuracies), half, agreement),
+        "worst": {"domain": names[worst], "accuracy": accuracies[worst]},
+        "confidence": None if half is None else 0.95,
+    }
+
+
+def results(teacher=(0.92, 0.9), student=(0.86, 0.84), baseline=(0.80, 0.79), **more):
+    names = [f"d{i}" for i in range(len(student))]
+    large = {"parameters": 109_500_000, "megabytes": 438.0}
+    small = {"parameters": 14_500_000, "megabytes": 58.0}
+    ours, theirs = scores(*student, agreement=0.913), scores(*teacher)
+    models = {
+        "teacher": {"title": "Teacher", "dev": theirs, "test": theirs} | large,
+        "student": {"title": "Student", "dev": ours, "test": ours} | small,
+        "student_best_per_domain": {"title": "Best per domain", "test": scores(*student)},
+        "student_without_distillation": {"title": "Baseline", "test": scores(*baseline)} | small,
+    }
+    head = {"format": "hrkd-results", "version": 1, "domains": names, "recipe_name": "reviews", "synthetic": False}
+    return head | {"models": models} | more
+
+
+def cells(markdown):
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line]
+
+
+def shown(table, width=200):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_results_show_models_by_domains():
+    head, teacher, student, best, _ = cells(results_markdown(results()))
+    assert head == ["Model", "d0", "d1", "Mean [95 % interval]", "Worst", "Agreement", "M parameters", "MB"]
+    assert teacher == ["Teacher", "92.0", "90.0", "91.0 [89.0, 93.0]", "90.0 (d1)", "-", "109.5", "438.0"]
+    assert student == ["Student", "86.0", "84.0", "85.0 [83.0, 87.0]", "84.0 (d1)", "91.3", "14.5", "58.0"]
+    assert best[-2:] == ["-", "-"]
+
+
+def test_many_domains_stand_in_rows():
+    many = [0.9 - i / 100 for i in range(9)]
+    rows = cells(results_markdown(results(many, many, many)))
+    assert rows[0] == ["Model", "Teacher", "Student", "Best per domain", "Baseline"]
+    assert rows[1] == ["d0", "90.0", "90.0", "90.0", "90.0"]
+    assert len(rows) == 1 + 9 + 5
+
+
+def test_terminal_and_markdown_hold_the_same_cells():
+    text = shown(results_table(results()))
+    for row in cells(results_markdown(results())):
+        for cell in row:
+            assert cell in text
+
+
+def test_only_models_measured_on_the_split_are_shown():
+    assert [row[0] for row in cells(results_markdown(results(), "dev"))] == ["Model", "Teacher", "Student"]
+    with pytest.raises(ArtifactError, match="no model has figures for the split 'train'"):
+        results_table(results(), "train")
+
+
+def test_other_files_are_refused():
+    with pytest.raises(ArtifactError, match="found format 'other', version 1"):
+        results_markdown(results(format="other"))
+    with pytest.raises(ArtifactError, match="version 2"):
+        warnings_of(results(version=2))
+
+
+def test_without_intervals_the_mean_stands_alone():
+    plain = results()
+    for model in plain["models"].values():
+        model["test"] = scores(0.9, 0.8, half=None)
+    assert cells(results_markdown(plain))[1][3] == "85.0"
+    assert cells(results_markdown(plain))[0][3] == "Mean"
+
+
+def test_names_are_no_markup():
+    odd = results(recipe_name="[red]a|b[/red]")
+    odd["models"]["teacher"]["title"] = "[bold]T|1"
+    assert "[bold]T|1" in shown(results_table(odd))
+    assert "[red]" in shown(results_table(odd))
+    assert "[bold]T\\|1" in results_markdown(odd)
+
+
+def test_good_results_give_no_warning():
+    assert warnings_of(results()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"baseline": (0.87, 0.85)}, "Distillation did not help here: the student reaches 85.0 %"),
+        ({"teacher": (0.80, 0.79)}, "The teacher (79.5 %) is below the student (85.0 %)"),
+        ({"student": (0.92, 0.79)}, "6.5 points below its mean in the domain d1 (79.0 %)"),
+        ({"student": (0.90, 0.89)}, "intervals of teacher and student overlap: 400 examples"),
+        ({"synthetic": True}, "The corpus is synthetic"),
+    ],
+)
+def test_each_warning(change, words):
+    found = warnings_of(results(**change))
+    assert len(found) == 1
+    assert words in found[0]
+    assert f"* {found[0]}" in results_markdown(results(**change))
+    assert words[:20] in shown(results_table(results(**change)))
+
+
+def test_scores_of_one_model():
+    own = scores(0.9, 0.8, agreement=0.95)
+    for each in (*own["domains"].values(), own["mean"]):
+        each |= {"macro_f1": 0.7, "macro_f1_interval": None, "agreement_interval": [0.9, 0.99]}
+    text = scores_markdown(own, "runs/demo on test")
+    head, first, _, mean = cells(text)
+    assert head == ["Domain", "Examples", "Accuracy", "Macro-F1", "Agreement"]
+    assert first == ["d0", "400", "90.0 [88.0, 92.0]", "70.0", "-"]
+    assert mean == ["Mean", "400", "85.0 [83.0, 87.0]", "70.0", "95.0 [90.0, 99.0]"]
+    assert "Worst domain: d1 (80.0 %)." in text
+    assert "95 % bootstrap" in shown(scores_table(own, "runs/demo on test"))
+
+
+def test_results_need_no_recipe_name():
+    assert results_markdown(results(recipe_name=None)).startswith("## Accuracy on the test set, in %\n")
+    assert results_markdown(results()).startswith("## reviews: accuracy on the test set, in %\n")
+
+
+def test_sizes():
+    rows = [
+        {"title": "Teacher", "layers": 12, "parameters": 110_000_000, "megabytes": 440.0, "digest": "x"},
+        {"title": "Student", "layers": 4, "parameters": 14_500_000, "megabytes": 58.0},
+    ]
+    rows[1] |= {"times_smaller": 7.586, "imitates": "3, 6, 9, 12"}
+    head, teacher, student = cells(sizes_markdown(rows))
+    assert head == ["Model", "Layers", "M parameters", "MB", "Times smaller", "Imitates layers"]
+    assert teacher == ["Teacher", "12", "110.0", "440.0", "-", "-"]
+    assert student == ["Student", "4", "14.5", "58.0", "7.6", "3, 6, 9, 12"]
+    assert "Imitates" in shown(sizes_table(rows))
+
+
+def test_tiny_models_do_not_become_zero():
+    assert cells(sizes_markdown([{"title": "T", "parameters": 5_400, "megabytes": 0.02}]))[1][1:3] == ["0.005", "0.020"]
+
+
+def test_data():
+    row = {"domain": "books", "split": "train", "rows": 1600, "label:neg": 800, "label:pos": 800, "words_median": 120.0}
+    row |= {"truncated": 0.25, "words_p95": 300.0, "tokens_p95": None}
+    head, line = cells(data_markdown([row]))
+    assert head == ["Domain", "Split", "Rows", "neg", "pos", "Words (median)", "Cut, %"]
+    assert line == ["books", "train", "1,600", "800", "800", "120", "25.0"]
+    assert "1,600" in shown(data_table([row]))
+
+
+def test_tables_import_neither_torch_nor_transformers():
+    code = "import sys, hrkd.report.tables; print([m for m in ('torch', 'transformers', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,114 @@
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from hrkd.config import (
+    DataConfig,
+    MethodConfig,
+    Recipe,
+    RunConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainingConfig,
+)
+
+SCRATCH = {"layers": 2, "width": 8, "heads": 2, "feed_forward": 16, "vocabulary": 50}
+
+
+def sections(model: type[BaseModel] = Recipe) -> list[tuple[type[BaseModel], str]]:
+    found = []
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found += [(model, name), *sections(info.annotation)]
+    return found
+
+
+@pytest.mark.parametrize(("model", "name"), sections(), ids=lambda value: getattr(value, "__name__", value))
+def test_setting_one_field_of_a_section_keeps_the_defaults_of_the_others(model, name):
+    info = model.model_fields[name]
+    if not info.is_required():
+        assert info.default == info.annotation()
+
+
+@pytest.mark.parametrize("model", [Recipe, *{model.model_fields[name].annotation for model, name in sections()}])
+def test_every_field_says_what_it_means(model):
+    for name, info in model.model_fields.items():
+        assert info.description, f"{model.__name__}.{name}"
+        assert info.description.endswith("."), f"{model.__name__}.{name}"
+
+
+def test_the_student_trains_longer_than_the_teacher_by_default():
+    student = StudentConfig(layers=2, training={"learning_rate": 1e-3})
+    assert student.training.epochs == 10
+    assert TeacherConfig(model="x").training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "said"),
+    [
+        (DataConfig, {}, "source: missing"),
+        (DataConfig, {"format": "synthetic", "source": "x.csv"}, "a synthetic corpus is generated"),
+        (DataConfig, {"source": "x", "shots": 4, "fraction": 0.5}, "shots and fraction exclude each other"),
+        (DataConfig, {"source": "x", "dev": 0.5, "test": 0.6}, "dev + test is 1.1"),
+        (DataConfig, {"source": "x", "domains": ["a", "b", "a"]}, "a name stands there twice"),
+        (TeacherConfig, {}, "found none of them"),
+        (TeacherConfig, {"model": "x", "fine_tuned": "y"}, "found model and fine_tuned"),
+        (TeacherConfig, {"scratch": {"layers": 2}}, "expected exactly feed_forward, heads, layers, vocabulary, width"),
+        (TeacherConfig, {"scratch": SCRATCH | {"heads": 3}}, "scratch: width 8 cannot be divided among 3 heads"),
+        (StudentConfig, {}, "no size"),
+        (StudentConfig, {"times_smaller": 4, "width": 8}, "leave out width"),
+        (StudentConfig, {"checkpoint": "x", "layers": 2}, "checkpoint fixes the size"),
+        (StudentConfig, {"layers": 2, "start": "checkpoint"}, "needs the field checkpoint"),
+        (StudentConfig, {"checkpoint": "x", "start": "random"}, "start: random contradicts checkpoint"),
+        (StudentConfig, {"layers": 2, "width": 10, "heads": 3}, "width 10 cannot be divided among 3 heads"),
+        (
+            StudentConfig,
+            {"layers": 2, "layer_map": [1, 2, 3]},
+            "layer_map: names 3 teacher layers for 2 student layers",
+        ),
+        (StudentConfig, {"layers": 2, "teacher_layers": [1]}, "teacher_layers: names 1 teacher layers for 2"),
+        (MethodConfig, {"hidden_weight": 0, "prediction_weight": 0}, "nothing would be distilled"),
+    ],
+)
+def test_contradictions_are_named(section, values, said):
+    with pytest.raises(ValidationError) as caught:
+        section(**values)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (DataConfig, {"source": "x", "sizes": {"books": (8, 1, 1)}, "dev": 0.9, "test": 0.9}),
+        (TeacherConfig, {"scratch": SCRATCH}),
+        (StudentConfig, {"times_smaller": 7.5}),
+        (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),
+        (StudentConfig, {"layers": 2, "layer_map": [1, 4], "teacher_layers": [2, 3]}),
+        (MethodConfig, {"hidden_weight": 0}),
+    ],
+)
+def test_what_fits_together_passes(section, values):
+    section(**values)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (TrainingConfig, {"epochs": True}),
+        (TrainingConfig, {"learning_rate": False}),
+        (TrainingConfig, {"learning_rate": float("inf")}),
+        (TrainingConfig, {"weight_decay": float("nan")}),
+        (StudentConfig, {"layers": 2, "layer_map": [1, True]}),
+        (TeacherConfig, {"scratch": SCRATCH | {"layers": True}}),
+        (RunConfig, {"precision": False}),
+        (RunConfig, {"unknown": 1}),
+    ],
+)
+def test_what_python_would_take_for_a_number_is_refused(section, values):
+    with pytest.raises(ValidationError):
+        section(**values)
+
+
+def test_a_recipe_does_not_change():
+    training = TrainingConfig()
+    with pytest.raises(ValidationError):
+        training.epochs = 5

@@ -1,0 +1,184 @@
+"""The real commands' functions on a tiny recipe: files, restarts, errors."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hrkd.deploy.predict import Predictor
+from hrkd.errors import ArtifactError, RecipeError, TrainingError
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
+from hrkd.recipe import load_recipe
+
+
+def recipe(output, **changes):
+    base = {
+        "data": {"format": "synthetic", "synthetic": {"domains": 2, "examples": 60}, "max_length": 32, "dev": 0.2, "test": 0.2},
+        "teacher": {
+            "scratch": {"layers": 2, "width": 16, "heads": 2, "feed_forward": 32, "vocabulary": 2000},
+            "training": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3},
+            "allow_weak": True,
+        },
+        "student": {"layers": 1, "width": 8, "heads": 2, "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}},
+        "method": {"graph_heads": 2},
+        "evaluation": {"bootstrap": 50},
+        "run": {"output": str(output), "device": "cpu"},
+    }
+    return load_recipe(base, changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    shown = []
+    results = compress(recipe(folder), show=shown.append)
+    return folder, results, shown
+
+
+def files_of(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+MODEL_FILES = {"config.json", "model.safetensors", "stage.json", "tokenizer.json", "tokenizer_config.json", "training.json"}
+
+
+def test_a_run_leaves_exactly_these_files(finished):
+    folder, _, _ = finished
+    expected = {"recipe.yaml", "environment.json", "splits.json", "data.json", "results.json", "results.md", "student/README.md"}
+    expected |= {f"{stage}/{name}" for stage in ("teacher", "student", "baseline") for name in MODEL_FILES}
+    expected |= {"metrics/teacher/steps/epoch-001.parquet"}
+    expected |= {f"metrics/baseline/steps/epoch-00{e}.parquet" for e in (1, 2)}
+    tables = ("steps", "levels", "hierarchy", "predictions")
+    expected |= {f"metrics/student/{table}/epoch-00{e}.parquet" for table in tables for e in (1, 2)}
+    assert files_of(folder) == expected
+
+
+def test_results_hold_every_model_with_its_size(finished):
+    folder, results, shown = finished
+    assert json.loads((folder / "results.json").read_text()) == results
+    assert set(results["models"]) == {"teacher", "student", "student_best_per_domain", "student_without_distillation"}
+    for name in ("teacher", "student", "student_without_distillation"):
+        model = results["models"][name]
+        assert set(model["test"]["domains"]) == set(results["domains"])
+        folder_name = {"student_without_distillation": "baseline"}.get(name, name)
+        weights = load_file(folder / folder_name / "model.safetensors")
+        assert model["parameters"] == sum(w.numel() for w in weights.values())
+    assert results["models"]["student"]["test"]["mean"]["agreement"] is not None
+    assert results["synthetic"] is True
+    assert len(shown) == 2, "sizes before training, results at the end"
+
+
+def test_the_student_predicts_by_domain_and_evaluates_as_reported(finished):
+    folder, results, _ = finished
+    predictor = Predictor.from_pretrained(folder / "student")
+    said = predictor(["a good and useful thing ."], domain=results["domains"][0])
+    assert said[0]["label"] in results["labels"]
+    scores = evaluate(folder)
+    for domain, expected in results["models"]["student"]["test"]["domains"].items():
+        assert scores["domains"][domain]["accuracy"] == expected["accuracy"]
+
+
+def test_a_second_run_takes_up_what_is_finished(finished):
+    folder, results, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")}
+    again = compress(recipe(folder))
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert again["models"] == results["models"]
+
+
+def test_other_settings_in_the_same_folder_are_refused_with_the_field(finished):
+    folder, _, _ = finished
+    with pytest.raises(ArtifactError, match=r"student was made with other settings \(student.width: 8 then, 12 now"):
+        compress(recipe(folder, **{"student.width": 12}))
+
+
+def test_overwrite_makes_only_what_changed(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    teacher = (folder / "teacher" / "model.safetensors").read_bytes()
+    compress(recipe(folder, **{"student.width": 12, "run.overwrite": True}))
+    assert (folder / "teacher" / "model.safetensors").read_bytes() == teacher
+    assert MultiDomainClassifier.from_pretrained(folder / "student").encoder.config.hidden_size == 12
+
+
+def test_stages_one_by_one_give_the_same_student(finished, tmp_path):
+    train_teacher(recipe(tmp_path / "a"))
+    distill(recipe(tmp_path / "b"), teacher_folder=tmp_path / "a" / "teacher")
+    expected = load_file(finished[0] / "student" / "model.safetensors")
+    found = load_file(tmp_path / "b" / "student" / "model.safetensors")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_splits_file_of_a_run_repeats_its_split(finished, tmp_path):
+    folder, results, _ = finished
+    first = describe_data(recipe(tmp_path / "x"))
+    splits_file = str(folder / "splits.json")
+    same = describe_data(recipe(tmp_path / "x", **{"data.splits_file": splits_file}))
+    assert same == first
+
+
+def test_a_killed_run_goes_on(finished, tmp_path, monkeypatch):
+    import hrkd.training.selection as selection
+
+    original, calls = selection.DevAccuracy.__call__, []
+
+    def killed(self, epoch):
+        calls.append(epoch)
+        if len(calls) == 3:  # teacher 1, student 1, then student 2
+            raise KeyboardInterrupt
+        return original(self, epoch)
+
+    monkeypatch.setattr(selection.DevAccuracy, "__call__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compress(recipe(tmp_path / "run"))
+    assert not (tmp_path / "run" / "student").exists()
+    monkeypatch.undo()
+    results = compress(recipe(tmp_path / "run"))
+    assert files_of(tmp_path / "run") == files_of(finished[0])
+    assert results["models"] == finished[1]["models"]
+    steps = pd.read_parquet(tmp_path / "run" / "metrics" / "student" / "steps")["step"]
+    assert sorted(steps) == list(range(1, len(steps) + 1))
+
+
+def test_distilling_without_a_teacher_says_how_to_get_one(tmp_path):
+    with pytest.raises(ArtifactError, match="no finished teacher; run hrkd train-teacher first"):
+        distill(recipe(tmp_path / "run"))
+
+
+def test_a_teacher_of_other_data_is_refused(finished, tmp_path):
+    with pytest.raises(ArtifactError, match="trained on other data or another split"):
+        distill(recipe(tmp_path / "run", **{"data.split_seed": 5}), teacher_folder=finished[0] / "teacher")
+
+
+def test_a_teacher_no_better_than_chance_stops_the_run(tmp_path):
+    weak = {"teacher.allow_weak": False, "teacher.training.learning_rate": 1e-9}
+    with pytest.raises(TrainingError, match=r"no better than chance on the dev set: accuracy .* teacher.allow_weak"):
+        compress(recipe(tmp_path / "run", **weak))
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="not empty and not a run of hrkd"):
+        compress(recipe(tmp_path))
+    assert files_of(tmp_path) == {"thesis.txt"}
+
+
+def test_a_fine_tuned_teacher_of_the_user(finished, tmp_path):
+    own = {"teacher": {"fine_tuned": str(finished[0] / "teacher"), "allow_weak": True}}
+    base = recipe(tmp_path / "run").model_dump(mode="json") | own
+    results = compress(base)
+    assert not (tmp_path / "run" / "teacher").exists()
+    expected = finished[1]["models"]["teacher"]["test"]
+    assert results["models"]["teacher"]["test"]["domains"] == expected["domains"]
+    with pytest.raises(RecipeError, match="nothing to train"):
+        train_teacher(base)
+
+
+def test_evaluating_a_model_folder_needs_a_recipe(finished):
+    with pytest.raises(RecipeError, match="name a recipe"):
+        evaluate(finished[0] / "student")

@@ -1,0 +1,90 @@
+"""Tiny models and tokenizers of all families that the tests cover; random weights, nothing downloaded."""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
+
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.scratch import word_tokenizer
+
+DOMAINS = ("books", "dvd", "kitchen")
+LABELS = ("bad", "fair", "good")
+VOCABULARY = 60
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2")
+PAD = {"roberta": 1}
+
+
+def tiny_configs(*, layers=3, width=32, heads=4, feed_forward=48):
+    """A small configuration of every family, by its transformers name."""
+    common = {"vocab_size": VOCABULARY, "num_labels": len(LABELS)}
+    sizes = {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": feed_forward,
+        "max_position_embeddings": 40,
+    }
+    distil = {"dim": width, "n_layers": layers, "n_heads": heads, "hidden_dim": feed_forward}
+    ids = {"pad_token_id": 0, "cls_token_id": 2, "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}
+    relative = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8}
+    return {
+        "bert": BertConfig(**common, **sizes),
+        "roberta": RobertaConfig(**common, **sizes),
+        "distilbert": DistilBertConfig(**common, **distil, max_position_embeddings=40),
+        "electra": ElectraConfig(**common, **sizes, embedding_size=16),
+        "modernbert": ModernBertConfig(**common, **sizes, **ids, local_attention=6),
+        "deberta-v2": DebertaV2Config(**common, **sizes, **relative),
+    }
+
+
+def tiny_plain(family, *, seed=0, **sizes):
+    """A plain sequence classifier of a family, in evaluation mode, all weights random (norms and biases too)."""
+    torch.manual_seed(seed)
+    plain = AutoModelForSequenceClassification.from_config(tiny_configs(**sizes)[family]).eval()
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return plain
+
+
+def tiny_model(family="bert", *, seed=0, heads_mode="per_domain", max_tokens=32, domains=DOMAINS, **sizes):
+    """A multi-domain model of a family; its heads differ."""
+    plain = tiny_plain(family, seed=seed, **sizes)
+    model = MultiDomainClassifier.from_plain(
+        plain, domains=domains, labels=LABELS, heads=heads_mode, max_tokens=max_tokens
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.heads.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+def tiny_batch(family="bert", *, rows=6, tokens=12, seed=0, vocabulary=VOCABULARY):
+    """Random token ids with padding at the end of every second row: input_ids and attention_mask (rows, tokens)."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, vocabulary, (rows, tokens), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1::2, tokens - 4 :] = 0
+    return {"input_ids": torch.where(mask.bool(), ids, PAD.get(family, 0)), "attention_mask": mask}
+
+
+def domain_ids(rows=6, domains=len(DOMAINS)):
+    """Rows spread over the domains in turn, shape (rows,)."""
+    return torch.arange(rows) % domains
+
+
+def tiny_tokenizer(folder=None, words=("book", "film", "pan", "good", "bad", "fair"), *, max_tokens=32):
+    """A WordPiece tokenizer that knows ``words`` and single characters; saved to ``folder`` if given."""
+    tokenizer = word_tokenizer(words, max_tokens=max_tokens)
+    if folder is not None:
+        tokenizer.save_pretrained(folder)
+    return tokenizer
