@@ -47,5 +47,5 @@ def tiny() -> Tiny:
     corpus = synthetic_reviews(domains=3, examples=50, seed=1)
     splits = split_domains(corpus.dataset, seed=0, dev=0.2, test=0.2)
     tokenizer = word_tokenizer(vocabulary(), max_tokens=32)
-    parts = {name: tokenize(part, tokenizer, 32) for name, part in splits}
+    parts = {name: tokenize(part, tokenizer, 24) for name, part in splits}
     return Tiny(splits, tokenizer, **parts)

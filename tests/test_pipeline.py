@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import ArtifactError, RecipeError, TrainingError
+from hrkd.errors import ArtifactError, DataError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
 from hrkd.recipe import load_recipe
@@ -158,7 +158,16 @@ def test_a_teacher_no_better_than_chance_stops_the_run(tmp_path):
     weak = {"teacher.allow_weak": False, "teacher.training.learning_rate": 1e-9}
     with pytest.raises(TrainingError, match=r"no better than chance on the dev set: accuracy .* teacher.allow_weak"):
         compress(recipe(tmp_path / "run", **weak))
-    assert not (tmp_path / "run" / "teacher").exists()
+    assert not (tmp_path / "run" / "student").exists()
+    weights = (tmp_path / "run" / "teacher" / "model.safetensors").read_bytes()
+    compress(recipe(tmp_path / "run", **weak | {"teacher.allow_weak": True}))
+    assert (tmp_path / "run" / "teacher" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_batch_too_large_can_be_mended_in_the_same_folder(tmp_path):
+    with pytest.raises(DataError, match=r"a step needs 500 training examples of every domain"):
+        compress(recipe(tmp_path / "run", **{"teacher.training.batch_size": 500}))
+    train_teacher(recipe(tmp_path / "run"))
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

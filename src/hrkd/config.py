@@ -202,6 +202,9 @@ class TeacherConfig(Section):
     scratch: dict[str, PositiveInt] | None = None
     """Train a new BERT from nothing: layers, width, heads, feed_forward, vocabulary. For demonstrations."""
 
+    labels: list[str] | None = None
+    """For `fine_tuned`: the data's labels in the order of the classifier's outputs, if it calls them otherwise."""
+
     heads: Literal["per_domain", "shared"] = "per_domain"
     """One classification head per domain (the paper) or one for all."""
 

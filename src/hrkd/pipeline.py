@@ -54,12 +54,16 @@ def train_teacher(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress
 
     Raises:
         RecipeError: the recipe names a teacher that is fine-tuned already.
+        TrainingError: the teacher is no better than chance; it is kept, and ``teacher.allow_weak`` goes on with it.
         HrkdError: as :func:`compress`.
     """
     recipe = _recipe(recipe)
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
-    return fine_tune_teacher(Job.start(recipe, show, progress))
+    job = Job.start(recipe, show, progress)
+    folder = fine_tune_teacher(job)
+    show(scores_table(open_teacher(job, folder).dev_scores.to_dict(), title="Teacher on dev"))
+    return folder
 
 
 def distill(

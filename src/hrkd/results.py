@@ -74,6 +74,8 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
         base_model=job.recipe.teacher.model,
         labels=results["labels"],
         domains=results["domains"],
+        max_tokens=job.recipe.data.max_length,
+        synthetic=results["synthetic"],
     )
     job.show(results_table(results, "test"))
     for warning in warnings_of(results):

@@ -73,9 +73,11 @@ class Run:
         Raises:
             ArtifactError: it was made with something else and ``overwrite`` is off.
         """
-        marks = [self.stage(name) / "stage.json", self.checkpoint(name).with_suffix(".json")]
-        finished = marks[0].is_file()
-        found = [read_json(mark, what="the record of a stage") for mark in marks if mark.is_file()]
+        finished = (self.stage(name) / "stage.json").is_file()
+        marks = [self.stage(name) / "stage.json"] if finished else []
+        if self.checkpoint(name).is_dir():
+            marks.append(self.checkpoint(name).with_suffix(".json"))
+        found = [read_json(mark, what="the record of a stage") for mark in marks]
         if all(record == _plain(made_with) for record in found):
             return finished
         if not self.overwrite:
@@ -86,7 +88,6 @@ class Run:
             )
         for path in (self.stage(name), self.checkpoint(name), self.metrics(name)):
             shutil.rmtree(path, ignore_errors=True)
-        marks[1].unlink(missing_ok=True)
         return False
 
     def begin(self, name: str, made_with: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ def test_a_batch_holds_its_rows_padded_to_the_longest(tiny):
     assert batch.inputs["input_ids"].shape[1] == tiny.train.lengths[[3, 0, 7]].max()
     assert batch.inputs["attention_mask"].sum(dim=1).tolist() == tiny.train.lengths[[3, 0, 7]].tolist()
     for row, index in enumerate((3, 0, 7)):
-        expected = tiny.tokenizer(tiny.train.source.rows[index]["text"], truncation=True, max_length=32)["input_ids"]
+        expected = tiny.tokenizer(tiny.train.source.rows[index]["text"], truncation=True, max_length=24)["input_ids"]
         assert batch.inputs["input_ids"][row, : len(expected)].tolist() == expected
         assert batch.labels[row] == tiny.train.source.rows[index]["label"]
 

@@ -60,6 +60,7 @@ def _app(tokens: Sequence[str]) -> App:
         help="Distil a fine-tuned encoder that serves many domains into one small, fast student.",
         help_epilogue="Start with: hrkd compress demo",
         version=_version,
+        suppress_keyboard_interrupt=False,  # main tells what comes next
     )
     for verb, summary in VERBS.items():
         called = bool(tokens) and tokens[0] == verb

@@ -67,8 +67,8 @@ def join_switches(tokens: Sequence[str]) -> list[str]:
     switches |= {switch.replace("_", "-") for switch in switches}
     joined: list[str] = []
     for token in tokens:
-        if joined and joined[-1] in switches and token in ("true", "false"):
-            joined[-1] += f"={token}"
+        if joined and joined[-1] in switches and token.lower() in ("true", "false"):
+            joined[-1] += f"={token.lower()}"
         else:
             joined.append(token)
     return joined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from hrkd.errors import ModelError
@@ -20,14 +21,19 @@ def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ..
     """
     if student_layers > teacher_layers:
         raise ModelError(
-            f"student.layers: the student has {student_layers} layers, the teacher {teacher_layers}; a uniform layer map "
-            "needs at most as many: take fewer layers, or name the teacher layers in student.layer_map"
+            f"student.layers: the student has {student_layers} layers, the teacher {teacher_layers}; a uniform layer "
+            "map needs at most as many: take fewer layers, or name the teacher layers in student.layer_map"
         )
-    return tuple((2 * level * teacher_layers + student_layers) // (2 * student_layers) for level in range(student_layers + 1))
+    doubled = (2 * level * teacher_layers for level in range(student_layers + 1))
+    return tuple((numerator + student_layers) // (2 * student_layers) for numerator in doubled)
 
 
 def resolve_layer_map(
-    wanted: Literal["uniform"] | Sequence[int], student_layers: int, teacher_layers: int
+    wanted: Literal["uniform"] | Sequence[int],
+    student_layers: int,
+    teacher_layers: int,
+    *,
+    field: str = "student.layer_map",
 ) -> tuple[int, ...]:
     """The layer map as levels: length L + 1, first 0 (embeddings), then the teacher layer (from 1) of each layer.
 
@@ -35,6 +41,7 @@ def resolve_layer_map(
         wanted: "uniform", or the teacher layer of each student layer, in an order that never goes back.
         student_layers: L.
         teacher_layers: Lt.
+        field: what messages call the map.
 
     Raises:
         ModelError: wrong length, a layer that the teacher lacks, or a map that goes back; all problems at once.
@@ -48,10 +55,10 @@ def resolve_layer_map(
     outside = [layer for layer in layers if not 1 <= layer <= teacher_layers]
     if outside:
         problems.append(f"{_listed(outside)} is not between 1 and {teacher_layers}, the teacher's layers")
-    if any(later < earlier for earlier, later in zip(layers, layers[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(layers)):
         problems.append("it goes back; later student layers must not imitate earlier teacher layers")
     if problems:
-        raise ModelError(f"student.layer_map {_listed(layers)}: " + "; ".join(problems))
+        raise ModelError(f"{field}: {_listed(layers)}: " + "; ".join(problems))
     return (0, *layers)
 
 

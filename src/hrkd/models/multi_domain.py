@@ -9,19 +9,17 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.models.plain import load_plain_classifier, longest_input
 from hrkd.models.trace import EncoderTrace
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "load_plain_classifier", "longest_input"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "load_plain_classifier"]
 
 HeadMode = Literal["per_domain", "shared"]
 
@@ -256,42 +254,3 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         near = difflib.get_close_matches(domain, self.domains, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"unknown domain {domain!r}: this model knows {', '.join(self.domains)}{hint}")
-
-
-def longest_input(encoder: nn.Module) -> int | None:
-    """Most tokens that the encoder's table of positions allows; None without such a table (relative, rotary)."""
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, nn.Embedding):
-        return None
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-
-
-def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tuned: bool) -> PreTrainedModel:
-    """A family's sequence classifier from a folder or hub name.
-
-    With ``fine_tuned`` every weight must come from the source; without, the head (and a pooler) may start anew.
-
-    Raises:
-        ModelError: nothing that transformers can load, an encoder-less or incomplete checkpoint.
-    """
-    own: dict[str, Any] = {"output_loading_info": True, "dtype": torch.float32, "use_safetensors": True}
-    if not fine_tuned:
-        names = dict(enumerate(labels))
-        own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}, "ignore_mismatched_sizes": True}
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(str(source), **own)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), repr(error))
-        raise ModelError(
-            f"{source}: transformers cannot load it as a sequence classifier: {reason} (expected a folder or hub name "
-            "with config.json and weights as safetensors; other weight files can run code and are not read)"
-        ) from error
-    prefix = f"{model.base_model_prefix}."
-    absent = [*info["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])]
-    missing = sorted(key for key in absent if fine_tuned or (key.startswith(prefix) and ".pooler." not in key))
-    if missing:
-        what = "fine-tuned classifier" if fine_tuned else "complete encoder"
-        advice = "fine-tune it first, or name it as teacher.model" if fine_tuned else "check the checkpoint"
-        some = ", ".join(missing[:3])
-        raise ModelError(f"{source}: no {what}: {len(missing)} weights are missing or of another shape ({some} ...); {advice}")
-    return model

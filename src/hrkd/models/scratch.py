@@ -31,7 +31,8 @@ def new_teacher(
     Args:
         scratch: layers, width, heads, feed_forward; other keys are not looked at.
         vocabulary_size: length of the tokenizer.
-        domains, labels: names.
+        domains: their names.
+        labels: their names.
         heads: one head per domain, or one for all.
         max_tokens: longest input.
 

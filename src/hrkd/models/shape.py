@@ -45,7 +45,7 @@ def shape_of(config: PreTrainedConfig) -> StudentShape:
             f"the {config.model_type} family is not supported: its configuration does not tell "
             f"{', '.join(names)} and {' or '.join(FEED_FORWARD)}"
         )
-    return StudentShape(*map(int, (*sizes, feed_forward)))  # type: ignore[arg-type]
+    return StudentShape(*map(int, (*sizes, feed_forward)))
 
 
 def resolve_shape(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -66,5 +66,5 @@ def size_rows(
     return rows
 
 
-def _count(parameters: Iterable[nn.Parameter]) -> int:
+def _count(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.numel() for parameter in {id(p): p for p in parameters}.values())

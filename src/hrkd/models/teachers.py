@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.errors import ModelError
-from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig, load_plain_classifier, longest_input
+from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
+from hrkd.models.plain import first_line, load_plain_classifier, locate, longest_input
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 
 __all__ = ["RoutedTeacher", "check_same_tokenizer", "load_fine_tuned", "load_tokenizer"]
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
-PROBES = ("A small test, isn't it?", "It cost 12.50 in 2021!", "cafe\u0301 na\u00efve \u2013 \u201cquoted\u201d", "PRICE/VALUE: 10% off")
+PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
 
 
 class RoutedTeacher(nn.Module):
@@ -38,7 +39,7 @@ class RoutedTeacher(nn.Module):
         super().__init__()
         self.domains = tuple(models)
         self.models = nn.ModuleList(models.values())
-        self.labels = next(iter(models.values())).labels
+        self.labels = self.classifiers[0].labels
         shapes = {domain: shape_of(model.encoder.config) for domain, model in models.items()}
         sizes = {domain: (shape.layers, shape.width, shape.heads) for domain, shape in shapes.items()}
         if len(set(sizes.values())) > 1:
@@ -46,14 +47,19 @@ class RoutedTeacher(nn.Module):
             raise ModelError(f"teacher.fine_tuned: the encoders of the domains must have one size; found {found}")
 
     @property
+    def classifiers(self) -> tuple[MultiDomainClassifier, ...]:
+        """The classifier of each domain."""
+        return tuple(cast(MultiDomainClassifier, model) for model in self.models)
+
+    @property
     def encoders(self) -> tuple[PreTrainedModel, ...]:
         """The encoder of each domain."""
-        return tuple(cast(MultiDomainClassifier, model).encoder for model in self.models)
+        return tuple(classifier.encoder for classifier in self.classifiers)
 
     @property
     def max_tokens(self) -> int:
         """Longest input, in tokens."""
-        return int(cast(MultiDomainClassifier, self.models[0]).config.max_tokens)
+        return int(self.classifiers[0].config.max_tokens)
 
     def forward(
         self,
@@ -104,7 +110,8 @@ def load_fine_tuned(
     Args:
         spec: a folder that hrkd wrote; a folder (or hub name) of a plain sequence classifier, which then serves all
             domains with its one head; or one of either per domain.
-        domains, labels: those of the data. Labels are matched by name; outputs are put in the data's order.
+        domains: those of the data.
+        labels: those of the data; they are matched by name, and outputs are put in their order.
         max_tokens: longest input, in tokens.
         teacher_labels: the data's label names in the order of the classifier's outputs, for a classifier that
             calls them otherwise.
@@ -114,7 +121,8 @@ def load_fine_tuned(
         ModelError: not a fine-tuned classifier, or domains, labels, sizes or tokenizers that do not agree.
     """
     if isinstance(spec, str):
-        return _load(spec, domains, labels, max_tokens, teacher_labels).eval()
+        single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
+        return single
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]
@@ -160,16 +168,17 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none, or it has no vocabulary.
     """
-    folder = Path(source).expanduser()
+    place = locate(source)
+    folder = Path(place)
     if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
         raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
     try:
-        config = _config(source)
+        config = _config(place)
         hrkd = config.get("model_type") == MultiDomainConfig.model_type
         extra = {"config": MultiDomainConfig(**config).plain_config()} if hrkd else {}
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(source), **extra)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **extra)
     except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
-        raise ModelError(f"{source}: no tokenizer that can be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{source}: no tokenizer that can be loaded: {first_line(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
     return tokenizer
@@ -178,12 +187,13 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 def _load(
     source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
 ) -> MultiDomainClassifier:
+    place = locate(source)
     try:
-        kind = _config(source).get("model_type")
+        kind = _config(place).get("model_type")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{source}: no model: {_first_line(error)}") from error
+        raise ModelError(f"{source}: no model: {first_line(error)}") from error
     if kind == MultiDomainConfig.model_type:
-        return _load_multi_domain(source, domains, labels, max_tokens, teacher_labels)
+        return _load_multi_domain(place, domains, labels, max_tokens, teacher_labels)
     plain = load_plain_classifier(source, labels, fine_tuned=True)
     outputs = [plain.config.id2label[i] for i in range(plain.config.num_labels)]
     order = _output_order(source, teacher_labels or outputs, labels, len(outputs))
@@ -200,7 +210,7 @@ def _load_multi_domain(
     try:
         model = MultiDomainClassifier.from_pretrained(source)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{source}: the model cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{source}: the model cannot be loaded: {first_line(error)}") from error
     missing = [domain for domain in domains if domain not in model.domains]
     if missing:
         raise ModelError(
@@ -225,8 +235,8 @@ def _output_order(source: str, outputs: Sequence[str], labels: Sequence[str], co
     if len(outputs) == count == len(labels) and set(outputs) == set(labels):
         return [list(outputs).index(label) for label in labels]
     raise ModelError(
-        f"{source}: its {count} outputs are called {', '.join(outputs)}; the labels of the data are {', '.join(labels)}. "
-        "If they mean the same, give teacher.labels: the labels of the data in the order of the classifier's outputs"
+        f"{source}: its {count} outputs are called {', '.join(outputs)}; the labels of the data are {', '.join(labels)}"
+        ". If they mean the same, give teacher.labels: the labels of the data in the order of the classifier's outputs"
     )
 
 
@@ -239,19 +249,15 @@ def _reorder_outputs(model: MultiDomainClassifier, order: list[int]) -> None:
     probe = {"input_ids": ids, "attention_mask": ids, "domain_ids": torch.arange(len(ids))}
     before = model(**probe).logits
     for head in model.heads:
-        last = [layer for layer in head.modules() if isinstance(layer, nn.Linear) and layer.out_features == len(order)][-1]
-        for parameter in last.parameters():
+        linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+        for parameter in [layer for layer in linear if layer.out_features == len(order)][-1].parameters():
             parameter.copy_(parameter[order].clone())
     if not torch.allclose(model(**probe).logits, before[:, order], atol=1e-5):
         kind = model.encoder.config.model_type
         raise ModelError(f"the outputs of the {kind} family cannot be put into another order; use the teacher's order")
 
 
-def _config(source: str | Path) -> dict[str, object]:
-    """The content of config.json, {} if the source has none."""
-    fields: dict[str, object] = PreTrainedConfig.get_config_dict(str(source))[0]
+def _config(place: str) -> dict[str, Any]:
+    """The content of config.json, {} if there is none."""
+    fields: dict[str, Any] = PreTrainedConfig.get_config_dict(place)[0]
     return fields
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), repr(error))

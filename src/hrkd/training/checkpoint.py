@@ -54,7 +54,7 @@ def save_checkpoint(
         rest = {
             "progress": progress,
             "param_groups": optimizer_state["param_groups"],
-            "scheduler": {k: v for k, v in scheduler.state_dict().items() if k != "lr_lambdas"},
+            "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
             "random_python": random.getstate(),
             "random_numpy": _numpy_state(),

@@ -23,7 +23,7 @@ def predict_logits(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    logits = np.empty((len(data), model.config.num_labels), dtype=np.float32)
+    logits = np.empty((len(data), len(model.labels)), dtype=np.float32)
     with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
         for batch in length_sorted_batches(data, batch_size):
             here = batch.to(device)

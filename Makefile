@@ -1,0 +1,55 @@
+# Everything a contributor runs; CI runs the same (.ci/run). `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PEER_STAMP := $(VENV)/.installed-peer
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types pytest test-slow test-peer clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install the package and its tools into .venv, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## compress a small generated example and classify a sentence with the student
+	$(BIN)/hrkd compress demo --run.output $(DEMO)
+	$(BIN)/hrkd predict $(DEMO)/student --domain books "the story was gripping and the ending was wonderful"
+
+test: lint types pytest  ## lint, types and tests: what must pass before a change is merged
+
+lint: setup  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## put imports and layout in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup  ## check types
+	$(BIN)/mypy
+
+pytest: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
+	$(BIN)/python -m pytest -m peer
+
+$(PEER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
+	touch $@
+
+clean:  ## remove .venv, caches and built files; runs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,76 @@
+"""Plain models and tokenizers on disk: where they are, and loading a family's own sequence classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from hrkd.errors import ModelError
+
+__all__ = ["first_line", "load_plain_classifier", "locate", "longest_input"]
+
+
+def locate(source: str | Path) -> str:
+    """A folder's path with ``~`` expanded, or the hub name as it is.
+
+    Raises:
+        ModelError: ``source`` looks like a path, and there is no such folder.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_file():
+        raise ModelError(f"{source}: this is a file; name the folder that it stands in")
+    if Path(source).is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1:
+        raise ModelError(f"{source}: no such folder")
+    return str(source)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its details."""
+    return next(iter(str(error).strip().splitlines()), repr(error))
+
+
+def longest_input(encoder: nn.Module) -> int | None:
+    """Most tokens that the encoder's table of positions allows; None without such a table (relative, rotary)."""
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    if not isinstance(table, nn.Embedding):
+        return None
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+
+
+def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tuned: bool) -> PreTrainedModel:
+    """A family's sequence classifier from a folder or hub name.
+
+    With ``fine_tuned`` every weight must come from the source; without, the head (and a pooler) may start anew.
+
+    Raises:
+        ModelError: nothing that transformers can load, an encoder-less or incomplete checkpoint.
+    """
+    place = locate(source)
+    own: dict[str, Any] = {"output_loading_info": True, "dtype": torch.float32, "use_safetensors": True}
+    if not fine_tuned:
+        names = dict(enumerate(labels))
+        own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}, "ignore_mismatched_sizes": True}
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(place, **own)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{source}: transformers cannot load it as a sequence classifier: {first_line(error)} (expected a folder "
+            "or hub name with config.json and weights as safetensors; other weight files can run code and are not read)"
+        ) from error
+    prefix = f"{model.base_model_prefix}."
+    absent = [*info["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])]
+    missing = sorted(key for key in absent if fine_tuned or (key.startswith(prefix) and ".pooler." not in key))
+    if missing:
+        what = "fine-tuned classifier" if fine_tuned else "complete encoder"
+        advice = "fine-tune it first, or name it as teacher.model" if fine_tuned else "check the checkpoint"
+        some = f"{len(missing)} weights are missing or of another shape ({', '.join(missing[:3])} ...)"
+        raise ModelError(f"{source}: no {what}: {some}; {advice}")
+    return model
