@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a model and data: a tiny corpus, its tokenizer, tiny models. All of it real, none pre-trained."""
+"""Fixtures for tests that need a model and data: a tiny corpus, its tokenizer, tiny untrained models."""
 
 from __future__ import annotations
 

@@ -97,7 +97,9 @@ def hidden_losses(fitted: Tensor, teacher: list[Tensor], mask: Tensor, domain_id
     return table
 
 
-def attention_losses(student: list[Tensor], teacher: list[Tensor], mask: Tensor, domain_ids: list[int], domains: int) -> Tensor:
+def attention_losses(
+    student: list[Tensor], teacher: list[Tensor], mask: Tensor, domain_ids: list[int], domains: int
+) -> Tensor:
     table = torch.zeros(len(student), domains, dtype=torch.float64)
     for k, (s, t) in enumerate(zip(student, teacher, strict=True)):
         for d in range(domains):
@@ -113,7 +115,9 @@ def attention_losses(student: list[Tensor], teacher: list[Tensor], mask: Tensor,
     return table
 
 
-def prediction_losses(student: Tensor, teacher: Tensor, domain_ids: list[int], domains: int, temperature: float) -> Tensor:
+def prediction_losses(
+    student: Tensor, teacher: Tensor, domain_ids: list[int], domains: int, temperature: float
+) -> Tensor:
     losses = torch.zeros(domains, dtype=torch.float64)
     for d in range(domains):
         rows = [b for b in range(len(domain_ids)) if domain_ids[b] == d]

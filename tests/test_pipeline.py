@@ -17,13 +17,24 @@ from hrkd.recipe import load_recipe
 
 def recipe(output, **changes):
     base = {
-        "data": {"format": "synthetic", "synthetic": {"domains": 2, "examples": 60}, "max_length": 32, "dev": 0.2, "test": 0.2},
+        "data": {
+            "format": "synthetic",
+            "synthetic": {"domains": 2, "examples": 60},
+            "max_length": 32,
+            "dev": 0.2,
+            "test": 0.2,
+        },
         "teacher": {
             "scratch": {"layers": 2, "width": 16, "heads": 2, "feed_forward": 32, "vocabulary": 2000},
             "training": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3},
             "allow_weak": True,
         },
-        "student": {"layers": 1, "width": 8, "heads": 2, "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}},
+        "student": {
+            "layers": 1,
+            "width": 8,
+            "heads": 2,
+            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3},
+        },
         "method": {"graph_heads": 2},
         "evaluation": {"bootstrap": 50},
         "run": {"output": str(output), "device": "cpu"},
@@ -43,12 +54,27 @@ def files_of(folder):
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-MODEL_FILES = {"config.json", "model.safetensors", "stage.json", "tokenizer.json", "tokenizer_config.json", "training.json"}
+MODEL_FILES = {
+    "config.json",
+    "model.safetensors",
+    "stage.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "training.json",
+}
 
 
 def test_a_run_leaves_exactly_these_files(finished):
     folder, _, _ = finished
-    expected = {"recipe.yaml", "environment.json", "splits.json", "data.json", "results.json", "results.md", "student/README.md"}
+    expected = {
+        "recipe.yaml",
+        "environment.json",
+        "splits.json",
+        "data.json",
+        "results.json",
+        "results.md",
+        "student/README.md",
+    }
     expected |= {f"{stage}/{name}" for stage in ("teacher", "student", "baseline") for name in MODEL_FILES}
     expected |= {"metrics/teacher/steps/epoch-001.parquet"}
     expected |= {f"metrics/baseline/steps/epoch-00{e}.parquet" for e in (1, 2)}
@@ -114,7 +140,7 @@ def test_stages_one_by_one_give_the_same_student(finished, tmp_path):
 
 
 def test_splits_file_of_a_run_repeats_its_split(finished, tmp_path):
-    folder, results, _ = finished
+    folder = finished[0]
     first = describe_data(recipe(tmp_path / "x"))
     splits_file = str(folder / "splits.json")
     same = describe_data(recipe(tmp_path / "x", **{"data.splits_file": splits_file}))

@@ -57,7 +57,7 @@ def train_teacher(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress
         TrainingError: the teacher is no better than chance; it is kept, and ``teacher.allow_weak`` goes on with it.
         HrkdError: as :func:`compress`.
     """
-    recipe = _recipe(recipe)
+    recipe = _recipe(recipe, "data", "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
     job = Job.start(recipe, show, progress)
@@ -83,11 +83,15 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    return _distill(Job.start(_recipe(recipe), show, progress), None if teacher_folder is None else Path(teacher_folder))
+    return _distill(
+        Job.start(_recipe(recipe), show, progress), None if teacher_folder is None else Path(teacher_folder)
+    )
 
 
-def _recipe(recipe: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
-    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+def _recipe(recipe: RecipeLike, *needed: str) -> Recipe:
+    return (
+        recipe if isinstance(recipe, Recipe) else load_recipe(recipe, needed=needed or ("data", "teacher", "student"))
+    )
 
 
 def _distill(job: Job, teacher_folder: Path | None) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def evaluate(
         raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
     if split not in ("train", "dev", "test"):
         raise RecipeError(f"--split: {split!r} is none of train, dev, test")
-    job = Job.on(_recipe(recipe), show, progress)
+    job = Job.on(_recipe(recipe, "data"), show, progress)
     splits = job.data.splits
     model = load_fine_tuned(
         str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
@@ -136,9 +140,7 @@ def evaluate(
     return scores
 
 
-def describe_data(
-    recipe: RecipeLike, tokenizer: str | Path | None = None, *, show: Show = _quiet
-) -> dict[str, Any]:
+def describe_data(recipe: RecipeLike, tokenizer: str | Path | None = None, *, show: Show = _quiet) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
 
     Args:
@@ -148,7 +150,7 @@ def describe_data(
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
-    recipe = _recipe(recipe)
+    recipe = _recipe(recipe, "data")
     source = tokenizer or recipe.teacher.model
     data = prepare_data(recipe.data)
     loaded = None if source is None else load_tokenizer(str(source))

@@ -28,7 +28,7 @@ class PreparedData:
     def digest(self) -> str:
         """Hash over ids, texts and labels of all parts: the identity of the data."""
         parts = {
-            name: {column: list(part.rows[column]) for column in part.rows.column_names if column != "split"}
+            name: {column: part.rows[column][:] for column in part.rows.column_names if column != "split"}
             for name, part in self.splits
         }
         return digest(self.splits.labels, self.splits.domains, parts)
@@ -75,5 +75,7 @@ def _load(config: DataConfig) -> tuple[MultiDomainDataset, tuple[str, ...]]:
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
         return corpus.dataset, tuple(vocabulary())
-    columns = {name: getattr(config, name) for name in ("text", "text_pair", "label", "domain", "split", "id", "domains")}
+    columns = {
+        name: getattr(config, name) for name in ("text", "text_pair", "label", "domain", "split", "id", "domains")
+    }
     return load_domains(config.source, format=config.format, **columns), ()

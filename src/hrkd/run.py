@@ -78,12 +78,12 @@ class Run:
         if self.checkpoint(name).is_dir():
             marks.append(self.checkpoint(name).with_suffix(".json"))
         found = [read_json(mark, what="the record of a stage") for mark in marks]
-        if all(record == _plain(made_with) for record in found):
+        changes = [line for record in found for line in _differences(record, _plain(made_with))]
+        if not changes:
             return finished
         if not self.overwrite:
-            changes = "; ".join(_differences(found[0], _plain(made_with)))
             raise ArtifactError(
-                f"{self.folder}: its {name} was made with other settings ({changes}); "
+                f"{self.folder}: its {name} was made with other settings ({'; '.join(changes)}); "
                 "choose another run.output, or set run.overwrite to make it anew"
             )
         for path in (self.stage(name), self.checkpoint(name), self.metrics(name)):
@@ -104,7 +104,7 @@ class Run:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
@@ -124,7 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Readable list of the fields in which two records differ."""
+    """Readable list of the fields in which two records differ; a missing field and one of null are the same."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
         return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]

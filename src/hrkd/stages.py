@@ -38,12 +38,22 @@ from hrkd.training.progress import Progress
 from hrkd.training.runs import distill_from_models, fine_tune
 from hrkd.training.selection import BestPerDomain
 
-__all__ = ["Job", "Show", "Staged", "Teacher", "distil_student", "fine_tune_baseline", "fine_tune_teacher", "open_teacher"]
+__all__ = [
+    "Job",
+    "Show",
+    "Staged",
+    "Teacher",
+    "distil_student",
+    "fine_tune_baseline",
+    "fine_tune_teacher",
+    "open_teacher",
+]
 
 logger = logging.getLogger("hrkd")
 
 Show = Callable[[object], None]
 """Receives tables and lines meant for a person, as they come up."""
+
 
 def _quiet(_: object) -> None:
     pass
@@ -99,7 +109,12 @@ class Job:
     def teacher_made_with(self) -> dict[str, Any]:
         """All that decides the trained teacher's weights."""
         teacher = self.recipe.teacher.model_dump(mode="json", exclude={"allow_weak"})
-        return {"data": self.data.digest(), "max_length": self.recipe.data.max_length, "teacher": teacher, **self._numeric()}
+        return {
+            "data": self.data.digest(),
+            "max_length": self.recipe.data.max_length,
+            "teacher": teacher,
+            **self._numeric(),
+        }
 
     def student_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
         """All that decides the student's weights."""
@@ -107,7 +122,12 @@ class Job:
         student = recipe.student.model_dump(mode="json", exclude={"baseline"})
         own = teacher_folder == self.run.stage("teacher")
         teacher = {"teacher_folder": None if own or teacher_folder is None else str(teacher_folder)}
-        return {**self.teacher_made_with, **teacher, "student": student, "method": recipe.method.model_dump(mode="json")}
+        return {
+            **self.teacher_made_with,
+            **teacher,
+            "student": student,
+            "method": recipe.method.model_dump(mode="json"),
+        }
 
     def baseline_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
         """All that decides the baseline's weights: everything of the student's but the method."""
@@ -131,7 +151,12 @@ class Job:
         }
 
     def scores(
-        self, model: Any, data: TokenizedDataset, *, predictions: np.ndarray | None = None, teacher_labels: np.ndarray | None = None
+        self,
+        model: Any,
+        data: TokenizedDataset,
+        *,
+        predictions: np.ndarray | None = None,
+        teacher_labels: np.ndarray | None = None,
     ) -> Scores:
         """Measure a model (or given predictions) on a data set."""
         if predictions is None:
@@ -153,7 +178,9 @@ class Job:
         """Predicted label ids, shape (rows,)."""
         model.to(self.accelerator.device)
         size = self.recipe.evaluation.batch_size
-        return predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
+        logits = predict_logits(model, data, batch_size=size, progress=self.progress)
+        labels: np.ndarray = logits.argmax(axis=1)
+        return labels
 
     def _numeric(self) -> dict[str, Any]:
         return {"seed": self.recipe.run.seed, "precision": self.recipe.run.precision}
@@ -169,7 +196,8 @@ class Staged:
     @property
     def seconds(self) -> float:
         """Time of all epochs, their dev evaluations included."""
-        return round(sum(epoch["seconds"] for epoch in self.record["epochs"]), 1)
+        seconds = sum(float(epoch["seconds"]) for epoch in self.record["epochs"])
+        return round(seconds, 1)
 
 
 @dataclass(frozen=True)
@@ -295,8 +323,8 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
     chance = majority_share(data.dev.label_ids, data.dev.domain_ids)
     message = (
         f"the teacher is no better than chance on the dev set: accuracy {dev_scores.mean.accuracy:.1%}, where always "
-        f"guessing each domain's most frequent class gives {chance:.1%}; a student can only be worse. Look at the labels "
-        "(hrkd data), train longer (teacher.training.epochs), or set teacher.allow_weak to go on"
+        f"guessing each domain's most frequent class gives {chance:.1%}; a student can only be worse. Look at the "
+        "labels (hrkd data), train longer (teacher.training.epochs), or set teacher.allow_weak to go on"
     )
     if not job.recipe.teacher.allow_weak:
         raise TrainingError(message)
@@ -341,7 +369,7 @@ def _check_made_for(job: Job, folder: Path) -> None:
 def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
     config, splits, max_tokens = job.recipe.teacher, job.data.splits, job.recipe.data.max_length
     if config.scratch is not None:
-        words = job.data.vocabulary or _frequent_words(splits.train.rows["text"], config.scratch["vocabulary"])
+        words = job.data.vocabulary or _frequent_words(splits.train.rows["text"][:], config.scratch["vocabulary"])
         tokenizer = word_tokenizer(words, max_tokens=max_tokens)
         model = new_teacher(
             config.scratch,
@@ -386,7 +414,7 @@ def _start_student(job: Job, teacher: Teacher) -> tuple[StartedStudent, tuple[in
     started = build_student(
         teacher.model,
         shape,
-        start=config.start,
+        start="auto" if config.start == "checkpoint" else config.start,
         teacher_layers=config.teacher_layers,
         layer_map=layer_map,
         batches=(batch.to(job.accelerator.device).inputs for batch in length_sorted_batches(sample, 64)),

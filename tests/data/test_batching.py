@@ -47,7 +47,9 @@ def test_an_epoch_is_one_pass_over_the_largest_domain_and_leaves_nothing_out(tin
 
 def test_order_is_fixed_by_seed_and_epoch(tiny):
     def order(seed, epoch):
-        return [i for b in MultiDomainLoader(uneven(tiny), batch_size=4, seed=seed).epoch(epoch) for i in b.indices.tolist()]
+        return [
+            i for b in MultiDomainLoader(uneven(tiny), batch_size=4, seed=seed).epoch(epoch) for i in b.indices.tolist()
+        ]
 
     assert order(0, 1) == order(0, 1)
     assert order(0, 1) != order(0, 2)

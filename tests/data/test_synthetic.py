@@ -277,7 +277,7 @@ def test_one_set_of_word_weights_for_all_domains_is_worse(corpus):
 
 
 def test_negation_and_contrast_carry_information(corpus):
-    assert accuracies(corpus, lambda text: list(structured(text))).mean() > accuracies(corpus, tokens).mean() + 0.01
+    assert accuracies(corpus, lambda text: list(structured(text))).mean() > accuracies(corpus, tokens).mean() + 0.05
 
 
 @pytest.mark.parametrize(

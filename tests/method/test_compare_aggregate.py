@@ -1,7 +1,7 @@
-import oracles
 import pytest
 import torch
 
+import oracles
 from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarchy
 
 

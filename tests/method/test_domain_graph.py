@@ -1,7 +1,7 @@
-import oracles
 import pytest
 import torch
 
+import oracles
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.domain_graph import GraphAttention, PublishedGraph, UniformScores
 from hrkd.method.ratios import DomainRatios

@@ -1,7 +1,7 @@
-import oracles
 import pytest
 import torch
 
+import oracles
 from hrkd.method.losses import attention_losses, hidden_losses, merge_heads, prediction_losses
 from hrkd.method.objective import objective
 

@@ -1,6 +1,6 @@
-import oracles
 import torch
 
+import oracles
 from hrkd.method.prototypes import domain_means, prototypes
 
 IDS = [0, 0, 1, 2, 2, 2]

@@ -35,7 +35,9 @@ def test_student_equal_to_teacher_has_no_loss(tiny):
 
 
 def test_the_loss_is_ratios_times_tables_plus_prediction(tiny):
-    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), hidden_weight=0.5, prediction_weight=2.0).eval()
+    module = distillation(
+        tiny, tiny.model(seed=1), tiny.model(width=8), hidden_weight=0.5, prediction_weight=2.0
+    ).eval()
     batch = next(iter_batches(tiny))
     output = module(batch)
     tables = output.tables
@@ -64,7 +66,9 @@ def test_padding_changes_nothing(tiny):
 def test_gradient_reaches_student_and_fit_layers_and_nothing_else(tiny):
     module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8))
     module(next(iter_batches(tiny))).loss.backward()
-    without = [n for n, p in module.named_parameters() if p.requires_grad and (p.grad is None or p.grad.abs().max() == 0)]
+    without = [
+        n for n, p in module.named_parameters() if p.requires_grad and (p.grad is None or p.grad.abs().max() == 0)
+    ]
     assert without == []
     assert all(not p.requires_grad for p in module.ratios.parameters())
     assert all(not p.requires_grad for p in module.teacher.teacher.parameters())
@@ -86,11 +90,11 @@ def test_ratio_gradient_is_a_switch(tiny):
 
 def test_distilling_brings_the_student_to_the_teacher(tiny, tmp_path):
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
-    fine_tune(teacher, tiny.train, tiny.dev, epochs=1, learning_rate=1e-3, batch_size=4, accelerator=Accelerator(cpu=True))
-    history = distill_from_models(
-        teacher, student, tiny.train, tiny.dev, epochs=4, learning_rate=3e-3, batch_size=4, accelerator=Accelerator(cpu=True),
-        metrics=tmp_path,
-    )  # fmt: skip
+    fine_tune(
+        teacher, tiny.train, tiny.dev, epochs=1, learning_rate=1e-3, batch_size=4, accelerator=Accelerator(cpu=True)
+    )
+    options = {"epochs": 4, "learning_rate": 3e-3, "batch_size": 4, "accelerator": Accelerator(cpu=True)}
+    history = distill_from_models(teacher, student, tiny.train, tiny.dev, metrics=tmp_path, **options)
     losses = [epoch["loss"] for epoch in history.epochs]
     assert losses[-1] < 0.7 * losses[0]
     steps = pd.read_parquet(tmp_path / "steps")

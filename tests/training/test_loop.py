@@ -9,7 +9,7 @@ from torch import nn
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.training.fine_tune import FineTuning
-from hrkd.training.loop import EpochScore, StepOutput, parameter_groups, train
+from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
 
 
 def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options):
@@ -23,7 +23,15 @@ def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, chec
     torch.manual_seed(5)
     loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, seed=0)
     options = {"learning_rate": 1e-3, **options}
-    return train(module, loader, evaluate=evaluate, accelerator=Accelerator(cpu=True), epochs=epochs, checkpoint=checkpoint, **options)
+    return train(
+        module,
+        loader,
+        evaluate=evaluate,
+        accelerator=Accelerator(cpu=True),
+        epochs=epochs,
+        checkpoint=checkpoint,
+        **options,
+    )
 
 
 def weights(module):
@@ -82,7 +90,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny):
         run(tiny, Broken(tiny.model()))
 
 
-class Still(nn.Module):
+class Still(Trainable):
     """One weight whose gradient is the mean label of the batch: what an optimiser step sees can be counted."""
 
     def __init__(self):

@@ -94,7 +94,7 @@ def tokenize(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, ma
     wanted = ["text", "text_pair"] if dataset.has_pairs else ["text"]
     texts = dataset.rows.select_columns(wanted)
     rows = texts.map(encode, batched=True, remove_columns=wanted, load_from_cache_file=False)
-    lengths = np.asarray([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
+    lengths = np.asarray([len(ids) for ids in rows["input_ids"][:]], dtype=np.int64)
     return TokenizedDataset(dataset, rows, lengths, DataCollatorWithPadding(tokenizer))
 
 
@@ -133,9 +133,10 @@ class MultiDomainLoader:
         }
         if small:
             listed = ", ".join(f"{name} has {count}" for name, count in small.items())
+            largest = min(small.values()) // num_processes
             raise DataError(
                 f"a step needs {self.step_size} training examples of every domain, but {listed}; "
-                f"lower batch_size to at most {min(small.values()) // num_processes} or leave these domains out (data.domains)"
+                f"lower batch_size to at most {largest} or leave these domains out (data.domains)"
             )
         self._steps = ceil(max(map(len, self._members)) / self.step_size)
 

@@ -38,12 +38,12 @@ class MultiDomainDataset:
     @property
     def label_ids(self) -> np.ndarray:
         """Labels as integers, shape (rows,)."""
-        return np.asarray(self.rows["label"], dtype=np.int64)
+        return np.asarray(self.rows["label"][:], dtype=np.int64)
 
     @property
     def domain_ids(self) -> np.ndarray:
         """Domains as integers, shape (rows,)."""
-        return np.asarray(self.rows["domain"], dtype=np.int64)
+        return np.asarray(self.rows["domain"][:], dtype=np.int64)
 
     def select(self, indices: Sequence[int] | np.ndarray) -> MultiDomainDataset:
         """The rows at ``indices``, in that order; labels and domains unchanged."""
@@ -61,9 +61,7 @@ class MultiDomainDataset:
 
     def count(self) -> Counter[tuple[str, str]]:
         """Number of rows by (domain, label)."""
-        return Counter(
-            (self.domains[d], self.labels[y]) for d, y in zip(self.domain_ids, self.label_ids, strict=True)
-        )
+        return Counter((self.domains[d], self.labels[y]) for d, y in zip(self.domain_ids, self.label_ids, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The paper, in tensors: prototypes, hierarchy, graph, ratios, losses, objective (docs/method.md). Imports torch alone."""
+"""The paper, in tensors (docs/method.md): prototypes, hierarchy, graph, ratios, losses. Imports torch alone."""

@@ -51,7 +51,8 @@ def merge_heads(attention_BNTT: Tensor, heads: int) -> Tensor:
     """Mean over groups of adjacent heads, (B, N, T, T) -> (B, heads, T, T); ``heads`` divides N."""
     if attention_BNTT.shape[1] == heads:
         return attention_BNTT
-    return attention_BNTT.unflatten(1, (heads, -1)).mean(dim=2)
+    rows, _, *pairs = attention_BNTT.shape
+    return attention_BNTT.reshape(rows, heads, -1, *pairs).mean(dim=2)
 
 
 def attention_losses(
@@ -105,8 +106,6 @@ def prediction_losses(
     """
     target_BC = (teacher_logits_BC / temperature).softmax(dim=-1)
     entropy_BC = -target_BC * (student_logits_BC / temperature).log_softmax(dim=-1)
-    if reductions == "masked":
-        loss_B = entropy_BC.sum(dim=-1) * temperature**2
-    else:
-        loss_B = entropy_BC.mean(dim=-1)
+    masked = reductions == "masked"
+    loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
     return domain_means(loss_B, torch.ones_like(loss_B), domain_ids_B, num_domains)

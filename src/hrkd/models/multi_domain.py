@@ -194,9 +194,10 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ArtifactError: the folder's weights are not exactly those of its configuration.
         """
-        kwargs |= {"output_loading_info": True, "use_safetensors": True}
+        # A mismatch is let through by transformers in order to be reported below.
+        kwargs |= {"output_loading_info": True, "use_safetensors": True, "ignore_mismatched_sizes": True}
         model, info = super().from_pretrained(*args, **kwargs)
-        wrong = {kind: sorted(map(str, info[kind])) for kind in LOADING_PROBLEMS if info[kind]}
+        wrong = {kind: sorted(map(_name, info[kind])) for kind in LOADING_PROBLEMS if info[kind]}
         if wrong:
             problems = "; ".join(f"{LOADING_PROBLEMS[kind]}: {', '.join(keys[:3])}" for kind, keys in wrong.items())
             raise ArtifactError(
@@ -254,3 +255,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         near = difflib.get_close_matches(domain, self.domains, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(f"unknown domain {domain!r}: this model knows {', '.join(self.domains)}{hint}")
+
+
+def _name(entry: str | tuple[Any, ...]) -> str:
+    """The weight's name in an entry of transformers' loading report."""
+    return entry if isinstance(entry, str) else str(entry[0])

@@ -55,9 +55,10 @@ def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tun
     """
     place = locate(source)
     own: dict[str, Any] = {"output_loading_info": True, "dtype": torch.float32, "use_safetensors": True}
+    own["ignore_mismatched_sizes"] = True  # a mismatch is reported below
     if not fine_tuned:
         names = dict(enumerate(labels))
-        own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}, "ignore_mismatched_sizes": True}
+        own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}}
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(place, **own)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

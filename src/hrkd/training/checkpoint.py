@@ -90,7 +90,9 @@ def load_checkpoint(
             scaler.load_state_dict(rest["scaler"])
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ArtifactError(f"{folder}: the checkpoint cannot be used ({reason}); delete this folder to start the training anew") from error
+        raise ArtifactError(
+            f"{folder}: the checkpoint cannot be used ({reason}); delete this folder to start the training anew"
+        ) from error
     torch.set_rng_state(groups["random"]["torch"])
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
@@ -106,7 +108,7 @@ def _strip(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _numpy_state() -> list[Any]:
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    return [name, keys.tolist(), position, has_gauss, gauss]
+    return [name, np.asarray(keys).tolist(), position, has_gauss, gauss]
 
 
 def _set_numpy_state(state: list[Any]) -> None:

@@ -16,7 +16,7 @@ from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import EncoderTrace
-from hrkd.training.loop import StepOutput
+from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
 __all__ = ["Distillation", "LossTables", "TeacherReader", "TeacherSource"]
@@ -66,7 +66,7 @@ class LossTables:
         return torch.cat([self.hidden[:1], self.hidden[1:] + self.attention])
 
 
-class Distillation(nn.Module):
+class Distillation(Trainable):
     """Owns every trained tensor of a distillation: student, fit layers, domain ratios.
 
     Args:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.teachers import RoutedTeacher
 from hrkd.training.progress import Progress
 
 __all__ = ["predict_logits"]
@@ -14,7 +15,12 @@ __all__ = ["predict_logits"]
 
 @torch.no_grad()
 def predict_logits(
-    model: nn.Module, data: TokenizedDataset, *, batch_size: int = 64, progress: Progress | None = None, title: str = "evaluating"
+    model: MultiDomainClassifier | RoutedTeacher,
+    data: TokenizedDataset,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    title: str = "evaluating",
 ) -> np.ndarray:
     """Logits of ``model`` for every row of ``data``, shape (rows, C), float32, in the rows' order.
 

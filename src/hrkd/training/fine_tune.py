@@ -8,12 +8,12 @@ from torch import nn
 from hrkd.data.batching import Batch
 from hrkd.method.prototypes import domain_means
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.training.loop import StepOutput
+from hrkd.training.loop import StepOutput, Trainable
 
 __all__ = ["FineTuning"]
 
 
-class FineTuning(nn.Module):
+class FineTuning(Trainable):
     """Cross-entropy with the labels, mean over each domain's examples, then over domains (multi-task)."""
 
     def __init__(self, model: MultiDomainClassifier) -> None:

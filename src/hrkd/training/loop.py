@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -39,14 +40,16 @@ class StepOutput:
     tables: StepTables | None = None
 
 
-class Trainable(Protocol):
-    """A module the loop can train; ``selected()`` names the part whose best weights are kept."""
+class Trainable(nn.Module, ABC):
+    """What the loop can train: owns every trained tensor, and turns a batch into a loss."""
 
-    def __call__(self, batch: Batch) -> StepOutput: ...
-
+    @abstractmethod
     def selected(self) -> nn.Module:
-        """The model that is evaluated, chosen and saved (such as the student without its fit layers)."""
-        ...
+        """The part that is evaluated, chosen and saved (such as the student without its fit layers)."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> StepOutput:
+        """The loss of one batch."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class TrainingHistory:
 
 
 def train(
-    module: nn.Module,
+    module: Trainable,
     loader: MultiDomainLoader,
     *,
     evaluate: Callable[[int], EpochScore],
@@ -101,7 +104,8 @@ def train(
     updates = -(-len(loader) // gradient_accumulation) * epochs
     scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
     prepared, optimizer = accelerator.prepare(module, optimizer)
-    history, best = TrainingHistory(), {}
+    history = TrainingHistory()
+    best: dict[str, Tensor] = {}
     if checkpoint is not None and checkpoint.is_dir():
         state, best = load_checkpoint(checkpoint, module, optimizer.optimizer, scheduler, scaler=accelerator.scaler)
         history = TrainingHistory(**state)
@@ -111,7 +115,9 @@ def train(
         prepared.train()
         start, total, first_step = time.monotonic(), 0.0, (epoch - 1) * len(loader) + 1
         with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
-            for step, (batch, share, last_of_group) in enumerate(_groups(loader, epoch, gradient_accumulation), first_step):
+            for step, (batch, share, last_of_group) in enumerate(
+                _groups(loader, epoch, gradient_accumulation), first_step
+            ):
                 with nullcontext() if last_of_group else accelerator.no_sync(prepared):
                     output: StepOutput = prepared(batch.to(accelerator.device))
                     accelerator.backward(output.loss * share)
@@ -140,17 +146,27 @@ def train(
             **score.details,
         }
         history.epochs.append(entry)
-        accelerator.log({f"{title}/dev/{name}": value for name, value in entry.items() if name != "epoch"}, step=epoch * len(loader))
+        accelerator.log(
+            {f"{title}/dev/{name}": value for name, value in entry.items() if name != "epoch"}, step=epoch * len(loader)
+        )
         if score.selection > history.best_score:
             history.best_epoch, history.best_score = epoch, score.selection
             best = {k: v.detach().cpu().clone() for k, v in module.selected().state_dict().items()}
-        logger.info("%s: epoch %d/%d, loss %.4f, dev %.2f %%", title, epoch, epochs, entry["loss"], 100 * score.selection)
+        logger.info(
+            "%s: epoch %d/%d, loss %.4f, dev %.2f %%", title, epoch, epochs, entry["loss"], 100 * score.selection
+        )
         if accelerator.is_main_process:
             if recorder is not None:
                 recorder.end_epoch(epoch)
             if checkpoint is not None and epoch < epochs:
                 save_checkpoint(
-                    checkpoint, module, optimizer.optimizer, scheduler, progress=vars(history), tensors=best, scaler=accelerator.scaler
+                    checkpoint,
+                    module,
+                    optimizer.optimizer,
+                    scheduler,
+                    progress=vars(history),
+                    tensors=best,
+                    scaler=accelerator.scaler,
                 )
 
     module.selected().load_state_dict(best)

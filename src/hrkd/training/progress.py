@@ -20,7 +20,9 @@ SECONDS_BETWEEN_LINES = 30.0
 class Bar:
     """One piece of work of known size, counted in ``unit``."""
 
-    def __init__(self, title: str, total: int, unit: str, *, display: RichProgress | None = None, lines: bool = False) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str, *, display: RichProgress | None = None, lines: bool = False
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self._display, self._lines = display, lines
         self._done = 0

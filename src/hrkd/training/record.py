@@ -81,6 +81,6 @@ class Recorder:
         index = np.indices(shape).reshape(len(shape), -1)
         columns: dict[str, object] = {"step": steps[index[0]]}
         columns |= {axis: index[1 + i] for i, axis in enumerate(axes)}
-        columns["domain"] = pd.Categorical.from_codes(index[-1], categories=list(self.domains))
+        columns["domain"] = pd.Categorical.from_codes(index[-1], categories=pd.Index(list(self.domains)))
         columns |= {name: array.reshape(-1) for name, array in values.items()}
         return pd.DataFrame(columns)

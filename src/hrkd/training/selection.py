@@ -46,7 +46,9 @@ class DevAccuracy:
 
     def __call__(self, epoch: int) -> EpochScore:
         """The dev score of the model as it is after ``epoch``."""
-        logits = predict_logits(self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set")
+        logits = predict_logits(
+            self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
+        )
         accuracies = domain_accuracies(logits.argmax(axis=1), self.dev)
         if self.best_per_domain is not None:
             self.best_per_domain.update(epoch, accuracies)
@@ -58,7 +60,13 @@ class BestPerDomain:
     """Test predictions of each domain's own best epoch, kept in a file so that a resumed training has them."""
 
     def __init__(
-        self, model: MultiDomainClassifier, test: TokenizedDataset, path: Path, *, batch_size: int = 64, resume: bool = False
+        self,
+        model: MultiDomainClassifier,
+        test: TokenizedDataset,
+        path: Path,
+        *,
+        batch_size: int = 64,
+        resume: bool = False,
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
         self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]

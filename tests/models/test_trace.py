@@ -1,0 +1,116 @@
+import pytest
+import torch
+
+from hrkd.errors import ModelError
+from hrkd.models.trace import EncoderTrace, choose_attention, has_raw_scores, set_attention
+from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
+
+WITH_SCORES = [family for family in FAMILIES if family != "deberta-v2"]
+
+
+def run(model, batch, kind=None, **options):
+    if kind is not None:
+        set_attention(model.encoder, kind)
+    with torch.no_grad():
+        trace = model(**batch, domain_ids=domain_ids(len(batch["input_ids"])), **options)
+    assert isinstance(trace, EncoderTrace)
+    return trace
+
+
+def local_pairs(tokens, window):
+    distance = (torch.arange(tokens)[:, None] - torch.arange(tokens)[None]).abs()
+    return distance <= window
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trace_has_all_levels_when_asked(family):
+    model, batch = tiny_model(family), tiny_batch(family)
+    kind = choose_attention("auto", model.encoder)
+    trace = run(model, batch, kind, hidden_states=True, attention=True)
+    assert [state.shape for state in trace.hidden_states] == [(6, 12, 32)] * 4
+    assert [attention.shape for attention in trace.attention] == [(6, 4, 12, 12)] * 3
+    bare = run(model, batch)
+    assert bare.hidden_states == bare.attention == ()
+    assert torch.allclose(bare.logits, trace.logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", WITH_SCORES)
+def test_outputs_do_not_depend_on_what_is_recorded(family):
+    model, batch = tiny_model(family), tiny_batch(family)
+    traces = {kind: run(model, batch, kind, hidden_states=True) for kind in ("none", "scores", "probabilities")}
+    valid = batch["attention_mask"].bool()
+    for kind in ("scores", "probabilities"):
+        assert torch.allclose(traces[kind].logits, traces["none"].logits, atol=1e-5)
+        for state, expected in zip(traces[kind].hidden_states, traces["none"].hidden_states, strict=True):
+            assert torch.allclose(state[valid], expected[valid], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", WITH_SCORES)
+def test_softmax_of_the_scores_is_eager_attention(family):
+    model, batch = tiny_model(family), tiny_batch(family)
+    scores = run(model, batch, "scores", attention=True).attention
+    probabilities = run(model, batch, "probabilities", attention=True).attention
+    keys = batch["attention_mask"].bool()[:, None, None, :].expand(-1, 4, 12, -1)
+    kinds = getattr(model.encoder.config, "layer_types", ["full_attention"] * 3)
+    window = getattr(model.encoder.config, "sliding_window", None)
+    for kind, raw, expected in zip(kinds, scores, probabilities, strict=True):
+        allowed = keys if kind == "full_attention" else keys & local_pairs(12, window)
+        softmax = raw.masked_fill(~allowed, float("-inf")).softmax(-1)
+        valid = batch["attention_mask"].bool()
+        assert torch.allclose(softmax.movedim(1, 2)[valid], expected.movedim(1, 2)[valid], atol=1e-6)
+        assert (raw[~allowed] == 0).all()
+        assert raw.sum(-1).sub(1).abs().max() > 0.01  # scores, not probabilities
+
+
+def test_scores_are_query_key_products_over_the_root_of_the_head_width():
+    model, batch = tiny_model("bert"), tiny_batch()
+    trace = run(model, batch, "scores", hidden_states=True, attention=True)
+    layer = model.encoder.encoder.layer[1].attention.self
+    states = trace.hidden_states[1]
+    query, key = (part(states).view(6, 12, 4, 8).transpose(1, 2) for part in (layer.query, layer.key))
+    valid = batch["attention_mask"].bool()[:, None, None, :].expand(-1, 4, 12, -1)
+    assert torch.allclose(trace.attention[1][valid], (query @ key.mT / 8**0.5)[valid], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_changes_nothing(family):
+    model, short = tiny_model(family), tiny_batch(family)
+    pad = {"input_ids": 1 if family == "roberta" else 0, "attention_mask": 0}
+    long = {name: torch.nn.functional.pad(tensor, (0, 5), value=pad[name]) for name, tensor in short.items()}
+    kind = choose_attention("auto", model.encoder)
+    first, second = (run(model, batch, kind, hidden_states=True, attention=True) for batch in (short, long))
+    assert torch.allclose(first.logits, second.logits, atol=1e-5)
+    valid = short["attention_mask"].bool()
+    for state, padded in zip(first.hidden_states, second.hidden_states, strict=True):
+        assert torch.allclose(state[valid], padded[:, :12][valid], atol=1e-5)
+    pairs = (valid[:, None, :, None] & valid[:, None, None, :]).expand(-1, 4, -1, -1)
+    for attention, padded in zip(first.attention, second.attention, strict=True):
+        assert torch.allclose(attention[pairs], padded[..., :12, :12][pairs], atol=1e-5)
+
+
+def test_gradients_flow_through_scores():
+    model, batch = tiny_model("bert"), tiny_batch()
+    set_attention(model.encoder, "scores")
+    trace = model(**batch, domain_ids=domain_ids(), attention=True)
+    sum(scores.square().sum() for scores in trace.attention).backward()
+    assert model.encoder.encoder.layer[2].attention.self.key.weight.grad.abs().sum() > 0
+
+
+def test_families_without_scores_give_probabilities():
+    bert, deberta = tiny_model("bert").encoder, tiny_model("deberta-v2").encoder
+    assert has_raw_scores(bert)
+    assert not has_raw_scores(deberta)
+    assert choose_attention("auto", bert) == "scores"
+    assert choose_attention("auto", bert, deberta) == "probabilities"
+    assert choose_attention("none", bert, deberta) == "none"
+    with pytest.raises(ModelError, match="deberta-v2 family has no plain query-key scores"):
+        choose_attention("scores", bert, deberta)
+    with pytest.raises(ModelError, match="deberta-v2"):
+        set_attention(deberta, "scores")
+
+
+def test_attention_needs_equal_numbers_of_heads():
+    four, two = tiny_model("bert").encoder, tiny_model("bert", heads=2).encoder
+    with pytest.raises(ModelError, match=r"4 and 2 heads.*method\.attention: none"):
+        choose_attention("auto", four, two)
+    assert choose_attention("none", four, two) == "none"
