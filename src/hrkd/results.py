@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,14 +10,11 @@ import numpy as np
 from hrkd.deploy.model_card import write_model_card
 from hrkd.files import write_json, write_text
 from hrkd.models.sizes import model_sizes
-from hrkd.report.tables import results_markdown, results_table, warnings_of
+from hrkd.report.tables import results_markdown, results_table
 from hrkd.stages import Job, Staged, Teacher
 from hrkd.training.selection import merge_best_per_domain
 
 __all__ = ["build_results", "write_results"]
-
-logger = logging.getLogger("hrkd")
-
 
 def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged | None) -> dict[str, Any]:
     """Scores of every model on dev and test, as the content of results.json."""
@@ -78,8 +74,6 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
         synthetic=results["synthetic"],
     )
     job.show(results_table(results, "test"))
-    for warning in warnings_of(results):
-        logger.warning(warning)
 
 
 def _measure(job: Job, staged: Staged, teacher: Teacher, said: Mapping[str, np.ndarray]) -> dict[str, Any]:

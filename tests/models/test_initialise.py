@@ -1,14 +1,17 @@
 import pytest
 import torch
-from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
+from transformers import AutoModelForSequenceClassification
 
 from hrkd.errors import ModelError
 from hrkd.models import initialise
 from hrkd.models.calibrate import calibrate_norms
 from hrkd.models.layer_map import uniform_layer_map
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.principal import valid_states
 from hrkd.models.shape import resolve_shape
 from hrkd.models.student import build_student
+from hrkd.models.trace import set_attention
+from tiny import FAMILIES, LABELS, domain_ids, tiny_batch, tiny_configs, tiny_model
 
 NARROWED = [family for family in FAMILIES if family != "modernbert"]
 
@@ -114,8 +117,6 @@ def test_wider_students_start_nearer():
 
 
 def test_scores_keep_the_teachers_size():
-    from hrkd.models.trace import set_attention
-
     teacher = tiny_model()
     started = narrowed(teacher, width=24)
     for model in (teacher, started.model):
@@ -170,12 +171,7 @@ def test_calibration_is_the_least_squares_fit():
                 parameter.sub_(change)
 
 
-def test_share_of_keys_between_content_and_position_in_deberta():
-    from tiny import LABELS, tiny_configs
-    from transformers import AutoModelForSequenceClassification
-
-    from hrkd.models.multi_domain import MultiDomainClassifier
-
+def test_deberta_with_keys_shared_by_content_and_position():
     config = tiny_configs()["deberta-v2"]
     config.share_att_key, config.norm_rel_ebd, config.position_biased_input = True, "layer_norm", False
     torch.manual_seed(0)

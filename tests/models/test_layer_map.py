@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_uniform_map_spreads_the_layers(student, teacher, expected):
 def test_uniform_map_rises_from_the_embeddings_to_the_last_layer(sizes):
     levels = uniform_layer_map(*sizes)
     assert (levels[0], levels[-1]) == (0, sizes[1])
-    assert all(earlier < later for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(levels))
 
 
 def test_explicit_map_gets_level_zero():

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tiny import LABELS, tiny_plain
 
 from hrkd.errors import ModelError
 from hrkd.models.plain import load_plain_classifier, locate, longest_input
+from tiny import LABELS, tiny_plain
 
 
 def test_folders_hub_names_and_neither(tmp_path, monkeypatch):

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_batch, tiny_model
 
 from hrkd.models.principal import StateMoments, principal_components, product_maps, read_moments, valid_states
+from tiny import tiny_batch, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_maps_reach_the_best_error_of_their_rank(size, columns, seed):
         first, second = product_maps(left, right, rank, generator)
         assert first.shape == second.shape == (rank, size)
         error = (product - (first @ left).mT @ (second @ right)).norm()
-        assert error == pytest.approx(values[rank:].norm(), abs=1e-8)
+        assert float(error) == pytest.approx(float(values[rank:].norm()), abs=1e-8)
 
 
 def test_spare_rows_add_nothing_but_can_be_learnt():

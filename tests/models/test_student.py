@@ -1,12 +1,12 @@
 import pytest
 import torch
-from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer
 
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, resolve_shape, shape_of
 from hrkd.models.student import build_student, student_from_checkpoint
 from hrkd.models.teachers import RoutedTeacher
+from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer
 
 
 def logits(model, family="bert"):

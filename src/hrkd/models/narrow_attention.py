@@ -121,13 +121,13 @@ def _rows(plan: Plan, state: Mapping[str, Tensor], name: str) -> Tensor:
 def _values(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
     """Value weights by head: (N, dh, Hs)."""
     weight: Tensor = state[f"{plan.family.value}.weight"] @ plan.basis
-    return weight.view(plan.teacher.heads, -1, plan.student.width)
+    return weight.view(plan.teacher.heads, -1, plan.basis.shape[1])
 
 
 def _outputs(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
     """Output weights by head: (N, Hs, dh)."""
     weight: Tensor = plan.basis.mT @ state[f"{plan.family.mix}.weight"]
-    return weight.view(plan.student.width, plan.teacher.heads, -1).movedim(1, 0)
+    return weight.view(plan.basis.shape[1], plan.teacher.heads, -1).movedim(1, 0)
 
 
 def _root(moment: Tensor) -> Tensor:
