@@ -70,12 +70,5 @@ def test_nothing_unpickles_or_runs_remote_code():
         assert "torch.load(" not in text, path
 
 
-def test_every_module_says_what_it_is_and_lists_its_names():
-    for path in MODULES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        assert ast.get_docstring(tree), f"{path} has no docstring"
-        lists = [n for n in tree.body if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == "__all__"]
-        for node in lists:
-            if isinstance(node.value, ast.List | ast.Tuple):
-                names = [element.value for element in node.value.elts]
-                assert names == sorted(names), f"{path}: __all__ is not sorted"
+def test_every_module_says_what_it_is():
+    assert [p for p in MODULES if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))] == []

@@ -16,6 +16,7 @@ from hrkd.training.selection import merge_best_per_domain
 
 __all__ = ["build_results", "write_results"]
 
+
 def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged | None) -> dict[str, Any]:
     """Scores of every model on dev and test, as the content of results.json."""
     data = teacher.data

@@ -107,10 +107,3 @@ def test_families_without_scores_give_probabilities():
         choose_attention("scores", bert, deberta)
     with pytest.raises(ModelError, match="deberta-v2"):
         set_attention(deberta, "scores")
-
-
-def test_attention_needs_equal_numbers_of_heads():
-    four, two = tiny_model("bert").encoder, tiny_model("bert", heads=2).encoder
-    with pytest.raises(ModelError, match=r"4 and 2 heads.*method\.attention: none"):
-        choose_attention("auto", four, two)
-    assert choose_attention("none", four, two) == "none"

@@ -110,6 +110,13 @@ def test_distilling_brings_the_student_to_the_teacher(tiny, tmp_path):
     assert hierarchy.groupby(["step", "level", "domain"], observed=True)["ratio"].sum().sub(1).abs().max() < 1e-5
 
 
+def test_a_student_with_other_heads_than_its_teacher_is_distilled(tiny):
+    teacher, student = tiny.model(heads=4, seed=1), tiny.model(width=8, heads=2)
+    options = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 4}
+    history = distill_from_models(teacher, student, tiny.train, tiny.dev, **options)
+    assert history.epochs[1]["loss"] < history.epochs[0]["loss"]
+
+
 def test_the_same_seed_gives_the_same_student(tiny):
     states = []
     for _ in range(2):

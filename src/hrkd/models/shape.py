@@ -125,7 +125,7 @@ def _check_heads(shape: StudentShape, teacher: StudentShape, *, rotary: bool, na
     raise ModelError(
         f"student.width: {shape.width} cannot be divided{even} by {whose}; take a width of "
         f"{' or '.join(map(str, sorted(near)))}, or another number of heads ({', '.join(map(str, counts[:12]))}); "
-        "attention losses need as many heads as the teacher has (else set method.attention: none)"
+        "with as many heads as the teacher, attention is compared head by head"
     )
 
 

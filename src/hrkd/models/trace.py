@@ -73,15 +73,8 @@ def choose_attention(
     """The kind of attention that all ``encoders`` can give: scores, or probabilities where there are none.
 
     Raises:
-        ModelError: ``wanted`` is "scores" and a family has none, or the numbers of heads differ.
+        ModelError: ``wanted`` is "scores" and a family has none.
     """
-    heads = [int(encoder.config.num_attention_heads) for encoder in encoders]
-    if wanted != "none" and len(set(heads)) > 1:
-        raise ModelError(
-            f"method.attention: {wanted}: attention is compared head by head, but the models have "
-            f"{' and '.join(map(str, dict.fromkeys(heads)))} heads; set student.heads to the teacher's number "
-            "(it must divide student.width), or method.attention: none"
-        )
     without = [e.config.model_type for e in encoders if not has_raw_scores(e)]
     if wanted == "auto":
         return "probabilities" if without else "scores"

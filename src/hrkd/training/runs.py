@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,8 @@ from hrkd.training.record import Recorder
 from hrkd.training.selection import BestPerDomain, DevAccuracy
 
 __all__ = ["distill_from_models", "fine_tune"]
+
+logger = logging.getLogger("hrkd.training")
 
 
 def fine_tune(
@@ -132,6 +135,8 @@ def distill_from_models(
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
     encoders = [*_encoders(teacher), student.encoder]
     kind = choose_attention(attention, *encoders)
+    if attention == "auto" and kind == "probabilities":
+        logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
     for encoder in encoders:
         set_attention(encoder, kind)
     module = Distillation(
