@@ -170,6 +170,23 @@ def test_a_killed_run_goes_on(finished, tmp_path, monkeypatch):
     assert sorted(steps) == list(range(1, len(steps) + 1))
 
 
+def test_half_precision_gives_nearly_the_same_losses(finished, tmp_path):
+    results = compress(recipe(tmp_path / "run", **{"run.precision": "bf16", "student.baseline": False}))
+    assert "student_without_distillation" not in results["models"]
+    tables = [pd.read_parquet(folder / "metrics" / "student" / "steps") for folder in (finished[0], tmp_path / "run")]
+    full, half = (table["loss"] for table in tables)
+    assert not half.equals(full)
+    assert ((half - full).abs() / full).median() < 0.05
+
+
+def test_gradient_accumulation_and_a_tracker(tmp_path):
+    changes = {"student.training.gradient_accumulation": 3, "run.trackers": ["tensorboard"], "student.baseline": False}
+    compress(recipe(tmp_path / "run", **changes))
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    steps = pd.read_parquet(tmp_path / "run" / "metrics" / "student" / "steps")
+    assert steps["gradient_norm"].notna().sum() == -(-len(steps) // 2 // 3) * 2
+
+
 def test_distilling_without_a_teacher_says_how_to_get_one(tmp_path):
     with pytest.raises(ArtifactError, match="no finished teacher; run hrkd train-teacher first"):
         distill(recipe(tmp_path / "run"))

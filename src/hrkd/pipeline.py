@@ -100,6 +100,7 @@ def _distill(job: Job, teacher_folder: Path | None) -> dict[str, Any]:
     baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
     results = build_results(job, teacher, student, baseline)
     write_results(job, results)
+    job.accelerator.end_training()
     return results
 
 

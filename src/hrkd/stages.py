@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
@@ -77,6 +78,8 @@ class Job:
     @classmethod
     def on(cls, recipe: Recipe, show: Show, progress: Progress | None) -> Job:
         """Load and split the data; nothing is written."""
+        # Accelerate keeps one precision per process; a second run in this process may want another.
+        AcceleratorState._reset_state()
         accelerator = Accelerator(
             mixed_precision=recipe.run.precision,
             cpu=recipe.run.device == "cpu",
@@ -103,6 +106,8 @@ class Job:
             write_json(folder / "data.json", describe(splits, max_length=recipe.data.max_length).to_dict())
             for note in splits.notes:
                 logger.info("data: %s", note)
+        if recipe.run.trackers:
+            job.accelerator.init_trackers("hrkd", config={"recipe": recipe_to_yaml(recipe)})
         return job
 
     @property

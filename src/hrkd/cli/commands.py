@@ -124,7 +124,7 @@ def predict(
     student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
     /,
     *texts: Annotated[str, Parameter(help="Texts to classify; or use --input for a file of them.")],
-    domain: Annotated[str | None, Parameter(help="Domain of the texts; for a file: where no column says it.")] = None,
+    domain: Annotated[str | None, Parameter(help="Domain of the texts; for a file, it goes before the column.")] = None,
     text_pair: Annotated[
         list[str] | None, Parameter(negative=(), help="Second text of a pair task; repeat the flag, one for each text.")
     ] = None,

@@ -34,7 +34,6 @@ class FitLayers(nn.Module):
 
     def forward(self, hidden_states: Sequence[Tensor]) -> Tensor:
         """Shapes: K tensors (B, T, Hs) -> (K, B, T, H)."""
-        states_KPS = torch.stack([states.flatten(0, 1) for states in hidden_states])
-        weight_KSH = self.weight.mT.to(states_KPS.dtype)
-        fitted_KPH = torch.baddbmm(self.bias[:, None].to(states_KPS.dtype), states_KPS, weight_KSH)
+        states_KPS = torch.stack([states.flatten(0, 1).to(self.weight.dtype) for states in hidden_states])
+        fitted_KPH = torch.baddbmm(self.bias[:, None], states_KPS, self.weight.mT)
         return fitted_KPH.reshape(len(fitted_KPH), *hidden_states[0].shape[:2], -1)

@@ -138,8 +138,8 @@ class Distillation(Trainable):
         else:
             attention = torch.zeros_like(hidden[1:])
         prediction = prediction_losses(
-            student.logits,
-            teacher.logits,
+            student.logits.float(),
+            teacher.logits.float(),
             domain_ids,
             domains,
             temperature=self.temperature,
