@@ -8,7 +8,7 @@ PEER_STAMP := $(VENV)/.installed-peer
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-slow test-peer clean
+.PHONY: help setup demo test lint format types pytest test-peer clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## compress a small generated example and classify a sentence with the student
-	$(BIN)/hrkd compress demo --run.output $(DEMO)
+	$(BIN)/hrkd compress demo --run.output $(DEMO) --run.overwrite true
 	$(BIN)/hrkd predict $(DEMO)/student --domain books "the story was gripping and the ending was wonderful"
 
 test: lint types pytest  ## lint, types and tests: what must pass before a change is merged
@@ -39,9 +39,6 @@ types: setup  ## check types
 
 pytest: setup
 	$(BIN)/python -m pytest
-
-test-slow: setup  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
 
 test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 	$(BIN)/python -m pytest -m peer

@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--command", required=True, help="as it was given")
+    parser.add_argument("--commit", default=None, help="the run's, if it is not that of the working tree")
     parser.add_argument("--title", default=None)
     arguments = parser.parse_args()
     results = json.loads((arguments.run / "results.json").read_text())
@@ -28,7 +29,7 @@ def main() -> None:
     packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     print(f"# {arguments.title or arguments.run.name}\n")
     print(f"    {arguments.command}\n")
-    print(f"* commit {commit()}, seed {results['seed']}, split seed {results['split_seed']}")
+    print(f"* commit {arguments.commit or commit()}, seed {results['seed']}, split seed {results['split_seed']}")
     print(f"* machine: {os.cpu_count()} cores, {platform.machine()}, {environment['platform']}")
     print(f"* Python {environment['python']}; {packages}")
     times = ", ".join(

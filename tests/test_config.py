@@ -50,7 +50,9 @@ def test_the_student_trains_longer_than_the_teacher_by_default():
         (DataConfig, {"source": "x", "shots": 4, "fraction": 0.5}, "shots and fraction exclude each other"),
         (DataConfig, {"source": "x", "dev": 0.5, "test": 0.6}, "dev + test is 1.1"),
         (DataConfig, {"source": "x", "domains": ["a", "b", "a"]}, "a name stands there twice"),
+        (DataConfig, {"source": "x", "splits_file": "s.json", "sizes": "paper"}, "leave sizes out"),
         (TeacherConfig, {}, "found none of them"),
+        (TeacherConfig, {"model": "x", "labels": ["a", "b"]}, "labels: names the outputs of a fine_tuned classifier"),
         (TeacherConfig, {"model": "x", "fine_tuned": "y"}, "found model and fine_tuned"),
         (TeacherConfig, {"scratch": {"layers": 2}}, "expected exactly feed_forward, heads, layers, vocabulary, width"),
         (TeacherConfig, {"scratch": SCRATCH | {"heads": 3}}, "scratch: width 8 cannot be divided among 3 heads"),
@@ -66,6 +68,8 @@ def test_the_student_trains_longer_than_the_teacher_by_default():
             "layer_map: names 3 teacher layers for 2 student layers",
         ),
         (StudentConfig, {"layers": 2, "teacher_layers": [1]}, "teacher_layers: names 1 teacher layers for 2"),
+        (StudentConfig, {"checkpoint": "x", "teacher_layers": [1]}, "the student starts from its checkpoint"),
+        (StudentConfig, {"layers": 1, "start": "random", "teacher_layers": [1]}, "takes nothing from the teacher"),
         (MethodConfig, {"hidden_weight": 0, "prediction_weight": 0}, "nothing would be distilled"),
     ],
 )
@@ -79,7 +83,9 @@ def test_contradictions_are_named(section, values, said):
     ("section", "values"),
     [
         (DataConfig, {"source": "x", "sizes": {"books": (8, 1, 1)}, "dev": 0.9, "test": 0.9}),
+        (DataConfig, {"source": "x", "splits_file": "s.json", "dev": 0.9, "test": 0.9}),
         (TeacherConfig, {"scratch": SCRATCH}),
+        (TeacherConfig, {"fine_tuned": "x", "labels": ["a", "b"], "heads": "shared", "training": {"epochs": 1}}),
         (StudentConfig, {"times_smaller": 7.5}),
         (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),
         (StudentConfig, {"layers": 2, "layer_map": [1, 4], "teacher_layers": [2, 3]}),

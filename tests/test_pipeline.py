@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hrkd.data.sources import load_domains
+from hrkd.data.synthetic import synthetic_reviews
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import ArtifactError, DataError, RecipeError, TrainingError
+from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
 from hrkd.recipe import load_recipe
@@ -118,8 +120,50 @@ def test_a_second_run_takes_up_what_is_finished(finished):
 
 def test_other_settings_in_the_same_folder_are_refused_with_the_field(finished):
     folder, _, _ = finished
+    before = {p: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}
     with pytest.raises(ArtifactError, match=r"student was made with other settings \(student.width: 8 then, 12 now"):
         compress(recipe(folder, **{"student.width": 12}))
+    assert {p: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()} == before
+
+
+def test_a_student_that_cannot_be_is_refused_before_the_teacher_is_trained(tmp_path):
+    for changes, message in (
+        ({"student.layers": 9}, "layers"),
+        ({"student.heads": None, "student.width": 9}, "width: 9"),
+        ({"student.layer_map": [3]}, "layer_map"),
+        ({"student.training.batch_size": 500}, "a step needs 500"),
+    ):
+        with pytest.raises((ModelError, DataError), match=message):
+            compress(recipe(tmp_path / "run", **changes))
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_saw_the_test_set_is_refused(finished, tmp_path):
+    own = {"teacher": {"fine_tuned": str(finished[0] / "teacher"), "allow_weak": True}}
+    base = recipe(tmp_path / "run", **{"data.split_seed": 0}).model_dump(mode="json") | own
+    base["data"] |= {"dev": 0.3}
+    with pytest.raises(
+        ArtifactError, match=r"trained on \d+ of the rows that are dev or test here .* data.splits_file"
+    ):
+        compress(base)
+
+
+def test_an_own_teacher_of_other_settings_is_not_taken(finished):
+    with pytest.raises(
+        ArtifactError, match=r"teacher was made with other settings \(teacher.training.epochs: 1 then, 2"
+    ):
+        distill(recipe(finished[0], **{"teacher.training.epochs": 2}))
+
+
+def test_data_in_memory(finished, tmp_path):
+    corpus = synthetic_reviews(domains=2, examples=60)
+    frame = corpus.dataset.rows.to_pandas()
+    frame["label"] = [corpus.dataset.labels[i] for i in frame["label"]]
+    frame["domain"] = [corpus.dataset.domains[i] for i in frame["domain"]]
+    sections = recipe(tmp_path / "run").model_dump(mode="json", exclude={"data"})
+    results = compress(sections, data=load_domains(frame, id="id"))
+    assert results["domains"] == finished[1]["domains"]
+    assert (tmp_path / "run" / "student" / "model.safetensors").is_file()
 
 
 def test_overwrite_makes_only_what_changed(finished, tmp_path):

@@ -1,10 +1,11 @@
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from hrkd.config import Recipe
+from hrkd.config import Recipe, RunConfig
 from hrkd.errors import RecipeError
 from hrkd.recipe import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema, recipe_to_yaml
 
@@ -149,6 +150,7 @@ zz: 1
 class TestProblems:
     def test_all_at_once_each_with_its_line(self, write):
         number = "must be a whole number, at least 1"
+        trackers = "one of aim, clearml, comet_ml, dvclive, mlflow, swanlab, tensorboard, trackio, wandb, all"
         three = f"must be a list of 3 (each {number.removeprefix('must be ')})"
         assert problems_of(write(BAD)) == [
             "my.yaml:3: data.dommains: unknown field; did you mean 'domains'?",
@@ -166,7 +168,7 @@ class TestProblems:
             "my.yaml:15: student.training: 5 is not allowed: must be a section with the fields epochs, learning_rate, "
             "batch_size, weight_decay, warmup, max_grad_norm, gradient_accumulation",
             "my.yaml:17: run.precision: 'fp8' is not allowed: must be one of no, bf16, fp16",
-            "my.yaml:18: run.trackers: 'tensorboard' is not allowed: must be a list (each text)",
+            f"my.yaml:18: run.trackers: 'tensorboard' is not allowed: must be a list (each {trackers})",
             "my.yaml:19: run.seed: no value: must be a whole number, at least 0",
             "my.yaml:20: run.overwrite: 'maybe' is not allowed: must be true or false",
             "my.yaml:21: zz: unknown field; the fields here are data, evaluation, method, run, student, teacher",
@@ -196,6 +198,42 @@ class TestProblems:
             "my.yaml:1: data.source: missing; name a file, a folder or a hub data set (or set format: synthetic)",
             "my.yaml:6: student: times_smaller chooses the size; leave out layers",
         ]
+
+    def test_all_contradictions_of_a_section_are_told_each_at_its_place(self, write):
+        text = """\
+data:
+  splits_file: splits.json
+  sizes: paper
+  shots: 4
+  fraction: 0.5
+teacher:
+  model: bert
+  fine_tuned: folder
+  scratch: {layers: 2}
+student:
+  checkpoint: tiny
+  layers: 2
+  start: random
+  teacher_layers: [1, 2, 3]
+"""
+        assert problems_of(write(text)) == [
+            "my.yaml:1: data.source: missing; name a file, a folder or a hub data set (or set format: synthetic)",
+            "my.yaml:1: data: shots and fraction exclude each other; keep one",
+            "my.yaml:2: data.splits_file: says which rows are train, dev and test; leave sizes out",
+            "my.yaml:6: teacher: give exactly one of model, fine_tuned, scratch "
+            "(found model and fine_tuned and scratch)",
+            "my.yaml:9: teacher.scratch: expected exactly feed_forward, heads, layers, vocabulary, width; found layers",
+            "my.yaml:10: student: checkpoint fixes the size; "
+            "leave out layers, width, heads, feed_forward, times_smaller",
+            "my.yaml:13: student.start: random contradicts checkpoint; leave one of them out",
+            "my.yaml:14: student.teacher_layers: names 3 teacher layers for 2 student layers",
+            "my.yaml:14: student.teacher_layers: the student starts from its checkpoint, not from the teacher; "
+            "leave one of them out",
+        ]
+
+    def test_an_unknown_tracker_names_the_known_ones(self):
+        (line,) = problems_of(GOOD, {"run.trackers": ["tensorboard", "tensorbord"]})
+        assert line.startswith("--run.trackers, item 2: 'tensorbord' is not allowed: must be one of aim, clearml")
 
     def test_missing_sections_say_what_they_need(self, write):
         lines = problems_of(write("data: {source: x}\n"))
@@ -278,10 +316,10 @@ class TestPackaged:
         assert recipe.run.output == Path("runs", name)
         assert recipe.student.baseline
 
-    def test_research_recipes_follow_the_paper(self):
+    def test_research_recipes_have_the_sizes_and_the_training_of_the_paper(self):
         amazon, mnli = load_recipe("amazon_reviews"), load_recipe("mnli")
         assert (amazon.data.format, amazon.data.sizes, amazon.data.max_length) == ("amazon_reviews", "paper", 128)
-        assert (mnli.data.dev, mnli.data.dev_rows) == (0.1, "last")
+        assert (mnli.data.dev, mnli.data.dev_rows) == (0.1, "random")
         for recipe in (amazon, mnli):
             assert (recipe.teacher.training.epochs, recipe.teacher.training.learning_rate) == (3, 5e-5)
             assert recipe.student.training.epochs == 10
@@ -309,6 +347,13 @@ class TestWriting:
     def test_sizes_survive(self, write):
         recipe = load_recipe(GOOD, {"data.sizes": {"books": [8, 1, 1]}})
         assert load_recipe(write(recipe_to_yaml(recipe))).data.sizes == {"books": (8, 1, 1)}
+
+
+def test_the_trackers_are_those_of_accelerate():
+    from accelerate.utils import LoggerType
+
+    known = get_args(get_args(RunConfig.model_fields["trackers"].annotation)[0])
+    assert set(known) == {kind.value for kind in LoggerType}
 
 
 def test_the_schema_describes_every_field():

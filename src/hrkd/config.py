@@ -7,6 +7,7 @@ quick. Objects of this module stop at the wiring (:mod:`hrkd.pipeline`); everyth
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,10 @@ __all__ = [
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+# The names that accelerate knows, written out so that a recipe is checked without importing it.
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
+]
 
 
 class Section(BaseModel):
@@ -55,6 +60,16 @@ class Section(BaseModel):
         if not takes_one and _holds_a_switch(value):
             raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
         return value
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    """Raise for all contradictions of a section, one a line; a line may begin with the name of the field it is about.
+
+    Raises:
+        ValueError: there is a problem.
+    """
+    if lines := "\n".join(problems):
+        raise ValueError(lines)
 
 
 def _holds_a_switch(value: Any) -> bool:
@@ -113,7 +128,7 @@ class DataConfig(Section):
     """Use these domains only, in this order; default: all, sorted."""
 
     splits_file: Path | None = None
-    """JSON file of ids (as a run writes it) that fixes train, dev and test."""
+    """JSON file of ids (as a run writes it) that fixes train, dev and test; no other field of the split counts then."""
 
     dev: Fraction = 0.1
     """Share of each domain and label for the dev set, where none is given."""
@@ -144,18 +159,22 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        if self.format == "synthetic":
-            if self.source is not None:
-                raise ValueError("source: a synthetic corpus is generated; leave source out or choose another format")
-        elif self.source is None:
-            raise ValueError("source: missing; name a file, a folder or a hub data set (or set format: synthetic)")
-        if self.shots is not None and self.fraction != 1.0:
-            raise ValueError("shots and fraction exclude each other; keep one")
-        if self.domains is not None and len(set(self.domains)) < len(self.domains):
-            raise ValueError("domains: a name stands there twice")
-        if self.sizes is None and self.dev + self.test >= 1:
-            raise ValueError(f"dev + test is {self.dev + self.test:g}; nothing would be left to train on")
+        _refuse(self._contradictions())
         return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.format == "synthetic" and self.source is not None:
+            yield "source: a synthetic corpus is generated; leave source out or choose another format"
+        if self.format != "synthetic" and self.source is None:
+            yield "source: missing; name a file, a folder or a hub data set (or set format: synthetic)"
+        if self.shots is not None and self.fraction != 1.0:
+            yield "shots and fraction exclude each other; keep one"
+        if self.domains is not None and len(set(self.domains)) < len(self.domains):
+            yield "domains: a name stands there twice"
+        if self.splits_file is not None and self.sizes is not None:
+            yield "splits_file: says which rows are train, dev and test; leave sizes out"
+        if self.splits_file is None and self.sizes is None and self.dev + self.test >= 1:
+            yield f"dev + test is {self.dev + self.test:g}; nothing would be left to train on"
 
 
 class TrainingConfig(Section):
@@ -206,28 +225,32 @@ class TeacherConfig(Section):
     """For `fine_tuned`: the data's labels in the order of the classifier's outputs, if it calls them otherwise."""
 
     heads: Literal["per_domain", "shared"] = "per_domain"
-    """One classification head per domain (the paper) or one for all."""
+    """One classification head per domain (the paper) or one for all; a `fine_tuned` teacher keeps its own."""
 
     allow_weak: bool = False
     """Go on although the teacher is no better than chance on the dev set."""
 
     training: TrainingConfig = TrainingConfig()
-    """How the teacher is fine-tuned."""
+    """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
         given = [name for name in ("model", "fine_tuned", "scratch") if getattr(self, name) is not None]
         if len(given) != 1:
             found = "none of them" if not given else " and ".join(given)
-            raise ValueError(f"give exactly one of model, fine_tuned, scratch (found {found})")
+            yield f"give exactly one of model, fine_tuned, scratch (found {found})"
+        if self.labels is not None and self.fine_tuned is None:
+            yield "labels: names the outputs of a fine_tuned classifier, and there is none; leave labels out"
         if self.scratch is not None:
             known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
             if set(self.scratch) != known:
-                raise ValueError(
-                    f"scratch: expected exactly {', '.join(sorted(known))}; found {', '.join(sorted(self.scratch))}"
-                )
-            _check_heads("scratch: ", self.scratch["width"], self.scratch["heads"])
-        return self
+                found = ", ".join(sorted(self.scratch)) or "none"
+                yield f"scratch: expected exactly {', '.join(sorted(known))}; found {found}"
+            yield from _uneven_heads("scratch: ", self.scratch.get("width"), self.scratch.get("heads"))
 
 
 class StudentConfig(Section):
@@ -268,31 +291,42 @@ class StudentConfig(Section):
 
     @model_validator(mode="after")
     def _one_size(self) -> StudentConfig:
-        by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
-        if self.times_smaller is not None and by_hand:
-            raise ValueError(f"times_smaller chooses the size; leave out {', '.join(by_hand)}")
-        if self.checkpoint is not None and (by_hand or self.times_smaller is not None):
-            raise ValueError("checkpoint fixes the size; leave out layers, width, heads, feed_forward, times_smaller")
-        if self.start == "checkpoint" and self.checkpoint is None:
-            raise ValueError("start: checkpoint needs the field checkpoint")
-        if self.checkpoint is not None and self.start not in ("auto", "checkpoint"):
-            raise ValueError(f"start: {self.start} contradicts checkpoint; leave one of them out")
-        if self.checkpoint is None and self.times_smaller is None and self.layers is None:
-            raise ValueError("no size: give layers (and width ...), times_smaller, or checkpoint")
-        _check_heads("", self.width, self.heads)
-        self._check_layer_lists()
+        _refuse((*self._size_contradictions(), *self._start_contradictions()))
         return self
 
-    def _check_layer_lists(self) -> None:
+    def _size_contradictions(self) -> Iterator[str]:
+        by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
+        if self.times_smaller is not None and by_hand:
+            yield f"times_smaller chooses the size; leave out {', '.join(by_hand)}"
+        if self.checkpoint is not None and (by_hand or self.times_smaller is not None):
+            yield "checkpoint fixes the size; leave out layers, width, heads, feed_forward, times_smaller"
+        if (
+            self.checkpoint is None
+            and self.times_smaller is None
+            and self.layers is None
+            and self.start != "checkpoint"
+        ):
+            yield "no size: give layers (and width ...), times_smaller, or checkpoint"
+        yield from _uneven_heads("", self.width, self.heads)
         for name in ("teacher_layers", "layer_map"):
             chosen = getattr(self, name)
             if self.layers is not None and isinstance(chosen, list) and len(chosen) != self.layers:
-                raise ValueError(f"{name}: names {len(chosen)} teacher layers for {self.layers} student layers")
+                yield f"{name}: names {len(chosen)} teacher layers for {self.layers} student layers"
+
+    def _start_contradictions(self) -> Iterator[str]:
+        if self.start == "checkpoint" and self.checkpoint is None:
+            yield "start: checkpoint needs the field checkpoint"
+        if self.checkpoint is not None and self.start not in ("auto", "checkpoint"):
+            yield f"start: {self.start} contradicts checkpoint; leave one of them out"
+        if self.teacher_layers is not None and self.checkpoint is not None:
+            yield "teacher_layers: the student starts from its checkpoint, not from the teacher; leave one of them out"
+        elif self.teacher_layers is not None and self.start == "random":
+            yield "teacher_layers: start: random takes nothing from the teacher; leave one of them out"
 
 
-def _check_heads(place: str, width: int | None, heads: int | None) -> None:
+def _uneven_heads(place: str, width: int | None, heads: int | None) -> Iterator[str]:
     if width is not None and heads is not None and width % heads:
-        raise ValueError(f"{place}width {width} cannot be divided among {heads} heads")
+        yield f"{place}width {width} cannot be divided among {heads} heads"
 
 
 class MethodConfig(Section):
@@ -372,8 +406,8 @@ class RunConfig(Section):
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
 
-    trackers: list[str] = []
-    """Trackers of `accelerate` to log to, such as tensorboard or wandb."""
+    trackers: list[Tracker] = []
+    """Trackers of `accelerate` to log to, such as tensorboard or wandb; each needs its own package."""
 
     log_every: PositiveInt = 1
     """Steps between two logged rows of losses and ratios."""

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json", "replace_folder", "write_json", "write_text"]
-
 from hrkd.errors import ArtifactError
+
+__all__ = ["read_json", "replace_file", "replace_folder", "write_json", "write_text"]
 
 
 @contextmanager
@@ -36,17 +36,28 @@ def replace_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in one step, making its folder."""
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """An empty file to write to; it takes the place of ``path`` when the ``with`` block ends without an error.
+
+    The folder of ``path`` is made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    new = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        yield new
+        new.chmod(0o644)
+        new.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in one step, making its folder."""
+    with replace_file(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.config import Recipe
-from hrkd.data.batching import tokenize
+from hrkd.data.batching import check_step_sizes, tokenize
 from hrkd.data.describe import describe
-from hrkd.errors import RecipeError
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.teachers import load_fine_tuned, load_tokenizer
+from hrkd.plan import plan
 from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
 from hrkd.report.tables import data_table, scores_table
@@ -31,11 +33,19 @@ def _quiet(_: object) -> None:
     pass
 
 
-def compress(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress | None = None) -> dict[str, Any]:
+def compress(
+    recipe: RecipeLike,
+    *,
+    data: MultiDomainDataset | None = None,
+    show: Show = _quiet,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Teacher, student, evaluation, report: everything a recipe asks for. Returns the content of results.json.
 
     Args:
         recipe: a :class:`hrkd.config.Recipe`, or what :func:`hrkd.recipe.load_recipe` takes.
+        data: rows in memory (see :func:`hrkd.data.sources.load_domains`) in the place of ``data.source``; the
+            recipe may then leave out its data section.
         show: receives the tables for a person.
         progress: where progress goes; default: bars on a terminal, log lines elsewhere.
 
@@ -43,26 +53,41 @@ def compress(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress | No
         HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
             taken up by the next run.
     """
-    job = Job.start(_recipe(recipe), show, progress)
-    if job.recipe.teacher.fine_tuned is None:
+    job = Job.on(_recipe(recipe, data), show, progress, data)
+    own = job.recipe.teacher.fine_tuned is None
+    if own:
+        plan(job)
+    job.open(_planned(job, "teacher", "student") if own else _planned(job, "student"))
+    if own:
         fine_tune_teacher(job)
-    return _distill(job, None)
+    return _distill(job, None, planned=own)
 
 
-def train_teacher(recipe: RecipeLike, *, show: Show = _quiet, progress: Progress | None = None) -> Path:
+def train_teacher(
+    recipe: RecipeLike,
+    *,
+    data: MultiDomainDataset | None = None,
+    show: Show = _quiet,
+    progress: Progress | None = None,
+) -> Path:
     """The first stage alone: fine-tune the teacher. Returns its folder.
+
+    Args: as :func:`compress`; the recipe may leave out the student.
 
     Raises:
         RecipeError: the recipe names a teacher that is fine-tuned already.
         TrainingError: the teacher is no better than chance; it is kept, and ``teacher.allow_weak`` goes on with it.
         HrkdError: as :func:`compress`.
     """
-    recipe = _recipe(recipe, "data", "teacher")
+    recipe = _recipe(recipe, data, "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
-    job = Job.start(recipe, show, progress)
+    job = Job.on(recipe, show, progress, data)
+    check_step_sizes(job.data.splits.train, recipe.teacher.training.batch_size, job.accelerator.num_processes)
+    job.open(_planned(job, "teacher"))
     folder = fine_tune_teacher(job)
-    show(scores_table(open_teacher(job, folder).dev_scores.to_dict(), title="Teacher on dev"))
+    job.show(scores_table(open_teacher(job, None).dev_scores.to_dict(), title="Teacher on dev"))
+    job.accelerator.end_training()
     return folder
 
 
@@ -70,12 +95,14 @@ def distill(
     recipe: RecipeLike,
     *,
     teacher_folder: str | Path | None = None,
+    data: MultiDomainDataset | None = None,
     show: Show = _quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The stages after the teacher. Returns the content of results.json.
 
     Args:
+        recipe, data, show, progress: as :func:`compress`.
         teacher_folder: a teacher that hrkd trained, such as another run's; default: the one in the recipe's
             output folder, or ``teacher.fine_tuned``.
 
@@ -83,19 +110,36 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    return _distill(
-        Job.start(_recipe(recipe), show, progress), None if teacher_folder is None else Path(teacher_folder)
-    )
+    job = Job.on(_recipe(recipe, data), show, progress, data)
+    foreign = None if teacher_folder is None else Path(teacher_folder)
+    own = foreign is None and job.recipe.teacher.fine_tuned is None
+    if own and not job.run.is_finished("teacher"):
+        raise ArtifactError(
+            f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name another folder"
+        )
+    stages = ("teacher", "student") if own else ("student",)
+    job.open(_planned(job, *stages, teacher_folder=foreign))
+    return _distill(job, foreign)
 
 
-def _recipe(recipe: RecipeLike, *needed: str) -> Recipe:
-    return (
-        recipe if isinstance(recipe, Recipe) else load_recipe(recipe, needed=needed or ("data", "teacher", "student"))
-    )
+def _planned(job: Job, *stages: str, teacher_folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """What each stage of a command is to be made with; a student brings its baseline, if there is one."""
+    if "student" in stages and job.recipe.student.baseline:
+        stages = (*stages, "baseline")
+    return {stage: job.made_with(stage, teacher_folder) for stage in stages}
 
 
-def _distill(job: Job, teacher_folder: Path | None) -> dict[str, Any]:
+def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed: str) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    sections = needed or ("teacher", "student")
+    return load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
+
+
+def _distill(job: Job, teacher_folder: Path | None, *, planned: bool = False) -> dict[str, Any]:
     teacher = open_teacher(job, teacher_folder)
+    if not planned:
+        plan(job, teacher.encoder.config)
     student = distil_student(job, teacher)
     baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
     results = build_results(job, teacher, student, baseline)
@@ -118,45 +162,60 @@ def evaluate(
         folder: a run (its student is measured, on the run's own data) or a model folder.
         recipe: where the data comes from; needed for a model folder alone.
         split: "train", "dev" or "test".
+        show, progress: as :func:`compress`.
 
     Raises:
         ArtifactError: no model there.
         DataError, ModelError: the data's domains or labels are not the model's.
     """
     folder = Path(folder)
-    if (folder / "recipe.yaml").is_file():
-        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
-    if recipe is None:
-        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
     if split not in ("train", "dev", "test"):
         raise RecipeError(f"--split: {split!r} is none of train, dev, test")
-    job = Job.on(_recipe(recipe, "data"), show, progress)
+    if (folder / "recipe.yaml").is_file():
+        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
+        if not folder.is_dir():
+            raise ArtifactError(f"{folder}: this run has no finished student yet; hrkd compress goes on with it")
+    if recipe is None:
+        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, needed=("data",))
+    job = Job.on(recipe, show, progress)
     splits = job.data.splits
     model = load_fine_tuned(
         str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
     )
     part = tokenize(getattr(splits, split), load_tokenizer(str(folder)), job.recipe.data.max_length)
     scores = job.scores(model, part).to_dict()
-    show(scores_table(scores, title=f"{folder} on {split}"))
+    job.show(scores_table(scores, title=f"{folder} on {split}"))
     return scores
 
 
-def describe_data(recipe: RecipeLike, tokenizer: str | Path | None = None, *, show: Show = _quiet) -> dict[str, Any]:
+def describe_data(
+    recipe: RecipeLike,
+    tokenizer: str | Path | None = None,
+    *,
+    data: MultiDomainDataset | None = None,
+    show: Show = _quiet,
+) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
 
     Args:
         recipe: its data section is read.
         tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
+        data: as :func:`compress`.
+        show: receives the table.
 
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
-    recipe = _recipe(recipe, "data")
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
     source = tokenizer or recipe.teacher.model
-    data = prepare_data(recipe.data)
+    prepared = prepare_data(recipe.data, data)
     loaded = None if source is None else load_tokenizer(str(source))
-    description = describe(data.splits, tokenizer=loaded, max_length=recipe.data.max_length)
+    description = describe(prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length)
     show(data_table(description.rows()))
-    for note in data.splits.notes:
+    for note in prepared.splits.notes:
         show(note)
     return description.to_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -20,9 +21,13 @@ __all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Splits after few-shot selection; ``vocabulary`` lists all words of a generated corpus, else is empty."""
+    """``splits`` after few-shot selection, ``drawn`` before it.
+
+    ``vocabulary`` lists all words of a generated corpus, else is empty.
+    """
 
     splits: Splits
+    drawn: Splits
     vocabulary: tuple[str, ...] = ()
 
     def digest(self) -> str:
@@ -43,13 +48,19 @@ class TokenizedSplits:
     test: TokenizedDataset
 
 
-def prepare_data(config: DataConfig) -> PreparedData:
+def prepare_data(config: DataConfig, dataset: MultiDomainDataset | None = None) -> PreparedData:
     """Load, split and, where asked for, thin out the data.
+
+    Args:
+        config: the data section.
+        dataset: data in memory, in the place of what the section names.
 
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
-    dataset, words = _load(config)
+    words: tuple[str, ...] = ()
+    if dataset is None:
+        dataset, words = _load(config)
     splits = split_domains(
         dataset,
         seed=config.split_seed,
@@ -63,12 +74,17 @@ def prepare_data(config: DataConfig) -> PreparedData:
     notes = splits.notes
     if len(kept) < len(splits.train):
         notes += (f"few-shot: {len(kept)} of {len(splits.train)} training rows are used",)
-    return PreparedData(Splits(kept, splits.dev, splits.test, notes), words)
+    return PreparedData(Splits(kept, splits.dev, splits.test, notes), splits, words)
 
 
-def tokenize_splits(splits: Splits, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> TokenizedSplits:
-    """Token ids of train, dev and test."""
-    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens) for _, part in splits))
+def tokenize_splits(
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    advance: Callable[[int], None] | None = None,
+) -> TokenizedSplits:
+    """Token ids of train, dev and test; ``advance`` hears how many more texts are done."""
+    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance) for _, part in splits))
 
 
 def _load(config: DataConfig) -> tuple[MultiDomainDataset, tuple[str, ...]]:

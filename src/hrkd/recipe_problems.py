@@ -16,12 +16,21 @@ __all__ = ["find_problems"]
 
 
 def find_problems(error: ValidationError, data: Any) -> list[Problem]:
-    """The problems of ``error``, which validating ``data`` raised; each place once, at its deepest."""
-    problems: dict[PathParts, Problem] = {}
+    """The problems of ``error``, which validating ``data`` raised.
+
+    Wrong values stand once for each place, at its deepest; contradictions, which only sections without wrong values
+    are searched for, all stand.
+    """
+    values: dict[PathParts, Problem] = {}
+    contradictions: list[Problem] = []
     for details in error.errors(include_url=False):
-        problem = _problem(details, data)
-        problems.setdefault(problem.path, problem)
-    return [problem for path, problem in problems.items() if not _has_deeper(path, problems)]
+        if details["type"] == "value_error":
+            section, _ = _locate(details["loc"], data)
+            contradictions += [_contradiction(section, line) for line in str(details["ctx"]["error"]).splitlines()]
+        else:
+            problem = _problem(details, data)
+            values.setdefault(problem.path, problem)
+    return [problem for path, problem in values.items() if not _has_deeper(path, values)] + contradictions
 
 
 def _has_deeper(path: PathParts, problems: dict[PathParts, Problem]) -> bool:
@@ -33,8 +42,6 @@ def _problem(details: ErrorDetails, data: Any) -> Problem:
     path, value = _locate(details["loc"], data)
     if details["type"] == "extra_forbidden":
         return Problem(path, f"unknown field{_suggestion(path)}")
-    if details["type"] == "value_error":
-        return _contradiction(path, str(details["ctx"]["error"]))
     return Problem(path, _not_allowed(path, value))
 
 

@@ -49,6 +49,7 @@ def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged 
         "version": 1,
         "labels": list(job.data.splits.labels),
         "domains": list(job.data.splits.domains),
+        "recipe_name": job.run.folder.name,
         "seed": job.recipe.run.seed,
         "split_seed": job.recipe.data.split_seed,
         "synthetic": job.recipe.data.format == "synthetic",

@@ -27,7 +27,7 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.files import read_json, write_json, write_text
 
-__all__ = ["Run", "digest", "environment"]
+__all__ = ["Run", "digest", "environment", "weights_digest"]
 
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
 
@@ -56,39 +56,38 @@ class Run:
         """Folder of a stage's checkpoint, there only while the stage is under way."""
         return self.folder / "checkpoints" / name
 
-    def open(self, recipe_yaml: str) -> None:
-        """Make the folder and write the recipe and the environment into it.
+    def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Look, before anything is written, whether the folder can take the ``planned`` stages (name: made with).
 
         Raises:
-            ArtifactError: the folder holds files that are no run of hrkd.
+            ArtifactError: the folder holds files that are no run of hrkd, or a stage that was made with other
+                settings while ``overwrite`` is off.
         """
         if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "recipe.yaml").is_file():
             raise ArtifactError(f"{self.folder}: not empty and not a run of hrkd; choose another run.output")
+        for name, made_with in planned.items():
+            changes = self._changes(name, made_with)
+            if changes and not self.overwrite:
+                raise ArtifactError(
+                    f"{self.folder}: its {name} was made with other settings ({'; '.join(changes)}); "
+                    "choose another run.output, or set run.overwrite to make it anew"
+                )
+
+    def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the recipe and the environment, and clear away stages that are to be made anew."""
+        for name, made_with in planned.items():
+            if self._changes(name, made_with):
+                for path in (self.stage(name), self.checkpoint(name), self.metrics(name)):
+                    shutil.rmtree(path, ignore_errors=True)
+            if not self.is_finished(name):
+                self.results.unlink(missing_ok=True)
+                self.results.with_suffix(".md").unlink(missing_ok=True)
         write_text(self.folder / "recipe.yaml", recipe_yaml)
         write_json(self.folder / "environment.json", environment())
 
-    def is_finished(self, name: str, made_with: Mapping[str, Any]) -> bool:
-        """Whether stage ``name`` is done, made with exactly ``made_with``; clears the way if it is to be redone.
-
-        Raises:
-            ArtifactError: it was made with something else and ``overwrite`` is off.
-        """
-        finished = (self.stage(name) / "stage.json").is_file()
-        marks = [self.stage(name) / "stage.json"] if finished else []
-        if self.checkpoint(name).is_dir():
-            marks.append(self.checkpoint(name).with_suffix(".json"))
-        found = [read_json(mark, what="the record of a stage") for mark in marks]
-        changes = [line for record in found for line in _differences(record, _plain(made_with))]
-        if not changes:
-            return finished
-        if not self.overwrite:
-            raise ArtifactError(
-                f"{self.folder}: its {name} was made with other settings ({'; '.join(changes)}); "
-                "choose another run.output, or set run.overwrite to make it anew"
-            )
-        for path in (self.stage(name), self.checkpoint(name), self.metrics(name)):
-            shutil.rmtree(path, ignore_errors=True)
-        return False
+    def is_finished(self, name: str) -> bool:
+        """Whether stage ``name`` is done."""
+        return (self.stage(name) / "stage.json").is_file()
 
     def begin(self, name: str, made_with: Mapping[str, Any]) -> None:
         """Note what a stage is being made with, so that a later run knows whether it may go on from its checkpoint."""
@@ -96,10 +95,33 @@ class Run:
             shutil.rmtree(self.metrics(name), ignore_errors=True)
         write_json(self.checkpoint(name).with_suffix(".json"), _plain(made_with))
 
-    def finish(self, name: str, new_folder: Path, made_with: Mapping[str, Any]) -> None:
-        """Put the record of the stage into ``new_folder`` (about to become its folder)."""
-        write_json(new_folder / "stage.json", _plain(made_with))
+    def end(self, name: str) -> None:
+        """Remove what a finished stage needed only while it was under way."""
+        shutil.rmtree(self.checkpoint(name), ignore_errors=True)
         self.checkpoint(name).with_suffix(".json").unlink(missing_ok=True)
+        folder = self.checkpoint(name).parent
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def _changes(self, name: str, made_with: Mapping[str, Any]) -> list[str]:
+        """Fields in which a finished stage, or one under way, differs from ``made_with``."""
+        marks = [self.stage(name) / "stage.json"] if self.is_finished(name) else []
+        if self.checkpoint(name).is_dir():
+            marks.append(self.checkpoint(name).with_suffix(".json"))
+        records = [read_json(mark, what="the record of a stage") for mark in marks]
+        return [line for record in records for line in _differences(record, _plain(made_with))]
+
+
+def weights_digest(source: str | Path) -> str | None:
+    """SHA-256 over the safetensors files of a local folder, None for a name on the Hub."""
+    files = sorted(Path(source).glob("*.safetensors")) if Path(source).is_dir() else []
+    if not files:
+        return None
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            total.update(hashlib.file_digest(handle, "sha256").digest())
+    return total.hexdigest()
 
 
 def environment() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
@@ -19,19 +20,18 @@ from hrkd.config import Recipe, TrainingConfig
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
 from hrkd.data.describe import describe
 from hrkd.data.splits import save_split_ids
-from hrkd.errors import ArtifactError, TrainingError
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.files import read_json, replace_folder, write_json
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier, load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of
-from hrkd.models.sizes import size_rows
 from hrkd.models.student import StartedStudent, build_student, student_from_checkpoint
 from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
 from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.recipe import recipe_to_yaml
-from hrkd.report.tables import sizes_table
-from hrkd.run import Run
+from hrkd.run import Run, weights_digest
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, majority_share, no_better_than_chance, score
@@ -48,6 +48,7 @@ __all__ = [
     "fine_tune_baseline",
     "fine_tune_teacher",
     "open_teacher",
+    "scratch_tokenizer",
 ]
 
 logger = logging.getLogger("hrkd")
@@ -76,10 +77,13 @@ class Job:
     show: Show
 
     @classmethod
-    def on(cls, recipe: Recipe, show: Show, progress: Progress | None) -> Job:
+    def on(
+        cls, recipe: Recipe, show: Show, progress: Progress | None, dataset: MultiDomainDataset | None = None
+    ) -> Job:
         """Load and split the data; nothing is written."""
-        # Accelerate keeps one precision per process; a second run in this process may want another.
-        AcceleratorState._reset_state()
+        _check_trackers(recipe.run.trackers)
+        # Accelerate keeps device and precision for a process; a second run in this process may want others.
+        AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(
             mixed_precision=recipe.run.precision,
             cpu=recipe.run.device == "cpu",
@@ -89,58 +93,65 @@ class Job:
         return cls(
             recipe,
             Run(recipe.run.output, recipe.run.overwrite),
-            prepare_data(recipe.data),
+            prepare_data(recipe.data, dataset),
             accelerator,
             progress or Progress(accelerator.is_main_process),
             show if accelerator.is_main_process else _quiet,
         )
 
-    @classmethod
-    def start(cls, recipe: Recipe, show: Show, progress: Progress | None) -> Job:
-        """As :meth:`on`, then open the run folder and describe the data in it."""
-        job = cls.on(recipe, show, progress)
-        if job.accelerator.is_main_process:
-            splits, folder = job.data.splits, job.run.folder
-            job.run.open(recipe_to_yaml(recipe))
-            save_split_ids(splits, folder / "splits.json")
-            write_json(folder / "data.json", describe(splits, max_length=recipe.data.max_length).to_dict())
+    def open(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Open the run folder for the ``planned`` stages (name: made with) and describe the data in it.
+
+        Raises:
+            ArtifactError: the folder cannot take them; nothing is written then.
+        """
+        self.run.check(planned)
+        if self.accelerator.is_main_process:
+            splits, folder = self.data.splits, self.run.folder
+            self.run.open(recipe_to_yaml(self.recipe), planned)
+            save_split_ids(self.data.drawn, folder / "splits.json")
+            write_json(folder / "data.json", describe(splits, max_length=self.recipe.data.max_length).to_dict())
             for note in splits.notes:
                 logger.info("data: %s", note)
-        if recipe.run.trackers:
-            job.accelerator.init_trackers("hrkd", config={"recipe": recipe_to_yaml(recipe)})
-        return job
+        self.accelerator.wait_for_everyone()
+        if self.recipe.run.trackers:
+            self.accelerator.init_trackers("hrkd", config={"recipe": recipe_to_yaml(self.recipe)})
 
-    @property
-    def teacher_made_with(self) -> dict[str, Any]:
-        """All that decides the trained teacher's weights."""
-        teacher = self.recipe.teacher.model_dump(mode="json", exclude={"allow_weak"})
-        return {
-            "data": self.data.digest(),
-            "max_length": self.recipe.data.max_length,
-            "teacher": teacher,
-            **self._numeric(),
-        }
+    def made_with(self, stage: str, teacher_folder: Path | None = None) -> dict[str, Any]:
+        """All that decides the weights of a stage.
 
-    def student_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
-        """All that decides the student's weights."""
+        Args:
+            stage: "teacher", "student" or "baseline".
+            teacher_folder: a teacher of another run.
+        """
         recipe = self.recipe
-        student = recipe.student.model_dump(mode="json", exclude={"baseline"})
-        own = teacher_folder == self.run.stage("teacher")
-        teacher = {"teacher_folder": None if own or teacher_folder is None else str(teacher_folder)}
-        return {
-            **self.teacher_made_with,
-            **teacher,
-            "student": student,
-            "method": recipe.method.model_dump(mode="json"),
+        teacher = recipe.teacher.model_dump(mode="json", exclude={"allow_weak"})
+        sources = [recipe.teacher.model, recipe.teacher.fine_tuned]
+        made_with = {
+            "data": self.data.digest(),
+            "max_length": recipe.data.max_length,
+            "teacher": teacher,
+            "teacher_weights": [_weights(source) for source in sources if source is not None],
+            "seed": recipe.run.seed,
+            "precision": recipe.run.precision,
+            "processes": self.accelerator.num_processes,
         }
-
-    def baseline_made_with(self, teacher_folder: Path | None) -> dict[str, Any]:
-        """All that decides the baseline's weights: everything of the student's but the method."""
-        return {k: v for k, v in self.student_made_with(teacher_folder).items() if k != "method"}
+        if stage == "teacher":
+            return made_with
+        if teacher_folder is not None:
+            made_with |= {"teacher": str(teacher_folder), "teacher_weights": [_weights(str(teacher_folder))]}
+        checkpoint = recipe.student.checkpoint
+        made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
+        made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
+        if stage == "student":
+            made_with["method"] = recipe.method.model_dump(mode="json")
+        return made_with
 
     def tokenized(self, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:
         """The splits as token ids."""
-        return tokenize_splits(self.data.splits, tokenizer, self.recipe.data.max_length)
+        total = sum(len(part) for _, part in self.data.splits)
+        with self.progress.bar("tokenising", total=total, unit="texts") as bar:
+            return tokenize_splits(self.data.splits, tokenizer, self.recipe.data.max_length, bar.advance)
 
     def training(self, config: TrainingConfig, stage: str) -> dict[str, Any]:
         """Keyword arguments that every training takes."""
@@ -209,7 +220,8 @@ class Staged:
 class Teacher:
     """A teacher ready to be asked, with its tokenizer and the data in its tokens.
 
-    ``folder`` is None for a teacher that hrkd did not train; ``record`` is that of its training, or None.
+    ``folder`` is None for a teacher that hrkd did not train; ``record`` is that of its training, or None;
+    ``foreign`` is the folder of a teacher of another run.
     """
 
     model: MultiDomainClassifier | RoutedTeacher
@@ -218,6 +230,7 @@ class Teacher:
     dev_scores: Scores
     folder: Path | None
     record: dict[str, Any] | None
+    foreign: Path | None = None
 
     @property
     def encoder(self) -> Any:
@@ -235,7 +248,7 @@ def fine_tune_teacher(job: Job) -> Path:
         history = fine_tune(model, data.train, data.dev, **job.training(job.recipe.teacher.training, "teacher"))
         return model, tokenizer, history, {}
 
-    _stage(job, "teacher", job.teacher_made_with, make)
+    _stage(job, "teacher", job.made_with("teacher"), make)
     return job.run.stage("teacher")
 
 
@@ -251,6 +264,8 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
     record = None
     if folder is None and config.fine_tuned is not None:
         source = config.fine_tuned
+        for each in [source] if isinstance(source, str) else source.values():
+            _check_not_seen(job, Path(each))
     else:
         folder = folder or job.run.stage("teacher")
         source = str(folder)
@@ -267,7 +282,8 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
     data = job.tokenized(tokenizer)
     dev_scores = job.scores(model, data.dev)
     check_teacher(job, dev_scores, data)
-    return Teacher(model, tokenizer, data, dev_scores, folder, record)
+    foreign = None if folder is None or folder.resolve() == job.run.stage("teacher").resolve() else folder
+    return Teacher(model, tokenizer, data, dev_scores, folder, record, foreign)
 
 
 def distil_student(job: Job, teacher: Teacher) -> Staged:
@@ -276,7 +292,6 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
 
     def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
         started, layer_map = _start_student(job, teacher)
-        job.show(sizes_table(size_rows(teacher.model, started.model, layer_map)))
         for note in started.notes:
             logger.info("student: %s", note)
         checkpoint = job.run.checkpoint("student")
@@ -302,7 +317,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
         best.path.unlink(missing_ok=True)
         return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}
 
-    return _stage(job, "student", job.student_made_with(teacher.folder), make)
+    return _stage(job, "student", job.made_with("student", teacher.foreign), make)
 
 
 def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
@@ -314,7 +329,7 @@ def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
         history = fine_tune(model, teacher.data.train, teacher.data.dev, **training)
         return model, teacher.tokenizer, history, {}
 
-    return _stage(job, "baseline", job.baseline_made_with(teacher.folder), make)
+    return _stage(job, "baseline", job.made_with("baseline", teacher.foreign), make)
 
 
 def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
@@ -343,17 +358,21 @@ def _stage(
     make: Callable[[], tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]],
 ) -> Staged:
     folder = job.run.stage(name)
-    if job.run.is_finished(name, made_with):
+    if job.run.is_finished(name):
         logger.info("%s: finished before, taken from %s", name, folder)
     else:
-        job.run.begin(name, made_with)
+        main = job.accelerator.is_main_process
+        if main:
+            job.run.begin(name, made_with)
+        job.accelerator.wait_for_everyone()
         model, tokenizer, history, record = make()
-        if job.accelerator.is_main_process:
+        if main:
             with replace_folder(folder) as new:
                 model.save_pretrained(new)
                 tokenizer.save_pretrained(new)
                 write_json(new / "training.json", {**vars(history), **record})
-                job.run.finish(name, new, made_with)
+                write_json(new / "stage.json", made_with)
+            job.run.end(name)
         job.accelerator.wait_for_everyone()
     return Staged(
         MultiDomainClassifier.from_pretrained(folder).to(job.accelerator.device),
@@ -371,11 +390,38 @@ def _check_made_for(job: Job, folder: Path) -> None:
         )
 
 
+def _check_not_seen(job: Job, folder: Path) -> None:
+    """A teacher of another run on the same source must not have been trained on dev or test rows of this one."""
+    ids = folder.parent / "splits.json"
+    if not ids.is_file():
+        return
+    parts = read_json(ids, what="the split of the teacher's run")
+    train, known = set(parts["train"]), {row for name in ("train", "dev", "test") for row in parts[name]}
+    held_out = [*job.data.splits.dev.rows["id"][:], *job.data.splits.test.rows["id"][:]]
+    seen = [row for row in held_out if row in train]
+    if seen and known.issuperset(held_out):
+        raise ArtifactError(
+            f"{folder}: this teacher was trained on {len(seen)} of the rows that are dev or test here (such as "
+            f"{seen[0]}); set data.splits_file to {ids}"
+        )
+
+
+def _weights(source: str | Mapping[str, str]) -> Any:
+    if isinstance(source, str):
+        return weights_digest(source)
+    return {domain: weights_digest(folder) for domain, folder in source.items()}
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in {str(known.value) for known in get_available_trackers()}]
+    if missing:
+        raise RecipeError(f"run.trackers: {', '.join(missing)} is not installed; install it or leave it out")
+
+
 def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
     config, splits, max_tokens = job.recipe.teacher, job.data.splits, job.recipe.data.max_length
     if config.scratch is not None:
-        words = job.data.vocabulary or _frequent_words(splits.train.rows["text"][:], config.scratch["vocabulary"])
-        tokenizer = word_tokenizer(words, max_tokens=max_tokens)
+        tokenizer = scratch_tokenizer(job)
         model = new_teacher(
             config.scratch,
             vocabulary_size=len(tokenizer),
@@ -391,6 +437,14 @@ def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBa
         plain, domains=splits.domains, labels=splits.labels, heads=config.heads, max_tokens=max_tokens
     )
     return model, load_tokenizer(config.model)
+
+
+def scratch_tokenizer(job: Job) -> PreTrainedTokenizerBase:
+    """The tokenizer of a teacher from nothing: the words of a generated corpus, or the most frequent ones."""
+    assert job.recipe.teacher.scratch is not None
+    size = job.recipe.teacher.scratch["vocabulary"]
+    words = job.data.vocabulary or _frequent_words(job.data.splits.train.rows["text"][:], size)
+    return word_tokenizer(words, max_tokens=job.recipe.data.max_length)
 
 
 def _frequent_words(texts: Sequence[str], size: int) -> list[str]:

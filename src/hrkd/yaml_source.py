@@ -66,6 +66,8 @@ class Dumper(yaml.SafeDumper):
         """A scalar node, quoted where the plain text would be read as something else than text."""
         if tag == _tag("str") and not isinstance(_plain(value), str):
             style = "'"
+        if tag == _tag("str") and any(line_end in value for line_end in "\x85\u2028\u2029"):
+            style = '"'  # other styles fold these line ends into spaces
         return super().represent_scalar(tag, value, style)
 
 

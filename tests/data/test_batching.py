@@ -74,3 +74,19 @@ def test_length_sorted_batches_hold_every_row_once(tiny):
     assert sorted(i for b in batches for i in b.indices.tolist()) == list(range(len(tiny.train)))
     widths = [b.inputs["input_ids"].shape[1] for b in batches]
     assert widths == sorted(widths, reverse=True)
+
+
+def test_tokenising_tells_its_progress_and_draws_nothing(tiny, capsys, monkeypatch):
+    monkeypatch.setattr("hrkd.data.batching.CHUNK", 7)
+    done = []
+    again = tokenize(tiny.splits.train, tiny.tokenizer, 24, done.append)
+    assert sum(done) == len(again) == len(tiny.train)
+    assert set(done[:-1]) == {7}
+    assert again.rows[:] == tiny.train.rows[:]
+    assert again.lengths.tolist() == [len(ids) for ids in again.rows["input_ids"][:]]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_to_tokenise_is_an_error(tiny):
+    with pytest.raises(DataError, match="no rows"):
+        tokenize(tiny.splits.train.select([]), tiny.tokenizer, 24)

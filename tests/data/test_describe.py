@@ -108,8 +108,6 @@ def test_repeated_texts(splits):
 
     assert [part.repeated for part in books] == [1, 0, 1]
     assert [part.conflicting for part in books] == [2, 0, 0]
-    assert [part.in_other_splits for part in books] == [0, 1, 2]
-    assert part_of(description, "films", "train").in_other_splits == 1
     assert description.overlaps == (
         Overlap("books", "dev", "books", "test", 1),
         Overlap("books", "test", "books", "dev", 2),
@@ -126,7 +124,6 @@ def test_texts_of_two_domains():
 
     assert part_of(description, "books", "train").in_other_domains == 2
     assert part_of(description, "films", "train").in_other_domains == 1
-    assert part_of(description, "films", "train").in_other_splits == 0
     assert Overlap("books", "train", "films", "train", 2) in description.overlaps
 
 

@@ -15,3 +15,7 @@ def test_starts_from_a_basis():
     basis = torch.linalg.qr(torch.randn(5, 3))[0]
     states = torch.randn(4, 6, 5)
     torch.testing.assert_close(FitLayers(1, 3, 5, basis=basis)([states @ basis])[0], states @ basis @ basis.T)
+
+
+def test_biases_start_at_zero():
+    assert FitLayers(2, 3, 5).bias.abs().max() == 0

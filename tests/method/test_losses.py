@@ -114,6 +114,42 @@ def test_public_code_counts_padding_and_cuts_off_low_scores():
     )
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_the_tables_of_single_precision(half):
+    student, teacher = ((random(3, 2, 256, 256, seed=s) * 100).to(half) for s in (1, 2))
+    valid, ids = torch.ones(3, 256, dtype=torch.long), torch.tensor([0, 1, 1])
+    losses = attention_losses([student], [teacher], valid, ids, 2)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses, attention_losses([student.float()], [teacher.float()], valid, ids, 2))
+    states, target = ((random(1, 3, 256, 4, seed=s) * 1000).to(half) for s in (1, 2))
+    losses = hidden_losses(states, list(target), valid, ids, 2)
+    torch.testing.assert_close(losses, hidden_losses(states.float(), list(target.float()), valid, ids, 2))
+    assert losses.isfinite().all()
+
+
+def test_pairs_that_either_layer_masks_do_not_count():
+    student, teacher = (random(5, 2, 4, 4, seed=s) for s in (1, 2))
+    outside = torch.zeros(4, 4, dtype=torch.bool)
+    outside[0, 3] = outside[3, 0] = True
+    keys = (~mask().bool())[:, None, None, :].expand(-1, 2, 4, -1)
+    windowed = student.masked_fill(outside, -torch.inf).masked_fill(keys, -torch.inf).requires_grad_()
+    losses = attention_losses([windowed], [teacher.masked_fill(keys, -torch.inf)], mask(), DOMAINS, 3)
+    squares = [[], [], []]
+    for b, domain in enumerate(IDS):
+        for q, k in ((q, k) for q in range(4) for k in range(4)):
+            if mask()[b, q] and mask()[b, k] and not outside[q, k]:
+                squares[domain] += [(student[b, n, q, k] - teacher[b, n, q, k]) ** 2 for n in range(2)]
+    torch.testing.assert_close(losses[0], torch.stack([sum(of) / len(of) for of in squares]))
+    losses.sum().backward()
+    assert windowed.grad.isfinite().all()
+    assert (windowed.grad[..., outside] == 0).all()
+    zeros = student.masked_fill(outside, 0.0).masked_fill(keys, 0.0)
+    torch.testing.assert_close(
+        attention_losses([windowed], [teacher], mask(), DOMAINS, 3, reductions="public_code"),
+        oracles.attention_losses([zeros], [teacher], torch.ones_like(mask()), IDS, 3),
+    )
+
+
 def test_objective_is_ratios_times_losses_plus_prediction():
     ratios, losses, prediction = torch.tensor([[0.25, 0.75]]), torch.tensor([[4.0, 8.0]]), torch.tensor([1.0, 3.0])
     assert objective(ratios, losses, prediction, hidden_weight=2.0, prediction_weight=0.5).item() == 2 * 7 + 0.5 * 2

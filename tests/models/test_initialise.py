@@ -126,9 +126,10 @@ def test_scores_keep_the_teachers_size():
         traced(teacher, "bert", attention=True).attention,
         strict=True,
     ):
-        both = torch.stack([scores.flatten(), expected.flatten()])
+        seen = expected.isfinite()
+        both = torch.stack([scores[seen], expected[seen]])
         assert torch.corrcoef(both)[0, 1] > 0.5
-        assert 0.5 < scores.std() / expected.std() < 1.5
+        assert 0.5 < scores[seen].std() / expected[seen].std() < 1.5
 
 
 def test_fewer_heads_are_the_teachers_most_important():

@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from hrkd.errors import ModelError
-from hrkd.models.trace import EncoderTrace, choose_attention, has_raw_scores, set_attention
+from hrkd.models.trace import (
+    EncoderTrace,
+    choose_attention,
+    has_raw_scores,
+    probability_attention,
+    raw_score_attention,
+    set_attention,
+)
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 WITH_SCORES = [family for family in FAMILIES if family != "deberta-v2"]
@@ -58,8 +65,9 @@ def test_softmax_of_the_scores_is_eager_attention(family):
         softmax = raw.masked_fill(~allowed, float("-inf")).softmax(-1)
         valid = batch["attention_mask"].bool()
         assert torch.allclose(softmax.movedim(1, 2)[valid], expected.movedim(1, 2)[valid], atol=1e-6)
-        assert (raw[~allowed] == 0).all()
-        assert raw.sum(-1).sub(1).abs().max() > 0.01  # scores, not probabilities
+        assert (raw[~allowed] == -torch.inf).all()
+        assert raw[allowed].isfinite().all()
+        assert raw[allowed].min() < 0  # scores, not probabilities
 
 
 def test_scores_are_query_key_products_over_the_root_of_the_head_width():
@@ -92,7 +100,7 @@ def test_gradients_flow_through_scores():
     model, batch = tiny_model("bert"), tiny_batch()
     set_attention(model.encoder, "scores")
     trace = model(**batch, domain_ids=domain_ids(), attention=True)
-    sum(scores.square().sum() for scores in trace.attention).backward()
+    sum(scores[scores.isfinite()].square().sum() for scores in trace.attention).backward()
     assert model.encoder.encoder.layer[2].attention.self.key.weight.grad.abs().sum() > 0
 
 
@@ -107,3 +115,65 @@ def test_families_without_scores_give_probabilities():
         choose_attention("scores", bert, deberta)
     with pytest.raises(ModelError, match="deberta-v2"):
         set_attention(deberta, "scores")
+
+
+def heads_of(*, key_heads=2, factor=1.0, dtype=torch.float32):
+    query, key, value = (torch.randn(3, heads, 6, 64, dtype=dtype) for heads in (2, key_heads, key_heads))
+    return query * factor, key * factor, value
+
+
+@pytest.mark.parametrize("function", [raw_score_attention, probability_attention])
+def test_attention_that_is_more_than_query_times_key_is_an_error(function):
+    with pytest.raises(ModelError, match="2 query heads and 1 key heads"):
+        function(torch.nn.Module(), *heads_of(key_heads=1), None)
+    with pytest.raises(ModelError, match=r"further terms \(softcap\)"):
+        function(torch.nn.Module(), *heads_of(), None, softcap=30.0)
+    with pytest.raises(ModelError, match=r"further terms \(learned\)"):
+        function(torch.nn.Module(), *heads_of(), None, learned=torch.zeros(1), position_bias=None, sliding_window=4)
+
+
+def test_half_precision_scores_are_finite():
+    query, key, value = heads_of(factor=60.0)
+    key = query.clone()  # the product of a vector with itself: 64 * 3600, beyond what float16 holds, before scaling
+    expected = query @ key.mT / 8
+    assert (query @ key.mT).max() > torch.finfo(torch.float16).max
+    attended, scores = raw_score_attention(torch.nn.Module(), query.half(), key.half(), value.half(), None)
+    torch.testing.assert_close(scores.float(), expected, rtol=1e-2, atol=10.0)
+    assert attended.isfinite().all()
+    huge = query.sign().half() * 1e4
+    mask = torch.zeros(6, 6, dtype=torch.float16)
+    mask[:, 3:] = torch.finfo(torch.float16).min
+    attended, scores = raw_score_attention(torch.nn.Module(), huge, -huge, value.half(), mask)
+    assert scores[..., :3].isfinite().all()
+    assert attended.isfinite().all()
+    assert (scores[..., 3:] == -torch.inf).all()
+
+
+def dropout_rates(encoder):
+    return {name: module.p for name, module in encoder.named_modules() if isinstance(module, torch.nn.Dropout)}
+
+
+def test_attention_dropout_of_deberta_is_off_while_probabilities_are_recorded():
+    encoder = tiny_model("deberta-v2").encoder
+    before = dropout_rates(encoder)
+    set_attention(encoder, "probabilities")
+    changed = {name for name, rate in dropout_rates(encoder).items() if rate != before[name]}
+    assert changed == {f"encoder.layer.{layer}.attention.self.dropout" for layer in range(3)}
+    assert all(dropout_rates(encoder)[name] == 0 for name in changed)
+    set_attention(encoder, "none")
+    assert dropout_rates(encoder) == before
+
+
+@pytest.mark.parametrize("family", WITH_SCORES)
+def test_outputs_in_training_mode_still_have_attention_dropout(family):
+    model, batch = tiny_model(family, layers=1), tiny_batch(family)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and not name.endswith(("self.dropout", "attention.dropout")):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):  # ModernBERT keeps the rate as a number
+            module.attention_dropout = 0.5
+    set_attention(model.encoder, "probabilities")
+    model.train()
+    first, second = (run(model, batch, hidden_states=True, attention=True) for _ in range(2))
+    assert torch.equal(first.attention[0], second.attention[0])
+    assert not torch.equal(first.hidden_states[1], second.hidden_states[1])

@@ -5,12 +5,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.errors import DataError, ModelError
+from hrkd.data.batching import Batch
+from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
-from hrkd.models.trace import set_attention
+from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.trace import choose_attention, set_attention
 from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.loop import parameter_groups
 from hrkd.training.runs import distill_from_models, fine_tune
+from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 
 def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
@@ -137,3 +141,105 @@ def test_models_of_other_domains_or_labels_are_errors(tiny):
     other = new_teacher(options, domains=tiny.splits.domains, labels=("bad", "good"), **common)
     with pytest.raises(ModelError, match="differ in labels"):
         distill_from_models(other, tiny.model(), tiny.train, tiny.dev)
+
+
+def family_distillation(family, teacher, student, wanted, **options):
+    kind = choose_attention(wanted, teacher.encoder, student.encoder)
+    for model in (teacher, student):
+        set_attention(model.encoder, kind)
+    layers = [model.encoder.config.num_hidden_layers for model in (student, teacher)]
+    widths = [model.encoder.config.hidden_size for model in (student, teacher)]
+    levels = resolve_layer_map("uniform", *layers)
+    ratios = build_domain_ratios(len(levels), 3, widths[1], graph_heads=2)
+    reader = TeacherReader(teacher, levels, attention=True)
+    module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader)
+    batch = Batch(tiny_batch(family), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
+    return module.train(), batch
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_can_be_distilled(family):
+    teacher, student = tiny_model(family, layers=2, seed=1), tiny_model(family, layers=1, width=16, feed_forward=24)
+    module, batch = family_distillation(family, teacher, student, "auto")
+    loss = module(batch).loss
+    loss.backward()
+    assert loss.isfinite()
+    for part in (module.student, module.fit):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_probabilities_are_compared_without_dropout(family):
+    teacher = tiny_model(family, layers=1)
+    student = copy.deepcopy(teacher)
+    rates = []
+    for name, module in student.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            if name.endswith("self.dropout"):
+                rates.append(module.p)
+            else:
+                module.p = 0.0  # that of states may change the attention
+    module, batch = family_distillation(family, teacher, student, "probabilities", basis=torch.eye(32))
+    tables = module.losses(batch, module.teacher(batch))
+    assert rates == [0.1]
+    assert student.training
+    assert tables.attention.abs().max() < 1e-12
+    assert tables.hidden[0].abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_tables_are_in_single_precision_under_autocast(tiny, half):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8)).eval()
+    batch = tiny.train.batch(range(12))
+    expected = module(batch)
+    with torch.autocast("cpu", half):
+        assert {scores.dtype for scores in module.teacher(batch).attention} == {half}
+        tables = module.losses(batch, module.teacher(batch))
+        output = module(batch)
+    for name, table in [*vars(tables).items(), *vars(output.tables).items()]:
+        assert table.dtype == torch.float32, name
+    torch.testing.assert_close(output.tables.hidden, expected.tables.hidden, rtol=0.05, atol=0.01)
+    torch.testing.assert_close(output.loss, expected.loss, rtol=0.05, atol=0.01)
+
+
+def test_ratios_learn_when_asked(tiny):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learn_ratios=True)
+    groups = parameter_groups(module, 0.01)
+    optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1.0)
+    trained = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    before = {name: p.detach().clone() for name, p in module.ratios.named_parameters()}
+    module(next(iter_batches(tiny))).loss.backward()
+    optimiser.step()
+    assert len(before) == 8
+    for name, parameter in module.ratios.named_parameters():
+        assert id(parameter) in trained, name
+        for level in (1, 2):
+            assert parameter.grad[level].abs().max() > 0, (name, level)
+            assert not torch.equal(parameter[level], before[name][level]), (name, level)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_ratios_of_ones_own_are_used_and_trained_only_if_asked(tiny, learn):
+    ratios = build_domain_ratios(3, 3, 16, hierarchy="none", graph_heads=1)
+    before = copy.deepcopy(ratios.state_dict())
+    calls = []
+    ratios.register_forward_hook(lambda *_: calls.append(1))
+    student = tiny.model(width=8)
+    options = {"ratios": ratios, "learn_ratios": learn, "epochs": 1, "batch_size": 4}
+    distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+    assert calls
+    changed = {name for name, tensor in ratios.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == (set(before) if learn else set())
+    assert not student.training
+
+
+def test_models_are_put_back_after_a_failure(tiny):
+    teacher, student = tiny.model(seed=1), tiny.model(width=8)
+    with pytest.raises(TrainingError, match="not finite"):
+        distill_from_models(teacher, student, tiny.train, tiny.dev, batch_size=4, learning_rate=1e30, warmup=0.0)
+    for model in (teacher, student):
+        assert model.encoder.config._attn_implementation == "sdpa"
+        assert not model.training

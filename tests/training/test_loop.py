@@ -8,6 +8,7 @@ from torch import nn
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
+from hrkd.method.fit import FitLayers
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
 
@@ -70,7 +71,6 @@ def test_resume_after_a_kill_gives_the_same_weights(tiny, tmp_path):
     history = run(tiny, resumed, checkpoint=tmp_path / "state")
     assert torch.equal(weights(resumed), weights(straight))
     assert [e["loss"] for e in history.epochs] == [e["loss"] for e in expected.epochs]
-    assert not (tmp_path / "state").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
@@ -127,3 +127,14 @@ def test_parameter_groups_hold_every_trainable_tensor_once(tiny):
     assert all(p.ndim <= 1 for p in groups[1]["params"])
     with pytest.raises(TrainingError):
         parameter_groups(module.requires_grad_(False), 0.01)
+
+
+def test_no_bias_decays_whatever_its_shape():
+    fit = FitLayers(2, 3, 5)
+    decayed, others = parameter_groups(fit, 0.01)
+    assert len(decayed["params"]) == 1
+    assert decayed["params"][0] is fit.weight
+    assert decayed["weight_decay"] == 0.01
+    assert len(others["params"]) == 1
+    assert others["params"][0] is fit.bias
+    assert others["weight_decay"] == 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
@@ -18,7 +19,11 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 
-__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "length_sorted_batches", "tokenize"]
+__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
+
+CHUNK = 1000
+SMALL = ("attention_mask", "token_type_ids")
+"""Outputs of tokenizers whose values fit into a byte."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +87,37 @@ class TokenizedDataset:
         )
 
 
-def tokenize(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> TokenizedDataset:
-    """Token ids of every row, cut to ``max_tokens`` (of a pair, the longer text is cut first)."""
+def tokenize(
+    dataset: MultiDomainDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    advance: Callable[[int], None] | None = None,
+) -> TokenizedDataset:
+    """Token ids of every row, cut to ``max_tokens`` (of a pair, the longer text is cut first).
 
-    def encode(columns: Mapping[str, list[str]]) -> Mapping[str, list[list[int]]]:
+    The ids are held in memory, as Arrow: about six bytes a token. ``advance`` is called under way with the number
+    of rows done since its last call.
+    """
+    texts = dataset.rows.select_columns(["text", "text_pair"] if dataset.has_pairs else ["text"])
+    tables: list[pa.Table] = []
+    lengths: list[int] = []
+    for start in range(0, len(texts), CHUNK):
+        chunk: Mapping[str, list[str]] = texts[start : start + CHUNK]
         encoded: Mapping[str, list[list[int]]] = tokenizer(
-            columns["text"], columns.get("text_pair"), truncation=True, max_length=max_tokens
+            chunk["text"], chunk.get("text_pair"), truncation=True, max_length=max_tokens
         )
-        return encoded
+        tables.append(pa.table({name: _integers(name, values) for name, values in encoded.items()}))
+        lengths += map(len, encoded["input_ids"])
+        if advance is not None:
+            advance(len(chunk["text"]))
+    if not tables:
+        raise DataError("no rows to tokenize; expected at least one example")
+    rows = datasets.Dataset(pa.concat_tables(tables))
+    return TokenizedDataset(dataset, rows, np.asarray(lengths, dtype=np.int64), DataCollatorWithPadding(tokenizer))
 
-    wanted = ["text", "text_pair"] if dataset.has_pairs else ["text"]
-    texts = dataset.rows.select_columns(wanted)
-    rows = texts.map(encode, batched=True, remove_columns=wanted, load_from_cache_file=False)
-    lengths = np.asarray([len(ids) for ids in rows["input_ids"][:]], dtype=np.int64)
-    return TokenizedDataset(dataset, rows, lengths, DataCollatorWithPadding(tokenizer))
+
+def _integers(name: str, values: list[list[int]]) -> pa.Array:
+    return pa.array(values, pa.list_(pa.int8() if name in SMALL else pa.int32()))
 
 
 class MultiDomainLoader:
@@ -126,18 +148,7 @@ class MultiDomainLoader:
         self.step_size = batch_size * num_processes
         domain_ids = data.source.domain_ids
         self._members = [np.flatnonzero(domain_ids == d) for d in range(len(data.source.domains))]
-        small = {
-            name: len(rows)
-            for name, rows in zip(data.source.domains, self._members, strict=True)
-            if len(rows) < self.step_size
-        }
-        if small:
-            listed = ", ".join(f"{name} has {count}" for name, count in small.items())
-            largest = min(small.values()) // num_processes
-            raise DataError(
-                f"a step needs {self.step_size} training examples of every domain, but {listed}; "
-                f"lower batch_size to at most {largest} or leave these domains out (data.domains)"
-            )
+        check_step_sizes(data.source, batch_size, num_processes)
         self._steps = ceil(max(map(len, self._members)) / self.step_size)
 
     def __len__(self) -> int:
@@ -163,3 +174,20 @@ def length_sorted_batches(data: TokenizedDataset, batch_size: int) -> Iterator[B
     order = np.argsort(-data.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield data.batch(order[start : start + batch_size])
+
+
+def check_step_sizes(train: MultiDomainDataset, batch_size: int, num_processes: int = 1) -> None:
+    """Whether every domain can fill its part of a step.
+
+    Raises:
+        DataError: a domain has fewer examples than ``batch_size`` for each process.
+    """
+    needed = batch_size * num_processes
+    counts = np.bincount(train.domain_ids, minlength=len(train.domains))
+    small = {name: int(count) for name, count in zip(train.domains, counts, strict=True) if count < needed}
+    if small:
+        listed = ", ".join(f"{name} has {count}" for name, count in small.items())
+        raise DataError(
+            f"a step needs {needed} training examples of every domain, but {listed}; lower batch_size to at most "
+            f"{min(small.values()) // num_processes} or leave these domains out (data.domains)"
+        )

@@ -49,8 +49,9 @@ class PartDescription:
     """One split of one domain. ``labels``: rows by label. Lengths are None without rows, tokens without a tokenizer.
 
     ``repeated`` counts the extra copies of a text in this part, ``conflicting`` the rows of this part whose text
-    stands in it with different labels. ``in_other_splits`` counts rows whose text stands in another split (of any
-    domain), ``in_other_domains`` those whose text stands in another domain (in any split).
+    stands in it with different labels. ``in_other_domains`` counts rows whose text stands in another domain (in any
+    split). Texts that two splits share are told by :attr:`DataDescription.overlaps`; a split that this package made
+    has none, and its notes say what was removed.
     """
 
     domain: str
@@ -61,7 +62,6 @@ class PartDescription:
     tokens: TokenDescription | None
     repeated: int
     conflicting: int
-    in_other_splits: int
     in_other_domains: int
 
     @property
@@ -113,7 +113,7 @@ class DataDescription:
                 "truncated": part.tokens.truncated if part.tokens else None,
                 "tokens_lost": part.tokens.lost if part.tokens else None,
             }
-        names = ("repeated", "conflicting", "in_other_splits", "in_other_domains")
+        names = ("repeated", "conflicting", "in_other_domains")
         return row | {name: getattr(part, name) for name in names}
 
 
@@ -151,16 +151,15 @@ def describe(
 
 def _count_copies(
     cell: Cell, part: MultiDomainDataset, keys: list[str], places: Mapping[str, Counter[Cell]]
-) -> tuple[int, int, int, int]:
-    """The last four fields of :class:`PartDescription`."""
+) -> tuple[int, int, int]:
+    """The last three fields of :class:`PartDescription`."""
     labels: defaultdict[str, set[int]] = defaultdict(set)
     for key, label in zip(keys, part.label_ids.tolist(), strict=True):
         labels[key].add(label)
-    domain, split = cell
+    domain, _ = cell
     return (
         len(keys) - len(labels),
         sum(len(labels[key]) > 1 for key in keys),
-        sum(any(other != split for _, other in places[key]) for key in keys),
         sum(any(other != domain for other, _ in places[key]) for key in keys),
     )
 

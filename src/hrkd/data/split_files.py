@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from hrkd.data.types import Splits
 from hrkd.data.wording import first_of
 from hrkd.errors import ArtifactError, DataError
+from hrkd.files import write_text
 
 __all__ = ["read_split_ids", "save_split_ids"]
 
@@ -28,14 +27,9 @@ def save_split_ids(splits: Splits, path: Path) -> None:
     """
     path = Path(path)
     content = FORMAT | {name: part.rows["id"][:] for name, part in splits}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, json.dumps(content, ensure_ascii=False, indent=0) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ArtifactError(f"{path}: cannot write the split ids ({error.strerror}); choose another place") from error
 
 

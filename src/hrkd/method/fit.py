@@ -18,9 +18,9 @@ class FitLayers(nn.Module):
         student_width: Hs.
         teacher_width: H.
         basis: optional (H, Hs) start for every map, such as the principal components that the student was
-            started from; default: PyTorch's start of a linear layer.
+            started from; default: PyTorch's start of a linear layer's weight.
 
-    Weights: ``weight`` (K, H, Hs), ``bias`` (K, H).
+    Weights: ``weight`` (K, H, Hs); ``bias`` (K, H), which starts at zero.
     """
 
     def __init__(self, levels: int, student_width: int, teacher_width: int, *, basis: Tensor | None = None) -> None:

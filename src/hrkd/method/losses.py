@@ -2,7 +2,8 @@
 
 ``reductions="masked"`` averages over valid tokens only. ``reductions="public_code"`` follows the paper's public
 code: padding counts in every mean, attention scores of -100 or less become 0, soft cross-entropy is
-averaged over classes too and has no factor t squared.
+averaged over classes too and has no factor t squared. Half precision is widened first, so that tables have at least
+single precision.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ def hidden_losses(
     domain ids (B,). Each entry averages over the domain's tokens and the width.
     """
     weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
+    fitted_KBTH = _widened(fitted_KBTH)
     weight_BT = weight_BT.to(fitted_KBTH.dtype)
     tokens_B = weight_BT.sum(dim=1)
     rows = []
     for fitted_BTH, teacher_BTH in zip(fitted_KBTH, teacher_states, strict=True):
-        error_BT = (fitted_BTH - teacher_BTH).square().mean(dim=-1)
+        error_BT = (fitted_BTH - _widened(teacher_BTH)).square().mean(dim=-1)
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
@@ -67,26 +69,35 @@ def attention_losses(
     """Mean squared error between student and teacher attention (TinyBERT, eq. 7), (L, D).
 
     Shapes: L tensors (B, N, T, T) each, of pre-softmax scores (or probabilities); mask (B, T); domain ids
-    (B,). Each entry averages over the domain's valid query-key pairs and the heads. Where student and
-    teacher differ in heads, adjacent heads are averaged down to the greatest common divisor of both counts.
+    (B,). Each entry averages over the heads and over the domain's query-key pairs that are valid for student and
+    teacher: neither token is padding, and neither layer masks the pair (score -inf, as outside a local window).
+    Probabilities have no such mark: a pair outside a window has probability 0 and is compared as such.
+
+    Where student and teacher differ in heads, adjacent heads are averaged down to the greatest common divisor of
+    both counts.
     """
-    weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
+    token_BT = mask_BT.bool() if reductions == "masked" else torch.ones_like(mask_BT, dtype=torch.bool)
+    pair_BNTT = (token_BT[:, :, None] & token_BT[:, None, :])[:, None]
     rows = []
     for student, teacher in zip(student_attention, teacher_attention, strict=True):
         heads = gcd(student.shape[1], teacher.shape[1])
-        student, teacher = merge_heads(student, heads), merge_heads(teacher, heads)
+        student, teacher = merge_heads(_widened(student), heads), merge_heads(_widened(teacher), heads)
         if reductions == "public_code":
             student, teacher = _cut_off(student), _cut_off(teacher)
-        weight = weight_BT.to(student.dtype)
-        error_BTT = (student - teacher).square().mean(dim=1)
-        pairs_B = weight.sum(dim=1).square()
-        error_B = torch.einsum("bqk,bq,bk->b", error_BTT, weight, weight) / pairs_B.clamp_min(1)
+        valid = pair_BNTT & ~student.isneginf() & ~teacher.isneginf()
+        error = (student - teacher).masked_fill(~valid, 0.0).square()
+        pairs_B = valid.sum(dim=(1, 2, 3))
+        error_B = error.sum(dim=(1, 2, 3)) / pairs_B.clamp_min(1)
         rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
 
 
 def _cut_off(scores: Tensor) -> Tensor:
     return torch.where(scores <= PUBLIC_CODE_THRESHOLD, torch.zeros_like(scores), scores)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def prediction_losses(
@@ -104,8 +115,8 @@ def prediction_losses(
     eq. 10; the factor t^2, Hinton et al. 2015, keeps gradients comparable over temperatures). Public code:
     no factor, and a mean over classes.
     """
-    target_BC = (teacher_logits_BC / temperature).softmax(dim=-1)
-    entropy_BC = -target_BC * (student_logits_BC / temperature).log_softmax(dim=-1)
+    target_BC = (_widened(teacher_logits_BC) / temperature).softmax(dim=-1)
+    entropy_BC = -target_BC * (_widened(student_logits_BC) / temperature).log_softmax(dim=-1)
     masked = reductions == "masked"
     loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
     return domain_means(loss_B, torch.ones_like(loss_B), domain_ids_B, num_domains)

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertTok
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 
-__all__ = ["new_teacher", "word_tokenizer"]
+__all__ = ["new_teacher", "scratch_config", "word_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -39,11 +39,23 @@ def new_teacher(
     Raises:
         ModelError: the heads do not divide the width.
     """
+    config = scratch_config(scratch, vocabulary_size=vocabulary_size, max_tokens=max_tokens)
+    config.num_labels = len(labels)
+    plain = AutoModelForSequenceClassification.from_config(config)
+    return MultiDomainClassifier.from_plain(plain, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens)
+
+
+def scratch_config(scratch: Mapping[str, int], *, vocabulary_size: int, max_tokens: int = 128) -> BertConfig:
+    """The configuration of :func:`new_teacher`'s encoder.
+
+    Raises:
+        ModelError: the heads do not divide the width.
+    """
     if scratch["width"] % scratch["heads"]:
         raise ModelError(
             f"teacher.scratch: heads: {scratch['heads']} does not divide width: {scratch['width']}; change one of them"
         )
-    config = BertConfig(
+    return BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=scratch["width"],
         num_hidden_layers=scratch["layers"],
@@ -51,10 +63,7 @@ def new_teacher(
         intermediate_size=scratch["feed_forward"],
         max_position_embeddings=max_tokens,
         pad_token_id=SPECIAL_TOKENS.index("[PAD]"),
-        num_labels=len(labels),
     )
-    plain = AutoModelForSequenceClassification.from_config(config)
-    return MultiDomainClassifier.from_plain(plain, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens)
 
 
 def word_tokenizer(words: Iterable[str], *, max_tokens: int = 128) -> PreTrainedTokenizerBase:

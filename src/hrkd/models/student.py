@@ -20,7 +20,7 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer
 
-__all__ = ["Start", "StartedStudent", "build_student", "student_from_checkpoint"]
+__all__ = ["Start", "StartedStudent", "build_student", "settle_start", "student_from_checkpoint"]
 
 Start = Literal["auto", "teacher_layers", "principal_components", "random"]
 
@@ -69,7 +69,7 @@ def build_student(
     layers = layer_map[1:]
     if teacher_layers is not None:
         layers = resolve_layer_map(teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")[1:]
-    how = _settle(start, shape, wide)
+    how = settle_start(start, shape, wide)
     model = _new_student(teacher, shape, layer_map, seed).eval()
     if how == "random":
         return StartedStudent(model, None, how, ("start: random weights",))
@@ -112,9 +112,14 @@ def student_from_checkpoint(
     return StartedStudent(_around(plain, teacher).eval(), None, "checkpoint", (f"start: checkpoint {source}",))
 
 
-def _settle(
+def settle_start(
     start: Start, shape: StudentShape, wide: StudentShape
 ) -> Literal["teacher_layers", "principal_components", "random"]:
+    """What ``start`` comes to for a student of ``shape`` under a teacher of shape ``wide``.
+
+    Raises:
+        ModelError: teacher layers are to be copied into another shape.
+    """
     parts = ("width", "heads", "feed_forward")
     other = [name for name in parts if getattr(shape, name) != getattr(wide, name)]
     if start == "auto":

@@ -1,8 +1,11 @@
 """What is read from an encoder besides its logits: hidden states and attention, for any family.
 
-Raw attention scores are taken through transformers' attention interface: a registered attention function
-computes what eager attention computes and hands out the scores where others hand out probabilities, so that
-the model's own recording of attentions collects them. No hooks, no state, no code per family.
+Attention is taken through transformers' attention interface: a registered attention function computes what eager
+attention computes and hands out what is to be compared (scores, or probabilities before dropout), so that the model's
+own recording of attentions collects it. No hooks, no state, no code per family.
+
+Families without the interface (DeBERTa, MPNet) record their probabilities after dropout. While probabilities are
+compared their attention dropout is off; :func:`set_attention` with any other kind puts the configuration's rate back.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ __all__ = ["AttentionKind", "EncoderTrace", "choose_attention", "has_raw_scores"
 
 AttentionKind = Literal["scores", "probabilities", "none"]
 RAW_SCORES = "hrkd_raw_scores"
+PROBABILITIES = "hrkd_probabilities"
+
+# Tensors that models pass on to every attention function and that change no score.
+HARMLESS_TENSORS = {"position_ids", "cache_position"}
+# Further terms of the score: refused even where they are plain numbers.
+SCORE_TERMS = {"bias", "position_bias", "relative_position_bias", "s_aux", "score_mod", "softcap"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class EncoderTrace:
 
     ``logits`` (B, C); ``hidden_states`` L + 1 tensors (B, T, H), level 0 first (empty if not asked for);
     ``attention`` L tensors (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of probabilities (empty if not
-    asked for). Scores of pairs that the layer itself masks (padding keys, outside a local window) are 0.
+    asked for). Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and
+    probability 0.
     """
 
     logits: Tensor
@@ -45,21 +55,72 @@ def raw_score_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Eager attention that returns its pre-softmax scores (B, N, T, T) in the place of probabilities.
 
-    Shapes: query, key, value (B, N, T, dh); attention_mask additive, broadcastable to (B, N, T, T).
+    Shapes: query, key, value (B, N, T, dh); attention_mask additive, broadcastable to (B, N, T, T). Masked pairs
+    have score -inf. In half precision the scores of all other pairs are finite: they saturate.
+
+    Raises:
+        ModelError: fewer key heads than query heads, or scores with further terms.
     """
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if attention_mask is None:
-        logits = scores
-    else:
-        logits = scores + attention_mask
-        scores = scores.masked_fill(attention_mask != 0, 0.0)
-    weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), scores
+    scores = _scores(query, key, scaling, others)
+    attended, _ = _attend(module, scores, value, attention_mask, dropout)
+    if attention_mask is not None:
+        scores = scores.masked_fill(attention_mask != 0, -torch.inf)
+    return attended, scores
+
+
+def probability_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Eager attention that returns its probabilities (B, N, T, T) as they are before dropout.
+
+    Shapes and errors: see :func:`raw_score_attention`.
+    """
+    return _attend(module, _scores(query, key, scaling, others), value, attention_mask, dropout)
+
+
+def _scores(query: Tensor, key: Tensor, scaling: float | None, others: dict[str, Any]) -> Tensor:
+    if key.shape[1] != query.shape[1]:
+        raise ModelError(
+            f"attention with {query.shape[1]} query heads and {key.shape[1]} key heads (grouped-query attention) "
+            "cannot be compared; use method.attention: none"
+        )
+    terms = [name for name, value in others.items() if value is not None and _is_score_term(name, value)]
+    if terms:
+        raise ModelError(
+            f"the attention scores have further terms ({', '.join(sorted(terms))}) that cannot be compared; "
+            "use method.attention: none"
+        )
+    # The factor comes first: a product of long half-precision vectors may overflow before it is scaled.
+    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
+    if scores.dtype != torch.float16:
+        return scores
+    limits = torch.finfo(scores.dtype)
+    return scores.clamp(limits.min, limits.max)
+
+
+def _is_score_term(name: str, value: Any) -> bool:
+    return name in SCORE_TERMS or (isinstance(value, Tensor) and name not in HARMLESS_TENSORS)
+
+
+def _attend(
+    module: nn.Module, scores: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """Attended values (B, T, N, dh) and probabilities before dropout (B, N, T, T)."""
+    logits = scores.float() if attention_mask is None else scores.float() + attention_mask
+    probabilities = logits.softmax(dim=-1).to(value.dtype)
+    weights = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), probabilities
 
 
 def has_raw_scores(encoder: PreTrainedModel) -> bool:
@@ -87,10 +148,39 @@ def choose_attention(
 
 
 def set_attention(encoder: PreTrainedModel, kind: AttentionKind) -> None:
-    """Make ``encoder`` compute attention such that ``kind`` can be recorded; outputs stay the same."""
-    AttentionInterface.register(RAW_SCORES, raw_score_attention)
-    AttentionMaskInterface.register(RAW_SCORES, eager_mask)
+    """Make ``encoder`` compute attention such that ``kind`` can be recorded; outputs stay the same in evaluation mode.
+
+    In training mode they do too, but for families without the attention interface and "probabilities": their
+    attention dropout is then off, because they record what it returns. Any other kind gives it the configuration's
+    rate again.
+
+    Raises:
+        ModelError: the family cannot give ``kind``.
+    """
     if has_raw_scores(encoder):
-        encoder.set_attn_implementation({"scores": RAW_SCORES, "probabilities": "eager", "none": "sdpa"}[kind])
-    elif kind == "scores":
+        for name, function in ((RAW_SCORES, raw_score_attention), (PROBABILITIES, probability_attention)):
+            AttentionInterface.register(name, function)
+            AttentionMaskInterface.register(name, eager_mask)
+        encoder.set_attn_implementation({"scores": RAW_SCORES, "probabilities": PROBABILITIES, "none": "sdpa"}[kind])
+        return
+    if kind == "scores":
         raise ModelError(f"the {encoder.config.model_type} family has no plain query-key scores")
+    dropouts = _attention_dropouts(encoder)
+    if kind == "probabilities" and not dropouts:
+        raise ModelError(
+            f"the attention dropout of the {encoder.config.model_type} family was not found, so its probabilities "
+            "cannot be compared; use method.attention: none"
+        )
+    for dropout in dropouts:
+        dropout.p = 0.0 if kind == "probabilities" else encoder.config.attention_probs_dropout_prob
+
+
+def _attention_dropouts(encoder: PreTrainedModel) -> list[nn.Dropout]:
+    """The dropout of each layer's probabilities.
+
+    In transformers' encoders it is the child ``dropout`` of the layer's self-attention module, whose class is named
+    ``...SelfAttention``; dropout of states, of relative positions and in the output block has other parents or names.
+    """
+    attentions = [module for module in encoder.modules() if type(module).__name__.endswith("SelfAttention")]
+    children = [getattr(module, "dropout", None) for module in attentions]
+    return [child for child in children if isinstance(child, nn.Dropout)]

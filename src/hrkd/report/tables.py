@@ -227,7 +227,6 @@ DATA_COLUMNS: Formats = {
     "truncated": ("Cut, %", percent),
     "repeated": ("Repeated", "{:,}".format),
     "conflicting": ("Conflicting", "{:,}".format),
-    "in_other_splits": ("In other splits", "{:,}".format),
 }
 
 

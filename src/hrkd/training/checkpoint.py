@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def load_checkpoint(
         if scaler is not None and rest["scaler"] is not None:
             scaler.load_state_dict(rest["scaler"])
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [repr(error)])[0]
         raise ArtifactError(
             f"{folder}: the checkpoint cannot be used ({reason}); delete this folder to start the training anew"
         ) from error
@@ -114,8 +113,3 @@ def _numpy_state() -> list[Any]:
 def _set_numpy_state(state: list[Any]) -> None:
     name, keys, position, has_gauss, gauss = state
     np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, has_gauss, gauss))
-
-
-def drop_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint that is no longer needed, if there is one."""
-    shutil.rmtree(folder, ignore_errors=True)

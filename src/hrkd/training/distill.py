@@ -72,11 +72,14 @@ class Distillation(Trainable):
     Args:
         student: the model that is kept; gives attention of the kind the teacher gives.
         fit: maps from student to teacher width.
-        ratios: hierarchy and graph. Frozen here if ``learn_ratios`` is False (learning: fixed).
+        ratios: hierarchy and graph.
         teacher: what the teacher says of a batch.
         attention: whether attention losses are computed.
         reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
         ratio_gradient: let gradients reach the student through the ratios as well.
+        learn_ratios: train hierarchy and graph with the objective; otherwise they are frozen here (learning: fixed).
+
+    Both encoders run in the precision of the training; all that follows is in single precision.
     """
 
     def __init__(
@@ -113,22 +116,29 @@ class Distillation(Trainable):
     def forward(self, batch: Batch) -> StepOutput:
         """The objective of one batch."""
         tables = self.losses(batch, self.teacher(batch))
-        ratios: Ratios = self.ratios(tables.prototypes if self.ratio_gradient else tables.prototypes.detach())
-        loss = objective(
-            ratios.domains,
-            tables.levels,
-            tables.prediction,
-            hidden_weight=self.hidden_weight,
-            prediction_weight=self.prediction_weight,
-        )
+        with _no_autocast(tables.hidden):
+            ratios: Ratios = self.ratios(tables.prototypes if self.ratio_gradient else tables.prototypes.detach())
+            loss = objective(
+                ratios.domains,
+                tables.levels,
+                tables.prediction,
+                hidden_weight=self.hidden_weight,
+                prediction_weight=self.prediction_weight,
+            )
         logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
         return StepOutput(loss, StepTables(*(table.detach() for table in logged)))
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
+        student = self.student(
+            **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention
+        )
+        with _no_autocast(student.logits):
+            return self._compare(_single(student), _single(teacher), batch)
+
+    def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
-        student = self.student(**batch.inputs, domain_ids=domain_ids, hidden_states=True, attention=self.attention)
         fitted = self.fit(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
         if self.attention:
@@ -138,8 +148,8 @@ class Distillation(Trainable):
         else:
             attention = torch.zeros_like(hidden[1:])
         prediction = prediction_losses(
-            student.logits.float(),
-            teacher.logits.float(),
+            student.logits,
+            teacher.logits,
             domain_ids,
             domains,
             temperature=self.temperature,
@@ -147,3 +157,15 @@ class Distillation(Trainable):
         )
         counted = mask if self.reductions == "masked" else torch.ones_like(mask)
         return LossTables(hidden, attention, prediction, prototypes(fitted, counted, domain_ids, domains))
+
+
+def _single(trace: EncoderTrace) -> EncoderTrace:
+    return EncoderTrace(
+        trace.logits.float(),
+        tuple(states.float() for states in trace.hidden_states),
+        tuple(attention.float() for attention in trace.attention),
+    )
+
+
+def _no_autocast(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, enabled=False)

@@ -23,7 +23,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
-from hrkd.training.checkpoint import drop_checkpoint, load_checkpoint, save_checkpoint
+from hrkd.training.checkpoint import load_checkpoint, save_checkpoint
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder, StepTables
 
@@ -92,7 +92,7 @@ def train(
         loader: gives the batches of an epoch.
         evaluate: called with the epoch (from 1) after each; the highest selection score is kept.
         accelerator: device, precision, processes, trackers.
-        checkpoint: folder for exact resume after a kill; removed when the training is done.
+        checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
         recorder: where step tables go.
 
     Raises:
@@ -170,22 +170,24 @@ def train(
                 )
 
     module.selected().load_state_dict(best)
-    if checkpoint is not None and accelerator.is_main_process:
-        drop_checkpoint(checkpoint)
+    accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
     return history
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Every trainable tensor of ``module`` once: matrices with weight decay, vectors without.
+    """Every trainable tensor of ``module`` once: with weight decay, but for vectors and biases of any shape.
 
     Raises:
         TrainingError: nothing is trainable.
     """
-    trained = [p for p in module.parameters() if p.requires_grad]
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
         raise TrainingError("the module has no trainable tensor")
-    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    decayed = {name for name, p in trained.items() if p.ndim > 1 and name.rpartition(".")[2] != "bias"}
+    return [
+        {"params": [p for name, p in trained.items() if name in decayed], "weight_decay": weight_decay},
+        {"params": [p for name, p in trained.items() if name not in decayed], "weight_decay": 0.0},
+    ]
 
 
 def _groups(loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:

@@ -35,13 +35,15 @@ class Bar:
         """Count ``amount`` more; ``note`` (such as the loss) is shown beside the rate."""
         self._done += amount
         now = time.monotonic()
+        rate = self._done / max(now - self._start, 1e-9)
+        shown = f"{rate:.1f} {self.unit}/s"
         if self._display is not None and self._task is not None:
-            rate = self._done / max(now - self._start, 1e-9)
-            self._display.update(self._task, advance=amount, rate=f"{rate:.1f} {self.unit}/s {note}")
+            self._display.update(self._task, advance=amount, rate=f"{shown} {note}")
         elif self._lines and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self.total:
             self._last_line = now
-            left = (now - self._start) / self._done * (self.total - self._done)
-            logger.info("%s: %d/%d %s, %.0f s left %s", self.title, self._done, self.total, self.unit, left, note)
+            left = f"{(self.total - self._done) / rate:.0f} s left"
+            parts = [f"{self._done}/{self.total} {self.unit}", shown, left, note]
+            logger.info("%s: %s", self.title, ", ".join(part for part in parts if part))
 
 
 class Progress:

@@ -4,7 +4,7 @@
 ``levels``: one row per step, level and domain (hidden, attention, ratio).
 ``hierarchy``: one row per step, level, level looked at and domain (ratio).
 ``predictions``: one row per step and domain (loss).
-Each epoch adds one file per table, so that a killed run leaves whole files only.
+Each epoch adds one file per table, moved into place when it is whole.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from hrkd.files import replace_file
 
 __all__ = ["Recorder", "StepTables"]
 
@@ -70,8 +72,8 @@ class Recorder:
             frames["hierarchy"] = looked_at[looked_at["from_level"] <= looked_at["level"]]
         for name, frame in frames.items():
             target = self.folder / name / f"epoch-{epoch:03d}.parquet"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            frame.assign(epoch=epoch).to_parquet(target, index=False)
+            with replace_file(target) as new:
+                frame.assign(epoch=epoch).to_parquet(new, index=False)
         self._steps.clear()
         self._tables.clear()
 

@@ -16,6 +16,7 @@ from hrkd.errors import DataError, ModelError
 from hrkd.method.build import Graph, Hierarchy, build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.method.losses import Reductions
+from hrkd.method.ratios import DomainRatios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
@@ -85,6 +86,8 @@ def distill_from_models(
     graph: Graph = "published",
     hierarchy: Hierarchy = "compare_aggregate",
     reference_attention: bool = True,
+    ratios: DomainRatios | None = None,
+    learn_ratios: bool = False,
     attention: Literal["auto", "scores", "probabilities", "none"] = "auto",
     reductions: Reductions = "masked",
     hidden_weight: float = 1.0,
@@ -107,13 +110,19 @@ def distill_from_models(
 ) -> TrainingHistory:
     """Distil ``teacher`` into ``student`` in place (HRKD); the student's best epoch on the dev set is kept.
 
+    Afterwards both models compute attention as usual again and are in evaluation mode.
+
     Args:
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout: see
             :func:`hrkd.method.build.build_domain_ratios`.
+        ratios: a module of one's own, in the place of the parts named by those arguments, which then have no effect;
+            it maps prototypes (K, D, H) of K student levels, D domains and the teacher's width H to
+            :class:`hrkd.method.ratios.Ratios`.
+        learn_ratios: train the ratios' parameters with the objective.
         attention: what the attention losses compare; "auto": raw scores where both families have them,
-            probabilities elsewhere.
+            probabilities elsewhere (see :func:`hrkd.models.trace.set_attention` about their dropout).
         reductions, hidden_weight, prediction_weight, temperature, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
         batch_size: examples of every domain in a step.
@@ -137,12 +146,9 @@ def distill_from_models(
     kind = choose_attention(attention, *encoders)
     if attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
-    for encoder in encoders:
-        set_attention(encoder, kind)
-    module = Distillation(
-        student,
-        FitLayers(len(levels), small.width, big.width, basis=basis),
-        build_domain_ratios(
+    fit = FitLayers(len(levels), small.width, big.width, basis=basis)
+    if ratios is None:
+        ratios = build_domain_ratios(
             len(levels),
             len(student.domains),
             big.width,
@@ -152,7 +158,11 @@ def distill_from_models(
             graph_heads=graph_heads,
             graph_width=graph_width,
             graph_dropout=graph_dropout,
-        ),
+        )
+    module = Distillation(
+        student,
+        fit,
+        ratios,
         TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none"),
         attention=kind != "none",
         reductions=reductions,
@@ -160,23 +170,28 @@ def distill_from_models(
         prediction_weight=prediction_weight,
         temperature=temperature,
         ratio_gradient=ratio_gradient,
+        learn_ratios=learn_ratios,
     )
     evaluate = DevAccuracy(
         student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
     )
-    history = train(
-        module,
-        _loader(train_set, batch_size, seed, accelerator),
-        evaluate=evaluate,
-        accelerator=accelerator,
-        recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
-        progress=progress,
-        title=title,
-        **training,
-    )
-    for encoder in encoders:
-        set_attention(encoder, "none")
-    return history
+    try:
+        for encoder in encoders:
+            set_attention(encoder, kind)
+        return train(
+            module,
+            _loader(train_set, batch_size, seed, accelerator),
+            evaluate=evaluate,
+            accelerator=accelerator,
+            recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
+            progress=progress,
+            title=title,
+            **training,
+        )
+    finally:
+        for encoder in encoders:
+            set_attention(encoder, "none")
+        student.eval()
 
 
 def _encoders(model: nn.Module) -> list[Any]:
