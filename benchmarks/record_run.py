@@ -39,7 +39,7 @@ def main() -> None:
     for note in results["notes"]:
         print(f"* data: {note}")
     for split in ("dev", "test"):
-        print(f"\n## {split}\n\n{results_markdown(results, split)}")
+        print(f"\n{results_markdown(results, split)}")
     for stage in ("teacher", "student", "baseline"):
         file = arguments.run / stage / "training.json"
         if file.is_file():
