@@ -13,6 +13,7 @@ from hrkd.cli import VERBS, commands, main, terminal
 from hrkd.config import Recipe
 from hrkd.errors import DataError, TrainingError
 from hrkd.fields import recipe_fields
+from hrkd.recipe import load_recipe
 
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
 FLAGS = ("--data.source", "reviews.csv", "--teacher.model", "bert", "--student.layers", "3")
@@ -148,7 +149,7 @@ class TestFlags:
         recipe = recipe_of(pipeline.compress)
         assert recipe.student.training.epochs == 1
         assert recipe.run.output == Path("out")
-        assert recipe.student.layers == 2
+        assert recipe.student.width == load_recipe("demo").student.width, "untouched by the flags"
 
     def test_dashes_and_underscores_are_the_same(self, run, pipeline):
         run("compress", *FLAGS, "--student.training.learning-rate", "5e-4", "--method.graph_heads", "2")
