@@ -105,8 +105,8 @@ class Job:
         Raises:
             ArtifactError: the folder cannot take them; nothing is written then.
         """
-        self.run.check(planned)
         if self.accelerator.is_main_process:
+            self.run.check(planned)
             splits, folder = self.data.splits, self.run.folder
             self.run.open(recipe_to_yaml(self.recipe), planned)
             save_split_ids(self.data.drawn, folder / "splits.json")
@@ -161,6 +161,7 @@ class Job:
             "accelerator": self.accelerator,
             "evaluation_batch_size": self.recipe.evaluation.batch_size,
             "metrics": self.run.metrics(stage),
+            "log_every": self.recipe.run.log_every,
             "checkpoint": self.run.checkpoint(stage),
             "progress": self.progress,
             "title": stage,
@@ -310,7 +311,6 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             layer_map=layer_map[1:],
             basis=started.basis,
             best_per_domain=best,
-            log_every=recipe.run.log_every,
             **recipe.method.model_dump(exclude={"learning"}),
             **job.training(recipe.student.training, "student"),
         )

@@ -44,6 +44,7 @@ def fine_tune(
     accelerator: Accelerator | None = None,
     evaluation_batch_size: int = 64,
     metrics: Path | None = None,
+    log_every: int = 1,
     progress: Progress | None = None,
     title: str = "fine-tuning",
     **training: Any,
@@ -52,7 +53,7 @@ def fine_tune(
 
     Args:
         batch_size: examples of every domain in a step.
-        metrics: folder for the tables of every step.
+        metrics: folder for the tables of every ``log_every``-th step.
         training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
 
     Raises:
@@ -68,7 +69,7 @@ def fine_tune(
         _loader(train_set, batch_size, seed, accelerator),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
         accelerator=accelerator,
-        recorder=None if metrics is None else Recorder(metrics, model.domains),
+        recorder=None if metrics is None else Recorder(metrics, model.domains, every=log_every),
         progress=progress,
         title=title,
         **training,
