@@ -221,15 +221,14 @@ class Staged:
 class Teacher:
     """A teacher ready to be asked, with its tokenizer and the data in its tokens.
 
-    ``folder`` is None for a teacher that hrkd did not train; ``record`` is that of its training, or None;
-    ``foreign`` is the folder of a teacher of another run.
+    ``record`` is that of its training, or None for a teacher that hrkd did not train; ``foreign`` is the folder of
+    a teacher of another run.
     """
 
     model: MultiDomainClassifier | RoutedTeacher
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedSplits
     dev_scores: Scores
-    folder: Path | None
     record: dict[str, Any] | None
     foreign: Path | None = None
 
@@ -284,7 +283,7 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
     dev_scores = job.scores(model, data.dev)
     check_teacher(job, dev_scores, data)
     foreign = None if folder is None or folder.resolve() == job.run.stage("teacher").resolve() else folder
-    return Teacher(model, tokenizer, data, dev_scores, folder, record, foreign)
+    return Teacher(model, tokenizer, data, dev_scores, record, foreign)
 
 
 def distil_student(job: Job, teacher: Teacher) -> Staged:
