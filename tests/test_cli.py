@@ -287,7 +287,12 @@ class TestVerbs:
 
     def test_evaluate_takes_the_recipe_of_the_run(self, run, pipeline, tmp_path):
         (tmp_path / "recipe.yaml").write_text(json.dumps({"data": {"source": "mine.csv"}}))
-        assert run("evaluate", str(tmp_path), "--split", "dev", "--evaluation.bootstrap", "0")[0] == 0
+        pipeline.evaluate.return_value = {"mean": {"accuracy": 0.5}}
+        file = tmp_path / "scores.json"
+        options = ["--split", "dev", "--evaluation.bootstrap", "0", "--teacher", "t", "--json", str(file)]
+        assert run("evaluate", str(tmp_path), *options)[0] == 0
+        assert json.loads(file.read_text()) == {"mean": {"accuracy": 0.5}}
+        assert str(pipeline.evaluate.call_args.kwargs["teacher"]) == "t"
         folder, recipe = pipeline.evaluate.call_args.args
         assert (folder, recipe.data.source, recipe.evaluation.bootstrap) == (tmp_path, "mine.csv", 0)
         assert pipeline.evaluate.call_args.kwargs["split"] == "dev"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hrkd.data.sources import load_domains
 from hrkd.data.synthetic import synthetic_reviews
@@ -108,6 +109,8 @@ def test_the_student_predicts_by_domain_and_evaluates_as_reported(finished):
     scores = evaluate(folder)
     for domain, expected in results["models"]["student"]["test"]["domains"].items():
         assert scores["domains"][domain]["accuracy"] == expected["accuracy"]
+    assert scores["mean"]["agreement"] is None
+    assert evaluate(folder, teacher=folder / "teacher") == results["models"]["student"]["test"]
 
 
 def test_a_second_run_takes_up_what_is_finished(finished):
@@ -226,7 +229,14 @@ def test_half_precision_gives_nearly_the_same_losses(finished, tmp_path):
 def test_gradient_accumulation_and_a_tracker(tmp_path):
     changes = {"student.training.gradient_accumulation": 3, "run.trackers": ["tensorboard"], "student.baseline": False}
     compress(recipe(tmp_path / "run", **changes))
-    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+    events = EventAccumulator(str(next((tmp_path / "run").rglob("events.out.tfevents.*")).parent)).Reload()
+    names = set(events.Tags()["scalars"])
+    assert {f"student/ratio/level 1/{domain}" for domain in ("books", "films")} <= names
+    assert {"student/attention loss/level 1/books", "student/hidden loss/level 0/films"} <= names
+    ratios = [events.Scalars(f"student/ratio/level 1/{domain}") for domain in ("books", "films")]
+    assert all(abs(one.value + other.value - 1) < 1e-6 for one, other in zip(*ratios, strict=True))
+    teacher, student = ([e.step for e in events.Scalars(f"{stage}/loss")] for stage in ("teacher", "student"))
+    assert teacher + student == list(range(1, len(teacher) + len(student) + 1)), "no step goes back"
     steps = pd.read_parquet(tmp_path / "run" / "metrics" / "student" / "steps")
     assert steps["gradient_norm"].notna().sum() == -(-len(steps) // 2 // 3) * 2
 

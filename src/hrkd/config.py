@@ -213,7 +213,7 @@ class TeacherConfig(Section):
     """The large model. Exactly one of `model`, `fine_tuned`, `scratch`."""
 
     model: str | None = None
-    """Pre-trained encoder (folder or hub name) that hrkd fine-tunes on all domains."""
+    """Pre-trained encoder (folder or hub name) that hrkd fine-tunes on all domains, with new heads."""
 
     fine_tuned: str | dict[str, str] | None = None
     """A classifier you already have: one sequence-classification folder, or one per domain (domain: folder)."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hrkd.config import Recipe
 from hrkd.data.batching import check_step_sizes, tokenize
 from hrkd.data.describe import describe
@@ -153,6 +155,7 @@ def evaluate(
     recipe: RecipeLike | None = None,
     *,
     split: str = "test",
+    teacher: str | Path | None = None,
     show: Show = _quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -162,6 +165,7 @@ def evaluate(
         folder: a run (its student is measured, on the run's own data) or a model folder.
         recipe: where the data comes from; needed for a model folder alone.
         split: "train", "dev" or "test".
+        teacher: another model, such as the run's ``teacher`` folder; the scores then hold the agreement with it.
         show, progress: as :func:`compress`.
 
     Raises:
@@ -186,9 +190,17 @@ def evaluate(
         str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
     )
     part = tokenize(getattr(splits, split), load_tokenizer(str(folder)), job.recipe.data.max_length)
-    scores = job.scores(model, part).to_dict()
+    said = None if teacher is None else _said_by(job, str(teacher), getattr(splits, split))
+    scores = job.scores(model, part, teacher_labels=said).to_dict()
     job.show(scores_table(scores, title=f"{folder} on {split}"))
     return scores
+
+
+def _said_by(job: Job, teacher: str, rows: MultiDomainDataset) -> np.ndarray:
+    """Label ids that a teacher predicts, shape (rows,)."""
+    max_length = job.recipe.data.max_length
+    model = load_fine_tuned(teacher, domains=rows.domains, labels=rows.labels, max_tokens=max_length)
+    return job.predict(model, tokenize(rows, load_tokenizer(teacher), max_length))
 
 
 def describe_data(

@@ -29,6 +29,7 @@ from hrkd.files import read_json, write_json, write_text
 
 __all__ = ["Run", "digest", "environment", "weights_digest"]
 
+STAGES = ("teacher", "student", "baseline")
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
 
 
@@ -55,6 +56,12 @@ class Run:
     def checkpoint(self, name: str) -> Path:
         """Folder of a stage's checkpoint, there only while the stage is under way."""
         return self.folder / "checkpoints" / name
+
+    def steps_before(self, name: str) -> int:
+        """Training steps of the finished stages that come before stage ``name``."""
+        records = [self.stage(earlier) / "training.json" for earlier in STAGES[: STAGES.index(name)]]
+        found = [read_json(record, what="the record of a training") for record in records if record.is_file()]
+        return sum(record.get("steps", 0) for record in found)
 
     def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Look, before anything is written, whether the folder can take the ``planned`` stages (name: made with).

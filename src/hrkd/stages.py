@@ -163,6 +163,7 @@ class Job:
             "metrics": self.run.metrics(stage),
             "log_every": self.recipe.run.log_every,
             "checkpoint": self.run.checkpoint(stage),
+            "steps_before": self.run.steps_before(stage),
             "progress": self.progress,
             "title": stage,
         }
@@ -198,9 +199,6 @@ class Job:
         logits = predict_logits(model, data, batch_size=size, progress=self.progress)
         labels: np.ndarray = logits.argmax(axis=1)
         return labels
-
-    def _numeric(self) -> dict[str, Any]:
-        return {"seed": self.recipe.run.seed, "precision": self.recipe.run.precision}
 
 
 @dataclass(frozen=True)
@@ -301,6 +299,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             checkpoint.with_name("student-best-per-domain.json"),
             batch_size=recipe.evaluation.batch_size,
             resume=checkpoint.is_dir(),
+            writes=job.accelerator.is_main_process,
         )
         history = distill_from_models(
             teacher.model,
@@ -313,7 +312,8 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             **recipe.method.model_dump(exclude={"learning"}),
             **job.training(recipe.student.training, "student"),
         )
-        best.path.unlink(missing_ok=True)
+        if best.writes:
+            best.path.unlink(missing_ok=True)
         return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}
 
     return _stage(job, "student", job.made_with("student", teacher.foreign), make)
@@ -433,7 +433,12 @@ def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBa
     assert config.model is not None, "the recipe's own check"
     plain = load_plain_classifier(config.model, splits.labels, fine_tuned=False)
     model = MultiDomainClassifier.from_plain(
-        plain, domains=splits.domains, labels=splits.labels, heads=config.heads, max_tokens=max_tokens
+        plain,
+        domains=splits.domains,
+        labels=splits.labels,
+        heads=config.heads,
+        max_tokens=max_tokens,
+        new_heads=True,
     )
     return model, load_tokenizer(config.model)
 

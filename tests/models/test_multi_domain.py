@@ -115,3 +115,19 @@ def test_longest_input_must_fit_the_positions(family, longest):
 def test_unknown_domain_names_the_nearest():
     with pytest.raises(DataError, match="did you mean 'kitchen'"):
         tiny_model().to_plain("kitchens")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_new_heads_are_drawn_apart_and_the_encoder_stays(family):
+    plain, batch = tiny_plain(family), tiny_batch(family)
+    options = {"domains": DOMAINS, "labels": LABELS, "max_tokens": 32}
+    kept = MultiDomainClassifier.from_plain(plain, **options).eval()
+    model = MultiDomainClassifier.from_plain(plain, **options, new_heads=True).eval()
+    every = [logits(model, batch, torch.full((6,), number)) for number in range(3)]
+    every.append(logits(kept, batch))
+    assert all((one - other).abs().max() > 1e-4 for i, one in enumerate(every) for other in every[:i])
+    same = zip(model.encoder.parameters(), kept.encoder.parameters(), strict=True)
+    assert all(torch.equal(new, old) for new, old in same)
+    for name, parameter in model.heads[0].named_parameters():
+        if name.endswith("weight") and parameter.ndim == 2:
+            assert parameter.std() < 0.05, name  # the noise of the tiny classifier is gone

@@ -97,7 +97,7 @@ def test_distilling_brings_the_student_to_the_teacher(tiny, tmp_path):
     fine_tune(
         teacher, tiny.train, tiny.dev, epochs=1, learning_rate=1e-3, batch_size=4, accelerator=Accelerator(cpu=True)
     )
-    options = {"epochs": 4, "learning_rate": 3e-3, "batch_size": 4, "accelerator": Accelerator(cpu=True)}
+    options = {"epochs": 8, "learning_rate": 3e-3, "batch_size": 4, "accelerator": Accelerator(cpu=True)}
     history = distill_from_models(teacher, student, tiny.train, tiny.dev, metrics=tmp_path, **options)
     losses = [epoch["loss"] for epoch in history.epochs]
     assert losses[-1] < 0.7 * losses[0]
@@ -208,7 +208,7 @@ def test_tables_are_in_single_precision_under_autocast(tiny, half):
 def test_ratios_learn_when_asked(tiny):
     module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learn_ratios=True)
     groups = parameter_groups(module, 0.01)
-    optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1.0)
+    optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1e6)
     trained = {id(p) for group in optimiser.param_groups for p in group["params"]}
     before = {name: p.detach().clone() for name, p in module.ratios.named_parameters()}
     module(next(iter_batches(tiny))).loss.backward()
@@ -243,3 +243,15 @@ def test_models_are_put_back_after_a_failure(tiny):
     for model in (teacher, student):
         assert model.encoder.config._attn_implementation == "sdpa"
         assert not model.training
+
+
+def test_public_code_reductions_train_over_padding_to_the_longest_input(tiny):
+    lengths = {"public_code": set(), "masked": set()}
+    for reductions, seen in lengths.items():
+        teacher = tiny.model(seed=1)
+        hook = {"with_kwargs": True}
+        teacher.register_forward_pre_hook(lambda _, __, k, seen=seen: seen.add(k["input_ids"].shape[1]), **hook)
+        options = {"epochs": 1, "batch_size": 4, "reductions": reductions}
+        distill_from_models(teacher, tiny.model(width=8), tiny.train, tiny.dev, **options)
+    assert lengths["public_code"] == {32}
+    assert max(lengths["masked"]) <= 24

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ __all__ = ["compress", "data", "distill", "evaluate", "export", "predict", "reci
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
 ]
+JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")]
 TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
 
 
@@ -76,6 +77,10 @@ def evaluate(
     /,
     *,
     split: Annotated[str, Parameter(help="train, dev or test (default test).")] = "test",
+    teacher: Annotated[
+        Path | None, Parameter(help="Folder of another model, such as the run's teacher: also the agreement with it.")
+    ] = None,
+    json_file: JsonFile = None,
     flags: Flags = None,
 ) -> None:
     """Measure a run or a model on each domain.
@@ -83,6 +88,7 @@ def evaluate(
     The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
     run's own unless another is given.
     """
+    _check_json(json_file)
     own = folder / "recipe.yaml"
     source = str(own) if recipe is None and own.is_file() else recipe
     given = source is not None or flags
@@ -90,7 +96,8 @@ def evaluate(
     console = prepare()
     from hrkd import pipeline
 
-    pipeline.evaluate(folder, checked, split=split, show=console.print, progress=progress())
+    scores = pipeline.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
+    _write_json(json_file, scores)
 
 
 @takes_fields("data")
@@ -101,7 +108,7 @@ def data(
     tokenizer: Annotated[
         str | None, Parameter(help="Folder or hub name of a tokenizer, to count tokens; default: the recipe's teacher.")
     ] = None,
-    json_file: Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")] = None,
+    json_file: JsonFile = None,
     flags: Flags = None,
 ) -> None:
     """Describe the data of a recipe: sizes, labels, lengths, repeated texts.
@@ -109,15 +116,23 @@ def data(
     Only the data section of the recipe is needed.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
-    if json_file is not None and json_file.is_dir():
-        raise RecipeError(f"--json: {json_file} is a folder; name a file")
+    _check_json(json_file)
     console = prepare()
     from hrkd import pipeline
-    from hrkd.files import write_json
 
-    figures = pipeline.describe_data(checked, tokenizer, show=console.print)
-    if json_file is not None:
-        write_json(json_file, figures)
+    _write_json(json_file, pipeline.describe_data(checked, tokenizer, show=console.print))
+
+
+def _check_json(file: Path | None) -> None:
+    if file is not None and file.is_dir():
+        raise RecipeError(f"--json: {file} is a folder; name a file")
+
+
+def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
+    if file is not None:
+        from hrkd.files import write_json
+
+        write_json(file, figures)
 
 
 def predict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import Any
@@ -74,13 +74,16 @@ class TokenizedDataset:
             self.source.select(indices), self.rows.select(indices), self.lengths[indices], self.collator
         )
 
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """The rows at ``indices``, padded to the longest of them."""
+    def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:
+        """The rows at ``indices``, padded to the longest of them or to ``pad_to`` tokens."""
+        collator = self.collator
+        if pad_to is not None:
+            collator = replace(collator, padding="max_length", max_length=pad_to)
         indices = np.asarray(indices, dtype=np.int64)
         columns: Mapping[str, Any] = self.rows[indices]
         features = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         return Batch(
-            inputs=dict(self.collator(features)),
+            inputs=dict(collator(features)),
             domain_ids=torch.from_numpy(self.domain_ids[indices]),
             labels=torch.from_numpy(self.label_ids[indices]),
             indices=torch.from_numpy(indices),
@@ -133,17 +136,26 @@ class MultiDomainLoader:
         seed: of the order.
         process_index: this process among ``num_processes``; each takes its own part of every step.
         num_processes: processes that train together.
+        pad_to: length of all batches, in tokens; default: that of the longest row of each.
 
     Raises:
         DataError: a domain has fewer examples than a step needs.
     """
 
     def __init__(
-        self, data: TokenizedDataset, *, batch_size: int, seed: int, process_index: int = 0, num_processes: int = 1
+        self,
+        data: TokenizedDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        num_processes: int = 1,
+        pad_to: int | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
+        self.pad_to = pad_to
         self.process_index = process_index
         self.step_size = batch_size * num_processes
         domain_ids = data.source.domain_ids
@@ -159,7 +171,7 @@ class MultiDomainLoader:
         plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
         mine = slice(self.process_index * self.batch_size, (self.process_index + 1) * self.batch_size)
         for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1):
-            yield self.data.batch(step[:, mine].reshape(-1))
+            yield self.data.batch(step[:, mine].reshape(-1), pad_to=self.pad_to)
 
     def _order(self, domain: int, epoch: int) -> np.ndarray:
         name = zlib.crc32(self.data.source.domains[domain].encode())

@@ -106,6 +106,13 @@ class PlainHead(nn.Module):
         logits: Tensor = self.classifier(attention_mask=attention_mask, return_dict=True).logits
         return logits
 
+    def start_anew(self) -> None:
+        """Random weights, drawn as the family draws them."""
+        for parameter in self.parameters():
+            parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # loaded ones are left alone otherwise
+        for module in self.classifier.modules():
+            self.classifier._init_weights(module)
+
 
 class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     """Shared encoder with one classification head per domain, or one for all domains.
@@ -215,8 +222,12 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         labels: Sequence[str],
         heads: HeadMode = "per_domain",
         max_tokens: int = 128,
+        new_heads: bool = False,
     ) -> MultiDomainClassifier:
-        """A multi-domain model around a plain sequence classifier; every head starts as the plain one.
+        """A multi-domain model around a plain sequence classifier.
+
+        Every head starts as the plain one, or with ``new_heads`` from random weights of its own: with equal heads,
+        what the domains disagree about would cancel out in the first gradients that reach the encoder.
 
         Raises:
             ModelError: the classifier's number of outputs is not the number of labels, or it has too few positions.
@@ -229,7 +240,11 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         config = MultiDomainConfig.around(
             plain.config, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens
         )
-        return cls(config, plain)
+        model = cls(config, plain)
+        if new_heads:
+            for head in model.heads:
+                cast(PlainHead, head).start_anew()
+        return model
 
     def to_plain(self, domain: str) -> PreTrainedModel:
         """The family's plain sequence classifier for one domain, with copied weights and equal logits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -42,7 +43,9 @@ def new_teacher(
     config = scratch_config(scratch, vocabulary_size=vocabulary_size, max_tokens=max_tokens)
     config.num_labels = len(labels)
     plain = AutoModelForSequenceClassification.from_config(config)
-    return MultiDomainClassifier.from_plain(plain, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens)
+    return MultiDomainClassifier.from_plain(
+        plain, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens, new_heads=True
+    )
 
 
 def scratch_config(scratch: Mapping[str, int], *, vocabulary_size: int, max_tokens: int = 128) -> BertConfig:
@@ -63,6 +66,8 @@ def scratch_config(scratch: Mapping[str, int], *, vocabulary_size: int, max_toke
         intermediate_size=scratch["feed_forward"],
         max_position_embeddings=max_tokens,
         pad_token_id=SPECIAL_TOKENS.index("[PAD]"),
+        # BERT's 0.02 suits width 768; a narrow encoder with weights that small hardly learns at first.
+        initializer_range=0.4 / math.sqrt(scratch["width"]),
     )
 
 

@@ -151,6 +151,7 @@ def _around(plain: PreTrainedModel, teacher: MultiDomainClassifier | RoutedTeach
         labels=teacher.labels,
         heads=mode,
         max_tokens=_first(teacher).config.max_tokens,
+        new_heads=True,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from hrkd.errors import ArtifactError
 from hrkd.files import replace_folder
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
+
+RandomState = tuple[dict[str, Tensor], dict[str, Any]]
+"""Of one process: states that are tensors, and those that JSON can hold."""
 
 
 def save_checkpoint(
@@ -31,6 +34,7 @@ def save_checkpoint(
     *,
     progress: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
+    random_states: Sequence[RandomState],
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write a checkpoint to ``folder``, replacing an older one only once the new one is whole.
@@ -39,6 +43,7 @@ def save_checkpoint(
         module: owner of every trained tensor.
         progress: JSON-able counters and results, given back by :func:`load_checkpoint`.
         tensors: further tensors to keep, such as the best weights so far.
+        random_states: that of every process (:func:`random_state`), in their order.
     """
     with replace_folder(folder) as new:
         state = {f"module.{k}": v for k, v in module.state_dict().items()}
@@ -46,17 +51,15 @@ def save_checkpoint(
         optimizer_state = optimizer.state_dict()
         for index, slots in optimizer_state["state"].items():
             state |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in slots.items()}
-        state["random.torch"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            state["random.cuda"] = torch.cuda.get_rng_state()
+        for index, (tensors_of, _) in enumerate(random_states):
+            state |= {f"random.{index}.{k}": v for k, v in tensors_of.items()}
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, new / "state.safetensors")
         rest = {
             "progress": progress,
             "param_groups": optimizer_state["param_groups"],
             "scheduler": scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "random_python": random.getstate(),
-            "random_numpy": _numpy_state(),
+            "random": [generators for _, generators in random_states],
         }
         (new / "state.json").write_text(json.dumps(rest), encoding="utf-8")
 
@@ -67,17 +70,18 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     *,
+    process_index: int = 0,
     scaler: torch.amp.GradScaler | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Put the state of ``folder`` back into the objects; returns (progress, tensors).
 
     Raises:
-        ArtifactError: the checkpoint is damaged or of another model.
+        ArtifactError: the checkpoint is damaged, of another model, or of fewer processes.
     """
     try:
         state = load_file(folder / "state.safetensors")
         rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        groups = {group: _strip(state, f"{group}.") for group in ("module", "kept", "optimizer", "random")}
+        groups = {group: _strip(state, f"{group}.") for group in ("module", "kept", "optimizer")}
         module.load_state_dict(groups["module"])
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in groups["optimizer"].items():
@@ -87,18 +91,33 @@ def load_checkpoint(
         scheduler.load_state_dict(rest["scheduler"])
         if scaler is not None and rest["scaler"] is not None:
             scaler.load_state_dict(rest["scaler"])
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        drawn = _strip(state, f"random.{process_index}."), rest["random"][process_index]
+        set_random_state(drawn)
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise ArtifactError(
             f"{folder}: the checkpoint cannot be used ({reason}); delete this folder to start the training anew"
         ) from error
-    torch.set_rng_state(groups["random"]["torch"])
-    if "cuda" in groups["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(groups["random"]["cuda"])
-    version, internal, gauss = rest["random_python"]
-    random.setstate((version, tuple(internal), gauss))
-    _set_numpy_state(rest["random_numpy"])
     return rest["progress"], groups["kept"]
+
+
+def random_state() -> RandomState:
+    """State of all random generators of this process."""
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors, {"python": random.getstate(), "numpy": _numpy_state()}
+
+
+def set_random_state(state: RandomState) -> None:
+    """Put :func:`random_state` back."""
+    tensors, generators = state
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+    version, internal, gauss = generators["python"]
+    random.setstate((version, tuple(internal), gauss))
+    _set_numpy_state(generators["numpy"])
 
 
 def _strip(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

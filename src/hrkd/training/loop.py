@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
-from hrkd.training.checkpoint import load_checkpoint, save_checkpoint
+from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder, StepTables
 
@@ -62,11 +63,12 @@ class EpochScore:
 
 @dataclass
 class TrainingHistory:
-    """One entry per epoch, and which epoch was best (counted from 1)."""
+    """One entry per epoch, which epoch was best (counted from 1), and the steps done so far."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("-inf")
+    steps: int = 0
 
 
 def train(
@@ -83,6 +85,7 @@ def train(
     gradient_accumulation: int = 1,
     recorder: Recorder | None = None,
     checkpoint: Path | None = None,
+    steps_before: int = 0,
     progress: Progress | None = None,
     title: str = "training",
 ) -> TrainingHistory:
@@ -94,6 +97,7 @@ def train(
         accelerator: device, precision, processes, trackers.
         checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
         recorder: where step tables go.
+        steps_before: added to the step that trackers are told, for trainings that share one tracker.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -107,13 +111,20 @@ def train(
     history = TrainingHistory()
     best: dict[str, Tensor] = {}
     if checkpoint is not None and checkpoint.is_dir():
-        state, best = load_checkpoint(checkpoint, module, optimizer.optimizer, scheduler, scaler=accelerator.scaler)
+        state, best = load_checkpoint(
+            checkpoint,
+            module,
+            optimizer.optimizer,
+            scheduler,
+            process_index=accelerator.process_index,
+            scaler=accelerator.scaler,
+        )
         history = TrainingHistory(**state)
         logger.info("%s: going on after epoch %d of %d", title, len(history.epochs), epochs)
 
     for epoch in range(len(history.epochs) + 1, epochs + 1):
         prepared.train()
-        start, total, first_step = time.monotonic(), 0.0, (epoch - 1) * len(loader) + 1
+        start, total, first_step = time.monotonic(), 0.0, history.steps + 1
         with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
             for step, (batch, share, last_of_group) in enumerate(
                 _groups(loader, epoch, gradient_accumulation), first_step
@@ -134,7 +145,9 @@ def train(
                 total += loss
                 if recorder is not None and accelerator.is_main_process:
                     recorder.add(step, values, output.tables)
-                accelerator.log({f"{title}/{name}": value for name, value in values.items()}, step=step)
+                    if accelerator.trackers and recorder.is_logged(step):
+                        tracked = values | recorder.scalars(output.tables)
+                        _track(accelerator, title, tracked, step=steps_before + step)
                 bar.advance(note=f"loss {loss:.3f}")
 
         score = evaluate(epoch)
@@ -146,15 +159,15 @@ def train(
             **score.details,
         }
         history.epochs.append(entry)
-        accelerator.log(
-            {f"{title}/dev/{name}": value for name, value in entry.items() if name != "epoch"}, step=epoch * len(loader)
-        )
+        history.steps += len(loader)
+        _track(accelerator, f"{title}/epoch", entry, step=steps_before + history.steps)
         if score.selection > history.best_score:
             history.best_epoch, history.best_score = epoch, score.selection
             best = {k: v.detach().cpu().clone() for k, v in module.selected().state_dict().items()}
         logger.info(
             "%s: epoch %d/%d, loss %.4f, dev %.2f %%", title, epoch, epochs, entry["loss"], 100 * score.selection
         )
+        drawn = gather_object([random_state()])
         if accelerator.is_main_process:
             if recorder is not None:
                 recorder.end_epoch(epoch)
@@ -166,6 +179,7 @@ def train(
                     scheduler,
                     progress=vars(history),
                     tensors=best,
+                    random_states=drawn,
                     scaler=accelerator.scaler,
                 )
 
@@ -196,6 +210,10 @@ def _groups(loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[
         start = number - number % size
         members = min(size, len(loader) - start)
         yield batch, 1 / members, number == start + members - 1
+
+
+def _track(accelerator: Accelerator, title: str, values: Mapping[str, float], *, step: int) -> None:
+    accelerator.log({f"{title}/{name}": value for name, value in values.items()}, step=step)
 
 
 def _not_finite(title: str, step: int, learning_rate: float, precision: str) -> str:

@@ -49,11 +49,31 @@ class Recorder:
 
     def add(self, step: int, values: Mapping[str, float], tables: StepTables | None) -> None:
         """Keep one step, counted from 1 over the whole training, if it is to be logged."""
-        if (step - 1) % self.every:
+        if not self.is_logged(step):
             return
         self._steps.append({"step": step, **values})
         if tables is not None:
             self._tables.append((step, tables))
+
+    def is_logged(self, step: int) -> bool:
+        """Whether a step, counted from 1, is one of those that are kept."""
+        return (step - 1) % self.every == 0
+
+    def scalars(self, tables: StepTables | None) -> dict[str, float]:
+        """Losses and ratios of a step under names such as ``ratio/level 2/books``, for trackers."""
+        if tables is None:
+            return {}
+        levels = tables.ratios.shape[0]
+        first = {"hidden": 0, "attention": levels - tables.attention.shape[0], "ratios": 0}
+        titles = {"hidden": "hidden loss", "attention": "attention loss", "ratios": "ratio"}
+        values = {
+            f"{titles[name]}/level {level}/{domain}": value
+            for name, start in first.items()
+            for level, row in enumerate(getattr(tables, name).tolist(), start)
+            for domain, value in zip(self.domains, row, strict=True)
+        }
+        losses = zip(self.domains, tables.prediction.tolist(), strict=True)
+        return values | {f"prediction loss/{domain}": value for domain, value in losses}
 
     def end_epoch(self, epoch: int) -> None:
         """Write the rows of ``epoch`` (counted from 1) and forget them."""

@@ -51,6 +51,8 @@ def fine_tune(
 ) -> TrainingHistory:
     """Fine-tune ``model`` in place on the labels of all domains; its best epoch on the dev set is kept.
 
+    Afterwards it is in evaluation mode.
+
     Args:
         batch_size: examples of every domain in a step.
         metrics: folder for the tables of every ``log_every``-th step.
@@ -64,7 +66,8 @@ def fine_tune(
     _check_domains(model, train_set)
     set_seed(seed)
     set_attention(model.encoder, "none")
-    return train(
+    _draw_apart(accelerator, seed)
+    history = train(
         FineTuning(model),
         _loader(train_set, batch_size, seed, accelerator),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
@@ -74,6 +77,8 @@ def fine_tune(
         title=title,
         **training,
     )
+    model.eval()
+    return history
 
 
 def distill_from_models(
@@ -173,15 +178,17 @@ def distill_from_models(
         ratio_gradient=ratio_gradient,
         learn_ratios=learn_ratios,
     )
+    pad_to = student.config.max_tokens if reductions == "public_code" else None  # padding counts in its averages
     evaluate = DevAccuracy(
         student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
     )
     try:
         for encoder in encoders:
             set_attention(encoder, kind)
+        _draw_apart(accelerator, seed)
         return train(
             module,
-            _loader(train_set, batch_size, seed, accelerator),
+            _loader(train_set, batch_size, seed, accelerator, pad_to=pad_to),
             evaluate=evaluate,
             accelerator=accelerator,
             recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
@@ -199,13 +206,22 @@ def _encoders(model: nn.Module) -> list[Any]:
     return list(model.encoders) if isinstance(model, RoutedTeacher) else [model.encoder]
 
 
-def _loader(data: TokenizedDataset, batch_size: int, seed: int, accelerator: Accelerator) -> MultiDomainLoader:
+def _draw_apart(accelerator: Accelerator, seed: int) -> None:
+    """From here on every process draws dropout of its own; all weights are drawn before, alike in each."""
+    if accelerator.num_processes > 1:
+        set_seed(seed, device_specific=True)
+
+
+def _loader(
+    data: TokenizedDataset, batch_size: int, seed: int, accelerator: Accelerator, *, pad_to: int | None = None
+) -> MultiDomainLoader:
     return MultiDomainLoader(
         data,
         batch_size=batch_size,
         seed=seed,
         process_index=accelerator.process_index,
         num_processes=accelerator.num_processes,
+        pad_to=pad_to,
     )
 
 

@@ -57,7 +57,10 @@ class DevAccuracy:
 
 
 class BestPerDomain:
-    """Test predictions of each domain's own best epoch, kept in a file so that a resumed training has them."""
+    """Test predictions of each domain's own best epoch, kept in a file so that a resumed training has them.
+
+    Of several processes one ``writes``; all know the state.
+    """
 
     def __init__(
         self,
@@ -67,8 +70,10 @@ class BestPerDomain:
         *,
         batch_size: int = 64,
         resume: bool = False,
+        writes: bool = True,
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
+        self.writes = writes
         self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]
         self.state: dict[str, dict[str, Any]] = {}
         if resume and path.is_file():
@@ -87,7 +92,8 @@ class BestPerDomain:
         for d, labels in zip(better, predicted, strict=True):
             name = self.test.source.domains[d]
             self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": labels.tolist()}
-        write_json(self.path, self.state)
+        if self.writes:
+            write_json(self.path, self.state)
 
     def _predict(self, domains: Sequence[int]) -> list[np.ndarray]:
         part = self.test.select(np.concatenate([self._rows[d] for d in domains]))

@@ -1,0 +1,75 @@
+"""Two processes on the CPU, started as a user starts them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+TRAIN = """
+import sys
+import torch
+from accelerate import Accelerator
+from hrkd.data.batching import tokenize
+from hrkd.data.splits import split_domains
+from hrkd.data.synthetic import synthetic_reviews, vocabulary
+from hrkd.models.scratch import new_teacher, word_tokenizer
+from hrkd.training.selection import DevAccuracy
+from hrkd.training.runs import fine_tune
+from pathlib import Path
+
+folder, stop_after = Path(sys.argv[1]), int(sys.argv[2])
+splits = split_domains(synthetic_reviews(domains=2, examples=60, seed=1).dataset, seed=0, dev=0.2, test=0.2)
+tokenizer = word_tokenizer(vocabulary(), max_tokens=32)
+data = {name: tokenize(part, tokenizer, 24) for name, part in splits}
+torch.manual_seed(0)
+sizes = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 24}
+model = new_teacher(sizes, vocabulary_size=len(tokenizer), domains=splits.domains, labels=splits.labels, max_tokens=32)
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2, accelerator.num_processes
+drawn = []
+measure = DevAccuracy.__call__
+
+
+def watched(self, epoch):
+    if epoch > stop_after:
+        raise SystemExit(0)
+    drawn.append(torch.get_rng_state())
+    return measure(self, epoch)
+
+
+DevAccuracy.__call__ = watched
+fine_tune(model, data["train"], data["dev"], epochs=3, learning_rate=1e-3, batch_size=4, seed=7,
+          accelerator=accelerator, checkpoint=folder / "state")
+torch.save({"drawn": drawn[-1], **model.state_dict()}, folder / f"end-{accelerator.process_index}.pt")
+"""
+
+
+def start(folder, *, stop_after=99):
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(TRAIN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(folder / "train.py"), str(folder), str(stop_after)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_train_one_model_and_go_on_exactly(tmp_path):
+    start(tmp_path / "straight")
+    start(tmp_path / "killed", stop_after=1)
+    start(tmp_path / "killed")
+    names = [("straight", 0), ("straight", 1), ("killed", 0), ("killed", 1)]
+    ends = [torch.load(tmp_path / run / f"end-{rank}.pt", weights_only=True) for run, rank in names]
+    drawn = [end.pop("drawn") for end in ends]
+    assert all(torch.equal(ends[0][name], end[name]) for end in ends[1:] for name in ends[0])
+    assert not torch.equal(drawn[0], drawn[1]), "each process draws dropout of its own"
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1], drawn[3])
