@@ -289,6 +289,12 @@ class StudentConfig(Section):
     training: StudentTrainingConfig = StudentTrainingConfig()
     """How the student (and its baseline) is trained."""
 
+    @property
+    def size(self) -> dict[str, Any]:
+        """The fields that say how large the student is."""
+        names = ("layers", "width", "heads", "feed_forward", "times_smaller")
+        return {name: getattr(self, name) for name in names}
+
     @model_validator(mode="after")
     def _one_size(self) -> StudentConfig:
         _refuse((*self._size_contradictions(), *self._start_contradictions()))

@@ -23,7 +23,7 @@ from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.results import build_results, write_results
-from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune_teacher, open_teacher
+from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune_teacher, open_teacher, quiet
 from hrkd.training.progress import Progress
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
@@ -31,15 +31,11 @@ __all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
 RecipeLike = Recipe | str | Path | Mapping[str, Any]
 
 
-def _quiet(_: object) -> None:
-    pass
-
-
 def compress(
     recipe: RecipeLike,
     *,
     data: MultiDomainDataset | None = None,
-    show: Show = _quiet,
+    show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Teacher, student, evaluation, report: everything a recipe asks for. Returns the content of results.json.
@@ -69,7 +65,7 @@ def train_teacher(
     recipe: RecipeLike,
     *,
     data: MultiDomainDataset | None = None,
-    show: Show = _quiet,
+    show: Show = quiet,
     progress: Progress | None = None,
 ) -> Path:
     """The first stage alone: fine-tune the teacher. Returns its folder.
@@ -98,7 +94,7 @@ def distill(
     *,
     teacher_folder: str | Path | None = None,
     data: MultiDomainDataset | None = None,
-    show: Show = _quiet,
+    show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The stages after the teacher. Returns the content of results.json.
@@ -156,7 +152,7 @@ def evaluate(
     *,
     split: str = "test",
     teacher: str | Path | None = None,
-    show: Show = _quiet,
+    show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a model that hrkd wrote on a part of a data set. Returns its scores as a plain dict.
@@ -208,7 +204,7 @@ def describe_data(
     tokenizer: str | Path | None = None,
     *,
     data: MultiDomainDataset | None = None,
-    show: Show = _quiet,
+    show: Show = quiet,
 ) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
 

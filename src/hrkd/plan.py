@@ -44,14 +44,7 @@ def plan(job: Job, teacher: PreTrainedConfig | None = None) -> None:
             check_same_tokenizer(recipe.teacher.model, config.checkpoint)
         student = _read_config(config.checkpoint, "student.checkpoint")
     else:
-        shape = resolve_shape(
-            teacher,
-            layers=config.layers,
-            width=config.width,
-            heads=config.heads,
-            feed_forward=config.feed_forward,
-            times_smaller=config.times_smaller,
-        )
+        shape = resolve_shape(teacher, **config.size)
         start = "auto" if config.start == "checkpoint" else config.start
         if settle_start(start, shape, wide) == "principal_components":
             family_of(teacher)

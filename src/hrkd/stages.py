@@ -48,6 +48,7 @@ __all__ = [
     "fine_tune_baseline",
     "fine_tune_teacher",
     "open_teacher",
+    "quiet",
     "scratch_tokenizer",
 ]
 
@@ -57,8 +58,8 @@ Show = Callable[[object], None]
 """Receives tables and lines meant for a person, as they come up."""
 
 
-def _quiet(_: object) -> None:
-    pass
+def quiet(_: object) -> None:
+    """Shows nothing."""
 
 
 STATES_SAMPLE = 512
@@ -96,7 +97,7 @@ class Job:
             prepare_data(recipe.data, dataset),
             accelerator,
             progress or Progress(accelerator.is_main_process),
-            show if accelerator.is_main_process else _quiet,
+            show if accelerator.is_main_process else quiet,
         )
 
     def open(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
@@ -463,14 +464,7 @@ def _start_student(job: Job, teacher: Teacher) -> tuple[StartedStudent, tuple[in
         started = student_from_checkpoint(config.checkpoint, teacher.model, teacher.tokenizer)
         layers = shape_of(started.model.encoder.config).layers
         return started, resolve_layer_map(config.layer_map, layers, shape_of(teacher.encoder.config).layers)
-    shape = resolve_shape(
-        teacher.encoder.config,
-        layers=config.layers,
-        width=config.width,
-        heads=config.heads,
-        feed_forward=config.feed_forward,
-        times_smaller=config.times_smaller,
-    )
+    shape = resolve_shape(teacher.encoder.config, **config.size)
     layer_map = resolve_layer_map(config.layer_map, shape.layers, shape_of(teacher.encoder.config).layers)
     train_set = teacher.data.train
     sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set))[:STATES_SAMPLE])

@@ -135,7 +135,7 @@ def test_longer_texts_than_positions_are_an_error(tmp_path):
 def test_routed_rows_go_through_the_classifier_of_their_domain(tmp_path):
     teacher = load_fine_tuned(saved_parts(tmp_path), **OPTIONS)
     assert isinstance(teacher, RoutedTeacher)
-    assert (teacher.domains, teacher.labels, teacher.max_tokens) == (DOMAINS, LABELS, 32)
+    assert (teacher.domains, teacher.labels) == (DOMAINS, LABELS)
     for encoder in teacher.encoders:
         set_attention(encoder, "scores")
     trace = run(teacher, hidden_states=True, attention=True)

@@ -9,13 +9,10 @@ from rich.console import Console
 
 from hrkd.errors import ArtifactError
 from hrkd.report.tables import (
-    data_markdown,
     data_table,
     results_markdown,
     results_table,
-    scores_markdown,
     scores_table,
-    sizes_markdown,
     sizes_table,
     warnings_of,
 )
@@ -55,6 +52,11 @@ def results(teacher=(0.92, 0.9), student=(0.86, 0.84), baseline=(0.80, 0.79), **
 def cells(markdown):
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line]
+
+
+def columns_of(table):
+    columns = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def shown(table, width=200):
@@ -141,13 +143,13 @@ def test_scores_of_one_model():
     own = scores(0.9, 0.8, agreement=0.95)
     for each in (*own["domains"].values(), own["mean"]):
         each |= {"macro_f1": 0.7, "macro_f1_interval": None, "agreement_interval": [0.9, 0.99]}
-    text = scores_markdown(own, "runs/demo on test")
-    head, first, _, mean = cells(text)
+    table = scores_table(own, "runs/demo on test")
+    head, first, _, mean = columns_of(table)
     assert head == ["Domain", "Examples", "Accuracy", "Macro-F1", "Agreement"]
     assert first == ["d0", "400", "90.0 [88.0, 92.0]", "70.0", "-"]
     assert mean == ["Mean", "400", "85.0 [83.0, 87.0]", "70.0", "95.0 [90.0, 99.0]"]
-    assert "Worst domain: d1 (80.0 %)." in text
-    assert "95 % bootstrap" in shown(scores_table(own, "runs/demo on test"))
+    assert "Worst domain: d1 (80.0 %)." in shown(table)
+    assert "95 % bootstrap" in shown(table)
 
 
 def test_results_need_no_recipe_name():
@@ -161,7 +163,7 @@ def test_sizes():
         {"title": "Student", "layers": 4, "parameters": 14_500_000, "megabytes": 58.0},
     ]
     rows[1] |= {"times_smaller": 7.586, "imitates": "3, 6, 9, 12"}
-    head, teacher, student = cells(sizes_markdown(rows))
+    head, teacher, student = columns_of(sizes_table(rows))
     assert head == ["Model", "Layers", "M parameters", "MB", "Times smaller", "Imitates layers"]
     assert teacher == ["Teacher", "12", "110.0", "440.0", "-", "-"]
     assert student == ["Student", "4", "14.5", "58.0", "7.6", "3, 6, 9, 12"]
@@ -169,13 +171,16 @@ def test_sizes():
 
 
 def test_tiny_models_do_not_become_zero():
-    assert cells(sizes_markdown([{"title": "T", "parameters": 5_400, "megabytes": 0.02}]))[1][1:3] == ["0.005", "0.020"]
+    assert columns_of(sizes_table([{"title": "T", "parameters": 5_400, "megabytes": 0.02}]))[1][1:3] == [
+        "0.005",
+        "0.020",
+    ]
 
 
 def test_data():
     row = {"domain": "books", "split": "train", "rows": 1600, "label:neg": 800, "label:pos": 800, "words_median": 120.0}
     row |= {"truncated": 0.25, "words_p95": 300.0, "tokens_p95": None}
-    head, line = cells(data_markdown([row]))
+    head, line = columns_of(data_table([row]))
     assert head == ["Domain", "Split", "Rows", "neg", "pos", "Words (median)", "Cut, %"]
     assert line == ["books", "train", "1,600", "800", "800", "120", "25.0"]
     assert "1,600" in shown(data_table([row]))

@@ -56,11 +56,6 @@ class RoutedTeacher(nn.Module):
         """The encoder of each domain."""
         return tuple(classifier.encoder for classifier in self.classifiers)
 
-    @property
-    def max_tokens(self) -> int:
-        """Longest input, in tokens."""
-        return int(self.classifiers[0].config.max_tokens)
-
     def forward(
         self,
         input_ids: Tensor,

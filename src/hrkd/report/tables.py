@@ -14,13 +14,10 @@ from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, p
 from hrkd.errors import ArtifactError
 
 __all__ = [
-    "data_markdown",
     "data_table",
     "results_markdown",
     "results_table",
-    "scores_markdown",
     "scores_table",
-    "sizes_markdown",
     "sizes_table",
     "warnings_of",
 ]
@@ -76,22 +73,13 @@ def scores_table(scores: Row, title: str) -> Table:
         scores: What :meth:`hrkd.training.metrics.Scores.to_dict` gives.
         title: Stands above.
     """
-    return _scores(scores, title).to_rich()
-
-
-def scores_markdown(scores: Row, title: str) -> str:
-    """The same as :func:`scores_table`, in Markdown."""
-    return _scores(scores, title).to_markdown()
-
-
-def _scores(scores: Row, title: str) -> PlainTable:
     worst, level = scores["worst"], scores.get("confidence")
     lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
     rows = tuple((name, f"{own['examples']:,}", *(_with_interval(own, m) for m in METRICS)) for name, own in lines)
     notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} %)."]
     if level:
         notes.append(f"In brackets: {100 * level:g} % bootstrap intervals.")
-    return PlainTable(f"{title}, in %", ("Domain", "Examples", *METRICS.values()), rows, tuple(notes))
+    return PlainTable(f"{title}, in %", ("Domain", "Examples", *METRICS.values()), rows, tuple(notes)).to_rich()
 
 
 def _with_interval(figures: Row, metric: str) -> str:
@@ -205,16 +193,7 @@ def sizes_table(rows: Sequence[Row]) -> Table:
             ``width``, ``heads``, ``feed_forward``, ``parameters``, ``parameters_without_embeddings``, ``megabytes``,
             ``times_smaller``, ``imitates`` (teacher layers, as text). Other keys are not shown.
     """
-    return _sizes(rows).to_rich()
-
-
-def sizes_markdown(rows: Sequence[Row]) -> str:
-    """The same as :func:`sizes_table`, in Markdown."""
-    return _sizes(rows).to_markdown()
-
-
-def _sizes(rows: Sequence[Row]) -> PlainTable:
-    return _selection("Sizes", SIZE_COLUMNS, rows)
+    return _selection("Sizes", SIZE_COLUMNS, rows).to_rich()
 
 
 DATA_COLUMNS: Formats = {
@@ -237,22 +216,13 @@ def data_table(rows: Sequence[Row]) -> Table:
         rows: Those of :meth:`hrkd.data.describe.DataDescription.rows`; of their figures, the more telling ones are
             shown, with the count of every label.
     """
-    return _data(rows).to_rich()
-
-
-def data_markdown(rows: Sequence[Row]) -> str:
-    """The same as :func:`data_table`, in Markdown."""
-    return _data(rows).to_markdown()
-
-
-def _data(rows: Sequence[Row]) -> PlainTable:
     labels = dict.fromkeys(key for row in rows for key in row if key.startswith("label:"))
     formats: dict[str, tuple[str, Callable[[Any], str]]] = {}
     for key, column in DATA_COLUMNS.items():
         formats[key] = column
         if key == "rows":
             formats |= {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
-    return _selection("Data", formats, rows)
+    return _selection("Data", formats, rows).to_rich()
 
 
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:

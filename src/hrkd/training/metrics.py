@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hrkd.errors import ArtifactError, DataError
+from hrkd.errors import DataError
 
 __all__ = ["DomainScores", "Interval", "Scores", "WorstDomain", "majority_share", "no_better_than_chance", "score"]
 
@@ -71,28 +71,6 @@ class Scores:
                 interval = figures[f"{metric}_interval"]
                 figures[f"{metric}_interval"] = None if interval is None else list(interval)
         return content
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Scores:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            ArtifactError: ``content`` is not what :meth:`to_dict` makes.
-        """
-        try:
-            return cls(
-                domains={name: _figures_from(figures) for name, figures in content["domains"].items()},
-                mean=_figures_from(content["mean"]),
-                worst=WorstDomain(**content["worst"]),
-                confidence=content["confidence"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(f"scores: not as hrkd writes them ({error!r}); evaluate the model again") from error
-
-
-def _figures_from(content: Mapping[str, Any]) -> DomainScores:
-    intervals = {k: tuple(v) for k, v in content.items() if k.endswith("_interval") and v is not None}
-    return DomainScores(**{**content, **intervals})
 
 
 def score(
