@@ -17,7 +17,7 @@ setup: $(STAMP)  ## install the package and its tools into .venv, at the version
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: setup  ## compress a small generated example and classify a sentence with the student
@@ -44,7 +44,7 @@ test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 	$(BIN)/python -m pytest -m peer
 
 $(PEER_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
 	touch $@
 
 clean:  ## remove .venv, caches and built files; runs/ stays
