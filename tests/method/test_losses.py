@@ -2,7 +2,13 @@ import pytest
 import torch
 
 import oracles
-from hrkd.method.losses import attention_losses, hidden_losses, merge_heads, prediction_losses
+from hrkd.method.losses import (
+    attention_losses,
+    hidden_losses,
+    merge_heads,
+    prediction_losses,
+    score_product_losses,
+)
 from hrkd.method.objective import objective
 
 IDS = [0, 0, 1, 2, 2]
@@ -153,3 +159,22 @@ def test_pairs_that_either_layer_masks_do_not_count():
 def test_objective_is_ratios_times_losses_plus_prediction():
     ratios, losses, prediction = torch.tensor([[0.25, 0.75]]), torch.tensor([[4.0, 8.0]]), torch.tensor([1.0, 3.0])
     assert objective(ratios, losses, prediction, hidden_weight=2.0, prediction_weight=0.5).item() == 2 * 7 + 0.5 * 2
+
+
+@pytest.mark.parametrize(("student_width", "teacher_width"), [(1, 2), (5, 3)], ids=["less than T", "more than T"])
+@pytest.mark.parametrize(("student_heads", "teacher_heads"), [(2, 2), (2, 4), (4, 6)])
+def test_losses_of_queries_and_keys_are_those_of_their_scores(
+    student_heads, teacher_heads, student_width, teacher_width
+):
+    student = [random(5, 2, student_heads, 4, student_width, seed=s).requires_grad_() for s in (1, 2)]
+    teacher = [random(5, 2, teacher_heads, 4, teacher_width, seed=s) for s in (3, 4)]
+    scores = [[each[:, 0] @ each[:, 1].mT for each in side] for side in (student, teacher)]
+    expected = attention_losses(*scores, mask(), DOMAINS, 3)
+    found = score_product_losses(student, teacher, mask(), DOMAINS, 3)
+    torch.testing.assert_close(found, expected)
+    weights = random(2, 3, seed=9)
+    gradients = [torch.autograd.grad((table * weights).sum(), student) for table in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    again = score_product_losses(student, student, mask(), DOMAINS, 3)
+    torch.testing.assert_close(again, torch.zeros_like(again))

@@ -44,9 +44,10 @@ def test_trace_has_all_levels_when_asked(family):
 @pytest.mark.parametrize("family", WITH_SCORES)
 def test_outputs_do_not_depend_on_what_is_recorded(family):
     model, batch = tiny_model(family), tiny_batch(family)
-    traces = {kind: run(model, batch, kind, hidden_states=True) for kind in ("none", "scores", "probabilities")}
+    kinds = ("scores", "probabilities", "queries_keys")
+    traces = {kind: run(model, batch, kind, hidden_states=True) for kind in ("none", *kinds)}
     valid = batch["attention_mask"].bool()
-    for kind in ("scores", "probabilities"):
+    for kind in kinds:
         assert torch.allclose(traces[kind].logits, traces["none"].logits, atol=1e-5)
         for state, expected in zip(traces[kind].hidden_states, traces["none"].hidden_states, strict=True):
             assert torch.allclose(state[valid], expected[valid], atol=1e-5)
@@ -177,3 +178,24 @@ def test_outputs_in_training_mode_still_have_attention_dropout(family):
     first, second = (run(model, batch, hidden_states=True, attention=True) for _ in range(2))
     assert torch.equal(first.attention[0], second.attention[0])
     assert not torch.equal(first.hidden_states[1], second.hidden_states[1])
+
+
+@pytest.mark.parametrize("family", WITH_SCORES)
+def test_scores_are_products_of_queries_and_keys(family):
+    model, batch = tiny_model(family), tiny_batch(family)
+    scores = run(model, batch, "scores", attention=True).attention
+    factors = run(model, batch, "queries_keys", attention=True).attention
+    for raw, each in zip(scores, factors, strict=True):
+        assert each.shape == (6, 2, 4, 12, 8)
+        valid = batch["attention_mask"].bool()[:, None, :, None] & ~raw.isneginf()
+        torch.testing.assert_close((each[:, 0] @ each[:, 1].mT)[valid], raw[valid])
+
+
+def test_queries_and_keys_are_chosen_where_all_tokens_see_each_other():
+    bert, local, without = (tiny_model(family).encoder for family in ("bert", "modernbert", "deberta-v2"))
+    assert choose_attention("auto", bert, factored=True) == "queries_keys"
+    assert choose_attention("scores", bert, local, factored=True) == "scores"
+    assert choose_attention("auto", bert, without, factored=True) == "probabilities"
+    assert choose_attention("auto", bert) == "scores"
+    with pytest.raises(ModelError, match="no plain query-key scores"):
+        set_attention(without, "queries_keys")

@@ -17,7 +17,14 @@ from torch import Tensor
 
 from hrkd.method.prototypes import domain_means
 
-__all__ = ["Reductions", "attention_losses", "hidden_losses", "merge_heads", "prediction_losses"]
+__all__ = [
+    "Reductions",
+    "attention_losses",
+    "hidden_losses",
+    "merge_heads",
+    "prediction_losses",
+    "score_product_losses",
+]
 
 Reductions = Literal["masked", "public_code"]
 PUBLIC_CODE_THRESHOLD = -100.0
@@ -90,6 +97,46 @@ def attention_losses(
         error_B = error.sum(dim=(1, 2, 3)) / pairs_B.clamp_min(1)
         rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+def score_product_losses(
+    student_factors: Sequence[Tensor],
+    teacher_factors: Sequence[Tensor],
+    mask_BT: Tensor,
+    domain_ids_B: Tensor,
+    num_domains: int,
+) -> Tensor:
+    """:func:`attention_losses` of scores given as queries and keys, (L, D), for layers that see all valid tokens.
+
+    Shapes: L tensors (B, 2, N, T, dh) each, the scaled queries and the keys; mask (B, T); domain ids (B,).
+
+    With queries Q and keys K, the difference of two score matrices is one product, ``Qs Ks' - Qt Kt' = A B'`` with
+    ``A = [Qs, -Qt]`` and ``B = [Ks, Kt]``, and its squared norm is ``sum (A'A * B'B)``: width^2 numbers in the place of
+    T^2 wherever the width of A is less than T. Rows of padding are set to zero and so count nowhere.
+    """
+    token_BT1 = mask_BT.bool()[:, None, :, None]
+    pairs_B = mask_BT.sum(dim=1).square()
+    rows = []
+    for student, teacher in zip(student_factors, teacher_factors, strict=True):
+        heads = gcd(student.shape[2], teacher.shape[2])
+        student, teacher = _merge_factors(_widened(student), heads), _merge_factors(_widened(teacher), heads)
+        left = torch.cat([student[:, 0], -teacher[:, 0]], dim=-1).masked_fill(~token_BT1, 0.0)
+        right = torch.cat([student[:, 1], teacher[:, 1]], dim=-1).masked_fill(~token_BT1, 0.0)
+        narrow = left.shape[-1] < left.shape[-2]
+        squares = (left.mT @ left) * (right.mT @ right) if narrow else (left @ right.mT).square()
+        error_B = squares.sum(dim=(1, 2, 3)) / (heads * pairs_B).clamp_min(1)
+        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
+    return torch.stack(rows)
+
+
+def _merge_factors(factors: Tensor, heads: int) -> Tensor:
+    """Factors of the mean over groups of adjacent heads, (B, 2, N, T, dh) -> (B, 2, heads, T, N / heads * dh)."""
+    rows, two, count, tokens, width = factors.shape
+    group = count // heads
+    if group == 1:
+        return factors
+    grouped = factors.reshape(rows, two, heads, group, tokens, width).transpose(3, 4).flatten(start_dim=4)
+    return torch.stack([grouped[:, 0] / group, grouped[:, 1]], dim=1)
 
 
 def _cut_off(scores: Tensor) -> Tensor:

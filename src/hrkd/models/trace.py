@@ -16,14 +16,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 from hrkd.errors import ModelError
 
-__all__ = ["AttentionKind", "EncoderTrace", "choose_attention", "has_raw_scores", "set_attention"]
+__all__ = [
+    "AttentionKind",
+    "EncoderTrace",
+    "choose_attention",
+    "has_local_windows",
+    "has_raw_scores",
+    "set_attention",
+]
 
-AttentionKind = Literal["scores", "probabilities", "none"]
+AttentionKind = Literal["scores", "queries_keys", "probabilities", "none"]
 RAW_SCORES = "hrkd_raw_scores"
+QUERIES_KEYS = "hrkd_queries_keys"
 PROBABILITIES = "hrkd_probabilities"
 
 # Tensors that models pass on to every attention function and that change no score.
@@ -37,9 +46,9 @@ class EncoderTrace:
     """Outputs of one forward pass over B rows of T tokens.
 
     ``logits`` (B, C); ``hidden_states`` L + 1 tensors (B, T, H), level 0 first (empty if not asked for);
-    ``attention`` L tensors (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of probabilities (empty if not
-    asked for). Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and
-    probability 0.
+    ``attention`` L tensors (empty if not asked for): (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of
+    probabilities, or (B, 2, N, T, dh) of queries, divided by sqrt(dh), and keys, whose products are the scores.
+    Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and probability 0.
     """
 
     logits: Tensor
@@ -72,6 +81,27 @@ def raw_score_attention(
     return attended, scores
 
 
+def query_key_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Fused attention that returns what its scores are products of, (B, 2, N, T, dh): scaled queries, and keys.
+
+    No score is kept, so that memory does not grow with T^2. Shapes and errors: see :func:`raw_score_attention`.
+    """
+    _check_comparable(query, key, others)
+    attended, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+    )
+    return attended, torch.stack([query * _scale(query, scaling), key], dim=1)
+
+
 def probability_attention(
     module: nn.Module,
     query: Tensor,
@@ -90,6 +120,20 @@ def probability_attention(
 
 
 def _scores(query: Tensor, key: Tensor, scaling: float | None, others: dict[str, Any]) -> Tensor:
+    _check_comparable(query, key, others)
+    # The factor comes first: a product of long half-precision vectors may overflow before it is scaled.
+    scores = (query * _scale(query, scaling)) @ key.transpose(-1, -2)
+    if scores.dtype != torch.float16:
+        return scores
+    limits = torch.finfo(scores.dtype)
+    return scores.clamp(limits.min, limits.max)
+
+
+def _scale(query: Tensor, scaling: float | None) -> float:
+    return float(query.shape[-1] ** -0.5) if scaling is None else scaling
+
+
+def _check_comparable(query: Tensor, key: Tensor, others: dict[str, Any]) -> None:
     if key.shape[1] != query.shape[1]:
         raise ModelError(
             f"attention with {query.shape[1]} query heads and {key.shape[1]} key heads (grouped-query attention) "
@@ -101,12 +145,6 @@ def _scores(query: Tensor, key: Tensor, scaling: float | None, others: dict[str,
             f"the attention scores have further terms ({', '.join(sorted(terms))}) that cannot be compared; "
             "use method.attention: none"
         )
-    # The factor comes first: a product of long half-precision vectors may overflow before it is scaled.
-    scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(-1, -2)
-    if scores.dtype != torch.float16:
-        return scores
-    limits = torch.finfo(scores.dtype)
-    return scores.clamp(limits.min, limits.max)
 
 
 def _is_score_term(name: str, value: Any) -> bool:
@@ -123,27 +161,53 @@ def _attend(
     return (weights @ value).transpose(1, 2).contiguous(), probabilities
 
 
+FUNCTIONS = {
+    RAW_SCORES: (raw_score_attention, eager_mask),
+    QUERIES_KEYS: (query_key_attention, sdpa_mask),
+    PROBABILITIES: (probability_attention, eager_mask),
+}
+IMPLEMENTATIONS: dict[AttentionKind, str] = {
+    "scores": RAW_SCORES,
+    "queries_keys": QUERIES_KEYS,
+    "probabilities": PROBABILITIES,
+    "none": "sdpa",
+}
+
+
 def has_raw_scores(encoder: PreTrainedModel) -> bool:
     """Whether the family computes plain QK'/sqrt(dh) scores that can be read (DeBERTa and MPNet do not)."""
     return bool(encoder._can_set_attn_implementation())
 
 
+def has_local_windows(encoder: PreTrainedModel) -> bool:
+    """Whether layers mask pairs of tokens that are far apart, so that not every product of query and key counts."""
+    config = encoder.config
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return any(kind != "full_attention" for kind in kinds)
+    return any(getattr(config, name, None) for name in ("sliding_window", "attention_window", "local_attention"))
+
+
 def choose_attention(
-    wanted: Literal["auto", "scores", "probabilities", "none"], *encoders: PreTrainedModel
+    wanted: Literal["auto", "scores", "probabilities", "none"], *encoders: PreTrainedModel, factored: bool = False
 ) -> AttentionKind:
     """The kind of attention that all ``encoders`` can give: scores, or probabilities where there are none.
+
+    With ``factored``, queries and keys in the place of scores, unless an encoder has local windows.
 
     Raises:
         ModelError: ``wanted`` is "scores" and a family has none.
     """
     without = [e.config.model_type for e in encoders if not has_raw_scores(e)]
     if wanted == "auto":
-        return "probabilities" if without else "scores"
+        wanted = "probabilities" if without else "scores"
     if wanted == "scores" and without:
         raise ModelError(
             f"method.attention: scores: the {without[0]} family has no plain query-key scores (its attention adds "
             "other terms or does not use transformers' attention interface); use auto or probabilities"
         )
+    if wanted == "scores" and factored and not any(map(has_local_windows, encoders)):
+        return "queries_keys"
     return wanted
 
 
@@ -158,12 +222,12 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind) -> None:
         ModelError: the family cannot give ``kind``.
     """
     if has_raw_scores(encoder):
-        for name, function in ((RAW_SCORES, raw_score_attention), (PROBABILITIES, probability_attention)):
+        for name, (function, mask) in FUNCTIONS.items():
             AttentionInterface.register(name, function)
-            AttentionMaskInterface.register(name, eager_mask)
-        encoder.set_attn_implementation({"scores": RAW_SCORES, "probabilities": PROBABILITIES, "none": "sdpa"}[kind])
+            AttentionMaskInterface.register(name, mask)
+        encoder.set_attn_implementation(IMPLEMENTATIONS[kind])
         return
-    if kind == "scores":
+    if kind in ("scores", "queries_keys"):
         raise ModelError(f"the {encoder.config.model_type} family has no plain query-key scores")
     dropouts = _attention_dropouts(encoder)
     if kind == "probabilities" and not dropouts:

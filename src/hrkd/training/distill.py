@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
 from hrkd.method.fit import FitLayers
-from hrkd.method.losses import Reductions, attention_losses, hidden_losses, prediction_losses
+from hrkd.method.losses import (
+    Reductions,
+    attention_losses,
+    hidden_losses,
+    prediction_losses,
+    score_product_losses,
+)
 from hrkd.method.objective import objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.trace import EncoderTrace
+from hrkd.models.trace import AttentionKind, EncoderTrace
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
@@ -74,7 +80,7 @@ class Distillation(Trainable):
         fit: maps from student to teacher width.
         ratios: hierarchy and graph.
         teacher: what the teacher says of a batch.
-        attention: whether attention losses are computed.
+        attention: what the models give for the attention losses; "none": no such losses.
         reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
         ratio_gradient: let gradients reach the student through the ratios as well.
         learn_ratios: train hierarchy and graph with the objective; otherwise they are frozen here (learning: fixed).
@@ -89,7 +95,7 @@ class Distillation(Trainable):
         ratios: DomainRatios,
         teacher: TeacherSource,
         *,
-        attention: bool = True,
+        attention: AttentionKind = "scores",
         reductions: Reductions = "masked",
         hidden_weight: float = 1.0,
         prediction_weight: float = 1.0,
@@ -131,7 +137,7 @@ class Distillation(Trainable):
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
         student = self.student(
-            **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention
+            **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention != "none"
         )
         with _no_autocast(student.logits):
             return self._compare(_single(student), _single(teacher), batch)
@@ -141,12 +147,13 @@ class Distillation(Trainable):
         mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
         fitted = self.fit(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
-        if self.attention:
-            attention = attention_losses(
-                student.attention, teacher.attention, mask, domain_ids, domains, reductions=self.reductions
-            )
-        else:
+        both = (student.attention, teacher.attention, mask, domain_ids, domains)
+        if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
+        elif self.attention == "queries_keys":
+            attention = score_product_losses(*both)
+        else:
+            attention = attention_losses(*both, reductions=self.reductions)
         prediction = prediction_losses(
             student.logits,
             teacher.logits,

@@ -149,7 +149,7 @@ def distill_from_models(
     big, small = shape_of(_encoders(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
     encoders = [*_encoders(teacher), student.encoder]
-    kind = choose_attention(attention, *encoders)
+    kind = choose_attention(attention, *encoders, factored=reductions == "masked")
     if attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
     fit = FitLayers(len(levels), small.width, big.width, basis=basis)
@@ -170,7 +170,7 @@ def distill_from_models(
         fit,
         ratios,
         TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none"),
-        attention=kind != "none",
+        attention=kind,
         reductions=reductions,
         hidden_weight=hidden_weight,
         prediction_weight=prediction_weight,
