@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
     "MethodConfig",
@@ -200,6 +201,9 @@ class TrainingConfig(Section):
 
     gradient_accumulation: PositiveInt = 1
     """Batches summed up before each optimiser step."""
+
+    group_by_length: bool = True
+    """Put texts of similar length into the same step, so that little is padding; the order stays random otherwise."""
 
 
 class StudentTrainingConfig(TrainingConfig):
@@ -384,6 +388,19 @@ class MethodConfig(Section):
         return self
 
 
+class CacheConfig(Section):
+    """What the teacher says of the training texts, kept on disk for all epochs, runs and seeds."""
+
+    folder: Path | None = None
+    """Folder of all teacher caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
+
+    gigabytes: NonNegative = 20.0
+    """Largest size of one cache; rows beyond it are computed in every epoch. 0: no cache."""
+
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """How exactly numbers are kept: 11 bits of mantissa up to 65504, 8 bits, or all."""
+
+
 class EvaluationConfig(Section):
     """How models are measured."""
 
@@ -436,6 +453,9 @@ class Recipe(Section):
 
     method: MethodConfig = MethodConfig()
     """HRKD itself."""
+
+    cache: CacheConfig = CacheConfig()
+    """What the teacher says, kept on disk."""
 
     evaluation: EvaluationConfig = EvaluationConfig()
     """How models are measured."""

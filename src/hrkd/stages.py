@@ -16,7 +16,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
-from hrkd.config import Recipe, TrainingConfig
+from hrkd.config import CacheConfig, Recipe, TrainingConfig
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
 from hrkd.data.describe import describe
 from hrkd.data.splits import save_split_ids
@@ -32,12 +32,14 @@ from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
 from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.recipe import recipe_to_yaml
 from hrkd.run import Run, weights_digest
+from hrkd.training.cache_files import cache_folder
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, majority_share, no_better_than_chance, score
 from hrkd.training.progress import Progress
 from hrkd.training.runs import distill_from_models, fine_tune
 from hrkd.training.selection import BestPerDomain
+from hrkd.training.teacher_cache import CacheRules
 
 __all__ = [
     "Job",
@@ -146,6 +148,7 @@ class Job:
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
         if stage == "student":
             made_with["method"] = recipe.method.model_dump(mode="json")
+            made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
         return made_with
 
     def tokenized(self, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:
@@ -310,6 +313,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             layer_map=layer_map[1:],
             basis=started.basis,
             best_per_domain=best,
+            cache=cache_rules(recipe.cache),
             **recipe.method.model_dump(exclude={"learning"}),
             **job.training(recipe.student.training, "student"),
         )
@@ -330,6 +334,11 @@ def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
         return model, teacher.tokenizer, history, {}
 
     return _stage(job, "baseline", job.made_with("baseline", teacher.foreign), make)
+
+
+def cache_rules(config: CacheConfig) -> CacheRules:
+    """The section ``cache`` of a recipe."""
+    return CacheRules(cache_folder(config.folder), config.gigabytes, config.precision)
 
 
 def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:

@@ -22,6 +22,7 @@ from hrkd.errors import DataError
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
 CHUNK = 1000
+STEPS_IN_A_WINDOW = 16
 SMALL = ("attention_mask", "token_type_ids")
 """Outputs of tokenizers whose values fit into a byte."""
 
@@ -43,6 +44,11 @@ class Batch:
         """The same batch on ``device``."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         return Batch(inputs, self.domain_ids.to(device), self.labels.to(device), self.indices.to(device))
+
+    def rows(self, indices: Tensor) -> Batch:
+        """The rows at ``indices`` (positions in this batch), still as long as the batch."""
+        inputs = {name: tensor[indices] for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.domain_ids[indices], self.labels[indices], self.indices[indices])
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,11 @@ class MultiDomainLoader:
 
     An epoch is one pass over the largest domain. Each domain is shuffled anew every epoch; a smaller one that
     is through before the largest starts over in a new order, so that no example is left out and none stands in
-    fewer than one step of an epoch. The order depends on seed, epoch and domain name only.
+    fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
+
+    With ``group_by_length`` the shuffled rows of 16 steps at a time are sorted by length in every domain, cut into steps
+    again, and these steps shuffled: rows of a step then have similar lengths in all domains, and little is padding. A
+    domain with fewer rows than 16 steps take keeps its order, so that no step holds a row twice.
 
     Args:
         data: the training rows.
@@ -136,6 +146,7 @@ class MultiDomainLoader:
         seed: of the order.
         process_index: this process among ``num_processes``; each takes its own part of every step.
         num_processes: processes that train together.
+        group_by_length: put rows of similar length into the same step.
         pad_to: length of all batches, in tokens; default: that of the longest row of each.
 
     Raises:
@@ -150,12 +161,14 @@ class MultiDomainLoader:
         seed: int,
         process_index: int = 0,
         num_processes: int = 1,
+        group_by_length: bool = True,
         pad_to: int | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.pad_to = pad_to
+        self.group_by_length = group_by_length
         self.process_index = process_index
         self.step_size = batch_size * num_processes
         domain_ids = data.source.domain_ids
@@ -169,9 +182,23 @@ class MultiDomainLoader:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch (counted from 0), of this process."""
         plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
+        if self.group_by_length:
+            self._group(plan, epoch)
         mine = slice(self.process_index * self.batch_size, (self.process_index + 1) * self.batch_size)
         for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1):
             yield self.data.batch(step[:, mine].reshape(-1), pad_to=self.pad_to)
+
+    def _group(self, plan: np.ndarray, epoch: int) -> None:
+        """Bring rows of similar length into the same step; ``plan`` (D, steps x step size) is changed."""
+        generator = np.random.default_rng([self.seed, epoch])
+        window = STEPS_IN_A_WINDOW * self.step_size
+        for start in range(0, plan.shape[1], window):
+            part = plan[:, start : start + window].reshape(len(plan), -1, self.step_size)
+            steps = generator.permutation(part.shape[1])
+            for d, rows in enumerate(part):
+                if len(self._members[d]) >= window:
+                    by_length = rows.reshape(-1)[np.argsort(self.data.lengths[rows.reshape(-1)], kind="stable")]
+                    plan[d, start : start + window] = by_length.reshape(rows.shape)[steps].reshape(-1)
 
     def _order(self, domain: int, epoch: int) -> np.ndarray:
         name = zlib.crc32(self.data.source.domains[domain].encode())

@@ -104,7 +104,7 @@ def train(
         ArtifactError: the checkpoint is damaged.
     """
     progress = progress or Progress(False)
-    optimizer = torch.optim.AdamW(parameter_groups(module, weight_decay), lr=learning_rate)
+    optimizer = torch.optim.AdamW(parameter_groups(module, weight_decay), lr=learning_rate, fused=True)
     updates = -(-len(loader) // gradient_accumulation) * epochs
     scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
     prepared, optimizer = accelerator.prepare(module, optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,14 @@ from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.models.teachers import RoutedTeacher
-from hrkd.models.trace import choose_attention, set_attention
+from hrkd.models.trace import AttentionKind, choose_attention, set_attention
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder
 from hrkd.training.selection import BestPerDomain, DevAccuracy
+from hrkd.training.teacher_cache import CacheRules, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
 
@@ -40,6 +41,7 @@ def fine_tune(
     dev_set: TokenizedDataset,
     *,
     batch_size: int = 8,
+    group_by_length: bool = True,
     seed: int = 0,
     accelerator: Accelerator | None = None,
     evaluation_batch_size: int = 64,
@@ -55,6 +57,7 @@ def fine_tune(
 
     Args:
         batch_size: examples of every domain in a step.
+        group_by_length: put texts of similar length into the same step.
         metrics: folder for the tables of every ``log_every``-th step.
         training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
 
@@ -69,7 +72,7 @@ def fine_tune(
     _draw_apart(accelerator, seed)
     history = train(
         FineTuning(model),
-        _loader(train_set, batch_size, seed, accelerator),
+        _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
         accelerator=accelerator,
         recorder=None if metrics is None else Recorder(metrics, model.domains, every=log_every),
@@ -104,12 +107,14 @@ def distill_from_models(
     graph_width: int | None = None,
     graph_dropout: float = 0.1,
     batch_size: int = 8,
+    group_by_length: bool = True,
     seed: int = 0,
     accelerator: Accelerator | None = None,
     evaluation_batch_size: int = 64,
     metrics: Path | None = None,
     log_every: int = 1,
     best_per_domain: BestPerDomain | None = None,
+    cache: CacheRules | None = None,
     progress: Progress | None = None,
     title: str = "distillation",
     **training: Any,
@@ -132,10 +137,14 @@ def distill_from_models(
         reductions, hidden_weight, prediction_weight, temperature, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
         batch_size: examples of every domain in a step.
+        group_by_length: put texts of similar length into the same step (see
+            :class:`hrkd.data.batching.MultiDomainLoader`).
         metrics: folder for the tables of every ``log_every``-th step.
+        cache: keep what the teacher says on disk, if more than one epoch reads it; default: ask it in every step.
         training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
 
     Raises:
+        ArtifactError: the teacher cache is damaged.
         DataError: too few examples, or domains that are not the models'.
         ModelError: a layer map that does not fit, or attention that a family cannot give.
         TrainingError: the loss is not finite.
@@ -165,11 +174,12 @@ def distill_from_models(
             graph_width=graph_width,
             graph_dropout=graph_dropout,
         )
+    live = TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none")
     module = Distillation(
         student,
         fit,
         ratios,
-        TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none"),
+        live,
         attention=kind,
         reductions=reductions,
         hidden_weight=hidden_weight,
@@ -185,10 +195,14 @@ def distill_from_models(
     try:
         for encoder in encoders:
             set_attention(encoder, kind)
+        if cache is not None and _cache_pays(kind, reductions, training, cache, title):
+            module.teacher = teacher_source(
+                live, train_set, kind=kind, rules=cache, device=accelerator.device, progress=progress
+            )
         _draw_apart(accelerator, seed)
         return train(
             module,
-            _loader(train_set, batch_size, seed, accelerator, pad_to=pad_to),
+            _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length, pad_to=pad_to),
             evaluate=evaluate,
             accelerator=accelerator,
             recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
@@ -206,6 +220,22 @@ def _encoders(model: nn.Module) -> list[Any]:
     return list(model.encoders) if isinstance(model, RoutedTeacher) else [model.encoder]
 
 
+def _cache_pays(
+    kind: AttentionKind, reductions: Reductions, training: Mapping[str, Any], cache: CacheRules, title: str
+) -> bool:
+    """Whether what the teacher says is worth keeping: it is read more than once, and is small."""
+    reasons = {
+        "cache.gigabytes is 0": cache.gigabytes == 0,
+        "one epoch reads it once": training.get("epochs", 3) == 1,
+        "public_code reductions read padding too": reductions == "public_code",
+        "this family's attention cannot be kept as queries and keys": kind not in ("queries_keys", "none"),
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if against:
+        logger.info("%s: no teacher cache: %s", title, against[0])
+    return not against
+
+
 def _draw_apart(accelerator: Accelerator, seed: int) -> None:
     """From here on every process draws dropout of its own; all weights are drawn before, alike in each."""
     if accelerator.num_processes > 1:
@@ -213,7 +243,13 @@ def _draw_apart(accelerator: Accelerator, seed: int) -> None:
 
 
 def _loader(
-    data: TokenizedDataset, batch_size: int, seed: int, accelerator: Accelerator, *, pad_to: int | None = None
+    data: TokenizedDataset,
+    batch_size: int,
+    seed: int,
+    accelerator: Accelerator,
+    *,
+    group_by_length: bool,
+    pad_to: int | None = None,
 ) -> MultiDomainLoader:
     return MultiDomainLoader(
         data,
@@ -221,6 +257,7 @@ def _loader(
         seed=seed,
         process_index=accelerator.process_index,
         num_processes=accelerator.num_processes,
+        group_by_length=group_by_length and pad_to is None,
         pad_to=pad_to,
     )
 

@@ -1,0 +1,158 @@
+"""The files of one teacher cache: numbers of every token of every row, written once, read through a memory map.
+
+::
+
+    FOLDER/NAME/
+      index.json     what is in it, and the fingerprint of what it was made from
+      values.bin     (tokens, width) bits of the numbers of every token, row after row
+      logits.bin     (rows, C) float32
+      state.bin      (rows,) uint32: 0 not written yet, else the check sum of the row's values and logits
+
+A row counts as written once its sum stands in ``state.bin``, so that an interrupted build goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hrkd.errors import ArtifactError
+from hrkd.files import read_json, write_json
+
+__all__ = ["CacheFiles", "CacheIndex", "Precision", "cache_folder", "cached_folders"]
+
+Precision = Literal["fp16", "bf16", "fp32"]
+# Numbers are kept as the bits that they are: numpy knows no bfloat16.
+BITS: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.int16), "bf16": np.dtype(np.int16), "fp32": np.dtype(np.int32)}
+FORMAT = "hrkd-teacher-cache"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """What a cache holds: ``rows`` with ``tokens`` tokens in total, ``width`` numbers a token, ``classes`` logits."""
+
+    fingerprint: str
+    rows: int
+    tokens: int
+    width: int
+    classes: int
+    precision: Precision
+    format: str = FORMAT
+    version: int = VERSION
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk."""
+        return self.tokens * self.width * BITS[self.precision].itemsize + self.rows * (4 * self.classes + 4)
+
+
+class CacheFiles:
+    """Reading and writing one cache.
+
+    Args:
+        folder: of this cache alone.
+        index: what it is to hold.
+        offsets: first token of each row, and the end of the last, shape (rows + 1,); a row without tokens is not
+            cached.
+
+    Raises:
+        ArtifactError: the folder holds another cache, or a damaged one.
+    """
+
+    def __init__(self, folder: Path, index: CacheIndex, offsets: np.ndarray) -> None:
+        self.folder, self.index, self.offsets = folder, index, offsets
+        self.cached = np.diff(offsets) > 0
+        dtype = BITS[index.precision]
+        shapes = {
+            "values.bin": (dtype, (index.tokens, index.width)),
+            "logits.bin": (np.dtype(np.float32), (index.rows, index.classes)),
+            "state.bin": (np.dtype(np.uint32), (index.rows,)),
+        }
+        if (folder / "index.json").is_file():
+            self._check_index(shapes)
+        else:
+            self._create(shapes)
+        self.values, self.logits, self.state = (
+            np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
+        )
+        self._looked_at = np.zeros(index.rows, dtype=bool)
+
+    def _create(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, (kind, shape) in shapes.items():
+            with (self.folder / name).open("wb") as handle:
+                handle.truncate(int(np.prod(shape)) * kind.itemsize)
+        write_json(self.folder / "index.json", asdict(self.index))
+
+    def _check_index(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        found = read_json(self.folder / "index.json", what="the index of a teacher cache")
+        if found != asdict(self.index):
+            raise ArtifactError(f"{self.folder}: not the teacher cache that is looked for; {self._advice()}")
+        for name, (kind, shape) in shapes.items():
+            file, expected = self.folder / name, int(np.prod(shape)) * kind.itemsize
+            size = file.stat().st_size if file.is_file() else 0
+            if size != expected:
+                raise ArtifactError(f"{file}: {size:,} bytes in the place of {expected:,}; {self._advice()}")
+
+    def _advice(self) -> str:
+        return f"clear it (hrkd cache --clear {self.folder.name}) and it is built anew"
+
+    def missing(self) -> np.ndarray:
+        """Rows that are to be cached and are not written yet."""
+        return np.flatnonzero(self.cached & (self.state == 0))
+
+    def write(self, row: int, values: np.ndarray, logits: np.ndarray) -> None:
+        """Store a row: the bits of its values (tokens, width), its logits (C,)."""
+        self.values[self.offsets[row] : self.offsets[row + 1]] = values
+        self.logits[row] = logits
+        self.state[row] = self._sum(row)
+
+    def flush(self) -> None:
+        """Bring what was written to the disk, values before their sums."""
+        for part in (self.values, self.logits, self.state):
+            part.flush()
+
+    def read(self, row: int) -> np.ndarray:
+        """The bits of a row's values, (tokens, width), looked at for damage when it is first read.
+
+        Raises:
+            ArtifactError: the row is not what was written.
+        """
+        if not self._looked_at[row]:
+            if self.state[row] != self._sum(row):
+                raise ArtifactError(f"{self.folder}: row {row} of this teacher cache is damaged; {self._advice()}")
+            self._looked_at[row] = True
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def let_go(self) -> None:
+        """Give the memory of what was read back; the next reading takes it from the file again."""
+        self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+    def _sum(self, row: int) -> int:
+        values = self.values[self.offsets[row] : self.offsets[row + 1]]
+        return zlib.crc32(self.logits[row].tobytes(), zlib.crc32(values.view(np.uint8).reshape(-1).data)) or 1
+
+
+def cache_folder(folder: Path | None = None) -> Path:
+    """``folder``; or what HRKD_CACHE names; or the user's own."""
+    return folder or Path(os.environ.get("HRKD_CACHE") or Path.home() / ".cache" / "hrkd")
+
+
+def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Each teacher cache below ``folder`` with the content of its index, plus ``bytes`` and ``complete``."""
+    found = []
+    for index in sorted(folder.glob("*/index.json")):
+        content = read_json(index, what="the index of a teacher cache")
+        if isinstance(content, dict) and content.get("format") == FORMAT:
+            on_disk = sum(file.stat().st_blocks * 512 for file in index.parent.iterdir())
+            found.append(
+                (index.parent, {**content, "bytes": on_disk, "complete": (index.parent / "complete").exists()})
+            )
+    return found

@@ -1,0 +1,246 @@
+"""The teacher looked at once: its hidden states, queries, keys and logits of every training row, kept on disk.
+
+Rows are computed in length-sorted batches and then read in every epoch, by every run whose teacher, token ids and layer
+map are the same. What a query and a key cost does not grow with the square of a text's length, as their products do:
+the products are never made (:func:`hrkd.method.losses.score_product_losses`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from hrkd.data.batching import Batch, TokenizedDataset
+from hrkd.errors import TrainingError
+from hrkd.models.trace import AttentionKind, EncoderTrace
+from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
+from hrkd.training.distill import TeacherReader, TeacherSource
+from hrkd.training.progress import Progress
+
+__all__ = ["CacheRules", "CachedTeacher", "fingerprint", "teacher_source"]
+
+logger = logging.getLogger("hrkd.training")
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+TOKENS_IN_A_BATCH = 8192
+SHARE_OF_FREE_DISK = 0.5
+BATCHES_BETWEEN_FLUSHES = 16
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """Where teacher caches lie, how large one may be, and how exact.
+
+    Args:
+        folder: of all caches.
+        gigabytes: largest size of one cache; rows beyond it are computed anew in every epoch. 0: no cache.
+        precision: "fp16" (largest number 65504, 11 bits of mantissa), "bf16" (8 bits) or "fp32" (exact).
+    """
+
+    folder: Path
+    gigabytes: float = 20.0
+    precision: Precision = "fp16"
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """What the numbers of a token are: K hidden states of width H, then queries and keys of L layers, N heads each."""
+
+    states: int
+    width: int
+    layers: int
+    heads: int
+    head_width: int
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of one token."""
+        return self.states * self.width + self.layers * 2 * self.heads * self.head_width
+
+    def pack(self, trace: EncoderTrace) -> Tensor:
+        """From a trace of B rows to (B, T, numbers)."""
+        parts = [states.float() for states in trace.hidden_states]
+        parts += [each.float().permute(0, 3, 1, 2, 4).flatten(start_dim=2) for each in trace.attention]
+        return torch.cat(parts, dim=-1)
+
+    def unpack(self, values_BTV: Tensor, logits: Tensor) -> EncoderTrace:
+        """The inverse of :meth:`pack`."""
+        split = self.states * self.width
+        states = values_BTV[..., :split].chunk(self.states, dim=-1)
+        shape = (*values_BTV.shape[:2], self.layers, 2, self.heads, self.head_width)
+        factors = values_BTV[..., split:].reshape(shape)
+        attention = tuple(each.permute(0, 2, 3, 1, 4) for each in factors.unbind(dim=2)) if self.layers else ()
+        return EncoderTrace(logits, tuple(states), attention)
+
+
+class CachedTeacher:
+    """Gives what the teacher says of a batch from the cache, and from the teacher itself for rows that are not in it.
+
+    Args:
+        files: the cache, all of whose rows are written.
+        layout: of a token's numbers.
+        live: for rows that are not cached.
+    """
+
+    def __init__(self, files: CacheFiles, layout: TokenLayout, live: TeacherSource) -> None:
+        self.files, self.layout, self.live = files, layout, live
+        self._dtype = DTYPES[files.index.precision]
+        self._calls = 0
+
+    def __call__(self, batch: Batch) -> EncoderTrace:
+        """The teacher's trace of the mapped levels, in single precision; zeros at padding."""
+        rows = batch.indices.cpu().numpy()
+        cached = self.files.cached[rows]
+        if not cached.any():
+            return self.live(batch)
+        mask = batch.inputs["attention_mask"].bool()
+        values = torch.zeros(*mask.shape, self.layout.numbers, device=mask.device)
+        logits = torch.from_numpy(self.files.logits[rows]).to(mask.device)
+        here = torch.from_numpy(cached).to(mask.device)
+        bits = np.concatenate([self.files.read(row) for row in rows[cached]])
+        values[mask & here[:, None]] = torch.from_numpy(bits).view(self._dtype).to(mask.device).float()
+        if not cached.all():
+            other = (~here).nonzero().squeeze(1)
+            trace = self.live(batch.rows(other))
+            values[other] = self.layout.pack(trace)
+            logits[other] = trace.logits.float()
+        self._calls += 1
+        if self._calls % BATCHES_BETWEEN_FLUSHES == 0:
+            self.files.let_go()
+        return self.layout.unpack(values, logits)
+
+
+def teacher_source(
+    live: TeacherReader,
+    data: TokenizedDataset,
+    *,
+    kind: AttentionKind,
+    rules: CacheRules,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> TeacherSource:
+    """``live``, or the same from a cache that is built or completed here.
+
+    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map and the precision; two
+    processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and half of the free disk are
+    cached, in a fixed random order and in steps of one per cent.
+
+    Raises:
+        ArtifactError: the cache is damaged.
+        TrainingError: a number is too large for the precision.
+    """
+    layout, classes = _layout(live, data, device)
+    mark = fingerprint(live.teacher, data, live.layer_map, kind, rules.precision)[:20]
+    rules.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(rules.folder / f"{mark}.lock"):
+        percent, kept = _kept_rows(data.lengths, layout.numbers, rules, mark)
+        if not kept.any():
+            logger.info("teacher cache: none, hardly a row fits into %g GB and half of the free disk", rules.gigabytes)
+            return live
+        name = f"{mark}-{percent}"
+        folder = rules.folder / name
+        offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
+        index = CacheIndex(name, len(data), int(offsets[-1]), layout.numbers, classes, rules.precision)
+        files = CacheFiles(folder, index, offsets)
+        todo = files.missing()
+        part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
+        logger.info(
+            "teacher cache: %s, %.2f GB for %s rows (%s to compute)%s",
+            folder, index.bytes / 1e9, f"{kept.sum():,}", f"{len(todo):,}", part,
+        )  # fmt: skip
+        _fill(files, layout, live, data, todo, device, progress or Progress(False))
+        (folder / "complete").touch()
+    return CachedTeacher(files, layout, live)
+
+
+def fingerprint(
+    teacher: nn.Module, data: TokenizedDataset, layer_map: Sequence[int], kind: AttentionKind, precision: Precision
+) -> str:
+    """SHA-256 over everything that decides the content of a cache."""
+    total = hashlib.sha256(repr((tuple(layer_map), kind, precision)).encode())
+    for name, tensor in sorted(teacher.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for encoder in getattr(teacher, "encoders", None) or [teacher.encoder]:
+        total.update(encoder.config.to_json_string(use_diff=True).encode())
+    for table in data.rows.with_format("arrow").iter(1000):
+        for column in table.column_names:
+            for chunk in table[column].chunks:
+                total.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
+    total.update(data.lengths.tobytes() + data.domain_ids.tobytes())
+    return total.hexdigest()
+
+
+def _layout(live: TeacherReader, data: TokenizedDataset, device: torch.device) -> tuple[TokenLayout, int]:
+    shortest = [int(np.argmin(data.lengths))]
+    trace = live(data.batch(shortest).to(device))
+    heads, head_width = (trace.attention[0].shape[2], trace.attention[0].shape[4]) if trace.attention else (0, 0)
+    width = trace.hidden_states[0].shape[-1]
+    return TokenLayout(len(trace.hidden_states), width, len(trace.attention), heads, head_width), trace.logits.shape[1]
+
+
+def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) -> tuple[int, np.ndarray]:
+    """Which rows are cached, shape (rows,): the most whole per cent that fit, in a fixed random order."""
+    order = np.random.default_rng(0).permutation(len(lengths))
+    counts = len(lengths) * np.arange(101) // 100
+    sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
+    own = sum(file.stat().st_blocks * 512 for file in rules.folder.glob(f"{mark}-*/*"))
+    free = shutil.disk_usage(rules.folder).free + own
+    percent = int(np.flatnonzero(sizes <= min(rules.gigabytes * 1e9, SHARE_OF_FREE_DISK * free))[-1])
+    kept = np.zeros(len(lengths), dtype=bool)
+    kept[order[: counts[percent]]] = True
+    return percent, kept
+
+
+def _fill(
+    files: CacheFiles,
+    layout: TokenLayout,
+    live: TeacherSource,
+    data: TokenizedDataset,
+    todo: np.ndarray,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
+        for count, rows in enumerate(_batches(data.lengths, todo), 1):
+            batch = data.batch(rows)
+            trace = live(batch.to(device))
+            values, logits = _halved(layout.pack(trace), files.index.precision), trace.logits.float().cpu().numpy()
+            valid = batch.inputs["attention_mask"].bool()
+            bits = torch.int32 if files.index.precision == "fp32" else torch.int16
+            for i, row in enumerate(rows):
+                files.write(row, values[i][valid[i]].view(bits).numpy(), logits[i])
+            if count % BATCHES_BETWEEN_FLUSHES == 0:
+                files.flush()
+                files.let_go()
+            bar.advance(len(rows))
+    files.flush()
+
+
+def _halved(values: Tensor, precision: Precision) -> Tensor:
+    small = values.to(DTYPES[precision]).cpu()
+    if not small.isfinite().all():
+        raise TrainingError(
+            f"teacher cache: a number of the teacher ({values.abs().max():.3g}) is too large for {precision}; set "
+            "cache.precision to bf16 or fp32"
+        )
+    return small
+
+
+def _batches(lengths: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows longest first, as many at a time as have about 8192 tokens with their padding."""
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    start = 0
+    while start < len(order):
+        count = max(1, TOKENS_IN_A_BATCH // int(lengths[order[start]]))
+        yield order[start : start + count]
+        start += count

@@ -1,0 +1,202 @@
+import copy
+import logging
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+
+from hrkd.data.batching import MultiDomainLoader
+from hrkd.errors import ArtifactError, TrainingError
+from hrkd.models.trace import set_attention
+from hrkd.training import teacher_cache
+from hrkd.training.cache_files import cached_folders
+from hrkd.training.distill import TeacherReader
+from hrkd.training.runs import distill_from_models
+from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_source
+
+CPU = torch.device("cpu")
+
+
+class Counted(TeacherReader):
+    """Counts the rows that the teacher itself is asked for."""
+
+    rows = 0
+
+    def __call__(self, batch):
+        self.rows += len(batch.labels)
+        return super().__call__(batch)
+
+
+def reader(tiny, layer_map=(0, 2), **model):
+    teacher = tiny.model(seed=1, **model)
+    set_attention(teacher.encoder, "queries_keys")
+    return Counted(teacher, layer_map, attention=True)
+
+
+def cached(live, data, folder, **rules):
+    return teacher_source(live, data, kind="queries_keys", rules=CacheRules(folder, **rules), device=CPU)
+
+
+def batches(tiny):
+    return MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+
+
+def close(found, expected, mask, **tolerance):
+    torch.testing.assert_close(found.logits, expected.logits)
+    for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
+        torch.testing.assert_close(one[mask], other[mask], **tolerance)
+    for one, other in zip(found.attention, expected.attention, strict=True):
+        pairs = mask[:, None, None, :, None].expand_as(one)
+        torch.testing.assert_close(one[pairs], other[pairs], **tolerance)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [
+        ("fp32", {"rtol": 1e-5, "atol": 1e-5}),
+        ("fp16", {"rtol": 1e-3, "atol": 1e-3}),
+        ("bf16", {"rtol": 1e-2, "atol": 1e-2}),
+    ],
+)
+def test_the_cache_says_what_the_teacher_says(tiny, tmp_path, precision, tolerance):
+    live = reader(tiny)
+    source = cached(live, tiny.train, tmp_path, precision=precision)
+    assert isinstance(source, CachedTeacher)
+    asked = live.rows
+    for batch in batches(tiny):
+        close(source(batch), TeacherReader.__call__(live, batch), batch.inputs["attention_mask"].bool(), **tolerance)
+    assert live.rows == asked
+
+
+def test_a_second_run_computes_nothing(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    again = reader(tiny)
+    source = cached(again, tiny.train, tmp_path)
+    source(next(batches(tiny)))
+    assert again.rows == 1, "one row, to learn the shapes"
+    (folder, index), *others = cached_folders(tmp_path)
+    assert (index["rows"], index["complete"], others) == (len(tiny.train), True, [])
+    assert index["bytes"] > 0
+    assert folder.name.endswith("-100")
+
+
+def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher_cache, "TOKENS_IN_A_BATCH", 200)
+    live, rows = reader(tiny), []
+
+    class Killed(Counted):
+        def __call__(self, batch):
+            if len(rows) > 4:
+                raise KeyboardInterrupt
+            rows.append(len(batch.labels))
+            return super().__call__(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached(Killed(live.teacher, live.layer_map, attention=True), tiny.train, tmp_path)
+    source = cached(live, tiny.train, tmp_path)
+    assert live.rows == len(tiny.train) + 1 - sum(rows[1:])
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_damage_is_named(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    (folder, _) = cached_folders(tmp_path)[0]
+    values = np.memmap(folder / "values.bin", dtype=np.uint8, mode="r+")
+    values[len(values) // 2] ^= 1
+    values.flush()
+    source = cached(reader(tiny), tiny.train, tmp_path)
+    with pytest.raises(ArtifactError, match=r"row \d+ of this teacher cache is damaged; clear it \(hrkd cache --clear"):
+        list(map(source, batches(tiny)))
+    (folder / "values.bin").write_bytes(b"short")
+    with pytest.raises(ArtifactError, match=r"values\.bin: 5 bytes in the place of"):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+def test_a_foreign_index_is_named(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    index = cached_folders(tmp_path)[0][0] / "index.json"
+    index.write_text(index.read_text().replace('"width"', '"breadth"'))
+    with pytest.raises(ArtifactError, match="not the teacher cache that is looked for"):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+def test_another_teacher_text_level_or_precision_is_another_cache(tiny):
+    live = reader(tiny)
+    same = (live.teacher, tiny.train, (0, 2), "queries_keys", "fp16")
+    other_teacher = copy.deepcopy(live.teacher)
+    with torch.no_grad():
+        next(other_teacher.parameters())[0, 0] += 1e-3
+    changes = [
+        (other_teacher, *same[1:]),
+        (same[0], tiny.train.select(np.arange(len(tiny.train))[::-1]), *same[2:]),
+        (same[0], tiny.dev, *same[2:]),
+        (*same[:2], (0, 1), *same[3:]),
+        (*same[:3], "none", same[4]),
+        (*same[:4], "fp32"),
+    ]
+    marks = {fingerprint(*arguments) for arguments in (same, same, *changes)}
+    assert len(marks) == 1 + len(changes)
+
+
+def test_rows_beyond_the_limit_are_asked_of_the_teacher(tiny, tmp_path):
+    live = reader(tiny)
+    numbers = 2 * 16 + 2 * 16
+    size = int(tiny.train.lengths.sum()) * numbers * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    share = source.files.cached.mean()
+    assert 0.5 < share <= 0.61
+    assert cached_folders(tmp_path)[0][1]["bytes"] < 0.7 * size + 3 * 4096
+    asked = live.rows
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+    assert live.rows > asked
+    assert cached(live, tiny.train, tmp_path / "none", gigabytes=1e-9) is live
+
+
+def test_a_number_too_large_for_the_precision_is_told(tiny, tmp_path):
+    live = reader(tiny)
+    with torch.no_grad():
+        live.teacher.encoder.encoder.layer[0].attention.self.key.bias.fill_(1e6)
+    live.layer_map = (0, 1)
+    with pytest.raises(TrainingError, match=r"too large for fp16; set cache\.precision to bf16 or fp32"):
+        cached(live, tiny.train, tmp_path)
+
+
+def test_two_processes_build_it_once(tiny, tmp_path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def build():
+        torch.set_num_threads(1)
+        live = reader(tiny)
+        cached(live, tiny.train, tmp_path)
+        results.put(live.rows - 1)
+
+    both = [context.Process(target=build) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+    assert sorted(results.get(timeout=5) for _ in both) == [0, len(tiny.train)]
+
+
+def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
+    curves, states = [], []
+    for rules in (None, CacheRules(tmp_path, precision="fp32"), CacheRules(tmp_path)):
+        student = tiny.model(width=8)
+        options = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "cache": rules}
+        history = distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+        curves.append([epoch["loss"] for epoch in history.epochs])
+        states.append(torch.cat([p.flatten() for p in student.parameters()]))
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    assert curves[2] == pytest.approx(curves[0], rel=1e-3)
+    torch.testing.assert_close(states[1], states[0], atol=1e-4, rtol=1e-3)
+    with caplog.at_level(logging.INFO):
+        options |= {"epochs": 1, "cache": CacheRules(tmp_path / "unused")}
+        distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
+    assert "no teacher cache: one epoch reads it once" in caplog.text
+    assert not (tmp_path / "unused").exists()
