@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from typing import Any
 
 from hrkd.errors import ArtifactError
 
-__all__ = ["read_json", "replace_file", "replace_folder", "write_json", "write_text"]
+__all__ = ["clear_leftovers", "read_json", "replace_file", "replace_folder", "write_json", "write_text"]
+
+
+LEFTOVER = re.compile(r"\..+-[a-z0-9_]{8}")
+"""Names that tempfile gives here: a dot, what is to be replaced, eight random characters."""
 
 
 @contextmanager
@@ -34,6 +39,20 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     finally:
         if new.exists():
             shutil.rmtree(new, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what :func:`replace_folder` and :func:`replace_file` left in ``folder`` when their process was killed.
+
+    A folder that was moved aside, and whose successor had not yet taken its place, is put back.
+    """
+    for aside in folder.glob(".*-old-*"):
+        for old in aside.iterdir():
+            if not (folder / old.name).exists():
+                old.rename(folder / old.name)
+    for name in {path.name for path in folder.glob(".*-*") if LEFTOVER.fullmatch(path.name)}:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ up where it stopped. :func:`hrkd.training.runs.distill_from_models` is the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hrkd.data.batching import check_step_sizes, tokenize
 from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
+from hrkd.files import read_json
 from hrkd.models.teachers import load_fine_tuned, load_tokenizer
 from hrkd.plan import plan
 from hrkd.preparation import prepare_data
@@ -27,6 +29,8 @@ from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune
 from hrkd.training.progress import Progress
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
+
+logger = logging.getLogger("hrkd")
 
 RecipeLike = Recipe | str | Path | Mapping[str, Any]
 
@@ -137,7 +141,7 @@ def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed:
 def _distill(job: Job, teacher_folder: Path | None, *, planned: bool = False) -> dict[str, Any]:
     teacher = open_teacher(job, teacher_folder)
     if not planned:
-        plan(job, teacher.encoder.config)
+        plan(job, teacher.model)
     student = distil_student(job, teacher)
     baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
     results = build_results(job, teacher, student, baseline)
@@ -152,6 +156,7 @@ def evaluate(
     *,
     split: str = "test",
     teacher: str | Path | None = None,
+    data: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def evaluate(
         recipe: where the data comes from; needed for a model folder alone.
         split: "train", "dev" or "test".
         teacher: another model, such as the run's ``teacher`` folder; the scores then hold the agreement with it.
-        show, progress: as :func:`compress`.
+        data, show, progress: as :func:`compress`.
 
     Raises:
         ArtifactError: no model there.
@@ -173,15 +178,19 @@ def evaluate(
         raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
     if split not in ("train", "dev", "test"):
         raise RecipeError(f"--split: {split!r} is none of train, dev, test")
-    if (folder / "recipe.yaml").is_file():
+    is_run = (folder / "recipe.yaml").is_file()
+    if is_run:
         recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
         if not folder.is_dir():
             raise ArtifactError(f"{folder}: this run has no finished student yet; hrkd compress goes on with it")
-    if recipe is None:
+    if recipe is None and data is None:
         raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, needed=("data",))
-    job = Job.on(recipe, show, progress)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
+    job = Job.on(recipe, show, progress, data)
     splits = job.data.splits
+    if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != job.data.digest():
+        logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
     model = load_fine_tuned(
         str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
     )

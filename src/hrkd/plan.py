@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
@@ -10,48 +10,74 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from hrkd.data.batching import check_step_sizes
 from hrkd.errors import ModelError
 from hrkd.models.families import family_of
+from hrkd.models.initialise import check_narrower
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
 from hrkd.models.student import settle_start
-from hrkd.models.teachers import check_same_tokenizer
+from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer
+from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.stages import Job, scratch_tokenizer
 
 __all__ = ["plan"]
 
+AnyTeacher = MultiDomainClassifier | RoutedTeacher
 
-def plan(job: Job, teacher: PreTrainedConfig | None = None) -> None:
+
+def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
     """Check that student and data fit the teacher, and show both side by side.
 
     Args:
-        teacher: configuration of a finished teacher's encoder; default: that of the one to be trained.
+        teacher: a finished one; default: the one to be trained, as its configuration describes it.
 
     Raises:
-        ModelError: sizes, layer map, start or tokenizer that do not fit.
+        ModelError: sizes, layers, start, attention or tokenizer that do not fit.
         DataError: a domain with fewer examples than a step needs.
     """
     recipe, splits = job.recipe, job.data.splits
-    teacher = teacher or _teacher_config(job)
-    config = recipe.student
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
-    wide = shape_of(teacher)
-    if config.checkpoint is not None:
-        if recipe.teacher.model is not None:
-            check_same_tokenizer(recipe.teacher.model, config.checkpoint)
-        student = _read_config(config.checkpoint, "student.checkpoint")
+    if teacher is None:
+        teacher = _outline(job, _teacher_config(job), recipe.teacher.heads)
+    encoder = teacher.encoders[0] if isinstance(teacher, RoutedTeacher) else teacher.encoder
+    wide = shape_of(encoder.config)
+    heads: HeadMode = "per_domain" if isinstance(teacher, RoutedTeacher) else teacher.config.heads
+    if recipe.student.checkpoint is not None:
+        _check_checkpoint(job, recipe.student.checkpoint)
+        student = _outline(job, _read_config(recipe.student.checkpoint, "student.checkpoint"), heads)
     else:
-        shape = resolve_shape(teacher, **config.size)
-        start = "auto" if config.start == "checkpoint" else config.start
-        if settle_start(start, shape, wide) == "principal_components":
-            family_of(teacher)
-        layer_map = resolve_layer_map(config.layer_map, shape.layers, wide.layers)
-        student = student_config(teacher, shape, layer_map)
-    layer_map = resolve_layer_map(config.layer_map, shape_of(student).layers, wide.layers)
-    job.show(sizes_table(size_rows(_outline(job, teacher), _outline(job, student), layer_map)))
+        student = _new_student(job, encoder.config, heads)
+    layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
+    if recipe.student.checkpoint is None and _start(job, encoder.config) == "principal_components":
+        check_narrower(family_of(encoder.config), encoder, student.encoder)
+    choose_attention(recipe.method.attention, encoder, student.encoder)
+    job.show(sizes_table(size_rows(teacher, student, layer_map)))
+
+
+def _new_student(job: Job, teacher: PreTrainedConfig, heads: HeadMode) -> MultiDomainClassifier:
+    config, wide = job.recipe.student, shape_of(teacher)
+    shape = resolve_shape(teacher, **config.size)
+    layer_map = resolve_layer_map(config.layer_map, shape.layers, wide.layers)
+    if config.teacher_layers is not None:
+        resolve_layer_map(config.teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")
+    return _outline(job, student_config(teacher, shape, layer_map), heads)
+
+
+def _start(job: Job, teacher: PreTrainedConfig) -> str:
+    config = job.recipe.student
+    start = "auto" if config.start == "checkpoint" else config.start
+    return settle_start(start, resolve_shape(teacher, **config.size), shape_of(teacher))
+
+
+def _check_checkpoint(job: Job, checkpoint: str) -> None:
+    config = job.recipe.teacher
+    if config.model is not None:
+        check_same_tokenizer(config.model, checkpoint)
+    elif config.scratch is not None:
+        check_same_tokenizer(scratch_tokenizer(job), checkpoint)
 
 
 def _teacher_config(job: Job) -> PreTrainedConfig:
@@ -71,9 +97,9 @@ def _read_config(source: str, field: str) -> PreTrainedConfig:
         raise ModelError(f"{field}: {source}: no configuration of an encoder: {reason}") from error
 
 
-def _outline(job: Job, config: PreTrainedConfig) -> Any:
+def _outline(job: Job, config: PreTrainedConfig, heads: HeadMode) -> MultiDomainClassifier:
     """A model with shapes and no memory, for counting."""
-    splits = job.data.splits
+    splits, config = job.data.splits, copy.deepcopy(config)
     config.num_labels = len(splits.labels)
     with torch.device("meta"):
         plain = AutoModelForSequenceClassification.from_config(config)
@@ -81,6 +107,6 @@ def _outline(job: Job, config: PreTrainedConfig) -> Any:
             plain,
             domains=splits.domains,
             labels=splits.labels,
-            heads=job.recipe.teacher.heads,
+            heads=heads,
             max_tokens=job.recipe.data.max_length,
         )

@@ -39,11 +39,11 @@ def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged 
         title = "Same student without distillation"
         measured = _measure(job, baseline, teacher, said)
         models["student_without_distillation"] = {"title": title, **_sizes(baseline.model), **measured}
-    seconds = {"student": student.seconds}
+    seconds = {"student": _seconds(student.record)}
     if teacher.record is not None:
-        seconds["teacher"] = Staged(student.model, teacher.record).seconds
+        seconds["teacher"] = _seconds(teacher.record)
     if baseline is not None:
-        seconds["student_without_distillation"] = baseline.seconds
+        seconds["student_without_distillation"] = _seconds(baseline.record)
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -81,6 +81,11 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
 def _measure(job: Job, staged: Staged, teacher: Teacher, said: Mapping[str, np.ndarray]) -> dict[str, Any]:
     parts = {"dev": teacher.data.dev, "test": teacher.data.test}
     return {name: job.scores(staged.model, part, teacher_labels=said[name]).to_dict() for name, part in parts.items()}
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    """Time of all epochs of a training, their dev evaluations included."""
+    return round(sum(float(epoch["seconds"]) for epoch in record["epochs"]), 1)
 
 
 def _sizes(model: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
-from hrkd.files import read_json, write_json, write_text
+from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
 __all__ = ["Run", "digest", "environment", "weights_digest"]
 
@@ -57,6 +57,10 @@ class Run:
         """Folder of a stage's checkpoint, there only while the stage is under way."""
         return self.folder / "checkpoints" / name
 
+    def notes(self, name: str) -> Path:
+        """File for what a stage keeps beside its checkpoint."""
+        return self.checkpoint(name).with_name(f"{name}-best-per-domain.json")
+
     def steps_before(self, name: str) -> int:
         """Training steps of the finished stages that come before stage ``name``."""
         records = [self.stage(earlier) / "training.json" for earlier in STAGES[: STAGES.index(name)]]
@@ -81,7 +85,9 @@ class Run:
                 )
 
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the recipe and the environment, and clear away stages that are to be made anew."""
+        """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew."""
+        for folder in (self.folder, self.folder / "checkpoints", *(self.folder / "metrics").glob("*/*")):
+            clear_leftovers(folder)
         for name, made_with in planned.items():
             if self._changes(name, made_with):
                 for path in (self.stage(name), self.checkpoint(name), self.metrics(name)):
@@ -106,17 +112,24 @@ class Run:
         """Remove what a finished stage needed only while it was under way."""
         shutil.rmtree(self.checkpoint(name), ignore_errors=True)
         self.checkpoint(name).with_suffix(".json").unlink(missing_ok=True)
+        self.notes(name).unlink(missing_ok=True)
         folder = self.checkpoint(name).parent
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
     def _changes(self, name: str, made_with: Mapping[str, Any]) -> list[str]:
-        """Fields in which a finished stage, or one under way, differs from ``made_with``."""
-        marks = [self.stage(name) / "stage.json"] if self.is_finished(name) else []
+        """Fields in which a finished stage, or one under way, differs from ``made_with``.
+
+        How many processes made a finished stage is of no matter; one under way goes on with as many only.
+        """
+        wanted, changes = _plain(made_with), []
+        if self.is_finished(name):
+            record = read_json(self.stage(name) / "stage.json", what="the record of a stage")
+            changes += _differences(record | {"processes": wanted.get("processes")}, wanted)
         if self.checkpoint(name).is_dir():
-            marks.append(self.checkpoint(name).with_suffix(".json"))
-        records = [read_json(mark, what="the record of a stage") for mark in marks]
-        return [line for record in records for line in _differences(record, _plain(made_with))]
+            record = read_json(self.checkpoint(name).with_suffix(".json"), what="the record of a stage")
+            changes += _differences(record, wanted)
+        return changes
 
 
 def weights_digest(source: str | Path) -> str | None:

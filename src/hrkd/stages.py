@@ -24,7 +24,8 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.files import read_json, replace_folder, write_json
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.multi_domain import MultiDomainClassifier, load_plain_classifier
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of
 from hrkd.models.student import StartedStudent, build_student, student_from_checkpoint
@@ -84,7 +85,6 @@ class Job:
         cls, recipe: Recipe, show: Show, progress: Progress | None, dataset: MultiDomainDataset | None = None
     ) -> Job:
         """Load and split the data; nothing is written."""
-        _check_trackers(recipe.run.trackers)
         # Accelerate keeps device and precision for a process; a second run in this process may want others.
         AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(
@@ -107,7 +107,9 @@ class Job:
 
         Raises:
             ArtifactError: the folder cannot take them; nothing is written then.
+            RecipeError: a tracker is not installed.
         """
+        _check_trackers(self.recipe.run.trackers)
         if self.accelerator.is_main_process:
             self.run.check(planned)
             splits, folder = self.data.splits, self.run.folder
@@ -212,12 +214,6 @@ class Staged:
     model: MultiDomainClassifier
     record: dict[str, Any]
 
-    @property
-    def seconds(self) -> float:
-        """Time of all epochs, their dev evaluations included."""
-        seconds = sum(float(epoch["seconds"]) for epoch in self.record["epochs"])
-        return round(seconds, 1)
-
 
 @dataclass(frozen=True)
 class Teacher:
@@ -300,7 +296,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
         best = BestPerDomain(
             started.model,
             teacher.data.test,
-            checkpoint.with_name("student-best-per-domain.json"),
+            job.run.notes("student"),
             batch_size=recipe.evaluation.batch_size,
             resume=checkpoint.is_dir(),
             writes=job.accelerator.is_main_process,
@@ -317,8 +313,6 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             **recipe.method.model_dump(exclude={"learning"}),
             **job.training(recipe.student.training, "student"),
         )
-        if best.writes:
-            best.path.unlink(missing_ok=True)
         return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}
 
     return _stage(job, "student", job.made_with("student", teacher.foreign), make)
@@ -366,11 +360,12 @@ def _stage(
     made_with: dict[str, Any],
     make: Callable[[], tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]],
 ) -> Staged:
-    folder = job.run.stage(name)
+    folder, main = job.run.stage(name), job.accelerator.is_main_process
     if job.run.is_finished(name):
         logger.info("%s: finished before, taken from %s", name, folder)
+        if main:
+            job.run.end(name)
     else:
-        main = job.accelerator.is_main_process
         if main:
             job.run.begin(name, made_with)
         job.accelerator.wait_for_everyone()

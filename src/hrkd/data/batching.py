@@ -136,9 +136,9 @@ class MultiDomainLoader:
     is through before the largest starts over in a new order, so that no example is left out and none stands in
     fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
 
-    With ``group_by_length`` the shuffled rows of 16 steps at a time are sorted by length in every domain, cut into steps
-    again, and these steps shuffled: rows of a step then have similar lengths in all domains, and little is padding. A
-    domain with fewer rows than 16 steps take keeps its order, so that no step holds a row twice.
+    With ``group_by_length`` the shuffled rows of 16 steps at a time are sorted by length in every domain, cut into
+    steps again, and these steps shuffled: rows of a step then have similar lengths in all domains, and little is
+    padding. A domain with fewer rows than 16 steps take keeps its order, so that no step holds a row twice.
 
     Args:
         data: the training rows.
@@ -150,7 +150,7 @@ class MultiDomainLoader:
         pad_to: length of all batches, in tokens; default: that of the longest row of each.
 
     Raises:
-        DataError: a domain has fewer examples than a step needs.
+        DataError: a domain has fewer examples than a step needs, or a row is longer than ``pad_to``.
     """
 
     def __init__(
@@ -164,6 +164,8 @@ class MultiDomainLoader:
         group_by_length: bool = True,
         pad_to: int | None = None,
     ) -> None:
+        if pad_to is not None and pad_to < data.lengths.max():
+            raise DataError(f"a row has {data.lengths.max()} tokens, more than the {pad_to} that the model takes")
         self.data = data
         self.batch_size = batch_size
         self.seed = seed

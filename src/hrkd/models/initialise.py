@@ -18,7 +18,7 @@ from hrkd.models.narrow_attention import Plan
 from hrkd.models.principal import principal_components, read_moments
 from hrkd.models.shape import shape_of
 
-__all__ = ["copy_heads", "copy_teacher_layers", "narrow_teacher"]
+__all__ = ["check_narrower", "copy_heads", "copy_teacher_layers", "narrow_teacher"]
 
 LAYER = re.compile(r"^(.*?\blayers?\.)(\d+)(\..*)$")
 
@@ -84,7 +84,7 @@ def narrow_teacher(
     """
     family = family_of(teacher.config)
     wide, narrow = shape_of(teacher.config), shape_of(student.encoder.config)
-    _check_narrower(family, teacher, student.encoder)
+    check_narrower(family, teacher, student.encoder)
     needed = sorted({*layer_map, *layers, *(layer - 1 for layer in layers)})
     moments = read_moments(teacher, batches, needed)
     basis = principal_components(moments, layer_map, narrow.width)
@@ -134,7 +134,12 @@ def _fill_heads(
     return pooler
 
 
-def _check_narrower(family: Family, teacher: PreTrainedModel, student: PreTrainedModel) -> None:
+def check_narrower(family: Family, teacher: PreTrainedModel, student: PreTrainedModel) -> None:
+    """Whether the student's encoder can be started from principal components of the teacher's (of any weights).
+
+    Raises:
+        ModelError: it cannot.
+    """
     wide, narrow = shape_of(teacher.config), shape_of(student.config)
     more = [name for name in ("width", "heads") if getattr(narrow, name) > getattr(wide, name)]
     if more:

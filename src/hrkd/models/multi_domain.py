@@ -16,10 +16,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
-from hrkd.models.plain import load_plain_classifier, longest_input
+from hrkd.models.plain import longest_input
 from hrkd.models.trace import EncoderTrace
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "load_plain_classifier"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
 
 HeadMode = Literal["per_domain", "shared"]
 
@@ -110,7 +110,7 @@ class PlainHead(nn.Module):
         """Random weights, drawn as the family draws them."""
         for parameter in self.parameters():
             parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # loaded ones are left alone otherwise
-        for module in self.classifier.modules():
+        for module in reversed(list(self.classifier.modules())):  # children first, as transformers does
             self.classifier._init_weights(module)
 
 

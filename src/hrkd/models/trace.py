@@ -96,6 +96,7 @@ def query_key_attention(
     No score is kept, so that memory does not grow with T^2. Shapes and errors: see :func:`raw_score_attention`.
     """
     _check_comparable(query, key, others)
+    others.pop("output_attentions", None)  # it would be warned about, and is answered here
     attended, _ = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
     )
@@ -222,6 +223,8 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind) -> None:
         ModelError: the family cannot give ``kind``.
     """
     if has_raw_scores(encoder):
+        if kind == "none" and encoder.config._attn_implementation not in FUNCTIONS:
+            return  # the model's own choice stays
         for name, (function, mask) in FUNCTIONS.items():
             AttentionInterface.register(name, function)
             AttentionMaskInterface.register(name, mask)

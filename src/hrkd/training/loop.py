@@ -108,6 +108,8 @@ def train(
     updates = -(-len(loader) // gradient_accumulation) * epochs
     scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
     prepared, optimizer = accelerator.prepare(module, optimizer)
+    if accelerator.scaler is not None:  # it would go on with the scale of an earlier training
+        accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
     history = TrainingHistory()
     best: dict[str, Tensor] = {}
     if checkpoint is not None and checkpoint.is_dir():
@@ -135,7 +137,7 @@ def train(
                 loss = output.loss.item()
                 if loss != loss or loss in (float("inf"), float("-inf")):
                     raise TrainingError(_not_finite(title, step, learning_rate, accelerator.mixed_precision))
-                values = {"loss": loss, "learning_rate": scheduler.get_last_lr()[0]}
+                values = {"loss": loss, "learning_rate": scheduler.get_last_lr()[0], "gradient_norm": float("nan")}
                 if last_of_group:
                     values["gradient_norm"] = float(accelerator.clip_grad_norm_(module.parameters(), max_grad_norm))
                     optimizer.step()
@@ -145,9 +147,9 @@ def train(
                 total += loss
                 if recorder is not None and accelerator.is_main_process:
                     recorder.add(step, values, output.tables)
-                    if accelerator.trackers and recorder.is_logged(step):
-                        tracked = values | recorder.scalars(output.tables)
-                        _track(accelerator, title, tracked, step=steps_before + step)
+                if accelerator.trackers and (recorder is None or recorder.is_logged(step)):
+                    tracked = values if recorder is None else values | recorder.scalars(output.tables)
+                    _track(accelerator, title, tracked, step=steps_before + step)
                 bar.advance(note=f"loss {loss:.3f}")
 
         score = evaluate(epoch)
@@ -213,7 +215,7 @@ def _groups(loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[
 
 
 def _track(accelerator: Accelerator, title: str, values: Mapping[str, float], *, step: int) -> None:
-    accelerator.log({f"{title}/{name}": value for name, value in values.items()}, step=step)
+    accelerator.log({f"{title}/{name}": value for name, value in values.items() if value == value}, step=step)
 
 
 def _not_finite(title: str, step: int, learning_rate: float, precision: str) -> str:

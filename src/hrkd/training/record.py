@@ -72,6 +72,10 @@ class Recorder:
             for level, row in enumerate(getattr(tables, name).tolist(), start)
             for domain, value in zip(self.domains, row, strict=True)
         }
+        for level, rows in enumerate(tables.hierarchical.tolist()):
+            for lower, row in enumerate(rows[: level + 1]):
+                name = f"hierarchical ratio/level {level} from {lower}"
+                values |= {f"{name}/{domain}": value for domain, value in zip(self.domains, row, strict=True)}
         losses = zip(self.domains, tables.prediction.tolist(), strict=True)
         return values | {f"prediction loss/{domain}": value for domain, value in losses}
 

@@ -76,7 +76,7 @@ class BestPerDomain:
         self.writes = writes
         self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]
         self.state: dict[str, dict[str, Any]] = {}
-        if resume and path.is_file():
+        if resume:
             self.state = read_json(path, what="the predictions of the best epochs per domain")
 
     def update(self, epoch: int, dev_accuracies: dict[str, float]) -> None:
