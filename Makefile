@@ -21,7 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## compress a small generated example and classify a sentence with the student
-	$(BIN)/hrkd compress demo --run.output $(DEMO) --run.overwrite true
+	rm -rf $(DEMO)
+	$(BIN)/hrkd compress demo --run.output $(DEMO)
 	$(BIN)/hrkd predict $(DEMO)/student --domain books "the story was gripping and the ending was wonderful"
 
 test: lint types pytest  ## lint, types and tests: what must pass before a change is merged

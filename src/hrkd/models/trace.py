@@ -4,7 +4,7 @@ Attention is taken through transformers' attention interface: a registered atten
 attention computes and hands out what is to be compared (scores, or probabilities before dropout), so that the model's
 own recording of attentions collects it. No hooks, no state, no code per family.
 
-Families without the interface (DeBERTa, MPNet) record their probabilities after dropout. While probabilities are
+Families without the interface (DeBERTa) record their probabilities after dropout. While probabilities are
 compared their attention dropout is off; :func:`set_attention` with any other kind puts the configuration's rate back.
 """
 
@@ -176,7 +176,7 @@ IMPLEMENTATIONS: dict[AttentionKind, str] = {
 
 
 def has_raw_scores(encoder: PreTrainedModel) -> bool:
-    """Whether the family computes plain QK'/sqrt(dh) scores that can be read (DeBERTa and MPNet do not)."""
+    """Whether the family computes plain QK'/sqrt(dh) scores that can be read (DeBERTa does not)."""
     return bool(encoder._can_set_attn_implementation())
 
 
