@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
 
 from hrkd.cli import VERBS, commands, main, terminal
@@ -14,6 +15,7 @@ from hrkd.config import Recipe
 from hrkd.errors import DataError, TrainingError
 from hrkd.fields import recipe_fields
 from hrkd.recipe import load_recipe
+from hrkd.training.cache_files import CacheFiles, CacheIndex
 
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
 FLAGS = ("--data.source", "reviews.csv", "--teacher.model", "bert", "--student.layers", "3")
@@ -322,6 +324,18 @@ class TestVerbs:
         monkeypatch.setattr(export, "export_plain", fake)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
+
+    def test_cache_lists_and_clears(self, run, tmp_path):
+        assert run("cache", "--folder", str(tmp_path))[1] == f"no teacher caches in {tmp_path}\n"
+        offsets = np.array([0, 3, 5])
+        CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
+        listed = run("cache", "--folder", str(tmp_path))[1]
+        assert "abc-100" in listed
+        assert "no" in listed.split("abc-100")[1], "nothing is written yet"
+        status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
+        assert (status, "no teacher cache 'other'; there are abc-100" in errors) == (2, True)
+        run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
+        assert list(tmp_path.iterdir()) == []
 
     def test_recipe_lists_prints_and_describes(self, run):
         status, output, _ = run("recipe")

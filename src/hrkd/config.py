@@ -285,7 +285,7 @@ class StudentConfig(Section):
     """Teacher layers (from 1) that the student starts from; default: those of the layer map."""
 
     layer_map: Literal["uniform"] | list[PositiveInt] = "uniform"
-    """Teacher layer (from 1) that each student layer imitates; `uniform`: l * teacher layers / student layers, rounded."""
+    """Teacher layer (from 1) of each student layer; `uniform`: l * teacher layers / student layers, rounded."""
 
     baseline: bool = True
     """Also train the same student without distillation, so that the gain is visible."""

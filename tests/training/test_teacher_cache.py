@@ -10,7 +10,7 @@ from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.trace import set_attention
 from hrkd.training import teacher_cache
-from hrkd.training.cache_files import cached_folders
+from hrkd.training.cache_files import cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
 from hrkd.training.runs import distill_from_models
 from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_source
@@ -200,3 +200,15 @@ def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
         distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
     assert "no teacher cache: one epoch reads it once" in caplog.text
     assert not (tmp_path / "unused").exists()
+
+
+def test_caches_are_cleared_by_name(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    cached(reader(tiny), tiny.dev, tmp_path)
+    first, second = (folder.name for folder, _ in cached_folders(tmp_path))
+    with pytest.raises(ArtifactError, match=f"no teacher cache 'other'; there are {first}, {second}"):
+        clear_cache(tmp_path, "other")
+    clear_cache(tmp_path, first)
+    assert [folder.name for folder, _ in cached_folders(tmp_path)] == [second]
+    assert len(clear_cache(tmp_path, "all")) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from hrkd.recipe import load_recipe, packaged_recipe_text, packaged_recipes, rec
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
 
-__all__ = ["compress", "data", "distill", "evaluate", "export", "predict", "recipe", "train_teacher"]
+__all__ = ["cache", "compress", "data", "distill", "evaluate", "export", "predict", "recipe", "train_teacher"]
 
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
@@ -222,6 +222,30 @@ def export(
 
     for domain, folder in export_plain(student, output, overwrite=overwrite).items():
         console.print(f"{domain}: {folder}", soft_wrap=True)
+
+
+def cache(
+    *,
+    folder: Annotated[
+        Path | None, Parameter(help="Folder of all caches; default: HRKD_CACHE, or ~/.cache/hrkd.")
+    ] = None,
+    clear: Annotated[str | None, Parameter(help="Remove the cache of this name, or all of them.")] = None,
+) -> None:
+    """List, and clear, what teachers said of training texts.
+
+    A cache is made by `compress` and `distill` and read by every later run with the same teacher, texts and layer map.
+    """
+    console = prepare()
+    from hrkd.report.tables import cache_table
+    from hrkd.training.cache_files import cache_folder, cached_folders, clear_cache
+
+    place = cache_folder(folder)
+    if clear is not None:
+        for each in clear_cache(place, clear):
+            console.print(f"removed: {each}", soft_wrap=True)
+        return
+    rows = [{"name": path.name, **index} for path, index in cached_folders(place)]
+    console.print(cache_table(rows, str(place)) if rows else f"no teacher caches in {place}", soft_wrap=not rows)
 
 
 def recipe(

@@ -14,6 +14,7 @@ from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, p
 from hrkd.errors import ArtifactError
 
 __all__ = [
+    "cache_table",
     "data_table",
     "results_markdown",
     "results_table",
@@ -223,6 +224,28 @@ def data_table(rows: Sequence[Row]) -> Table:
         if key == "rows":
             formats |= {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
     return _selection("Data", formats, rows).to_rich()
+
+
+CACHE_COLUMNS: Formats = {
+    "name": ("Name", str),
+    "rows": ("Texts", "{:,}".format),
+    "tokens": ("Tokens", "{:,}".format),
+    "precision": ("Precision", str),
+    "bytes": ("GB on disk", lambda size: f"{size / 1e9:.3f}"),
+    "complete": ("Complete", lambda complete: "yes" if complete else "no"),
+}
+
+
+def cache_table(rows: Sequence[Row], folder: str) -> Table:
+    """Teacher caches, one row each, and what they take together.
+
+    Args:
+        rows: ``name`` and what :func:`hrkd.training.cache_files.cached_folders` tells.
+        folder: where they lie.
+    """
+    total = sum(row["bytes"] for row in rows)
+    shown = _selection(f"Teacher caches in {folder}", CACHE_COLUMNS, rows)
+    return PlainTable(shown.title, shown.columns, shown.rows, (f"{len(rows)} caches, {total / 1e9:.3f} GB.",)).to_rich()
 
 
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:

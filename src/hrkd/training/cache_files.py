@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 from hrkd.errors import ArtifactError
 from hrkd.files import read_json, write_json
 
-__all__ = ["CacheFiles", "CacheIndex", "Precision", "cache_folder", "cached_folders"]
+__all__ = ["CacheFiles", "CacheIndex", "Precision", "cache_folder", "cached_folders", "clear_cache"]
 
 Precision = Literal["fp16", "bf16", "fp32"]
 # Numbers are kept as the bits that they are: numpy knows no bfloat16.
@@ -145,8 +146,24 @@ def cache_folder(folder: Path | None = None) -> Path:
     return folder or Path(os.environ.get("HRKD_CACHE") or Path.home() / ".cache" / "hrkd")
 
 
+def clear_cache(folder: Path, name: str) -> list[Path]:
+    """Remove the teacher cache ``name`` below ``folder``, or "all" of them; returns the folders removed.
+
+    Raises:
+        ArtifactError: there is none of that name.
+    """
+    known = {path.name: path for path in folder.glob("*/") if (path / "index.json").is_file()}
+    if name != "all" and name not in known:
+        raise ArtifactError(f"{folder}: no teacher cache {name!r}; there are {', '.join(sorted(known)) or 'none'}")
+    chosen = list(known.values()) if name == "all" else [known[name]]
+    for path in chosen:
+        shutil.rmtree(path)
+        (folder / f"{path.name.rpartition('-')[0]}.lock").unlink(missing_ok=True)
+    return chosen
+
+
 def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Each teacher cache below ``folder`` with the content of its index, plus ``bytes`` and ``complete``."""
+    """Each teacher cache below ``folder`` with the content of its index, plus ``bytes`` on disk and ``complete``."""
     found = []
     for index in sorted(folder.glob("*/index.json")):
         content = read_json(index, what="the index of a teacher cache")
