@@ -225,7 +225,8 @@ class TestErrors:
         status, output, errors = run("compress", *FLAGS, *given)
         assert (status, output) == (2, "")
         assert errors.splitlines() == [
-            "--student.layer_map: 'last' is not allowed: must be uniform or a list (each a whole number, at least 1)",
+            "error: --student.layer_map: 'last' is not allowed: "
+            "must be uniform or a list (each a whole number, at least 1)",
             "--student.training.epochs: '0' is not allowed: must be a whole number, at least 1",
             "--run.seed: '-1' is not allowed: must be a whole number, at least 0",
         ]
@@ -253,7 +254,7 @@ class TestErrors:
     @pytest.mark.parametrize("error", [DataError("rows.csv: no text"), TrainingError("loss is not finite")])
     def test_errors_of_the_library_are_one_message(self, run, pipeline, error):
         pipeline.compress.side_effect = error
-        assert run("compress", *FLAGS) == (2, "", f"{error}\n")
+        assert run("compress", *FLAGS) == (2, "", f"error: {error}\n")
 
     def test_interrupted(self, run, pipeline):
         pipeline.compress.side_effect = KeyboardInterrupt

@@ -57,9 +57,11 @@ def compress(
     """
     job = Job.on(_recipe(recipe, data), show, progress, data)
     own = job.recipe.teacher.fine_tuned is None
+    planned = _planned(job, "teacher", "student") if own else _planned(job, "student")
+    job.run.check(planned)
     if own:
         plan(job)
-    job.open(_planned(job, "teacher", "student") if own else _planned(job, "student"))
+    job.open(planned)
     if own:
         fine_tune_teacher(job)
     return _distill(job, None, planned=own)

@@ -94,7 +94,10 @@ def _read_config(source: str, field: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [repr(error)])[0]
-        raise ModelError(f"{field}: {source}: no configuration of an encoder: {reason}") from error
+        raise ModelError(
+            f"{field}: {source}: no folder with the configuration of an encoder, and no name that the hub answers "
+            f"to: {reason}"
+        ) from error
 
 
 def _outline(job: Job, config: PreTrainedConfig, heads: HeadMode) -> MultiDomainClassifier:

@@ -32,7 +32,7 @@ def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged 
     }
     best = merge_best_per_domain(student.record["best_per_domain"], data.test)
     models["student_best_per_domain"] = {
-        "title": "Student, best checkpoint per domain (as the public code)",
+        "title": "Student, best epoch of each domain",
         "test": job.scores(None, data.test, predictions=best, teacher_labels=said["test"]).to_dict(),
     }
     if baseline is not None:
@@ -76,6 +76,7 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
         synthetic=results["synthetic"],
     )
     job.show(results_table(results, "test"))
+    job.show(f"Written: {job.run.folder / 'results.md'}, {job.run.results}, {job.run.stage('student')}")
 
 
 def _measure(job: Job, staged: Staged, teacher: Teacher, said: Mapping[str, np.ndarray]) -> dict[str, Any]:

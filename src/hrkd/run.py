@@ -29,6 +29,8 @@ from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
 __all__ = ["Run", "digest", "environment", "weights_digest"]
 
+FIELDS = {"seed": "run.seed", "precision": "run.precision", "max_length": "data.max_length"}
+"""Names of a record that are called otherwise in a recipe."""
 STAGES = ("teacher", "student", "baseline")
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
 
@@ -170,4 +172,4 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
         return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]
-    return [] if old == new else [f"{where}: {old} then, {new} now"]
+    return [] if old == new else [f"{FIELDS.get(where, where)}: {old} then, {new} now"]

@@ -345,13 +345,17 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
         return
     chance = majority_share(data.dev.label_ids, data.dev.domain_ids)
     message = (
-        f"the teacher is no better than chance on the dev set: accuracy {dev_scores.mean.accuracy:.1%}, where always "
-        f"guessing each domain's most frequent class gives {chance:.1%}; a student can only be worse. Look at the "
-        "labels (hrkd data), train longer (teacher.training.epochs), or set teacher.allow_weak to go on"
+        f"the teacher is not shown to be better than chance: accuracy {dev_scores.mean.accuracy:.1%} on "
+        f"{dev_scores.mean.examples:,} dev texts, where always guessing each domain's most frequent class gives "
+        f"{chance:.1%} (one-sided test at 95 %)"
     )
-    if not job.recipe.teacher.allow_weak:
-        raise TrainingError(message)
-    logger.warning(message)
+    if job.recipe.teacher.allow_weak:
+        logger.warning("%s; going on, as teacher.allow_weak says", message)
+        return
+    raise TrainingError(
+        f"{message}; there is nothing to distil. Look at the labels (hrkd data), train longer "
+        "(teacher.training.epochs, with run.overwrite true or another run.output), or set teacher.allow_weak to go on"
+    )
 
 
 def _stage(

@@ -129,7 +129,7 @@ def test_rows_without_domain_are_errors_even_if_domains_are_chosen() -> None:
 
 def test_unknown_domains_are_errors() -> None:
     message = error(raw(("a", "pos", "books"), ("b", "neg", "dvd")), domains=["Book", "dvd", "qqq"])
-    assert message == ("domains: no rows of 'Book' (did you mean 'books'?), 'qqq'; the source has books, dvd")
+    assert message == ("data.domains: no rows of 'Book' (did you mean 'books'?), 'qqq'; the source has books, dvd")
 
 
 @pytest.mark.parametrize("domains", ["x", [], ["x", "x"]])

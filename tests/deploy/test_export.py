@@ -112,7 +112,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, t
     output = tmp_path / "plain"
     export_plain(student_folder, output)
     (output / "old.txt").write_text("x")
-    with pytest.raises(ArtifactError, match="holds an earlier export; set overwrite"):
+    with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
         export_plain(student_folder, output)
     export_plain(student_folder, output, overwrite=True)
     assert not (output / "old.txt").exists()

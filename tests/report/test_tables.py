@@ -67,7 +67,16 @@ def shown(table, width=200):
 
 def test_results_show_models_by_domains():
     head, teacher, student, best, _ = cells(results_markdown(results()))
-    assert head == ["Model", "d0", "d1", "Mean [95 % interval]", "Worst", "Agreement", "M parameters", "MB"]
+    assert head == [
+        "Model",
+        "d0",
+        "d1",
+        "Mean [95 % interval]",
+        "Worst",
+        "Agreement with teacher",
+        "M parameters",
+        "MB",
+    ]
     assert teacher == ["Teacher", "92.0", "90.0", "91.0 [89.0, 93.0]", "90.0 (d1)", "-", "109.5", "438.0"]
     assert student == ["Student", "86.0", "84.0", "85.0 [83.0, 87.0]", "84.0 (d1)", "91.3", "14.5", "58.0"]
     assert best[-2:] == ["-", "-"]
@@ -190,3 +199,12 @@ def test_tables_import_neither_torch_nor_transformers():
     code = "import sys, hrkd.report.tables; print([m for m in ('torch', 'transformers', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_on_a_narrow_terminal_domains_stand_in_rows_and_nothing_is_cut():
+    wide, narrow = (shown(results_table(results()), width) for width in (200, 80))
+    assert "…" not in narrow
+    for cell in (["84.0", "[82.0,", "86.0]"][0], "Baseline", "d0", "d1"):
+        assert cell in narrow
+    assert len(wide.splitlines()) < len(narrow.splitlines())
+    assert max(map(len, narrow.splitlines())) <= 80

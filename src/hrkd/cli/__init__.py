@@ -82,5 +82,5 @@ def _where_to_look(tokens: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"error: {message}\n")
     return USER_ERROR

@@ -159,7 +159,8 @@ def predict(
 ) -> None:
     """Classify texts with a student.
 
-    Prints label, score and text, one text a line. With `--input` and `--output` it labels a file.
+    Prints label, score and text, one text a line (line breaks and tabs in it become blanks).
+    With `--input` and `--output` it labels a file.
     """
     _check_what_to_predict(texts, domain, input_file, output_file)
     console = prepare()
@@ -203,7 +204,7 @@ def _predict_texts(
     for text, labels in zip(texts, found, strict=True):
         ranked = labels if all_labels else [labels]
         scores = "  ".join(f"{each['label']} {each['score']:.4f}" for each in ranked)
-        sys.stdout.write(f"{scores}\t{text}\n")
+        sys.stdout.write(f"{scores}\t{' '.join(text.split())}\n")
 
 
 def export(

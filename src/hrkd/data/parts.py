@@ -113,7 +113,7 @@ def _missing(role: str, name: str, columns: Sequence[str]) -> str:
     if found is not None:
         return f"no column {name!r} for {role} (did you mean {found!r}? then set {role} to it)"
     advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
-    return f"no column {name!r} for {role} ({advice} to the right name)"
+    return f"no column {name!r} for {role} ({advice} to the name of a column)"
 
 
 def _separator(columns: Sequence[str]) -> str:

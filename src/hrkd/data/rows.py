@@ -141,7 +141,7 @@ def _only(rows: RawRows, domains: Sequence[str]) -> RawRows:
         close = [
             f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, known)) else repr(name) for name in unknown
         ]
-        raise DataError(f"domains: no rows of {first_of(close)}; the source has {', '.join(known)}")
+        raise DataError(f"data.domains: no rows of {first_of(close)}; the source has {', '.join(known)}")
     wanted = {None, *map(str, domains)}  # rows without a domain stay, to be reported
     return rows.take([i for i, name in enumerate(found) if name in wanted])
 

@@ -72,7 +72,9 @@ def _check_output(output: Path, overwrite: bool) -> None:
     if not _is_export(output):
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
     if not overwrite:
-        raise ArtifactError(f"{output}: holds an earlier export; set overwrite to replace it, or choose another folder")
+        raise ArtifactError(
+            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
+        )
 
 
 def _is_export(output: Path) -> bool:

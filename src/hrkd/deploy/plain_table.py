@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -23,13 +24,17 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def millions(count: int) -> str:
-    """A count in millions: "14.5"; three decimals below 0.1."""
-    return f"{count / 1e6:.1f}" if count >= 1e5 else f"{count / 1e6:.3f}"
+    """A count in millions: "14.5"; three decimals below 1."""
+    return _three_digits(count / 1e6)
 
 
 def megabytes(size: float) -> str:
-    """A size that is in megabytes: "58.0"; three decimals below 0.1."""
-    return f"{size:.1f}" if size >= 0.1 else f"{size:.3f}"
+    """A size that is in megabytes: "58.0"; three decimals below 1."""
+    return _three_digits(size)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class PlainTable:
         table = [_line(self.columns), _line(rule), *map(_line, self.rows)]
         notes = ["", *(f"* {note}" for note in self.notes)] if self.notes else []
         return "\n".join([*head, *table, *notes]) + "\n"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As it is, or transposed where it does not fit into the width."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        fits = sum(widths) + 3 * len(widths) + 1 <= options.max_width
+        yield (self if fits else self.transposed()).to_rich()
 
     def to_rich(self) -> Table:
         """The same for a terminal; cells are shown as they are, without markup."""

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
-from hrkd.models.plain import longest_input
+from hrkd.models.plain import longest_input, without_bars
 from hrkd.models.trace import EncoderTrace
 
 __all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
@@ -203,7 +203,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """
         # A mismatch is let through by transformers in order to be reported below.
         kwargs |= {"output_loading_info": True, "use_safetensors": True, "ignore_mismatched_sizes": True}
-        model, info = super().from_pretrained(*args, **kwargs)
+        with without_bars():
+            model, info = super().from_pretrained(*args, **kwargs)
         wrong = {kind: sorted(map(_name, info[kind])) for kind in LOADING_PROBLEMS if info[kind]}
         if wrong:
             problems = "; ".join(f"{LOADING_PROBLEMS[kind]}: {', '.join(keys[:3])}" for kind, keys in wrong.items())
@@ -212,6 +213,11 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             )
         assert isinstance(model, cls)
         return model
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers."""
+        with without_bars():
+            super().save_pretrained(*args, **kwargs)
 
     @classmethod
     def from_plain(

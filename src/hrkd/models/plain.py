@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import ModelError
 
-__all__ = ["first_line", "load_plain_classifier", "locate", "longest_input"]
+__all__ = ["first_line", "load_plain_classifier", "locate", "longest_input", "without_bars"]
 
 
 def locate(source: str | Path) -> str:
@@ -30,6 +32,18 @@ def locate(source: str | Path) -> str:
     if Path(source).is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1:
         raise ModelError(f"{source}: no such folder")
     return str(source)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No bars of transformers while weights are read or written: they are no work that one waits for."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def first_line(error: Exception) -> str:
@@ -60,7 +74,8 @@ def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tun
         names = dict(enumerate(labels))
         own |= {"id2label": names, "label2id": {name: i for i, name in names.items()}}
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(place, **own)
+        with without_bars():
+            model, info = AutoModelForSequenceClassification.from_pretrained(place, **own)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{source}: transformers cannot load it as a sequence classifier: {first_line(error)} (expected a folder "

@@ -32,10 +32,11 @@ Row = Mapping[str, Any]
 Formats = Mapping[str, tuple[str, Callable[[Any], str]]]
 
 
-def results_table(results: Row, split: str = "test") -> Table:
+def results_table(results: Row, split: str = "test") -> PlainTable:
     """Models by domains: accuracy in %, its mean with interval, worst domain, agreement with the teacher, sizes.
 
-    Models stand in rows; with more than 8 domains, the domains do. Warnings (:func:`warnings_of`) stand below.
+    Models stand in rows; with more than 8 domains, or on a narrow terminal, the domains do.
+    Warnings (:func:`warnings_of`) stand below.
 
     Args:
         results: Content of ``results.json``.
@@ -44,7 +45,7 @@ def results_table(results: Row, split: str = "test") -> Table:
     Raises:
         ArtifactError: ``results`` are no results of hrkd, or no model has figures for ``split``.
     """
-    return _results(results, split).to_rich()
+    return _results(results, split)
 
 
 def results_markdown(results: Row, split: str = "test") -> str:
@@ -59,7 +60,7 @@ def results_markdown(results: Row, split: str = "test") -> str:
 def _results(results: Row, split: str) -> PlainTable:
     models = _measured(results, split)
     domains = list(results["domains"])
-    columns = ("Model", *domains, _mean_heading(models, split), "Worst", "Agreement", "M parameters", "MB")
+    columns = ("Model", *domains, _mean_heading(models, split), "Worst", "Agreement with teacher", "M parameters", "MB")
     rows = tuple(_model_row(model, model[split], domains) for model in models.values())
     name = results.get("recipe_name")
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"

@@ -1,0 +1,106 @@
+"""What the speed measurements share: random models of the paper's sizes, rows of realistic lengths, fair timing."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.sources import load_domains
+from hrkd.data.types import MultiDomainDataset
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.scratch import word_tokenizer
+
+VOCABULARY = 30522
+MAX_TOKENS = 128
+TEACHER = {"layers": 12, "width": 768, "heads": 12, "feed_forward": 3072}
+STUDENT = {"layers": 4, "width": 312, "heads": 12, "feed_forward": 1200}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of repeated measurements."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Of all repetitions."""
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} s [{min(self.seconds):.3f}, {max(self.seconds):.3f}]"
+
+
+def bert(sizes: dict[str, int], domains: Sequence[str], *, seed: int = 0) -> MultiDomainClassifier:
+    """A BERT with random weights, two classes and a head per domain."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=sizes["width"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        intermediate_size=sizes["feed_forward"],
+    )
+    plain = AutoModelForSequenceClassification.from_config(config)
+    options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": MAX_TOKENS}
+    return MultiDomainClassifier.from_plain(plain, **options, new_heads=True)
+
+
+def amazon_reviews(folder: Path, tokenizer: Path, rows: int) -> TokenizedDataset:
+    """The first ``rows`` of every domain of Amazon Reviews, in tokens of a BERT vocabulary."""
+    from hrkd.models.teachers import load_tokenizer
+
+    dataset = load_domains(str(folder), format="amazon_reviews")
+    chosen = [np.flatnonzero(dataset.domain_ids == d)[:rows] for d in range(len(dataset.domains))]
+    return tokenize(dataset.select(np.concatenate(chosen)), load_tokenizer(tokenizer), MAX_TOKENS)
+
+
+def random_reviews(rows: int, *, domains: int = 4, longest: int = MAX_TOKENS, seed: int = 0) -> TokenizedDataset:
+    """``rows`` of every domain, of random words; lengths are log-normal as those of Amazon Reviews, cut at ``longest``.
+
+    Of four Amazon domains (8,000 reviews, BERT's tokens) the logarithm of the length has the mean 4.8 and the standard
+    deviation 0.85.
+    """
+    generator = np.random.default_rng(seed)
+    words = np.array([f"w{n}" for n in range(2000)])
+    counts = np.clip(np.exp(generator.normal(4.8, 0.85, rows * domains)), 8, 400).astype(int)
+    names = [f"domain {d}" for d in range(domains)]
+    columns = {
+        "id": [str(n) for n in range(rows * domains)],
+        "text": [" ".join(generator.choice(words, count)) for count in counts],
+        "label": [n % 2 for n in range(rows * domains)],
+        "domain": [n // rows for n in range(rows * domains)],
+    }
+    dataset = MultiDomainDataset(datasets.Dataset.from_dict(columns), ("negative", "positive"), tuple(names))
+    return tokenize(dataset, word_tokenizer(words.tolist(), max_tokens=longest), longest)
+
+
+def interleaved(ways: dict[str, Callable[[], object]], repetitions: int) -> dict[str, Timing]:
+    """Time every way once per repetition, one after the other, so that a slow spell of the machine hits all."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()  # the first call allocates and compiles
+    for _ in range(repetitions):
+        for name, way in ways.items():
+            gc.collect()
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(tuple(each)) for name, each in seconds.items()}
+
+
+def matrix_product_rate() -> float:
+    """Floating-point operations per second of products as a student makes them, (4096, 312) by (312, 1200)."""
+    left, right = torch.randn(4096, 312), torch.randn(312, 1200)
+    timing = interleaved({"product": lambda: [left @ right for _ in range(10)]}, 5)["product"]
+    return 10 * 2 * 4096 * 312 * 1200 / timing.median
