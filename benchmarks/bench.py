@@ -221,6 +221,8 @@ def record(arguments: argparse.Namespace, folder: Path) -> None:
         flush=True,
     )
 
+    if not arguments.turns:
+        return
     epochs = {"plain loop": [], "first epoch": [], "later epoch": []}
     for turn in range(arguments.turns):
         cache = folder / f"epoch-{turn}"

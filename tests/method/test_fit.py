@@ -8,7 +8,7 @@ def test_one_linear_map_per_level():
     torch.nn.init.normal_(fit.bias)
     states = [torch.randn(4, 6, 3) for _ in range(2)]
     expected = torch.stack([x @ w.T + b for x, w, b in zip(states, fit.weight, fit.bias, strict=True)])
-    torch.testing.assert_close(fit(states), expected)
+    torch.testing.assert_close(torch.stack(fit(states)), expected)
 
 
 def test_starts_from_a_basis():

@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hrkd.method.prototypes import domain_means
 
@@ -31,7 +32,7 @@ PUBLIC_CODE_THRESHOLD = -100.0
 
 
 def hidden_losses(
-    fitted_KBTH: Tensor,
+    fitted_states: Sequence[Tensor],
     teacher_states: Sequence[Tensor],
     mask_BT: Tensor,
     domain_ids_B: Tensor,
@@ -41,16 +42,15 @@ def hidden_losses(
 ) -> Tensor:
     """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
 
-    Shapes: fitted (K, B, T, H); teacher states K tensors (B, T, H), those of the layer map; mask (B, T);
+    Shapes: fitted and teacher states K tensors (B, T, H) each, the latter those of the layer map; mask (B, T);
     domain ids (B,). Each entry averages over the domain's tokens and the width.
     """
     weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
-    fitted_KBTH = _widened(fitted_KBTH)
-    weight_BT = weight_BT.to(fitted_KBTH.dtype)
+    weight_BT = weight_BT.to(_widened(fitted_states[0]).dtype)
     tokens_B = weight_BT.sum(dim=1)
     rows = []
-    for fitted_BTH, teacher_BTH in zip(fitted_KBTH, teacher_states, strict=True):
-        error_BT = (fitted_BTH - _widened(teacher_BTH)).square().mean(dim=-1)
+    for fitted_BTH, teacher_BTH in zip(map(_widened, fitted_states), teacher_states, strict=True):
+        error_BT = functional.mse_loss(fitted_BTH, _widened(teacher_BTH), reduction="none").mean(dim=-1)
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
@@ -110,23 +110,29 @@ def score_product_losses(
 
     Shapes: L tensors (B, 2, N, T, dh) each, the scaled queries and the keys; mask (B, T); domain ids (B,).
 
-    With queries Q and keys K, the difference of two score matrices is one product, ``Qs Ks' - Qt Kt' = A B'`` with
-    ``A = [Qs, -Qt]`` and ``B = [Ks, Kt]``, and its squared norm is ``sum (A'A * B'B)``: width^2 numbers in the place of
-    T^2 wherever the width of A is less than T. Rows of padding are set to zero and so count nowhere.
+    With queries Q and keys K of student s and teacher t the squared norm of the difference of the scores is
+    ``|Qs Ks' - Qt Kt'|^2 = <Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt> + <Qt'Qt, Kt'Kt>``: products of the heads' widths in the
+    place of T x T tables. Rows of padding are set to zero on one side of each product and so count nowhere.
     """
-    token_BT1 = mask_BT.bool()[:, None, :, None]
     pairs_B = mask_BT.sum(dim=1).square()
     rows = []
     for student, teacher in zip(student_factors, teacher_factors, strict=True):
         heads = gcd(student.shape[2], teacher.shape[2])
         student, teacher = _merge_factors(_widened(student), heads), _merge_factors(_widened(teacher), heads)
-        left = torch.cat([student[:, 0], -teacher[:, 0]], dim=-1).masked_fill(~token_BT1, 0.0)
-        right = torch.cat([student[:, 1], teacher[:, 1]], dim=-1).masked_fill(~token_BT1, 0.0)
-        narrow = left.shape[-1] < left.shape[-2]
-        squares = (left.mT @ left) * (right.mT @ right) if narrow else (left @ right.mT).square()
-        error_B = squares.sum(dim=(1, 2, 3)) / (heads * pairs_B).clamp_min(1)
+        valid = mask_BT.to(student.dtype)[:, None, None, :, None]
+        masked = (student * valid).mT
+        squares_B = _products(masked @ student) - 2 * _products(masked @ teacher)
+        with torch.no_grad():
+            theirs_B = _products((teacher * valid).mT @ teacher)
+        error_B = (squares_B + theirs_B) / (heads * pairs_B).clamp_min(1)
         rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+def _products(tables: Tensor) -> Tensor:
+    """Inner products of the tables of queries and keys, summed over heads, (B, 2, N, u, v) -> (B,)."""
+    queries, keys = tables.unbind(dim=1)
+    return (queries * keys).sum(dim=(1, 2, 3))
 
 
 def _merge_factors(factors: Tensor, heads: int) -> Tensor:

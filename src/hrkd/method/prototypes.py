@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,15 +22,17 @@ def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_
     return values_B @ (member_BD / total_D.clamp_min(torch.finfo(values_B.dtype).tiny))
 
 
-def prototypes(states_KBTH: Tensor, mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
-    """Mean fitted state over the examples and valid tokens of each domain, per level (HRKD, prototypes).
+def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
+    """Mean state over the examples and valid tokens of each domain, per level (HRKD, prototypes).
 
-    Shapes: states (K, B, T, H), mask (B, T) of 0/1, domain ids (B,) -> (K, D, H). With a mask of ones the
+    The paper takes fitted states; as fitting is linear, the fitted means of states are the means of fitted states.
+
+    Shapes: states K tensors (B, T, H), mask (B, T) of 0/1, domain ids (B,) -> (K, D, H). With a mask of ones the
     mean runs over padding too, as in the paper's public code.
     """
-    mask_BT = mask_BT.to(states_KBTH.dtype)
-    sums_KBH = torch.einsum("kbth,bt->kbh", states_KBTH, mask_BT)
-    member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(states_KBTH.dtype)
+    mask_BT = mask_BT.to(states[0].dtype)
+    sums_KBH = torch.stack([torch.einsum("bth,bt->bh", level, mask_BT) for level in states])
+    member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(mask_BT.dtype)
     tokens_D = (member_BD * mask_BT.sum(dim=1)[:, None]).sum(dim=0)
     sums_KDH = torch.einsum("kbh,bd->kdh", sums_KBH, member_BD)
     return sums_KDH / tokens_D.clamp_min(1)[None, :, None]

@@ -4,7 +4,7 @@
 
     FOLDER/NAME/
       index.json     what is in it, and the fingerprint of what it was made from
-      values.bin     (tokens, width) bits of the numbers of every token, row after row
+      values.bin     bits of the numbers of every row, one row after the other
       logits.bin     (rows, C) float32
       state.bin      (rows,) uint32: 0 not written yet, else the check sum of the row's values and logits
 
@@ -72,7 +72,7 @@ class CacheFiles:
         self.cached = np.diff(offsets) > 0
         dtype = BITS[index.precision]
         shapes = {
-            "values.bin": (dtype, (index.tokens, index.width)),
+            "values.bin": (dtype, (index.tokens * index.width,)),
             "logits.bin": (np.dtype(np.float32), (index.rows, index.classes)),
             "state.bin": (np.dtype(np.uint32), (index.rows,)),
         }
@@ -110,8 +110,8 @@ class CacheFiles:
         return np.flatnonzero(self.cached & (self.state == 0))
 
     def write(self, row: int, values: np.ndarray, logits: np.ndarray) -> None:
-        """Store a row: the bits of its values (tokens, width), its logits (C,)."""
-        self.values[self.offsets[row] : self.offsets[row + 1]] = values
+        """Store a row: the bits of its values (tokens x width,), its logits (C,)."""
+        self.values[self._span(row)] = values
         self.logits[row] = logits
         self.state[row] = self._sum(row)
 
@@ -121,7 +121,7 @@ class CacheFiles:
             part.flush()
 
     def read(self, row: int) -> np.ndarray:
-        """The bits of a row's values, (tokens, width), looked at for damage when it is first read.
+        """The bits of a row's values, (tokens x width,), looked at for damage when it is first read.
 
         Raises:
             ArtifactError: the row is not what was written.
@@ -130,15 +130,19 @@ class CacheFiles:
             if self.state[row] != self._sum(row):
                 raise ArtifactError(f"{self.folder}: row {row} of this teacher cache is damaged; {self._advice()}")
             self._looked_at[row] = True
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
+        return self.values[self._span(row)]
 
     def let_go(self) -> None:
         """Give the memory of what was read back; the next reading takes it from the file again."""
         self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     def _sum(self, row: int) -> int:
-        values = self.values[self.offsets[row] : self.offsets[row + 1]]
-        return zlib.crc32(self.logits[row].tobytes(), zlib.crc32(values.view(np.uint8).reshape(-1).data)) or 1
+        values = self.values[self._span(row)]
+        return zlib.crc32(self.logits[row].tobytes(), zlib.crc32(values.view(np.uint8).data)) or 1
+
+    def _span(self, row: int) -> slice:
+        first, end = self.offsets[row : row + 2] * self.index.width
+        return slice(int(first), int(end))
 
 
 def cache_folder(folder: Path | None = None) -> Path:

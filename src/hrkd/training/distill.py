@@ -163,7 +163,8 @@ class Distillation(Trainable):
             reductions=self.reductions,
         )
         counted = mask if self.reductions == "masked" else torch.ones_like(mask)
-        return LossTables(hidden, attention, prediction, prototypes(fitted, counted, domain_ids, domains))
+        means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
+        return LossTables(hidden, attention, prediction, torch.stack(self.fit(means_KDS.unbind())))
 
 
 def _single(trace: EncoderTrace) -> EncoderTrace:

@@ -52,8 +52,8 @@ class CacheRules:
 
 
 @dataclass(frozen=True)
-class TokenLayout:
-    """What the numbers of a token are: K hidden states of width H, then queries and keys of L layers, N heads each."""
+class RowLayout:
+    """What is kept of a row of n tokens: K states (n, H), then queries and keys of L layers, (2, N, n, dh) each."""
 
     states: int
     width: int
@@ -66,20 +66,30 @@ class TokenLayout:
         """Numbers of one token."""
         return self.states * self.width + self.layers * 2 * self.heads * self.head_width
 
-    def pack(self, trace: EncoderTrace) -> Tensor:
-        """From a trace of B rows to (B, T, numbers)."""
-        parts = [states.float() for states in trace.hidden_states]
-        parts += [each.float().permute(0, 3, 1, 2, 4).flatten(start_dim=2) for each in trace.attention]
-        return torch.cat(parts, dim=-1)
+    def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
+        """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
+        parts = [states[row, valid_T].flatten() for states in trace.hidden_states]
+        return torch.cat([*parts, *(each[row][:, :, valid_T].flatten() for each in trace.attention)])
 
-    def unpack(self, values_BTV: Tensor, logits: Tensor) -> EncoderTrace:
-        """The inverse of :meth:`pack`."""
-        split = self.states * self.width
-        states = values_BTV[..., :split].chunk(self.states, dim=-1)
-        shape = (*values_BTV.shape[:2], self.layers, 2, self.heads, self.head_width)
-        factors = values_BTV[..., split:].reshape(shape)
-        attention = tuple(each.permute(0, 2, 3, 1, 4) for each in factors.unbind(dim=2)) if self.layers else ()
-        return EncoderTrace(logits, tuple(states), attention)
+    def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
+        """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace."""
+        tokens = int(valid_T.sum())
+        where = slice(0, tokens) if valid_T[:tokens].all() else valid_T
+        state, layer = tokens * self.width, 2 * self.heads * tokens * self.head_width
+        split = self.states * state
+        for target, part in zip(into.hidden_states, torch.split(numbers[:split], state), strict=True):
+            target[row, where] = part.view(tokens, self.width).to(target.dtype)
+        parts = torch.split(numbers[split:], layer) if self.layers else ()
+        for target, part in zip(into.attention, parts, strict=True):
+            target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width).to(target.dtype)
+
+    def zeros(self, rows: int, tokens: int, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """States and factors of a batch, to be filled."""
+        factors = (rows, 2, self.heads, tokens, self.head_width)
+        return (
+            tuple(torch.zeros(rows, tokens, self.width, device=device) for _ in range(self.states)),
+            tuple(torch.zeros(*factors, device=device) for _ in range(self.layers)),
+        )
 
 
 class CachedTeacher:
@@ -87,36 +97,36 @@ class CachedTeacher:
 
     Args:
         files: the cache, all of whose rows are written.
-        layout: of a token's numbers.
+        layout: of a row's numbers.
         live: for rows that are not cached.
     """
 
-    def __init__(self, files: CacheFiles, layout: TokenLayout, live: TeacherSource) -> None:
+    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource) -> None:
         self.files, self.layout, self.live = files, layout, live
         self._dtype = DTYPES[files.index.precision]
         self._calls = 0
 
     def __call__(self, batch: Batch) -> EncoderTrace:
-        """The teacher's trace of the mapped levels, in single precision; zeros at padding."""
+        """The teacher's trace of the mapped levels, in single precision; zeros at padding of cached rows."""
         rows = batch.indices.cpu().numpy()
         cached = self.files.cached[rows]
         if not cached.any():
             return self.live(batch)
         mask = batch.inputs["attention_mask"].bool()
-        values = torch.zeros(*mask.shape, self.layout.numbers, device=mask.device)
         logits = torch.from_numpy(self.files.logits[rows]).to(mask.device)
-        here = torch.from_numpy(cached).to(mask.device)
-        bits = np.concatenate([self.files.read(row) for row in rows[cached]])
-        values[mask & here[:, None]] = torch.from_numpy(bits).view(self._dtype).to(mask.device).float()
+        trace = EncoderTrace(logits, *self.layout.zeros(len(mask), mask.shape[1], mask.device))
+        for i in np.flatnonzero(cached):
+            numbers = torch.from_numpy(self.files.read(rows[i])).view(self._dtype)
+            self.layout.unpack(numbers, int(i), mask[i], trace)
         if not cached.all():
-            other = (~here).nonzero().squeeze(1)
-            trace = self.live(batch.rows(other))
-            values[other] = self.layout.pack(trace)
-            logits[other] = trace.logits.float()
+            other = torch.from_numpy(np.flatnonzero(~cached)).to(mask.device)
+            said = self.live(batch.rows(other))
+            for mine, theirs in zip(_tensors(trace), _tensors(said), strict=True):
+                mine[other] = theirs.to(mine.dtype)
         self._calls += 1
         if self._calls % BATCHES_BETWEEN_FLUSHES == 0:
             self.files.let_go()
-        return self.layout.unpack(values, logits)
+        return trace
 
 
 def teacher_source(
@@ -180,12 +190,12 @@ def fingerprint(
     return total.hexdigest()
 
 
-def _layout(live: TeacherReader, data: TokenizedDataset, device: torch.device) -> tuple[TokenLayout, int]:
+def _layout(live: TeacherReader, data: TokenizedDataset, device: torch.device) -> tuple[RowLayout, int]:
     shortest = [int(np.argmin(data.lengths))]
     trace = live(data.batch(shortest).to(device))
     heads, head_width = (trace.attention[0].shape[2], trace.attention[0].shape[4]) if trace.attention else (0, 0)
     width = trace.hidden_states[0].shape[-1]
-    return TokenLayout(len(trace.hidden_states), width, len(trace.attention), heads, head_width), trace.logits.shape[1]
+    return RowLayout(len(trace.hidden_states), width, len(trace.attention), heads, head_width), trace.logits.shape[1]
 
 
 def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) -> tuple[int, np.ndarray]:
@@ -203,7 +213,7 @@ def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) 
 
 def _fill(
     files: CacheFiles,
-    layout: TokenLayout,
+    layout: RowLayout,
     live: TeacherSource,
     data: TokenizedDataset,
     todo: np.ndarray,
@@ -214,11 +224,12 @@ def _fill(
         for count, rows in enumerate(_batches(data.lengths, todo), 1):
             batch = data.batch(rows)
             trace = live(batch.to(device))
-            values, logits = _halved(layout.pack(trace), files.index.precision), trace.logits.float().cpu().numpy()
-            valid = batch.inputs["attention_mask"].bool()
+            logits = trace.logits.float().cpu().numpy()
+            valid = batch.inputs["attention_mask"].bool().to(device)
             bits = torch.int32 if files.index.precision == "fp32" else torch.int16
             for i, row in enumerate(rows):
-                files.write(row, values[i][valid[i]].view(bits).numpy(), logits[i])
+                values = _narrowed(layout.pack(trace, i, valid[i]), files.index.precision)
+                files.write(row, values.view(bits).numpy(), logits[i])
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
                 files.let_go()
@@ -226,7 +237,11 @@ def _fill(
     files.flush()
 
 
-def _halved(values: Tensor, precision: Precision) -> Tensor:
+def _tensors(trace: EncoderTrace) -> tuple[Tensor, ...]:
+    return (trace.logits, *trace.hidden_states, *trace.attention)
+
+
+def _narrowed(values: Tensor, precision: Precision) -> Tensor:
     small = values.to(DTYPES[precision]).cpu()
     if not small.isfinite().all():
         raise TrainingError(
