@@ -8,7 +8,7 @@ PEER_STAMP := $(VENV)/.installed-peer
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-peer clean
+.PHONY: help setup demo test lint format types pytest test-peer bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 $(PEER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
 	touch $@
+
+bench: setup  ## measure steps and epochs against a plain loop (quarter of an hour on an idle machine)
+	$(BIN)/python benchmarks/bench.py
 
 clean:  ## remove .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
