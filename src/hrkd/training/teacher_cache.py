@@ -31,7 +31,7 @@ __all__ = ["CacheRules", "CachedTeacher", "fingerprint", "teacher_source"]
 logger = logging.getLogger("hrkd.training")
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-TOKENS_IN_A_BATCH = 8192
+TOKENS_IN_A_BATCH = 4096
 SHARE_OF_FREE_DISK = 0.5
 BATCHES_BETWEEN_FLUSHES = 16
 
@@ -104,7 +104,6 @@ class CachedTeacher:
     def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource) -> None:
         self.files, self.layout, self.live = files, layout, live
         self._dtype = DTYPES[files.index.precision]
-        self._calls = 0
 
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels, in single precision; zeros at padding of cached rows."""
@@ -123,9 +122,7 @@ class CachedTeacher:
             said = self.live(batch.rows(other))
             for mine, theirs in zip(_tensors(trace), _tensors(said), strict=True):
                 mine[other] = theirs.to(mine.dtype)
-        self._calls += 1
-        if self._calls % BATCHES_BETWEEN_FLUSHES == 0:
-            self.files.let_go()
+        self.files.let_go()
         return trace
 
 
@@ -252,7 +249,7 @@ def _narrowed(values: Tensor, precision: Precision) -> Tensor:
 
 
 def _batches(lengths: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows longest first, as many at a time as have about 8192 tokens with their padding."""
+    """Rows longest first, as many at a time as have about 4096 tokens with their padding."""
     order = rows[np.argsort(-lengths[rows], kind="stable")]
     start = 0
     while start < len(order):
