@@ -212,14 +212,9 @@ def record(arguments: argparse.Namespace, folder: Path) -> None:
         print(f"| {name} | {timing} | {timing.median / base:.2f} |")
     print(f"\n* HRKD / fine-tuning: {ours / base:.2f} (goal: at most 1.4)")
     print(f"* HRKD / plain distillation: {ours / plain:.3f} (goal: at most 1.03)")
-    floor = needed["student"] / rate
-    print(
-        f"* products run at {rate / 1e9:.0f} GFLOP/s; the student's own take {floor:.2f} s of {base:.2f} s, the fit layers'"
-    )
-    print(
-        f"  {needed['fit layers'] / rate:.2f} s more: floor of the ratio {1 + needed['fit layers'] / rate / base:.2f}\n",
-        flush=True,
-    )
+    floor, fit = needed["student"] / rate, needed["fit layers"] / rate
+    print(f"* products run at {rate / 1e9:.0f} GFLOP/s: the student's own take {floor:.2f} s of {base:.2f} s,")
+    print(f"  the fit layers' {fit:.2f} s more, so that the ratio cannot be below {1 + fit / base:.2f}\n", flush=True)
 
     if not arguments.turns:
         return
