@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from hrkd.data.sources import load_domains
     from hrkd.data.splits import split_domains
     from hrkd.data.types import MultiDomainDataset
+    from hrkd.deploy.export import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
     from hrkd.models.multi_domain import MultiDomainClassifier
-    from hrkd.pipeline import compress, distill, evaluate, train_teacher
+    from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
     from hrkd.recipe import load_recipe
     from hrkd.training.runs import distill_from_models
 
@@ -35,9 +36,11 @@ __all__ = [
     "TrainingError",
     "__version__",
     "compress",
+    "describe_data",
     "distill",
     "distill_from_models",
     "evaluate",
+    "export_plain",
     "load_domains",
     "load_recipe",
     "split_domains",
@@ -56,9 +59,11 @@ _HOMES = {
     "RecipeError": "hrkd.errors",
     "TrainingError": "hrkd.errors",
     "compress": "hrkd.pipeline",
+    "describe_data": "hrkd.pipeline",
     "distill": "hrkd.pipeline",
     "distill_from_models": "hrkd.training.runs",
     "evaluate": "hrkd.pipeline",
+    "export_plain": "hrkd.deploy.export",
     "load_domains": "hrkd.data.sources",
     "load_recipe": "hrkd.recipe",
     "split_domains": "hrkd.data.splits",
