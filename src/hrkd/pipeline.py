@@ -58,7 +58,7 @@ def compress(
     job = Job.on(_recipe(recipe, data), show, progress, data)
     own = job.recipe.teacher.fine_tuned is None
     planned = _planned(job, "teacher", "student") if own else _planned(job, "student")
-    job.run.check(planned)
+    job.check(planned)
     if own:
         plan(job)
     job.open(planned)
@@ -88,7 +88,9 @@ def train_teacher(
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
     job = Job.on(recipe, show, progress, data)
     check_step_sizes(job.data.splits.train, recipe.teacher.training.batch_size, job.accelerator.num_processes)
-    job.open(_planned(job, "teacher"))
+    planned = _planned(job, "teacher")
+    job.check(planned)
+    job.open(planned)
     folder = fine_tune_teacher(job)
     job.show(scores_table(open_teacher(job, None).dev_scores.to_dict(), title="Teacher on dev"))
     job.accelerator.end_training()
@@ -122,7 +124,9 @@ def distill(
             f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name another folder"
         )
     stages = ("teacher", "student") if own else ("student",)
-    job.open(_planned(job, *stages, teacher_folder=foreign))
+    planned = _planned(job, *stages, teacher_folder=foreign)
+    job.check(planned)
+    job.open(planned)
     return _distill(job, foreign)
 
 

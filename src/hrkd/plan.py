@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hrkd.data.batching import check_step_sizes
 from hrkd.errors import ModelError
@@ -49,27 +49,23 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         _check_checkpoint(job, recipe.student.checkpoint)
         student = _outline(job, _read_config(recipe.student.checkpoint, "student.checkpoint"), heads)
     else:
-        student = _new_student(job, encoder.config, heads)
+        student = _new_student(job, encoder, heads)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
-    if recipe.student.checkpoint is None and _start(job, encoder.config) == "principal_components":
-        check_narrower(family_of(encoder.config), encoder, student.encoder)
     choose_attention(recipe.method.attention, encoder, student.encoder)
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
 
 
-def _new_student(job: Job, teacher: PreTrainedConfig, heads: HeadMode) -> MultiDomainClassifier:
-    config, wide = job.recipe.student, shape_of(teacher)
-    shape = resolve_shape(teacher, **config.size)
+def _new_student(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDomainClassifier:
+    config, wide = job.recipe.student, shape_of(teacher.config)
+    shape = resolve_shape(teacher.config, **config.size)
     layer_map = resolve_layer_map(config.layer_map, shape.layers, wide.layers)
     if config.teacher_layers is not None:
         resolve_layer_map(config.teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")
-    return _outline(job, student_config(teacher, shape, layer_map), heads)
-
-
-def _start(job: Job, teacher: PreTrainedConfig) -> str:
-    config = job.recipe.student
+    student = _outline(job, student_config(teacher.config, shape, layer_map), heads)
     start = "auto" if config.start == "checkpoint" else config.start
-    return settle_start(start, resolve_shape(teacher, **config.size), shape_of(teacher))
+    if settle_start(start, shape, wide) == "principal_components":
+        check_narrower(family_of(teacher.config), teacher, student.encoder)
+    return student
 
 
 def _check_checkpoint(job: Job, checkpoint: str) -> None:

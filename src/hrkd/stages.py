@@ -102,16 +102,20 @@ class Job:
             show if accelerator.is_main_process else quiet,
         )
 
-    def open(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Open the run folder for the ``planned`` stages (name: made with) and describe the data in it.
+    def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Look, before anything is written, whether trackers and run folder can take the ``planned`` stages.
 
         Raises:
-            ArtifactError: the folder cannot take them; nothing is written then.
+            ArtifactError: the folder cannot.
             RecipeError: a tracker is not installed.
         """
         _check_trackers(self.recipe.run.trackers)
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process:  # others might see a folder that it has begun to write
             self.run.check(planned)
+
+    def open(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Open the run folder for the ``planned`` stages (name: made with) and describe the data in it."""
+        if self.accelerator.is_main_process:
             splits, folder = self.data.splits, self.run.folder
             self.run.open(recipe_to_yaml(self.recipe), planned)
             save_split_ids(self.data.drawn, folder / "splits.json")
