@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -30,7 +30,7 @@ from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.trace import set_attention
-from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import Trainable, parameter_groups
 from hrkd.training.teacher_cache import CacheRules, teacher_source
@@ -53,14 +53,14 @@ def optimiser_of(module: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameter_groups(module, 0.01), lr=1e-4, fused=True)
 
 
-def steps(module: Trainable, optimiser: torch.optim.Optimizer, batches: list[Batch]) -> None:
+def steps(module: Trainable, optimiser: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
     """Train on some batches."""
     module.train()
     for batch in batches:
         optimiser_step(module, optimiser, module(batch).loss)
 
 
-def distillation(student: nn.Module, source: Callable, domains: int, *, graph: bool = True) -> Distillation:
+def distillation(student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True) -> Distillation:
     """HRKD, or plain distillation with uniform ratios."""
     parts = {} if graph else {"graph": "uniform", "hierarchy": "none"}
     set_attention(student.encoder, "queries_keys")
@@ -73,13 +73,18 @@ def distillation(student: nn.Module, source: Callable, domains: int, *, graph: b
     )
 
 
+def cached(teacher: nn.Module, data: TokenizedDataset, folder: Path) -> TeacherSource:
+    """What the teacher says, from a cache that is built if it is not there."""
+    set_attention(teacher.encoder, "queries_keys")
+    live = TeacherReader(teacher, LAYER_MAP, attention=True)
+    return teacher_source(live, data, kind="queries_keys", rules=CacheRules(folder), device=CPU)
+
+
 def step_times(data: TokenizedDataset, cache: Path, repetitions: int) -> tuple[dict[str, Timing], list[Batch]]:
     """Seconds of the same steps: fine-tuning, plain distillation, HRKD, both with the teacher cached."""
     names = data.source.domains
     teacher = bert(TEACHER, names)
-    set_attention(teacher.encoder, "queries_keys")
-    live = TeacherReader(teacher, LAYER_MAP, attention=True)
-    source = teacher_source(live, data, kind="queries_keys", rules=CacheRules(cache), device=CPU)
+    source = cached(teacher, data, cache)
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
     every = list(loader.epoch(0))
     batches = every[:: max(1, len(every) // STEPS)][:STEPS]
@@ -113,7 +118,7 @@ def plain_setting(data: TokenizedDataset) -> tuple[PlainLoop, nn.Module]:
     return PlainLoop(teacher, student, fit, ratios, LAYER_MAP), teacher
 
 
-def ours_like(plain: PlainLoop, source: Callable) -> Distillation:
+def ours_like(plain: PlainLoop, source: TeacherSource) -> Distillation:
     """Our module with the plain loop's weights."""
     module = distillation(copy.deepcopy(plain.student), source, len(plain.student.domains))
     module.ratios.load_state_dict(plain.ratios.state_dict())
@@ -140,18 +145,11 @@ def our_epoch(data: TokenizedDataset, cache: Path) -> tuple[float, int]:
     """Seconds and steps of an epoch of hrkd; the cache is built if it is not there."""
     loop, teacher = plain_setting(data)
     start = time.perf_counter()
-    set_attention(teacher.encoder, "queries_keys")
-    live = TeacherReader(teacher, LAYER_MAP, attention=True)
-    source = teacher_source(live, data, kind="queries_keys", rules=CacheRules(cache), device=CPU)
+    source = cached(teacher, data, cache)
     module = ours_like(loop, source)
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
-    steps(module, optimiser_of(module), list_of(loader))
+    steps(module, optimiser_of(module), loader.epoch(0))
     return time.perf_counter() - start, len(loader)
-
-
-def list_of(loader: MultiDomainLoader) -> list[Batch]:
-    """The batches of an epoch, made one by one as they are asked for."""
-    return loader.epoch(0)  # type: ignore[return-value]
 
 
 def loss_difference(data: TokenizedDataset, cache: Path) -> tuple[float, float]:
@@ -160,10 +158,7 @@ def loss_difference(data: TokenizedDataset, cache: Path) -> tuple[float, float]:
     batch = next(iter(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0)))
     with torch.no_grad():
         expected = loop.eval()(batch)
-        set_attention(teacher.encoder, "queries_keys")
-        live = TeacherReader(teacher, LAYER_MAP, attention=True)
-        source = teacher_source(live, data, kind="queries_keys", rules=CacheRules(cache), device=CPU)
-        found = ours_like(loop, source).eval()(batch).loss
+        found = ours_like(loop, cached(teacher, data, cache)).eval()(batch).loss
     return float(expected), float((found - expected).abs() / expected)
 
 

@@ -15,6 +15,7 @@ from transformers import (
 
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import word_tokenizer
+from hrkd.recipe import load_recipe
 
 DOMAINS = ("books", "dvd", "kitchen")
 LABELS = ("bad", "fair", "good")
@@ -88,3 +89,31 @@ def tiny_tokenizer(folder=None, words=("book", "film", "pan", "good", "bad", "fa
     if folder is not None:
         tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def tiny_recipe(output, **changes):
+    """A recipe of seconds whose teacher, student and baseline differ; ``changes`` have dotted names."""
+    base = {
+        "data": {
+            "format": "synthetic",
+            "synthetic": {"domains": 2, "examples": 160, "label_noise": 0.0},
+            "max_length": 32,
+            "dev": 0.2,
+            "test": 0.2,
+        },
+        "teacher": {
+            "scratch": {"layers": 2, "width": 32, "heads": 2, "feed_forward": 32, "vocabulary": 2000},
+            "training": {"epochs": 6, "batch_size": 4, "learning_rate": 2e-3},
+            "allow_weak": True,
+        },
+        "student": {
+            "layers": 1,
+            "width": 16,
+            "heads": 2,
+            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-4},
+        },
+        "method": {"graph_heads": 2},
+        "evaluation": {"bootstrap": 50},
+        "run": {"output": str(output), "device": "cpu"},
+    }
+    return load_recipe(base, changes)

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+from tiny import tiny_recipe
+
 RUN = """
 import hashlib, json, sys
 from hrkd.pipeline import compress
@@ -16,21 +18,7 @@ print(hashlib.sha256(open(folder + "/student/model.safetensors", "rb").read()).h
 
 
 def student(folder, hash_seed):
-    recipe = {
-        "data": {"format": "synthetic", "synthetic": {"domains": 3, "examples": 60}, "max_length": 24},
-        "teacher": {
-            "scratch": {"layers": 1, "width": 16, "heads": 2, "feed_forward": 16, "vocabulary": 2000},
-            "training": {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3},
-            "allow_weak": True,
-        },
-        "student": {
-            "layers": 1,
-            "width": 8,
-            "baseline": False,
-            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3},
-        },
-        "run": {"output": str(folder), "device": "cpu"},
-    }
+    recipe = tiny_recipe(folder, **{"student.baseline": False}).model_dump(mode="json")
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(recipe)],
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1"},
