@@ -76,8 +76,8 @@ def distillation(student: nn.Module, source: TeacherSource, domains: int, *, gra
 def cached(teacher: nn.Module, data: TokenizedDataset, folder: Path) -> TeacherSource:
     """What the teacher says, from a cache that is built if it is not there."""
     set_attention(teacher.encoder, "queries_keys")
-    live = TeacherReader(teacher, LAYER_MAP, attention=True)
-    return teacher_source(live, data, kind="queries_keys", rules=CacheRules(folder), device=CPU)
+    live = TeacherReader(teacher, LAYER_MAP, attention="queries_keys")
+    return teacher_source(live, data, rules=CacheRules(folder), device=CPU)
 
 
 def step_times(data: TokenizedDataset, cache: Path, repetitions: int) -> tuple[dict[str, Timing], list[Batch]]:

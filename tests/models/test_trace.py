@@ -41,6 +41,22 @@ def test_trace_has_all_levels_when_asked(family):
     assert torch.allclose(bare.logits, trace.logits, atol=1e-6)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_some_levels_and_layers_alone(family):
+    model, batch = tiny_model(family), tiny_batch(family)
+    kind = choose_attention("auto", model.encoder)
+    whole = run(model, batch, kind, hidden_states=True, attention=True)
+    set_attention(model.encoder, kind, layers=[0, 2])
+    part = run(model, batch, hidden_states=(0, 3, 1), attention=True)
+    for found, level in zip(part.hidden_states, (0, 3, 1), strict=True):
+        assert torch.equal(found, whole.hidden_states[level])
+    wanted = whole.attention if family == "deberta-v2" else (whole.attention[0], whole.attention[2])
+    assert all(torch.equal(found, expected) for found, expected in zip(part.attention, wanted, strict=True))
+    assert torch.equal(part.logits, whole.logits)
+    set_attention(model.encoder, kind)
+    assert len(run(model, batch, attention=True).attention) == 3
+
+
 @pytest.mark.parametrize("family", WITH_SCORES)
 def test_outputs_do_not_depend_on_what_is_recorded(family):
     model, batch = tiny_model(family), tiny_batch(family)

@@ -24,7 +24,7 @@ def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
     levels = len(layer_map)
     ratios = build_domain_ratios(levels, 3, teacher_width, graph_heads=2)
     fit = FitLayers(levels, width, teacher_width, basis=options.pop("basis", None))
-    return Distillation(student, fit, ratios, TeacherReader(teacher, layer_map, attention=True), **options)
+    return Distillation(student, fit, ratios, TeacherReader(teacher, layer_map, attention="scores"), **options)
 
 
 def test_student_equal_to_teacher_has_no_loss(tiny):
@@ -151,7 +151,7 @@ def family_distillation(family, teacher, student, wanted, **options):
     widths = [model.encoder.config.hidden_size for model in (student, teacher)]
     levels = resolve_layer_map("uniform", *layers)
     ratios = build_domain_ratios(len(levels), 3, widths[1], graph_heads=2)
-    reader = TeacherReader(teacher, levels, attention=True)
+    reader = TeacherReader(teacher, levels, attention=kind)
     module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader)
     batch = Batch(tiny_batch(family), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
     return module.train(), batch
@@ -255,3 +255,22 @@ def test_public_code_reductions_train_over_padding_to_the_longest_input(tiny):
         distill_from_models(teacher, tiny.model(width=8), tiny.train, tiny.dev, **options)
     assert lengths["public_code"] == {32}
     assert max(lengths["masked"]) <= 24
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_reader_is_shortened_only_where_that_changes_nothing(family):
+    teacher, batch = (
+        tiny_model(family, layers=3),
+        Batch(tiny_batch(family), domain_ids(), torch.zeros(6), torch.arange(6)),
+    )
+    kind = choose_attention("auto", teacher.encoder)
+    short = TeacherReader(teacher, (0, 2, 1), attention=kind).without_logits(batch)
+    if short is None:
+        assert family == "modernbert", "a norm after the last layer"
+    else:
+        expected = TeacherReader(teacher, (0, 2, 1), attention=kind)(batch)
+        found = short(batch)
+        for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
+            torch.testing.assert_close(one, other)
+        assert len(found.attention) == 2
+    assert TeacherReader(teacher, (0, 1, 3), attention=kind).without_logits(batch) is None

@@ -8,7 +8,7 @@ import torch
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
-from hrkd.models.trace import set_attention
+from hrkd.method.losses import score_norms
 from hrkd.training import teacher_cache
 from hrkd.training.cache_files import cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
@@ -29,13 +29,11 @@ class Counted(TeacherReader):
 
 
 def reader(tiny, layer_map=(0, 2), **model):
-    teacher = tiny.model(seed=1, **model)
-    set_attention(teacher.encoder, "queries_keys")
-    return Counted(teacher, layer_map, attention=True)
+    return Counted(tiny.model(seed=1, **model), layer_map, attention="queries_keys")
 
 
 def cached(live, data, folder, **rules):
-    return teacher_source(live, data, kind="queries_keys", rules=CacheRules(folder, **rules), device=CPU)
+    return teacher_source(live, data, rules=CacheRules(folder, **rules), device=CPU)
 
 
 def batches(tiny):
@@ -45,10 +43,14 @@ def batches(tiny):
 def close(found, expected, mask, **tolerance):
     torch.testing.assert_close(found.logits, expected.logits)
     for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
-        torch.testing.assert_close(one[mask], other[mask], **tolerance)
+        torch.testing.assert_close(one[mask].float(), other[mask], **tolerance)
+        assert not one[~mask].any()
     for one, other in zip(found.attention, expected.attention, strict=True):
-        pairs = mask[:, None, None, :, None].expand_as(one)
-        torch.testing.assert_close(one[pairs], other[pairs], **tolerance)
+        tokens = mask[:, None, None, :, None].expand_as(one)
+        torch.testing.assert_close(one[tokens].float(), other[tokens], **tolerance)
+        assert not one[~tokens].any()
+    for norms, factors in zip(found.score_norms, expected.attention, strict=True):
+        torch.testing.assert_close(norms, score_norms(factors, mask))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
             return super().__call__(batch)
 
     with pytest.raises(KeyboardInterrupt):
-        cached(Killed(live.teacher, live.layer_map, attention=True), tiny.train, tmp_path)
+        cached(Killed(live.teacher, live.layer_map, attention="queries_keys"), tiny.train, tmp_path)
     source = cached(live, tiny.train, tmp_path)
     assert live.rows == len(tiny.train) + 1 - sum(rows[1:])
     for batch in batches(tiny):
@@ -157,11 +159,25 @@ def test_rows_beyond_the_limit_are_asked_of_the_teacher(tiny, tmp_path):
     assert cached(live, tiny.train, tmp_path / "none", gigabytes=1e-9) is live
 
 
+def test_below_the_last_layer_the_teacher_is_cut_off_and_its_logits_are_kept(tiny, tmp_path):
+    live = reader(tiny, (0, 1), layers=3)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    assert 0 < source.files.cached.mean() < 1
+    assert len(source.live.teacher.encoder.encoder.layer) == 1
+    assert len(live.teacher.encoder.encoder.layer) == 3, "the teacher itself stays whole"
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+    again = Counted(live.teacher, live.layer_map, attention="queries_keys")
+    cached(again, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    assert again.rows == 2, "one row to learn the shapes, the same to try the shortened teacher"
+
+
 def test_a_number_too_large_for_the_precision_is_told(tiny, tmp_path):
-    live = reader(tiny)
+    live = reader(tiny, (0, 1))
     with torch.no_grad():
         live.teacher.encoder.encoder.layer[0].attention.self.key.bias.fill_(1e6)
-    live.layer_map = (0, 1)
     with pytest.raises(TrainingError, match=r"too large for fp16; set cache\.precision to bf16 or fp32"):
         cached(live, tiny.train, tmp_path)
 

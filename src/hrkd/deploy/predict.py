@@ -17,6 +17,7 @@ from hrkd.data.wording import first_of
 from hrkd.deploy.student_folder import open_student
 from hrkd.deploy.write_tables import check_writable, writable_kind, write_table
 from hrkd.errors import DataError
+from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.training.progress import Progress
 
@@ -106,7 +107,8 @@ class Predictor:
                 chosen = order[start : start + batch_size]
                 inputs = self._pad([rows[i] for i in chosen]).to(self.model.device)
                 here = torch.tensor([domain_ids[i] for i in chosen], device=self.model.device)
-                logits = self.model(**inputs, domain_ids=here).logits
+                with cpu_kernels():
+                    logits = self.model(**inputs, domain_ids=here).logits
                 found[chosen] = logits.float().softmax(dim=-1).cpu().numpy()
                 bar.advance(len(chosen))
         return found

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hrkd.method.prototypes import domain_means
 
@@ -24,6 +23,7 @@ __all__ = [
     "hidden_losses",
     "merge_heads",
     "prediction_losses",
+    "score_norms",
     "score_product_losses",
 ]
 
@@ -50,7 +50,8 @@ def hidden_losses(
     tokens_B = weight_BT.sum(dim=1)
     rows = []
     for fitted_BTH, teacher_BTH in zip(map(_widened, fitted_states), teacher_states, strict=True):
-        error_BT = functional.mse_loss(fitted_BTH, _widened(teacher_BTH), reduction="none").mean(dim=-1)
+        # The norm's derivative needs the difference alone: two tables fewer than squaring and averaging.
+        error_BT = torch.linalg.vector_norm(fitted_BTH - teacher_BTH, dim=-1).square() / fitted_BTH.shape[-1]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
@@ -105,10 +106,13 @@ def score_product_losses(
     mask_BT: Tensor,
     domain_ids_B: Tensor,
     num_domains: int,
+    *,
+    teacher_norms: Sequence[Tensor] = (),
 ) -> Tensor:
     """:func:`attention_losses` of scores given as queries and keys, (L, D), for layers that see all valid tokens.
 
-    Shapes: L tensors (B, 2, N, T, dh) each, the scaled queries and the keys; mask (B, T); domain ids (B,).
+    Shapes: L tensors (B, 2, N, T, dh) each, the scaled queries and the keys; mask (B, T); domain ids (B,); where
+    they are known, L :func:`score_norms` (B,) of the teacher's factors.
 
     With queries Q and keys K of student s and teacher t the squared norm of the difference of the scores is
     ``|Qs Ks' - Qt Kt'|^2 = <Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt> + <Qt'Qt, Kt'Kt>``: products of the heads' widths in the
@@ -116,17 +120,57 @@ def score_product_losses(
     """
     pairs_B = mask_BT.sum(dim=1).square()
     rows = []
-    for student, teacher in zip(student_factors, teacher_factors, strict=True):
+    for level, (student, teacher) in enumerate(zip(student_factors, teacher_factors, strict=True)):
         heads = gcd(student.shape[2], teacher.shape[2])
-        student, teacher = _merge_factors(_widened(student), heads), _merge_factors(_widened(teacher), heads)
-        valid = mask_BT.to(student.dtype)[:, None, None, :, None]
-        masked = (student * valid).mT
-        squares_B = _products(masked @ student) - 2 * _products(masked @ teacher)
-        with torch.no_grad():
-            theirs_B = _products((teacher * valid).mT @ teacher)
-        error_B = (squares_B + theirs_B) / (heads * pairs_B).clamp_min(1)
+        known = teacher_norms and heads == teacher.shape[2]
+        student, teacher = _merge_factors(_widened(student), heads), _merge_factors(teacher, heads)
+        norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
+        difference_B = _ScoreDifference.apply(student, teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
+        error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
         rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+@torch.no_grad()
+def score_norms(factors: Tensor, mask_BT: Tensor) -> Tensor:
+    """Squared norm of the scores of each row's valid pairs, summed over heads: <Q'Q, K'K>, without gradients.
+
+    Shapes: queries and keys (B, 2, N, T, dh), mask (B, T) -> (B,).
+    """
+    factors = _widened(factors)
+    return _products((factors * _valid(mask_BT, factors)).mT @ factors)
+
+
+class _ScoreDifference(torch.autograd.Function):
+    """``<Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt>`` of each row, (B,); with its derivatives, which have half the products.
+
+    The derivative by the student's queries is ``2 (Qs Ks'Ks - Qt Kt'Ks)``; by its keys it is the same with Q and K
+    changed over. The teacher's factors may be in half precision and are widened when they are used.
+    """
+
+    @staticmethod
+    def forward(student: Tensor, teacher: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        masked = student * _valid(mask_BT, student)
+        own, cross = masked.mT @ masked, masked.mT @ teacher.to(student.dtype)
+        return _products(own) - 2 * _products(cross), masked, own, cross
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        _, teacher, mask_BT = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(teacher, mask_BT, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        teacher, mask_BT, masked, own, cross = ctx.saved_tensors
+        by_factors = masked @ own.flip(1)
+        by_factors -= teacher.to(masked.dtype) @ cross.flip(1).mT
+        return by_factors.mul_(2 * gradients[0][:, None, None, None, None] * _valid(mask_BT, masked)), None, None
+
+
+def _valid(mask_BT: Tensor, factors: Tensor) -> Tensor:
+    return mask_BT.to(factors.dtype)[:, None, None, :, None]
 
 
 def _products(tables: Tensor) -> Tensor:

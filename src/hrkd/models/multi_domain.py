@@ -157,29 +157,35 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         attention_mask: Tensor,
         domain_ids: Tensor,
         *,
-        hidden_states: bool = False,
+        hidden_states: bool | Sequence[int] = False,
         attention: bool = False,
         **inputs: Tensor,
     ) -> EncoderTrace:
         """One pass over rows of any domains.
 
         Shapes: input_ids, attention_mask (B, T); domain_ids (B,), indices into ``domains``; further ``inputs``
-        (token_type_ids) as the family's tokenizer gives them. What ``attention`` returns is settled by
-        :func:`hrkd.models.trace.set_attention`.
+        (token_type_ids) as the family's tokenizer gives them. ``hidden_states``: all, none, or those of the given
+        levels in their order. What ``attention`` returns is settled by :func:`hrkd.models.trace.set_attention`.
         """
+        wanted = hidden_states if isinstance(hidden_states, bool) else sorted(set(hidden_states))
         outputs = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            output_hidden_states=hidden_states,
+            output_hidden_states=wanted,
             output_attentions=attention,
             return_dict=True,
             **inputs,
         )
         return EncoderTrace(
             logits=self._logits(outputs, attention_mask, domain_ids),
-            hidden_states=tuple(outputs.hidden_states) if hidden_states else (),
+            hidden_states=self._states(outputs, hidden_states),
             attention=tuple(outputs.attentions) if attention else (),
         )
+
+    def _states(self, outputs: Any, wanted: bool | Sequence[int]) -> tuple[Tensor, ...]:
+        if isinstance(wanted, bool):
+            return tuple(outputs.hidden_states) if wanted else ()
+        return tuple(outputs.hidden_states[level] for level in wanted)
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state

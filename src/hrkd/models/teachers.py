@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +16,16 @@ from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 from hrkd.models.plain import first_line, load_plain_classifier, locate, longest_input
 from hrkd.models.shape import shape_of
-from hrkd.models.trace import EncoderTrace
+from hrkd.models.trace import EncoderTrace, layer_list
 
-__all__ = ["RoutedTeacher", "check_same_tokenizer", "load_fine_tuned", "load_tokenizer"]
+__all__ = [
+    "RoutedTeacher",
+    "check_same_tokenizer",
+    "cut_off",
+    "encoders_of",
+    "load_fine_tuned",
+    "load_tokenizer",
+]
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
 PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
@@ -62,7 +70,7 @@ class RoutedTeacher(nn.Module):
         attention_mask: Tensor,
         domain_ids: Tensor,
         *,
-        hidden_states: bool = False,
+        hidden_states: bool | Sequence[int] = False,
         attention: bool = False,
         **inputs: Tensor,
     ) -> EncoderTrace:
@@ -90,6 +98,28 @@ class RoutedTeacher(nn.Module):
             gathered(lambda trace: trace.hidden_states),
             gathered(lambda trace: trace.attention),
         )
+
+
+def encoders_of(teacher: MultiDomainClassifier | RoutedTeacher) -> tuple[PreTrainedModel, ...]:
+    """The encoder of a teacher, or of each of its domains."""
+    return teacher.encoders if isinstance(teacher, RoutedTeacher) else (teacher.encoder,)
+
+
+def cut_off(teacher: MultiDomainClassifier | RoutedTeacher, layers: int) -> Any:
+    """The same teacher, its weights shared, whose encoders end after ``layers`` layers."""
+    lists = {id(layer_list(encoder)) for encoder in encoders_of(teacher)}
+
+    def twin(module: nn.Module) -> nn.Module:
+        if id(module) in lists:
+            return nn.ModuleList(list(module.children())[:layers])
+        children = {name: twin(child) for name, child in module.named_children()}
+        if all(children[name] is child for name, child in module.named_children()):
+            return module
+        changed = copy.copy(module)
+        changed._modules = {**module._modules, **children}
+        return changed
+
+    return twin(teacher)
 
 
 def load_fine_tuned(

@@ -10,6 +10,7 @@ compared their attention dropout is off; :func:`set_attention` with any other ki
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ __all__ = [
     "choose_attention",
     "has_local_windows",
     "has_raw_scores",
+    "layer_list",
     "set_attention",
 ]
 
@@ -34,6 +36,8 @@ AttentionKind = Literal["scores", "queries_keys", "probabilities", "none"]
 RAW_SCORES = "hrkd_raw_scores"
 QUERIES_KEYS = "hrkd_queries_keys"
 PROBABILITIES = "hrkd_probabilities"
+RECORDED = "hrkd_recorded"
+"""Attribute of a layer's modules: whether its attention is wanted (default: yes)."""
 
 # Tensors that models pass on to every attention function and that change no score.
 HARMLESS_TENSORS = {"position_ids", "cache_position"}
@@ -45,15 +49,23 @@ SCORE_TERMS = {"bias", "position_bias", "relative_position_bias", "s_aux", "scor
 class EncoderTrace:
     """Outputs of one forward pass over B rows of T tokens.
 
-    ``logits`` (B, C); ``hidden_states`` L + 1 tensors (B, T, H), level 0 first (empty if not asked for);
-    ``attention`` L tensors (empty if not asked for): (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of
+    ``logits`` (B, C); ``hidden_states`` L + 1 tensors (B, T, H), level 0 first, or those of the levels asked for;
+    ``attention`` L tensors, or those of the layers asked for: (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of
     probabilities, or (B, 2, N, T, dh) of queries, divided by sqrt(dh), and keys, whose products are the scores.
     Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and probability 0.
+    ``score_norms``, where they are known: for each of ``attention`` that holds queries and keys, (B,), see
+    :func:`hrkd.method.losses.score_norms`.
     """
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
     attention: tuple[Tensor, ...] = ()
+    score_norms: tuple[Tensor, ...] = ()
+
+    def to(self, device: torch.device) -> EncoderTrace:
+        """The same trace on ``device``."""
+        groups = (self.hidden_states, self.attention, self.score_norms)
+        return EncoderTrace(self.logits.to(device), *(tuple(each.to(device) for each in group) for group in groups))
 
 
 def raw_score_attention(
@@ -65,7 +77,7 @@ def raw_score_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Eager attention that returns its pre-softmax scores (B, N, T, T) in the place of probabilities.
 
     Shapes: query, key, value (B, N, T, dh); attention_mask additive, broadcastable to (B, N, T, T). Masked pairs
@@ -76,6 +88,8 @@ def raw_score_attention(
     """
     scores = _scores(query, key, scaling, others)
     attended, _ = _attend(module, scores, value, attention_mask, dropout)
+    if not _is_recorded(module):
+        return attended, None
     if attention_mask is not None:
         scores = scores.masked_fill(attention_mask != 0, -torch.inf)
     return attended, scores
@@ -90,7 +104,7 @@ def query_key_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Fused attention that returns what its scores are products of, (B, 2, N, T, dh): scaled queries, and keys.
 
     No score is kept, so that memory does not grow with T^2. Shapes and errors: see :func:`raw_score_attention`.
@@ -100,6 +114,8 @@ def query_key_attention(
     attended, _ = sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
     )
+    if not _is_recorded(module):
+        return attended, None
     return attended, torch.stack([query * _scale(query, scaling), key], dim=1)
 
 
@@ -112,12 +128,17 @@ def probability_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Eager attention that returns its probabilities (B, N, T, T) as they are before dropout.
 
     Shapes and errors: see :func:`raw_score_attention`.
     """
-    return _attend(module, _scores(query, key, scaling, others), value, attention_mask, dropout)
+    attended, probabilities = _attend(module, _scores(query, key, scaling, others), value, attention_mask, dropout)
+    return attended, probabilities if _is_recorded(module) else None
+
+
+def _is_recorded(module: nn.Module) -> bool:
+    return getattr(module, RECORDED, True)
 
 
 def _scores(query: Tensor, key: Tensor, scaling: float | None, others: dict[str, Any]) -> Tensor:
@@ -212,8 +233,18 @@ def choose_attention(
     return wanted
 
 
-def set_attention(encoder: PreTrainedModel, kind: AttentionKind) -> None:
+def layer_list(encoder: PreTrainedModel) -> nn.ModuleList | None:
+    """The list of the encoder's layers; None where the family has none of the length that its configuration tells."""
+    layers = encoder.config.num_hidden_layers
+    lists = (module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == layers)
+    return next(lists, None)
+
+
+def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequence[int] | None = None) -> None:
     """Make ``encoder`` compute attention such that ``kind`` can be recorded; outputs stay the same in evaluation mode.
+
+    ``layers`` (from 0) are those whose attention is wanted; default: all. Families without the attention interface
+    record all of them.
 
     In training mode they do too, but for families without the attention interface and "probabilities": their
     attention dropout is then off, because they record what it returns. Any other kind gives it the configuration's
@@ -229,6 +260,9 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind) -> None:
             AttentionInterface.register(name, function)
             AttentionMaskInterface.register(name, mask)
         encoder.set_attn_implementation(IMPLEMENTATIONS[kind])
+        for number, layer in enumerate(layer_list(encoder) or ()):
+            for module in layer.modules():
+                setattr(module, RECORDED, layers is None or number in layers)
         return
     if kind in ("scores", "queries_keys"):
         raise ModelError(f"the {encoder.config.model_type} family has no plain query-key scores")

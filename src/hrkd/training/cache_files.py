@@ -5,8 +5,8 @@
     FOLDER/NAME/
       index.json     what is in it, and the fingerprint of what it was made from
       values.bin     bits of the numbers of every row, one row after the other
-      logits.bin     (rows, C) float32
-      state.bin      (rows,) uint32: 0 not written yet, else the check sum of the row's values and logits
+      small.bin      (rows, S) float32: few numbers of every row, such as logits, in full precision
+      state.bin      (rows,) uint64: 0 not written yet, else the check sum (XXH3) of all numbers of the row
 
 A row counts as written once its sum stands in ``state.bin``, so that an interrupted build goes on where it stopped.
 """
@@ -16,12 +16,12 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import xxhash
 
 from hrkd.errors import ArtifactError
 from hrkd.files import read_json, write_json
@@ -32,26 +32,31 @@ Precision = Literal["fp16", "bf16", "fp32"]
 # Numbers are kept as the bits that they are: numpy knows no bfloat16.
 BITS: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.int16), "bf16": np.dtype(np.int16), "fp32": np.dtype(np.int32)}
 FORMAT = "hrkd-teacher-cache"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """What a cache holds: ``rows`` with ``tokens`` tokens in total, ``width`` numbers a token, ``classes`` logits."""
+    """What a cache holds.
+
+    ``tokens`` of all rows that have values, ``width`` numbers a token in ``precision``, and ``small`` numbers a row in
+    full precision; with ``all_rows`` also for rows that have no values.
+    """
 
     fingerprint: str
     rows: int
     tokens: int
     width: int
-    classes: int
+    small: int
     precision: Precision
+    all_rows: bool = False
     format: str = FORMAT
     version: int = VERSION
 
     @property
     def bytes(self) -> int:
         """Size on disk."""
-        return self.tokens * self.width * BITS[self.precision].itemsize + self.rows * (4 * self.classes + 4)
+        return self.tokens * self.width * BITS[self.precision].itemsize + self.rows * (4 * self.small + 8)
 
 
 class CacheFiles:
@@ -73,14 +78,14 @@ class CacheFiles:
         dtype = BITS[index.precision]
         shapes = {
             "values.bin": (dtype, (index.tokens * index.width,)),
-            "logits.bin": (np.dtype(np.float32), (index.rows, index.classes)),
-            "state.bin": (np.dtype(np.uint32), (index.rows,)),
+            "small.bin": (np.dtype(np.float32), (index.rows, index.small)),
+            "state.bin": (np.dtype(np.uint64), (index.rows,)),
         }
         if (folder / "index.json").is_file():
             self._check_index(shapes)
         else:
             self._create(shapes)
-        self.values, self.logits, self.state = (
+        self.values, self.small, self.state = (
             np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
         )
         self._looked_at = np.zeros(index.rows, dtype=bool)
@@ -106,22 +111,22 @@ class CacheFiles:
         return f"clear it (hrkd cache --clear {self.folder.name}) and it is built anew"
 
     def missing(self) -> np.ndarray:
-        """Rows that are to be cached and are not written yet."""
-        return np.flatnonzero(self.cached & (self.state == 0))
+        """Rows that are to be written and are not yet."""
+        return np.flatnonzero((self.cached | self.index.all_rows) & (self.state == 0))
 
-    def write(self, row: int, values: np.ndarray, logits: np.ndarray) -> None:
-        """Store a row: the bits of its values (tokens x width,), its logits (C,)."""
+    def write(self, row: int, values: np.ndarray, small: np.ndarray) -> None:
+        """Store a row: the bits of its values (tokens x width,) and its few numbers (S,)."""
         self.values[self._span(row)] = values
-        self.logits[row] = logits
+        self.small[row] = small
         self.state[row] = self._sum(row)
 
     def flush(self) -> None:
         """Bring what was written to the disk, values before their sums."""
-        for part in (self.values, self.logits, self.state):
+        for part in (self.values, self.small, self.state):
             part.flush()
 
-    def read(self, row: int) -> np.ndarray:
-        """The bits of a row's values, (tokens x width,), looked at for damage when it is first read.
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The bits of a row's values, (tokens x width,), and its few numbers (S,); looked at for damage at first.
 
         Raises:
             ArtifactError: the row is not what was written.
@@ -130,15 +135,16 @@ class CacheFiles:
             if self.state[row] != self._sum(row):
                 raise ArtifactError(f"{self.folder}: row {row} of this teacher cache is damaged; {self._advice()}")
             self._looked_at[row] = True
-        return self.values[self._span(row)]
+        return self.values[self._span(row)], self.small[row]
 
     def let_go(self) -> None:
         """Give the memory of what was read back; the next reading takes it from the file again."""
         self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     def _sum(self, row: int) -> int:
-        values = self.values[self._span(row)]
-        return zlib.crc32(self.logits[row].tobytes(), zlib.crc32(values.view(np.uint8).data)) or 1
+        total = xxhash.xxh3_64(self.values[self._span(row)].view(np.uint8).data)
+        total.update(self.small[row].tobytes())
+        return total.intdigest() or 1
 
     def _span(self, row: int) -> slice:
         first, end = self.offsets[row : row + 2] * self.index.width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,10 @@ from hrkd.method.losses import (
 from hrkd.method.objective import objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
+from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.trace import AttentionKind, EncoderTrace
+from hrkd.models.teachers import RoutedTeacher, cut_off, encoders_of
+from hrkd.models.trace import AttentionKind, EncoderTrace, set_attention
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
@@ -34,24 +37,54 @@ TeacherSource = Callable[[Batch], EncoderTrace]
 class TeacherReader:
     """A teacher in memory, run anew for every batch, without gradients.
 
+    What no level of the map reads is not kept: other layers' hidden states and attention.
+
     Args:
-        teacher: frozen and put into evaluation mode here.
+        teacher: frozen and put into evaluation mode here, and made to give ``attention``.
         layer_map: teacher level of each student level, length K, first 0.
-        attention: whether to read attention.
+        attention: what is read of it; "none": nothing.
     """
 
-    def __init__(self, teacher: nn.Module, layer_map: Sequence[int], *, attention: bool) -> None:
+    def __init__(
+        self, teacher: MultiDomainClassifier | RoutedTeacher, layer_map: Sequence[int], *, attention: AttentionKind
+    ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.layer_map = tuple(layer_map)
         self.attention = attention
+        self._layers = sorted({level - 1 for level in self.layer_map[1:]})
+        for encoder in encoders_of(teacher):
+            set_attention(encoder, attention, layers=self._layers)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels."""
-        trace = self.teacher(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention)
-        states = tuple(trace.hidden_states[level] for level in self.layer_map)
-        scores = tuple(trace.attention[level - 1] for level in self.layer_map[1:]) if self.attention else ()
-        return EncoderTrace(trace.logits, states, scores)
+        with cpu_kernels():
+            trace = self.teacher(
+                **batch.inputs,
+                domain_ids=batch.domain_ids,
+                hidden_states=self.layer_map,
+                attention=self.attention != "none",
+            )
+        # A family without the attention interface gives all layers.
+        order = self._layers if len(trace.attention) == len(self._layers) else list(range(len(trace.attention)))
+        scores = tuple(trace.attention[order.index(level - 1)] for level in self.layer_map[1:]) if order else ()
+        return EncoderTrace(trace.logits, trace.hidden_states, scores)
+
+    def without_logits(self, probe: Batch) -> TeacherReader | None:
+        """A reader of the same that ends with the last mapped layer, and whose logits mean nothing.
+
+        None if that would save nothing, or if the family's layers are not a plain sequence: then what the shortened
+        teacher says of the ``probe`` is not what the whole one says.
+        """
+        last, depths = max(self.layer_map), [encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)]
+        if any(last >= depth for depth in depths):
+            return None
+        expected = self(probe)
+        short = copy.copy(self)
+        short.teacher = cut_off(self.teacher, last)
+        found = short(probe)
+        pairs = zip(found.hidden_states + found.attention, expected.hidden_states + expected.attention, strict=True)
+        return short if all(torch.allclose(one, other, atol=1e-5) for one, other in pairs) else None
 
 
 @dataclass(frozen=True)
@@ -140,7 +173,7 @@ class Distillation(Trainable):
             **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention != "none"
         )
         with _no_autocast(student.logits):
-            return self._compare(_single(student), _single(teacher), batch)
+            return self._compare(_single(student), teacher, batch)
 
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
@@ -151,7 +184,7 @@ class Distillation(Trainable):
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
         elif self.attention == "queries_keys":
-            attention = score_product_losses(*both)
+            attention = score_product_losses(*both, teacher_norms=teacher.score_norms)
         else:
             attention = attention_losses(*both, reductions=self.reductions)
         prediction = prediction_losses(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.teachers import RoutedTeacher
 from hrkd.training.progress import Progress
@@ -33,7 +34,8 @@ def predict_logits(
     with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
         for batch in length_sorted_batches(data, batch_size):
             here = batch.to(device)
-            trace = model(**here.inputs, domain_ids=here.domain_ids)
+            with cpu_kernels():
+                trace = model(**here.inputs, domain_ids=here.domain_ids)
             logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
             bar.advance(len(batch.labels))
     model.train(was_training)

@@ -24,6 +24,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
+from hrkd.models.kernels import cpu_kernels
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder, StepTables
@@ -132,7 +133,8 @@ def train(
                 _groups(loader, epoch, gradient_accumulation), first_step
             ):
                 with nullcontext() if last_of_group else accelerator.no_sync(prepared):
-                    output: StepOutput = prepared(batch.to(accelerator.device))
+                    with cpu_kernels():
+                        output: StepOutput = prepared(batch.to(accelerator.device))
                     accelerator.backward(output.loss * share)
                 loss = output.loss.item()
                 if loss != loss or loss in (float("inf"), float("-inf")):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import Tensor
 
 from hrkd.data.batching import MultiDomainLoader, TokenizedDataset
 from hrkd.errors import DataError, ModelError
@@ -20,9 +20,9 @@ from hrkd.method.ratios import DomainRatios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.teachers import RoutedTeacher, encoders_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
-from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
@@ -155,9 +155,9 @@ def distill_from_models(
     if tuple(teacher.labels) != tuple(student.labels):
         raise ModelError(f"teacher and student differ in labels: {teacher.labels} and {student.labels}")
     set_seed(seed)
-    big, small = shape_of(_encoders(teacher)[0].config), shape_of(student.encoder.config)
+    big, small = shape_of(encoders_of(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
-    encoders = [*_encoders(teacher), student.encoder]
+    encoders = [*encoders_of(teacher), student.encoder]
     kind = choose_attention(attention, *encoders, factored=reductions == "masked")
     if attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
@@ -174,31 +174,29 @@ def distill_from_models(
             graph_width=graph_width,
             graph_dropout=graph_dropout,
         )
-    live = TeacherReader(teacher.to(accelerator.device), levels, attention=kind != "none")
-    module = Distillation(
-        student,
-        fit,
-        ratios,
-        live,
-        attention=kind,
-        reductions=reductions,
-        hidden_weight=hidden_weight,
-        prediction_weight=prediction_weight,
-        temperature=temperature,
-        ratio_gradient=ratio_gradient,
-        learn_ratios=learn_ratios,
-    )
     pad_to = student.config.max_tokens if reductions == "public_code" else None  # padding counts in its averages
     evaluate = DevAccuracy(
         student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
     )
     try:
-        for encoder in encoders:
-            set_attention(encoder, kind)
+        set_attention(student.encoder, kind)
+        live = TeacherReader(teacher.to(accelerator.device), levels, attention=kind)
+        said: TeacherSource = live
         if cache is not None and _cache_pays(kind, reductions, training, cache, title):
-            module.teacher = teacher_source(
-                live, train_set, kind=kind, rules=cache, device=accelerator.device, progress=progress
-            )
+            said = teacher_source(live, train_set, rules=cache, device=accelerator.device, progress=progress)
+        module = Distillation(
+            student,
+            fit,
+            ratios,
+            said,
+            attention=kind,
+            reductions=reductions,
+            hidden_weight=hidden_weight,
+            prediction_weight=prediction_weight,
+            temperature=temperature,
+            ratio_gradient=ratio_gradient,
+            learn_ratios=learn_ratios,
+        )
         _draw_apart(accelerator, seed)
         return train(
             module,
@@ -214,10 +212,6 @@ def distill_from_models(
         for encoder in encoders:
             set_attention(encoder, "none")
         student.eval()
-
-
-def _encoders(model: nn.Module) -> list[Any]:
-    return list(model.encoders) if isinstance(model, RoutedTeacher) else [model.encoder]
 
 
 def _cache_pays(

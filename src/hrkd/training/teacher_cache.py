@@ -11,7 +11,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
+from hrkd.method.losses import score_norms
 from hrkd.models.trace import AttentionKind, EncoderTrace
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
 from hrkd.training.distill import TeacherReader, TeacherSource
 from hrkd.training.progress import Progress
 
-__all__ = ["CacheRules", "CachedTeacher", "fingerprint", "teacher_source"]
+__all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
@@ -53,13 +54,25 @@ class CacheRules:
 
 @dataclass(frozen=True)
 class RowLayout:
-    """What is kept of a row of n tokens: K states (n, H), then queries and keys of L layers, (2, N, n, dh) each."""
+    """What is kept of a row of n tokens.
+
+    K states (n, H), then queries and keys of L layers, (2, N, n, dh) each; and in full precision C logits and L
+    :func:`hrkd.method.losses.score_norms`.
+    """
 
     states: int
     width: int
     layers: int
     heads: int
     head_width: int
+    classes: int
+
+    @classmethod
+    def of(cls, trace: EncoderTrace) -> RowLayout:
+        """That of the rows of a trace."""
+        heads, head_width = (trace.attention[0].shape[2], trace.attention[0].shape[4]) if trace.attention else (0, 0)
+        states = trace.hidden_states
+        return cls(len(states), states[0].shape[-1], len(trace.attention), heads, head_width, trace.logits.shape[1])
 
     @property
     def numbers(self) -> int:
@@ -72,23 +85,31 @@ class RowLayout:
         return torch.cat([*parts, *(each[row][:, :, valid_T].flatten() for each in trace.attention)])
 
     def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
-        """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace."""
+        """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
         tokens = int(valid_T.sum())
-        where = slice(0, tokens) if valid_T[:tokens].all() else valid_T
         state, layer = tokens * self.width, 2 * self.heads * tokens * self.head_width
         split = self.states * state
-        for target, part in zip(into.hidden_states, torch.split(numbers[:split], state), strict=True):
-            target[row, where] = part.view(tokens, self.width).to(target.dtype)
         parts = torch.split(numbers[split:], layer) if self.layers else ()
+        where: slice | Tensor = slice(0, tokens)
+        if not valid_T[:tokens].all():
+            where = valid_T
+            for target in (*into.hidden_states, *into.attention):
+                target[row].zero_()
+        for target, part in zip(into.hidden_states, torch.split(numbers[:split], state), strict=True):
+            target[row, where] = part.view(tokens, self.width)
+            target[row, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
         for target, part in zip(into.attention, parts, strict=True):
-            target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width).to(target.dtype)
+            target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width)
+            target[row][:, :, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
 
-    def zeros(self, rows: int, tokens: int, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """States and factors of a batch, to be filled."""
+    def empty(self, rows: int, tokens: int, dtype: torch.dtype) -> EncoderTrace:
+        """A trace of a batch, to be filled."""
         factors = (rows, 2, self.heads, tokens, self.head_width)
-        return (
-            tuple(torch.zeros(rows, tokens, self.width, device=device) for _ in range(self.states)),
-            tuple(torch.zeros(*factors, device=device) for _ in range(self.layers)),
+        return EncoderTrace(
+            torch.empty(rows, self.classes),
+            tuple(torch.empty(rows, tokens, self.width, dtype=dtype) for _ in range(self.states)),
+            tuple(torch.empty(*factors, dtype=dtype) for _ in range(self.layers)),
+            tuple(torch.empty(rows) for _ in range(self.layers)),
         )
 
 
@@ -98,39 +119,56 @@ class CachedTeacher:
     Args:
         files: the cache, all of whose rows are written.
         layout: of a row's numbers.
-        live: for rows that are not cached.
+        live: for rows that are not cached; None if all are. Where the cache holds the logits of all rows, its own
+            are not looked at.
     """
 
-    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource) -> None:
+    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None) -> None:
         self.files, self.layout, self.live = files, layout, live
         self._dtype = DTYPES[files.index.precision]
 
     def __call__(self, batch: Batch) -> EncoderTrace:
-        """The teacher's trace of the mapped levels, in single precision; zeros at padding of cached rows."""
-        rows = batch.indices.cpu().numpy()
+        """The teacher's trace of the mapped levels, in the cache's precision (logits: single); zeros at padding."""
+        device = batch.labels.device
+        rows, mask = batch.indices.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu()
         cached = self.files.cached[rows]
-        if not cached.any():
-            return self.live(batch)
-        mask = batch.inputs["attention_mask"].bool()
-        logits = torch.from_numpy(self.files.logits[rows]).to(mask.device)
-        trace = EncoderTrace(logits, *self.layout.zeros(len(mask), mask.shape[1], mask.device))
+        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype)
         for i in np.flatnonzero(cached):
-            numbers = torch.from_numpy(self.files.read(rows[i])).view(self._dtype)
-            self.layout.unpack(numbers, int(i), mask[i], trace)
-        if not cached.all():
-            other = torch.from_numpy(np.flatnonzero(~cached)).to(mask.device)
-            said = self.live(batch.rows(other))
-            for mine, theirs in zip(_tensors(trace), _tensors(said), strict=True):
-                mine[other] = theirs.to(mine.dtype)
+            numbers, small = self.files.read(rows[i])
+            self._put_small(small, int(i), trace)
+            self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
         self.files.let_go()
-        return trace
+        if not cached.all():
+            self._ask(batch, np.flatnonzero(~cached), trace)
+        return trace.to(device)
+
+    def _put_small(self, small: np.ndarray, row: int, trace: EncoderTrace) -> None:
+        numbers = torch.from_numpy(small)
+        trace.logits[row] = numbers[: self.layout.classes]
+        for target, norm in zip(trace.score_norms, numbers[self.layout.classes :], strict=True):
+            target[row] = norm
+
+    def _ask(self, batch: Batch, positions: np.ndarray, into: EncoderTrace) -> None:
+        assert self.live is not None
+        others = torch.from_numpy(positions)
+        part = batch.rows(others.to(batch.labels.device))
+        said = with_norms(self.live(part), part)
+        padding = ~part.inputs["attention_mask"].bool()
+        for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
+            mine[others] = theirs.masked_fill(padding[..., None], 0).to(mine.dtype).cpu()
+        for mine, theirs in zip(into.attention, said.attention, strict=True):
+            mine[others] = theirs.masked_fill(padding[:, None, None, :, None], 0).to(mine.dtype).cpu()
+        for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
+            mine[others] = theirs.float().cpu()
+        if self.files.index.all_rows:
+            known = self.files.small[batch.indices.cpu().numpy()[positions], : self.layout.classes]
+            into.logits[others] = torch.from_numpy(known)
 
 
 def teacher_source(
     live: TeacherReader,
     data: TokenizedDataset,
     *,
-    kind: AttentionKind,
     rules: CacheRules,
     device: torch.device,
     progress: Progress | None = None,
@@ -139,24 +177,30 @@ def teacher_source(
 
     The cache is that of the teacher's weights, the rows' token ids and domains, the layer map and the precision; two
     processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and half of the free disk are
-    cached, in a fixed random order and in steps of one per cent.
+    cached, in a fixed random order and in steps of one per cent. Where that is not all and the map ends below the
+    teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the map.
 
     Raises:
         ArtifactError: the cache is damaged.
         TrainingError: a number is too large for the precision.
     """
-    layout, classes = _layout(live, data, device)
-    mark = fingerprint(live.teacher, data, live.layer_map, kind, rules.precision)[:20]
+    probe = data.batch([int(np.argmin(data.lengths))]).to(device)
+    layout = RowLayout.of(live(probe))
+    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision)[:20]
     rules.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(rules.folder / f"{mark}.lock"):
         percent, kept = _kept_rows(data.lengths, layout.numbers, rules, mark)
         if not kept.any():
             logger.info("teacher cache: none, hardly a row fits into %g GB and half of the free disk", rules.gigabytes)
             return live
+        short = None if kept.all() else live.without_logits(probe)
         name = f"{mark}-{percent}"
         folder = rules.folder / name
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
-        index = CacheIndex(name, len(data), int(offsets[-1]), layout.numbers, classes, rules.precision)
+        small = layout.classes + layout.layers
+        index = CacheIndex(
+            name, len(data), int(offsets[-1]), layout.numbers, small, rules.precision, all_rows=short is not None
+        )
         files = CacheFiles(folder, index, offsets)
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
@@ -166,7 +210,13 @@ def teacher_source(
         )  # fmt: skip
         _fill(files, layout, live, data, todo, device, progress or Progress(False))
         (folder / "complete").touch()
-    return CachedTeacher(files, layout, live)
+    return CachedTeacher(files, layout, None if kept.all() else short or live)
+
+
+def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:
+    """A trace of queries and keys with their score norms."""
+    mask = batch.inputs["attention_mask"]
+    return replace(trace, score_norms=tuple(score_norms(factors, mask) for factors in trace.attention))
 
 
 def fingerprint(
@@ -185,14 +235,6 @@ def fingerprint(
                 total.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
     total.update(data.lengths.tobytes() + data.domain_ids.tobytes())
     return total.hexdigest()
-
-
-def _layout(live: TeacherReader, data: TokenizedDataset, device: torch.device) -> tuple[RowLayout, int]:
-    shortest = [int(np.argmin(data.lengths))]
-    trace = live(data.batch(shortest).to(device))
-    heads, head_width = (trace.attention[0].shape[2], trace.attention[0].shape[4]) if trace.attention else (0, 0)
-    width = trace.hidden_states[0].shape[-1]
-    return RowLayout(len(trace.hidden_states), width, len(trace.attention), heads, head_width), trace.logits.shape[1]
 
 
 def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) -> tuple[int, np.ndarray]:
@@ -217,16 +259,17 @@ def _fill(
     device: torch.device,
     progress: Progress,
 ) -> None:
+    bits = torch.int32 if files.index.precision == "fp32" else torch.int16
     with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
         for count, rows in enumerate(_batches(data.lengths, todo), 1):
-            batch = data.batch(rows)
-            trace = live(batch.to(device))
-            logits = trace.logits.float().cpu().numpy()
-            valid = batch.inputs["attention_mask"].bool().to(device)
-            bits = torch.int32 if files.index.precision == "fp32" else torch.int16
+            batch = data.batch(rows).to(device)
+            trace = with_norms(live(batch), batch)
+            valid = batch.inputs["attention_mask"].bool()
+            small = torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms)], dim=1)
+            few = small.cpu().numpy()
             for i, row in enumerate(rows):
-                values = _narrowed(layout.pack(trace, i, valid[i]), files.index.precision)
-                files.write(row, values.view(bits).numpy(), logits[i])
+                values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
+                files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
                 files.let_go()
@@ -234,13 +277,9 @@ def _fill(
     files.flush()
 
 
-def _tensors(trace: EncoderTrace) -> tuple[Tensor, ...]:
-    return (trace.logits, *trace.hidden_states, *trace.attention)
-
-
 def _narrowed(values: Tensor, precision: Precision) -> Tensor:
     small = values.to(DTYPES[precision]).cpu()
-    if not small.isfinite().all():
+    if len(small) and not small.isfinite().all():
         raise TrainingError(
             f"teacher cache: a number of the teacher ({values.abs().max():.3g}) is too large for {precision}; set "
             "cache.precision to bf16 or fp32"

@@ -1,0 +1,206 @@
+"""Quicker kernels for training on a processor, in single precision, with the mathematics of torch's own.
+
+Three functions take up most of a step's time: linear maps, dropout and attention with dropout. Inside
+:func:`cpu_kernels` the same calls of any model are answered otherwise:
+
+* linear maps by oneDNN in the place of the BLAS that torch was built with, forward and backward. On processors of
+  another maker than the BLAS this can be twice as fast (it uses the widest vectors wherever there are any);
+* dropout with 16 random bits a number, drawn by numpy's SFC64 from a seed of torch's generator, so that a run is
+  repeated and resumed exactly; the rate is met within 1/131072;
+* attention with dropout row by row, each over its own valid tokens alone, in tables that fit into the processor's
+  cache. torch has fused attention on a processor only without dropout.
+
+Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["cpu_kernels"]
+
+LEVELS = 1 << 16
+"""Random numbers that dropout chooses from."""
+
+
+def cpu_kernels(enabled: bool = True) -> AbstractContextManager[object]:
+    """A context in which models on a processor run with the kernels of this module (where torch has oneDNN)."""
+    return _Kernels() if enabled and hasattr(torch.ops.mkldnn, "_linear_pointwise") else nullcontext()
+
+
+class _Kernels(TorchFunctionMode):
+    """Answers the calls that :data:`ANSWERS` names, if they are of a kind that is meant here."""
+
+    def __torch_function__(
+        self, function: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        answer = ANSWERS.get(function)
+        if answer is not None and _is_meant(args[0]):
+            result = answer(*args, **(kwargs or {}))
+            if result is not None:
+                return result
+        return function(*args, **(kwargs or {}))
+
+
+def _is_meant(tensor: Tensor) -> bool:
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and not tensor.is_mkldnn
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch.autograd.forward_ad._current_level < 0
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:  # noqa: A002
+    if weight.dtype != torch.float32 or input.ndim < 2 or not input.numel():
+        return None
+    result: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Linear(torch.autograd.Function):
+    """``x W' + b`` by oneDNN; shapes (..., inputs), (outputs, inputs), (outputs,) -> (..., outputs)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.with_bias = bias is not None
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        out = gradients[0].contiguous()
+        to_x = to_weight = to_bias = None
+        if ctx.needs_input_grad[0]:
+            to_x = _product(out, weight.mT)
+        if ctx.needs_input_grad[1]:
+            left, right = (each.reshape(-1, each.shape[-1]).to_mkldnn() for each in (out, x.contiguous()))
+            to_weight, to_bias = torch.ops.aten.mkldnn_linear_backward_weights(left, right, weight, ctx.with_bias)
+            to_weight, to_bias = to_weight.to_dense(), to_bias.to_dense() if ctx.with_bias else None
+        return to_x, to_weight, to_bias
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
+
+def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:  # noqa: A002
+    if not training or inplace or not 0 < p < 1:
+        return None
+    keep = _Drawn(p).keep(input.shape)
+    return input * keep.mul_(_Drawn.scale(p))
+
+
+class _Drawn:
+    """Random masks, one after the other, of numbers that are 1 with the probability 1 - ``rate`` and else 0."""
+
+    def __init__(self, rate: float) -> None:
+        self.least = round(rate * LEVELS) - LEVELS // 2
+        seed = int(torch.randint(2**62, ()))
+        self._generator = np.random.Generator(np.random.SFC64(seed))
+
+    @staticmethod
+    def scale(rate: float) -> float:
+        """What a kept number is multiplied with, so that the mean stays."""
+        return LEVELS / (LEVELS - round(rate * LEVELS))
+
+    def keep(self, shape: Sequence[int]) -> Tensor:
+        """A mask of ``shape``."""
+        count = int(np.prod(shape))
+        words = self._generator.integers(0, 2**64 - 1, size=-(-count // 4), dtype=np.uint64, endpoint=True)
+        drawn = torch.from_numpy(words.view(np.int16)[:count]).view(tuple(shape))
+        return torch.ge(drawn, self.least, out=torch.empty(tuple(shape)))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor | None:
+    if not dropout_p or is_causal or enable_gqa or query.ndim != 4 or query.shape[2] != key.shape[2]:
+        return None
+    lengths = _lengths(attn_mask, query.shape[0], query.shape[2])
+    if lengths is None:
+        return None
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    result: Tensor = _Attention.apply(query * factor, key, value, lengths, dropout_p)  # type: ignore[no-untyped-call]
+    return result.transpose(1, 2)
+
+
+def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
+    """Valid tokens of each row, if these come first and all queries see the same keys; else None."""
+    if mask is None:
+        return [tokens] * rows
+    if mask.dtype != torch.bool or mask.shape != (rows, 1, tokens, tokens):
+        return None
+    keys = mask[:, 0, 0]
+    lengths = keys.sum(dim=1)
+    first = torch.arange(tokens) < lengths[:, None]
+    alike = bool((mask[:, 0] == first[:, None]).all()) and bool((lengths > 0).all())
+    return list(map(int, lengths.tolist())) if alike else None
+
+
+class _Attention(torch.autograd.Function):
+    """``dropout(softmax(Q K')) V`` of each row's first ``lengths[i]`` tokens; 0 elsewhere.
+
+    Shapes: (B, N, T, dh), (B, N, T, dh), (B, N, T, dv) -> (B, T, N, dv).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: list[int], rate: float) -> Tensor:
+        rows, heads, tokens, _ = query.shape
+        out = value.new_zeros(rows, tokens, heads, value.shape[-1])
+        drawn, factor = _Drawn(rate), _Drawn.scale(rate)
+        probabilities, kept = [], []
+        for i, n in enumerate(lengths):
+            table = torch.bmm(query[i, :, :n], key[i, :, :n].mT)
+            torch.softmax(table, dim=-1, out=table)
+            probabilities.append(table)
+            kept.append(drawn.keep(table.shape).mul_(table))
+            out[i, :n] = torch.bmm(kept[-1], value[i, :, :n]).transpose(0, 1)
+        out.mul_(factor)
+        ctx.save_for_backward(query, key, value, out, *probabilities, *kept)
+        ctx.lengths, ctx.factor = lengths, factor
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, *tables = ctx.saved_tensors
+        count = len(ctx.lengths)
+        to_query, to_key, to_value = (torch.zeros_like(each.transpose(1, 2)) for each in (query, key, value))
+        # sum_j P_ij dP_ij is the product of output and its gradient (Dao et al., NeurIPS 2022, appendix B.2)
+        means = (gradients[0] * out).sum(dim=-1).transpose(1, 2)[..., None]
+        scaled = (gradients[0] * ctx.factor).transpose(1, 2)
+        for i, (n, table, kept) in enumerate(zip(ctx.lengths, tables[:count], tables[count:], strict=True)):
+            theirs = scaled[i, :, :n]
+            to_value[i, :n] = torch.bmm(kept.mT, theirs).transpose(0, 1)
+            to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i, :, :n], value=-1)
+            to_query[i, :n] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
+            to_key[i, :n] = torch.bmm(to_scores.mT, query[i, :, :n]).transpose(0, 1)
+        return to_query.transpose(1, 2), to_key.transpose(1, 2), to_value.transpose(1, 2), None, None
+
+
+ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
+    functional.linear: _linear,
+    functional.dropout: _dropout,
+    functional.scaled_dot_product_attention: _attention,
+}
