@@ -85,8 +85,8 @@ def kept_table(
             with replace_folder(cache / name) as new:
                 notes = _written(new, write)
                 file = new / "data.arrow"
-                index = {"format": FORMAT, "version": VERSION, "name": name, "rows": open_table(file).num_rows}
-                write_json(new / "index.json", {**index, "size": file.stat().st_size, "sum": _sum(file), **notes})
+                content = {"rows": open_table(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
+                write_json(new / "index.json", {**_head(name), **content, **notes})
     return _opened(cache / name)
 
 
@@ -100,8 +100,7 @@ def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str,
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
     index = read_json(folder / "index.json", what="the index of a table")
     file, advice = folder / "data.arrow", f"clear it (hrkd cache --clear {folder.name}) and it is made anew"
-    head = {"format": FORMAT, "version": VERSION, "name": folder.name}
-    if not isinstance(index, dict) or any(index.get(key) != value for key, value in head.items()):
+    if not isinstance(index, dict) or index | _head(folder.name) != index:
         raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
     size = file.stat().st_size if file.is_file() else 0
     if size != index["size"]:
@@ -109,6 +108,10 @@ def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
     if _sum(file) != index["sum"]:
         raise ArtifactError(f"{file}: this table is damaged; {advice}")
     return open_table(file), index
+
+
+def _head(name: str) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, "kind": name.rpartition("-")[2], "name": name}
 
 
 def _sum(file: Path) -> int:

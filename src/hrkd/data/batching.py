@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
+from hrkd.data.columns import take
 from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -80,7 +81,7 @@ class TokenizedDataset:
         """The rows at ``indices``, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         return TokenizedDataset(
-            self.source.select(indices), self.rows.select(indices), self.lengths[indices], self.collator
+            self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:

@@ -215,13 +215,19 @@ def _read_parquet(file: Path) -> Part:
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
         names = list(dict.fromkeys(columns[i] for i in wanted))
-        read = [i for i, name in enumerate(columns) if name in names]  # as batches hold them
         with _opened_parquet(file) as table:
             for batch in table.iter_batches(CHUNK, columns=names):
-                values = [batch.column(read.index(i)).to_pylist() for i in wanted]
+                values = [_column(batch, columns, i) for i in wanted]
                 yield [label_names(v, features.get(columns[i])) for i, v in zip(wanted, values, strict=True)]
 
     return Part(file.name, count, columns, stream)
+
+
+def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
+    """The i-th column of the file out of a batch that holds some of them, in any order; names may repeat."""
+    places = [place for place, name in enumerate(batch.schema.names) if name == columns[i]]
+    values: list[Any] = batch.column(places[columns[:i].count(columns[i])]).to_pylist()
+    return values
 
 
 @contextmanager
