@@ -68,7 +68,7 @@ def store(table: pd.DataFrame, kind: str, folder: Path) -> Any:
 @pytest.fixture
 def chunks_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def set_size(rows: int) -> None:
-        for module in ("parts", "tables", "assembly", "columns"):
+        for module in ("columns", "parts", "tables", "assembly"):
             monkeypatch.setattr(f"hrkd.data.{module}.CHUNK", rows)
 
     return set_size

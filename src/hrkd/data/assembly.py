@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
-from hrkd.data.columns import text_ranks
-from hrkd.data.parts import CHUNK
+from hrkd.data.columns import CHUNK, text_ranks
 from hrkd.data.rows import (
     NESTED,
     ColumnNames,

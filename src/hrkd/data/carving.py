@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.draws import Pool, allocate, draw_sides
+from hrkd.data.draws import Pool, Sides, allocate, draw_sides
 from hrkd.data.types import MultiDomainDataset
 from hrkd.data.wording import count_of, first_of
 from hrkd.errors import DataError
@@ -22,7 +22,7 @@ Sizes = Mapping[str, tuple[int, int, int]]
 TRAIN, DEV, TEST, UNUSED = range(4)
 
 
-def _pool(sides: Ints, keys: Ints, dataset: MultiDomainDataset) -> tuple[Ints, Pool, Ints]:
+def _pool(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> tuple[Ints, Pool, Ints]:
     """The train rows: their positions, the pool to draw from, and their number, shape (domains, labels)."""
     rows = np.flatnonzero(sides == TRAIN)
     pool = Pool(keys[rows], dataset.domain_ids[rows], dataset.label_ids[rows], dataset.domains)
@@ -32,7 +32,7 @@ def _pool(sides: Ints, keys: Ints, dataset: MultiDomainDataset) -> tuple[Ints, P
 
 
 def draw_shares(
-    sides: Ints,
+    sides: Sides,
     drawn: npt.NDArray[np.bool_],
     keys: Ints,
     dataset: MultiDomainDataset,
@@ -53,7 +53,7 @@ def draw_shares(
     return notes if dev_rows == "random" else notes + _take_last(sides, rows, pool, dev)
 
 
-def draw_sizes(sides: Ints, keys: Ints, dataset: MultiDomainDataset, sizes: Sizes, seed: int) -> list[str]:
+def draw_sizes(sides: Sides, keys: Ints, dataset: MultiDomainDataset, sizes: Sizes, seed: int) -> list[str]:
     """Draw exact numbers of rows (writes to ``sides``)."""
     rows, pool, counts = _pool(sides, keys, dataset)
     quotas = [_quota(n, *sizes[name]) for n, name in zip(counts, dataset.domains, strict=True)]
@@ -92,7 +92,7 @@ def _notes_on_twins(pool: Pool) -> list[str]:
     return [f"{counted} kept on the side of their twin"] if twins else []
 
 
-def _take_last(sides: Ints, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
+def _take_last(sides: Sides, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
     """Move each domain's last ``wanted`` (domains,) train rows to dev, but for texts that also stand before them."""
     in_train = sides[rows] == TRAIN
     last = np.zeros(len(rows), dtype=np.bool_)

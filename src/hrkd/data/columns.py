@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from hrkd.data.arrow_files import open_table, write_table
 
-__all__ = ["chunks_of", "integers", "json_items", "ranks_of", "take", "text_ranks"]
+__all__ = ["CHUNK", "chunks_of", "integers", "json_items", "ranks_of", "take", "text_ranks"]
 
 CHUNK = 1000
+"""Rows whose text is in memory at a time, and rows of a batch on disk."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -51,7 +52,9 @@ def text_ranks(texts: pa.ChunkedArray) -> Ints:
 
     The order is that of code points, as Python's; two arrays of eight bytes a row are all that is held in memory.
     """
-    return np.asarray(pc.rank(texts, sort_keys="ascending", tiebreaker="dense"), dtype=np.int64) - 1
+    found = pc.rank(texts, sort_keys="ascending", tiebreaker="dense").to_numpy()
+    ranks: Ints = np.subtract(found, 1, dtype=np.int64, casting="unsafe")
+    return ranks
 
 
 def ranks_of(texts: Iterable[Sequence[str]]) -> Ints:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 from hrkd.data.columns import chunks_of, ranks_of
 from hrkd.data.types import MultiDomainDataset
 
-__all__ = ["Pool", "allocate", "draw_sides", "stable_rng", "text_keys"]
+__all__ = ["Pool", "Sides", "allocate", "draw_sides", "stable_rng", "text_keys"]
 
 Ints = npt.NDArray[np.int64]
+Sides = npt.NDArray[np.int8]
+"""The side of each row: train, dev, test or none, as a small number."""
 ATTEMPTS = 100
 
 
@@ -73,7 +75,7 @@ def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
     return counts
 
 
-def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
+def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Sides:
     """A side (index into the first axis of ``targets``) for every row; equal texts get equal sides.
 
     ``targets`` (sides, domains, labels) holds the wanted rows; summed over the sides they are the rows of the pool.
@@ -85,7 +87,7 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
     texts of several domains are placed before all others.
     """
     room = targets.astype(np.int64).copy()
-    sides = np.full(len(pool.keys), -1, dtype=np.int64)
+    sides = np.full(len(pool.keys), -1, dtype=np.int8)
     for names, groups in sorted(_repeated(pool).items(), key=lambda item: (-len(item[0]), item[0])):
         chosen, room = _place_groups(groups, pool, room, stable_rng(seed, *names))
         for group, side in zip(groups, chosen, strict=True):
@@ -146,7 +148,7 @@ def _choose_side(room: Ints, need: Ints, rng: np.random.Generator, force: bool) 
     return int(rng.choice(len(room), p=chances / chances.sum()))
 
 
-def _place_singles(pool: Pool, room: Ints, sides: Ints, seed: int) -> None:
+def _place_singles(pool: Pool, room: Ints, sides: Sides, seed: int) -> None:
     """Give the rows that have no side yet, domain by domain, to the sides with room (writes to ``sides``)."""
     order = np.argsort(pool.keys, kind="stable")
     order = order[sides[order] < 0]

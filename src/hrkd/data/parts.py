@@ -10,14 +10,12 @@ from typing import Any
 import datasets
 import pandas as pd
 
+from hrkd.data.columns import CHUNK
 from hrkd.data.rows import ColumnNames, RawRows, nearest
 from hrkd.data.wording import first_of
 from hrkd.errors import DataError
 
-__all__ = ["CHUNK", "Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
-
-CHUNK = 1000
-"""Rows that are in memory at a time."""
+__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
 
 Columns = list[list[Any]]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hrkd.data.carving import DEV, TEST, TRAIN, UNUSED, Sizes, draw_shares, draw_sizes
 from hrkd.data.columns import chunks_of
-from hrkd.data.draws import text_keys
+from hrkd.data.draws import Sides, text_keys
 from hrkd.data.split_files import read_split_ids, save_split_ids
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.data.wording import Found, count_of, first_of
@@ -131,19 +131,19 @@ def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
     return sizes
 
 
-def _sides_from_file(dataset: MultiDomainDataset, path: Path) -> tuple[Ints, list[str]]:
+def _sides_from_file(dataset: MultiDomainDataset, path: Path) -> tuple[Sides, list[str]]:
     """Side of every row as the file says, and notes."""
-    sides = np.full(len(dataset), UNUSED, dtype=np.int64)
+    sides = np.full(len(dataset), UNUSED, dtype=np.int8)
     for side, rows in zip((TRAIN, DEV, TEST), read_split_ids(path, dataset.rows).values(), strict=True):
         sides[rows] = side
     left_out = int((sides == UNUSED).sum())
     return sides, [f"{count_of(left_out)} left out: not listed in {path.name}"] if left_out else []
 
 
-def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Sides, npt.NDArray[np.bool_]]:
     """Side of every row as the ``split`` column says; and whether dev and test are to be drawn, shape (2, domains)."""
     domain_ids = dataset.domain_ids
-    sides = np.full(len(dataset), TRAIN, dtype=np.int64)
+    sides = np.full(len(dataset), TRAIN, dtype=np.int8)
     silent = np.ones(len(dataset), dtype=np.bool_)
     wrong, done = Found(), 0
     for values in _split_values(dataset):
@@ -171,7 +171,7 @@ def _rows_by_domain(dataset: MultiDomainDataset) -> dict[str, int]:
     return dict(zip(dataset.domains, counts, strict=True))
 
 
-def _notes_on_missing(sides: Ints, drawn: npt.NDArray[np.bool_], dataset: MultiDomainDataset) -> list[str]:
+def _notes_on_missing(sides: Sides, drawn: npt.NDArray[np.bool_], dataset: MultiDomainDataset) -> list[str]:
     """What is drawn although other parts are given."""
     if (sides == TRAIN).all():
         return []
@@ -183,7 +183,7 @@ def _notes_on_missing(sides: Ints, drawn: npt.NDArray[np.bool_], dataset: MultiD
     ]
 
 
-def _remove_leaks(sides: Ints, keys: Ints, dataset: MultiDomainDataset) -> list[str]:
+def _remove_leaks(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> list[str]:
     """Take rows off dev and train whose text stands in test, then off train those in dev (writes to ``sides``)."""
     notes = []
     for source, target in ((DEV, TEST), (TRAIN, TEST), (TRAIN, DEV)):
@@ -200,7 +200,7 @@ def _remove_leaks(sides: Ints, keys: Ints, dataset: MultiDomainDataset) -> list[
     return notes
 
 
-def _part(dataset: MultiDomainDataset, sides: Ints, side: int) -> MultiDomainDataset:
+def _part(dataset: MultiDomainDataset, sides: Sides, side: int) -> MultiDomainDataset:
     part = dataset.select(np.flatnonzero(sides == side))
     has_column = "split" in part.rows.column_names
     return replace(part, rows=part.rows.remove_columns("split")) if has_column else part

@@ -16,8 +16,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hrkd.data.columns import CHUNK
 from hrkd.data.files import check_text, open_text
-from hrkd.data.parts import CHUNK, Part, columns_of, label_names
+from hrkd.data.parts import Part, columns_of, label_names
 from hrkd.data.rows import canonical_split
 from hrkd.data.wording import Found, first_of
 from hrkd.errors import DataError
@@ -233,8 +234,8 @@ def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
 @contextmanager
 def _opened_parquet(file: Path) -> Iterator[pq.ParquetFile]:
     try:
-        # A buffer, as whole column chunks would be read at once without.
-        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
+        # Without the map, the pages of a row group that are read would stay in memory until its end.
+        with pq.ParquetFile(file, memory_map=True) as table:
             yield table
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({error}); write it again") from error
