@@ -73,6 +73,9 @@ def take(rows: datasets.Dataset, indices: Ints) -> datasets.Dataset:
         raise IndexError(f"rows 0 to {len(rows) - 1}, asked for {indices.min()} to {indices.max()}")
     chosen, held = pa.array(indices.astype(np.uint64)), rows._indices
     chosen = pa.chunked_array([chosen]) if held is None else held.column(0).take(chosen)
-    mark = hashlib.sha256(rows._fingerprint.encode() + indices.tobytes()).hexdigest()[:16]
+    mark = hashlib.sha256(rows._fingerprint.encode())
+    mark.update(np.ascontiguousarray(indices).data)
     table = datasets.table.InMemoryTable(pa.table({"indices": chosen.combine_chunks()}))
-    return datasets.Dataset(rows.data, info=rows.info.copy(), split=rows.split, indices_table=table, fingerprint=mark)
+    return datasets.Dataset(
+        rows.data, rows.info.copy(), rows.split, indices_table=table, fingerprint=mark.hexdigest()[:16]
+    )

@@ -56,11 +56,10 @@ def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
 
 def _rows_of_repeated_texts(keys: Ints) -> list[Ints]:
     """Positions of each text that occurs more than once, in the order of the texts."""
-    order = np.argsort(keys, kind="stable")
+    several = np.flatnonzero(np.bincount(keys, minlength=1)[keys] > 1)
+    order = several[np.argsort(keys[several], kind="stable")]
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    ends = np.append(starts[1:], len(order))
-    several = ends - starts > 1
-    return [order[start:end] for start, end in zip(starts[several].tolist(), ends[several].tolist(), strict=True)]
+    return np.split(order, starts[1:]) if len(order) else []
 
 
 def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
