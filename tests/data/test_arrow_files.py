@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
 from hrkd.errors import ArtifactError
@@ -135,3 +136,15 @@ def test_no_room_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="No space left"):
         kept_table(tmp_path, NAME, full)
     assert not (tmp_path / NAME).exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"file/cache: cannot be written to .* choose another cache\.folder"):
+        kept_table(tmp_path / "file" / "cache", NAME, write)
+
+
+def test_the_lock_is_given_back(tmp_path: Path) -> None:
+    kept_table(tmp_path, NAME, write)
+    with FileLock(tmp_path / "abc.lock", timeout=0):
+        pass

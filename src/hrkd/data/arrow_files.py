@@ -22,7 +22,7 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
 from hrkd.files import read_json, replace_folder, write_json
@@ -74,11 +74,7 @@ def kept_table(
         with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
             notes = _written(Path(folder), write)
             return open_table(Path(folder) / "data.arrow"), notes
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtifactError(f"{cache}: cannot be made ({error.strerror}); choose another cache.folder") from error
-    with FileLock(cache / f"{name.rpartition('-')[0]}.lock"):
+    with _lock(cache, name):
         if not (cache / name).is_dir():
             for cut_off in cache.glob(f".{name}-*"):
                 shutil.rmtree(cut_off)
@@ -88,6 +84,17 @@ def kept_table(
                 content = {"rows": open_table(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
     return _opened(cache / name)
+
+
+def _lock(cache: Path, name: str) -> AcquireReturnProxy:
+    """The lock of an entry, held until the ``with`` block ends; the cache's folder is made."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return FileLock(cache / f"{name.rpartition('-')[0]}.lock").acquire()
+    except OSError as error:
+        raise ArtifactError(
+            f"{cache}: cannot be written to ({error.strerror}); choose another cache.folder (or HRKD_CACHE)"
+        ) from error
 
 
 def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

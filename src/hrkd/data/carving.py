@@ -87,7 +87,7 @@ def _quota(counts: Ints, train: float, dev: int, test: int) -> Ints:
 
 
 def _notes_on_twins(pool: Pool) -> list[str]:
-    twins = len(pool.keys) - len(np.unique(pool.keys))
+    twins = len(pool.keys) - int(np.count_nonzero(np.bincount(pool.keys)))
     counted = count_of(twins, "repeated text was", "repeated texts were")
     return [f"{counted} kept on the side of their twin"] if twins else []
 

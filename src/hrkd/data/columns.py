@@ -54,6 +54,8 @@ def text_ranks(texts: pa.ChunkedArray) -> Ints:
     """
     found = pc.rank(texts, sort_keys="ascending", tiebreaker="dense").to_numpy()
     ranks: Ints = np.subtract(found, 1, dtype=np.int64, casting="unsafe")
+    del found
+    pa.default_memory_pool().release_unused()
     return ranks
 
 
