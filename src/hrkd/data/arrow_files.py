@@ -86,7 +86,7 @@ def kept_table(
     return _opened(cache / name)
 
 
-def _lock(cache: Path, name: str) -> AcquireReturnProxy:
+def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:
     """The lock of an entry, held until the ``with`` block ends; the cache's folder is made."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
