@@ -12,6 +12,7 @@ import pytest
 
 from hrkd.cli import VERBS, commands, main, terminal
 from hrkd.config import Recipe
+from hrkd.data.batching import tokenize
 from hrkd.errors import DataError, TrainingError
 from hrkd.fields import recipe_fields
 from hrkd.recipe import load_recipe
@@ -327,15 +328,24 @@ class TestVerbs:
         fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
 
     def test_cache_lists_and_clears(self, run, tmp_path):
-        assert run("cache", "--folder", str(tmp_path))[1] == f"no teacher caches in {tmp_path}\n"
+        assert run("cache", "--folder", str(tmp_path))[1] == f"no caches in {tmp_path}\n"
         offsets = np.array([0, 3, 5])
         CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert "abc-100" in listed
         assert "no" in listed.split("abc-100")[1], "nothing is written yet"
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
-        assert (status, "no teacher cache 'other'; there are abc-100" in errors) == (2, True)
+        assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
         run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_cache_lists_and_clears_rows_and_token_ids_too(self, run, tiny, tmp_path):
+        tokenize(tiny.splits.dev, tiny.tokenizer, 24, cache=tmp_path)
+        (entry,) = tmp_path.glob("*-tokens")
+        listed = run("cache", "--folder", str(tmp_path))[1]
+        assert entry.name in listed
+        assert "tokens" in listed.split(entry.name)[1]
+        run("cache", "--folder", str(tmp_path), "--clear", "all")
         assert list(tmp_path.iterdir()) == []
 
     def test_recipe_lists_prints_and_describes(self, run):

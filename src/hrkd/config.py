@@ -389,16 +389,16 @@ class MethodConfig(Section):
 
 
 class CacheConfig(Section):
-    """What the teacher says of the training texts, kept on disk for all epochs, runs and seeds."""
+    """Rows, token ids and what the teacher says of the training texts, kept on disk for all epochs, runs and seeds."""
 
     folder: Path | None = None
-    """Folder of all teacher caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
+    """Folder of all caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
 
     gigabytes: NonNegative = 20.0
-    """Largest size of one cache; rows beyond it are computed in every epoch. 0: no cache."""
+    """Largest size of one teacher cache; rows beyond it are computed in every epoch. 0: no teacher cache."""
 
     precision: Literal["fp16", "bf16", "fp32"] = "fp16"
-    """How exactly numbers are kept: 11 bits of mantissa up to 65504, 8 bits, or all."""
+    """How exactly the teacher's numbers are kept: 11 bits of mantissa up to 65504, 8 bits, or all."""
 
 
 class EvaluationConfig(Section):

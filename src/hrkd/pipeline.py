@@ -26,6 +26,7 @@ from hrkd.recipe import load_recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.results import build_results, write_results
 from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune_teacher, open_teacher, quiet
+from hrkd.training.cache_files import cache_folder
 from hrkd.training.progress import Progress
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
@@ -200,7 +201,8 @@ def evaluate(
     model = load_fine_tuned(
         str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
     )
-    part = tokenize(getattr(splits, split), load_tokenizer(str(folder)), job.recipe.data.max_length)
+    tokenizer, max_length = load_tokenizer(str(folder)), job.recipe.data.max_length
+    part = tokenize(getattr(splits, split), tokenizer, max_length, cache=job.cache_folder)
     said = None if teacher is None else _said_by(job, str(teacher), getattr(splits, split))
     scores = job.scores(model, part, teacher_labels=said).to_dict()
     job.show(scores_table(scores, title=f"{folder} on {split}"))
@@ -211,7 +213,7 @@ def _said_by(job: Job, teacher: str, rows: MultiDomainDataset) -> np.ndarray:
     """Label ids that a teacher predicts, shape (rows,)."""
     max_length = job.recipe.data.max_length
     model = load_fine_tuned(teacher, domains=rows.domains, labels=rows.labels, max_tokens=max_length)
-    return job.predict(model, tokenize(rows, load_tokenizer(teacher), max_length))
+    return job.predict(model, tokenize(rows, load_tokenizer(teacher), max_length, cache=job.cache_folder))
 
 
 def describe_data(
@@ -235,7 +237,7 @@ def describe_data(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
     source = tokenizer or recipe.teacher.model
-    prepared = prepare_data(recipe.data, data)
+    prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder))
     loaded = None if source is None else load_tokenizer(str(source))
     description = describe(prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length)
     show(data_table(description.rows()))

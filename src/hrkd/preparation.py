@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.config import DataConfig
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.columns import json_items
 from hrkd.data.fewshot import few_shot
 from hrkd.data.sources import load_domains
 from hrkd.data.splits import split_domains
 from hrkd.data.synthetic import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
-from hrkd.run import digest
 
 __all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
 
@@ -32,11 +36,26 @@ class PreparedData:
 
     def digest(self) -> str:
         """Hash over ids, texts and labels of all parts: the identity of the data."""
-        parts = {
-            name: {column: part.rows[column][:] for column in part.rows.column_names if column != "split"}
-            for name, part in self.splits
-        }
-        return digest(self.splits.labels, self.splits.domains, parts)
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for piece in self._as_json():
+            total.update(piece.encode())
+        return total.hexdigest()
+
+    def _as_json(self) -> Iterator[str]:
+        """Labels, domains and the columns of all parts, sorted by name, as JSON."""
+        yield json.dumps([self.splits.labels, self.splits.domains], ensure_ascii=False)[:-1]
+        for number, (name, part) in enumerate(sorted(self.splits, key=lambda item: item[0])):
+            yield f', {{"{name}": ' if number == 0 else f', "{name}": '
+            for place, column in enumerate(sorted(set(part.rows.column_names) - {"split"})):
+                yield f'{", " if place else "{"}"{column}": ['
+                yield from json_items(part.rows, column)
+                yield "]"
+            yield "}"
+        yield "}]"
 
 
 @dataclass(frozen=True)
@@ -48,19 +67,22 @@ class TokenizedSplits:
     test: TokenizedDataset
 
 
-def prepare_data(config: DataConfig, dataset: MultiDomainDataset | None = None) -> PreparedData:
+def prepare_data(
+    config: DataConfig, dataset: MultiDomainDataset | None = None, cache: Path | None = None
+) -> PreparedData:
     """Load, split and, where asked for, thin out the data.
 
     Args:
         config: the data section.
         dataset: data in memory, in the place of what the section names.
+        cache: folder that keeps the rows of tables; see :func:`hrkd.data.sources.load_domains`.
 
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
     words: tuple[str, ...] = ()
     if dataset is None:
-        dataset, words = _load(config)
+        dataset, words = _load(config, cache)
     splits = split_domains(
         dataset,
         seed=config.split_seed,
@@ -82,16 +104,17 @@ def tokenize_splits(
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     advance: Callable[[int], None] | None = None,
+    cache: Path | None = None,
 ) -> TokenizedSplits:
-    """Token ids of train, dev and test; ``advance`` hears how many more texts are done."""
-    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance) for _, part in splits))
+    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.batching.tokenize`."""
+    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance, cache) for _, part in splits))
 
 
-def _load(config: DataConfig) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
         return corpus.dataset, tuple(vocabulary())
     columns = {
         name: getattr(config, name) for name in ("text", "text_pair", "label", "domain", "split", "id", "domains")
     }
-    return load_domains(config.source, format=config.format, **columns), ()
+    return load_domains(config.source, format=config.format, **columns, cache=cache), ()

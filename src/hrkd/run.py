@@ -27,7 +27,7 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
-__all__ = ["Run", "digest", "environment", "weights_digest"]
+__all__ = ["Run", "environment", "weights_digest"]
 
 FIELDS = {"seed": "run.seed", "precision": "run.precision", "max_length": "data.max_length"}
 """Names of a record that are called otherwise in a recipe."""
@@ -155,12 +155,6 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions}
-
-
-def digest(*parts: Any) -> str:
-    """SHA-256 over JSON-able parts, the same in every process."""
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hrkd.config import CacheConfig, Recipe, TrainingConfig
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.data.columns import chunks_of
 from hrkd.data.describe import describe
 from hrkd.data.splits import save_split_ids
 from hrkd.data.types import MultiDomainDataset
@@ -96,11 +98,16 @@ class Job:
         return cls(
             recipe,
             Run(recipe.run.output, recipe.run.overwrite),
-            prepare_data(recipe.data, dataset),
+            prepare_data(recipe.data, dataset, cache_folder(recipe.cache.folder)),
             accelerator,
             progress or Progress(accelerator.is_main_process),
             show if accelerator.is_main_process else quiet,
         )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where rows, token ids and what teachers say are kept."""
+        return cache_folder(self.recipe.cache.folder)
 
     def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Look, before anything is written, whether trackers and run folder can take the ``planned`` stages.
@@ -161,7 +168,9 @@ class Job:
         """The splits as token ids."""
         total = sum(len(part) for _, part in self.data.splits)
         with self.progress.bar("tokenising", total=total, unit="texts") as bar:
-            return tokenize_splits(self.data.splits, tokenizer, self.recipe.data.max_length, bar.advance)
+            return tokenize_splits(
+                self.data.splits, tokenizer, self.recipe.data.max_length, bar.advance, self.cache_folder
+            )
 
     def training(self, config: TrainingConfig, stage: str) -> dict[str, Any]:
         """Keyword arguments that every training takes."""
@@ -460,11 +469,12 @@ def scratch_tokenizer(job: Job) -> PreTrainedTokenizerBase:
     """The tokenizer of a teacher from nothing: the words of a generated corpus, or the most frequent ones."""
     assert job.recipe.teacher.scratch is not None
     size = job.recipe.teacher.scratch["vocabulary"]
-    words = job.data.vocabulary or _frequent_words(job.data.splits.train.rows["text"][:], size)
+    words = job.data.vocabulary or _frequent_words(job.data.splits.train.rows, size)
     return word_tokenizer(words, max_tokens=job.recipe.data.max_length)
 
 
-def _frequent_words(texts: Sequence[str], size: int) -> list[str]:
+def _frequent_words(rows: datasets.Dataset, size: int) -> list[str]:
+    texts = (text for chunk in chunks_of(rows, "text") for text in chunk["text"])
     counts = Counter(word for text in texts for word in text.lower().split())
     return sorted(counts, key=lambda word: (-counts[word], word))[:size]
 

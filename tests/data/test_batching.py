@@ -77,7 +77,7 @@ def test_length_sorted_batches_hold_every_row_once(tiny):
 
 
 def test_tokenising_tells_its_progress_and_draws_nothing(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("hrkd.data.batching.CHUNK", 7)
+    monkeypatch.setattr("hrkd.data.columns.CHUNK", 7)
     done = []
     again = tokenize(tiny.splits.train, tiny.tokenizer, 24, done.append)
     assert sum(done) == len(again) == len(tiny.train)

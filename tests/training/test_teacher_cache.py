@@ -222,7 +222,7 @@ def test_caches_are_cleared_by_name(tiny, tmp_path):
     cached(reader(tiny), tiny.train, tmp_path)
     cached(reader(tiny), tiny.dev, tmp_path)
     first, second = (folder.name for folder, _ in cached_folders(tmp_path))
-    with pytest.raises(ArtifactError, match=f"no teacher cache 'other'; there are {first}, {second}"):
+    with pytest.raises(ArtifactError, match=f"no cache 'other'; there are {first}, {second}"):
         clear_cache(tmp_path, "other")
     clear_cache(tmp_path, first)
     assert [folder.name for folder, _ in cached_folders(tmp_path)] == [second]

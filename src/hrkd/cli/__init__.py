@@ -23,7 +23,7 @@ VERBS = {
     "predict": "Classify texts with a student.",
     "export": "Write one plain classifier per domain.",
     "data": "Describe the data of a recipe: sizes, labels, lengths, repeated texts.",
-    "cache": "List, and clear, what teachers said of training texts.",
+    "cache": "List, and clear, what is kept on disk for later runs.",
     "recipe": "List the packaged recipes, print one, or print the schema of all fields.",
 }
 """Verb to the first line of its help; the rest stands at its function."""

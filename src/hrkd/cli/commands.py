@@ -232,9 +232,10 @@ def cache(
     ] = None,
     clear: Annotated[str | None, Parameter(help="Remove the cache of this name, or all of them.")] = None,
 ) -> None:
-    """List, and clear, what teachers said of training texts.
+    """List, and clear, what is kept on disk for later runs.
 
-    A cache is made by `compress` and `distill` and read by every later run with the same teacher, texts and layer map.
+    Rows of tables as they were checked, token ids, and what teachers said of training texts. A cache is read by every
+    later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
     """
     console = prepare()
     from hrkd.report.tables import cache_table
@@ -246,7 +247,7 @@ def cache(
             console.print(f"removed: {each}", soft_wrap=True)
         return
     rows = [{"name": path.name, **index} for path, index in cached_folders(place)]
-    console.print(cache_table(rows, str(place)) if rows else f"no teacher caches in {place}", soft_wrap=not rows)
+    console.print(cache_table(rows, str(place)) if rows else f"no caches in {place}", soft_wrap=not rows)
 
 
 def recipe(

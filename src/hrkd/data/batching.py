@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
+from hrkd.data.arrow_files import as_dataset
+from hrkd.data.columns import take
+from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
-CHUNK = 1000
 STEPS_IN_A_WINDOW = 16
-SMALL = ("attention_mask", "token_type_ids")
-"""Outputs of tokenizers whose values fit into a byte."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokenizedDataset:
-    """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,)."""
+    """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,).
+
+    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`.
+    """
 
     source: MultiDomainDataset
     rows: datasets.Dataset
@@ -77,7 +81,7 @@ class TokenizedDataset:
         """The rows at ``indices``, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         return TokenizedDataset(
-            self.source.select(indices), self.rows.select(indices), self.lengths[indices], self.collator
+            self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:
@@ -101,32 +105,28 @@ def tokenize(
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
     advance: Callable[[int], None] | None = None,
+    cache: Path | None = None,
 ) -> TokenizedDataset:
     """Token ids of every row, cut to ``max_tokens`` (of a pair, the longer text is cut first).
 
-    The ids are held in memory, as Arrow: about six bytes a token. ``advance`` is called under way with the number
-    of rows done since its last call.
+    The ids lie on disk and are read through a memory map; memory holds 8 bytes a row. ``advance`` is called under way
+    with the number of rows done since its last call.
+
+    Args:
+        dataset: the rows.
+        tokenizer: of the model that is to read them.
+        max_tokens: length of the longest row.
+        advance: hears of progress.
+        cache: folder that keeps the ids, so that the same texts, tokenizer and length are tokenised once; None: a
+            temporary file, gone with the process.
+
+    Raises:
+        ArtifactError: what the cache keeps is damaged, or there is no room for the file.
+        DataError: there are no rows.
     """
-    texts = dataset.rows.select_columns(["text", "text_pair"] if dataset.has_pairs else ["text"])
-    tables: list[pa.Table] = []
-    lengths: list[int] = []
-    for start in range(0, len(texts), CHUNK):
-        chunk: Mapping[str, list[str]] = texts[start : start + CHUNK]
-        encoded: Mapping[str, list[list[int]]] = tokenizer(
-            chunk["text"], chunk.get("text_pair"), truncation=True, max_length=max_tokens
-        )
-        tables.append(pa.table({name: _integers(name, values) for name, values in encoded.items()}))
-        lengths += map(len, encoded["input_ids"])
-        if advance is not None:
-            advance(len(chunk["text"]))
-    if not tables:
-        raise DataError("no rows to tokenize; expected at least one example")
-    rows = datasets.Dataset(pa.concat_tables(tables))
-    return TokenizedDataset(dataset, rows, np.asarray(lengths, dtype=np.int64), DataCollatorWithPadding(tokenizer))
-
-
-def _integers(name: str, values: list[list[int]]) -> pa.Array:
-    return pa.array(values, pa.list_(pa.int8() if name in SMALL else pa.int32()))
+    table = token_table(dataset, tokenizer, max_tokens, advance, cache)
+    lengths = pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
+    return TokenizedDataset(dataset, as_dataset(table), lengths, DataCollatorWithPadding(tokenizer))
 
 
 class MultiDomainLoader:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.draws import Pool, allocate, draw_sides, rows_by_text
+from hrkd.data.draws import Pool, Sides, allocate, draw_sides
 from hrkd.data.types import MultiDomainDataset
 from hrkd.data.wording import count_of, first_of
 from hrkd.errors import DataError
@@ -22,21 +22,19 @@ Sizes = Mapping[str, tuple[int, int, int]]
 TRAIN, DEV, TEST, UNUSED = range(4)
 
 
-def _pool(sides: Ints, keys: Sequence[str], dataset: MultiDomainDataset) -> tuple[Ints, Pool, Ints]:
+def _pool(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> tuple[Ints, Pool, Ints]:
     """The train rows: their positions, the pool to draw from, and their number, shape (domains, labels)."""
     rows = np.flatnonzero(sides == TRAIN)
-    pool = Pool(
-        [keys[row] for row in rows.tolist()], dataset.domain_ids[rows], dataset.label_ids[rows], dataset.domains
-    )
+    pool = Pool(keys[rows], dataset.domain_ids[rows], dataset.label_ids[rows], dataset.domains)
     counts = np.zeros((len(dataset.domains), len(dataset.labels)), dtype=np.int64)
     np.add.at(counts, (pool.domain_ids, pool.label_ids), 1)
     return rows, pool, counts
 
 
 def draw_shares(
-    sides: Ints,
+    sides: Sides,
     drawn: npt.NDArray[np.bool_],
-    keys: Sequence[str],
+    keys: Ints,
     dataset: MultiDomainDataset,
     shares: tuple[float, float],
     dev_rows: Literal["random", "last"],
@@ -55,14 +53,15 @@ def draw_shares(
     return notes if dev_rows == "random" else notes + _take_last(sides, rows, pool, dev)
 
 
-def draw_sizes(sides: Ints, keys: Sequence[str], dataset: MultiDomainDataset, sizes: Sizes, seed: int) -> list[str]:
+def draw_sizes(sides: Sides, keys: Ints, dataset: MultiDomainDataset, sizes: Sizes, seed: int) -> list[str]:
     """Draw exact numbers of rows (writes to ``sides``)."""
     rows, pool, counts = _pool(sides, keys, dataset)
     quotas = [_quota(n, *sizes[name]) for n, name in zip(counts, dataset.domains, strict=True)]
     sides[rows] = draw_sides(pool, np.stack(quotas, axis=1), seed=seed)
     problems, notes = [], _notes_on_twins(pool)
+    domain_ids = dataset.domain_ids
     for d, name in enumerate(dataset.domains):
-        found = tuple(np.bincount(sides[dataset.domain_ids == d], minlength=4).tolist())
+        found = tuple(np.bincount(sides[domain_ids == d], minlength=4).tolist())
         if found[:3] != tuple(sizes[name]):
             problems.append(f"{name}: {tuple(sizes[name])} wanted and {found[:3]} reached")
         if found[UNUSED]:
@@ -88,19 +87,21 @@ def _quota(counts: Ints, train: float, dev: int, test: int) -> Ints:
 
 
 def _notes_on_twins(pool: Pool) -> list[str]:
-    twins = len(pool.keys) - len(set(pool.keys))
+    twins = len(pool.keys) - int(np.count_nonzero(np.bincount(pool.keys)))
     counted = count_of(twins, "repeated text was", "repeated texts were")
     return [f"{counted} kept on the side of their twin"] if twins else []
 
 
-def _take_last(sides: Ints, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
+def _take_last(sides: Sides, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
     """Move each domain's last ``wanted`` (domains,) train rows to dev, but for texts that also stand before them."""
     in_train = sides[rows] == TRAIN
     last = np.zeros(len(rows), dtype=np.bool_)
     for d, count in enumerate(wanted.tolist()):
         of_domain = np.flatnonzero(in_train & (pool.domain_ids == d))
         last[of_domain[max(0, len(of_domain) - count) :]] = True
-    moved = [row for group in rows_by_text(pool.keys).values() if last[group].all() for row in group]
+    earlier = np.zeros(pool.keys.max(initial=0) + 1, dtype=np.bool_)
+    earlier[pool.keys[~last]] = True
+    moved = np.flatnonzero(~earlier[pool.keys])
     if len(np.unique(pool.label_ids[moved])) == 1 < len(np.unique(pool.label_ids)):
         raise DataError(
             "dev_rows: the last rows of all domains have one and the same label, so the source seems to be sorted "

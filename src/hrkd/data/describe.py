@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from hrkd.data.columns import chunks_of
 from hrkd.data.draws import text_keys
 from hrkd.data.types import MultiDomainDataset, Splits
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DataDescription", "Lengths", "Overlap", "PartDescription", "TokenDescription", "describe"]
 
 Cell = tuple[str, str]  # domain, split
-CHUNK = 1000
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -127,78 +128,103 @@ def describe(
         tokenizer: Hugging Face tokenizer to count tokens with; None: count words (between white space) only.
         max_length: Length in tokens at which inputs are cut.
     """
-    cells = {(domain, name): dataset.of_domain(domain) for name, dataset in splits for domain in dataset.domains}
-    keys = {cell: text_keys(part) for cell, part in cells.items()}
-    places: defaultdict[str, Counter[Cell]] = defaultdict(Counter)
-    for cell, texts in keys.items():
-        for key in texts:
-            places[key][cell] += 1
-    parts = [
-        PartDescription(
-            *cell,
-            len(part),
-            dict(zip(part.labels, np.bincount(part.label_ids, minlength=len(part.labels)).tolist(), strict=True)),
-            _describe_words(part),
-            None if tokenizer is None else _describe_tokens(part, tokenizer, max_length),
-            *_count_copies(cell, part, keys[cell], places),
+    parts = [part for _, part in splits]
+    names = [(domain, name) for name, part in splits for domain in part.domains]
+    width = len(splits.domains)
+    keys = np.concatenate(text_keys(*parts))
+    cells = np.concatenate([number * width + part.domain_ids for number, part in enumerate(parts)])
+    labels = np.concatenate([part.label_ids for part in parts])
+    words = np.concatenate([_words(part) for part in parts])
+    tokens = None if tokenizer is None else np.concatenate([_tokens(part, tokenizer) for part in parts])
+    several = np.bincount(keys, minlength=1)[keys] > 1  # all others are in one place, once
+    copies = _Copies(keys[several], cells[several], labels[several], width, len(names))
+    described = []
+    for cell, name in enumerate(names):
+        here = cells == cell
+        counts = np.bincount(labels[here], minlength=len(splits.labels)).tolist()
+        described.append(
+            PartDescription(
+                *name,
+                int(here.sum()),
+                dict(zip(splits.labels, counts, strict=True)),
+                _lengths(words[here]),
+                None if tokens is None else _describe_tokens(tokens[here], max_length),
+                *copies.of(cell),
+            )
         )
-        for cell, part in cells.items()
-    ]
     limit = max_length if tokenizer is not None else None
-    overlaps = _overlaps(places.values())
-    return DataDescription(splits.labels, splits.domains, limit, tuple(parts), overlaps, splits.notes)
+    return DataDescription(splits.labels, splits.domains, limit, tuple(described), copies.overlaps(names), splits.notes)
 
 
-def _count_copies(
-    cell: Cell, part: MultiDomainDataset, keys: list[str], places: Mapping[str, Counter[Cell]]
-) -> tuple[int, int, int]:
-    """The last three fields of :class:`PartDescription`."""
-    labels: defaultdict[str, set[int]] = defaultdict(set)
-    for key, label in zip(keys, part.label_ids.tolist(), strict=True):
-        labels[key].add(label)
-    domain, _ = cell
-    return (
-        len(keys) - len(labels),
-        sum(len(labels[key]) > 1 for key in keys),
-        sum(any(other != domain for other, _ in places[key]) for key in keys),
+class _Copies:
+    """Rows whose text occurs more than once: their text keys, cells (a domain of a split each) and labels, (rows,)."""
+
+    def __init__(self, keys: Ints, cells: Ints, labels: Ints, domains: int, number: int) -> None:
+        self.number, self.cells = number, cells
+        _, texts = np.unique(keys, return_inverse=True)
+        self.abroad = _differ(cells % domains, texts)
+        places, where, self.rows = np.unique(texts * number + cells, return_inverse=True, return_counts=True)
+        self.conflicting = _differ(labels, where)
+        self.place_texts, self.place_cells = places // number, places % number
+
+    def of(self, cell: int) -> tuple[int, int, int]:
+        """The last three fields of :class:`PartDescription`."""
+        here, own = self.cells == cell, self.place_cells == cell
+        return int(here.sum() - own.sum()), int(self.conflicting[here].sum()), int(self.abroad[here].sum())
+
+    def overlaps(self, names: Sequence[Cell]) -> tuple[Overlap, ...]:
+        """Pairs of parts that share texts."""
+        found = {}
+        for one, other in permutations(range(self.number), 2):
+            mine, theirs = self.place_cells == one, self.place_cells == other
+            shared = int(self.rows[mine][np.isin(self.place_texts[mine], self.place_texts[theirs])].sum())
+            if shared:
+                found[*names[one], *names[other]] = shared
+        return tuple(Overlap(*parts, rows) for parts, rows in sorted(found.items()))
+
+
+def _differ(values: Ints, groups: Ints) -> npt.NDArray[np.bool_]:
+    """Whether the group of each row holds different values, shape (rows,)."""
+    least = np.full(groups.max(initial=-1) + 1, np.iinfo(np.int64).max)
+    most = np.full_like(least, -1)
+    np.minimum.at(least, groups, values)
+    np.maximum.at(most, groups, values)
+    differ: npt.NDArray[np.bool_] = (least < most)[groups]
+    return differ
+
+
+def _words(part: MultiDomainDataset) -> Ints:
+    """Words of each row, both texts of a pair together, shape (rows,)."""
+    columns = ["text", "text_pair"] if part.has_pairs else ["text"]
+    rows = (row for chunk in chunks_of(part.rows, *columns) for row in zip(*chunk.values(), strict=True))
+    return np.fromiter((sum(len(text.split()) for text in row) for row in rows), dtype=np.int64, count=len(part))
+
+
+def _tokens(part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase) -> Ints:
+    """Tokens of each row, shape (rows,), nothing cut."""
+    encoded = (
+        tokenizer(chunk["text"], chunk.get("text_pair"), truncation=False, verbose=False)
+        for chunk in chunks_of(part.rows, *(["text", "text_pair"] if part.has_pairs else ["text"]))
     )
+    lengths = (len(ids) for chunk in encoded for ids in chunk["input_ids"])
+    return np.fromiter(lengths, dtype=np.int64, count=len(part))
 
 
-def _describe_words(part: MultiDomainDataset) -> Lengths | None:
-    counts = [len(text.split()) for text in part.rows["text"][:]]
-    if part.has_pairs:
-        counts = [count + len(pair.split()) for count, pair in zip(counts, part.rows["text_pair"][:], strict=True)]
-    return _lengths(counts) if counts else None
-
-
-def _describe_tokens(
-    part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> TokenDescription | None:
-    counts: list[int] = []
-    for start in range(0, len(part), CHUNK):
-        rows = part.rows[start : start + CHUNK]
-        encoded = tokenizer(rows["text"], rows.get("text_pair"), truncation=False, verbose=False)
-        counts.extend(map(len, encoded["input_ids"]))
-    if not counts:
+def _describe_tokens(counts: Ints, max_length: int) -> TokenDescription | None:
+    lengths = _lengths(counts)
+    if lengths is None:
         return None
-    surplus = [max(0, count - max_length) for count in counts]
+    surplus = np.maximum(0, counts - max_length)
     return TokenDescription(
-        _lengths(counts), truncated=sum(n > 0 for n in surplus) / len(counts), lost=sum(surplus) / max(1, sum(counts))
+        lengths, truncated=float((surplus > 0).mean()), lost=float(surplus.sum() / max(1, counts.sum()))
     )
 
 
-def _lengths(counts: list[int]) -> Lengths:
+def _lengths(counts: Ints) -> Lengths | None:
+    if not len(counts):
+        return None
     median, p95 = np.quantile(counts, [0.5, 0.95]).tolist()
-    return Lengths(median=median, mean=float(np.mean(counts)), p95=p95, max=max(counts))
-
-
-def _overlaps(texts: Iterable[Counter[Cell]]) -> tuple[Overlap, ...]:
-    """Pairs of parts that share texts; ``texts`` has the rows by part of each text."""
-    shared: Counter[tuple[str, str, str, str]] = Counter()
-    for cells in texts:
-        for one, other in permutations(cells, 2):
-            shared[*one, *other] += cells[one]
-    return tuple(Overlap(*names, rows) for names, rows in sorted(shared.items()))
+    return Lengths(median=median, mean=float(np.mean(counts)), p95=p95, max=int(counts.max()))
 
 
 def _flat(name: str, lengths: Lengths | None) -> dict[str, float | None]:

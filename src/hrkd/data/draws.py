@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hrkd.data.columns import chunks_of, ranks_of
 from hrkd.data.types import MultiDomainDataset
 
-__all__ = ["Pool", "allocate", "draw_sides", "rows_by_text", "stable_rng", "text_keys"]
+__all__ = ["Pool", "Sides", "allocate", "draw_sides", "stable_rng", "text_keys"]
 
 Ints = npt.NDArray[np.int64]
+Sides = npt.NDArray[np.int8]
+"""The side of each row: train, dev, test or none, as a small number."""
 ATTEMPTS = 100
 
 
@@ -22,7 +25,7 @@ ATTEMPTS = 100
 class Pool:
     """Rows to be drawn from: text keys, domains and labels in parallel, and the names of the domains."""
 
-    keys: Sequence[str]
+    keys: Ints
     domain_ids: Ints
     label_ids: Ints
     domains: tuple[str, ...]
@@ -33,20 +36,30 @@ def stable_rng(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
 
-def text_keys(dataset: MultiDomainDataset) -> list[str]:
-    """One key per row; rows with equal keys have the same text (and second text) but for case and white space."""
+def text_keys(*parts: MultiDomainDataset) -> list[Ints]:
+    """One number per row of each part, shape (rows,); equal numbers, in whichever part: the same text.
+
+    Texts (with their second texts) that differ in case and white space alone are the same. Numbers have the order of
+    the texts, so what is drawn by them depends on the texts alone.
+    """
+    keys = ranks_of(texts for part in parts for texts in _normalised(part))
+    return np.split(keys, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
     columns = ["text", "text_pair"] if dataset.has_pairs else ["text"]
-    # A line feed is white space, so it cannot be part of a collapsed text.
-    texts = zip(*(dataset.rows[column][:] for column in columns), strict=True)
-    return ["\n".join(" ".join(text.split()).casefold() for text in row) for row in texts]
+    for chunk in chunks_of(dataset.rows, *columns):
+        # A line feed is white space, so it cannot be part of a collapsed text.
+        texts = zip(*(chunk[column] for column in columns), strict=True)
+        yield ["\n".join(" ".join(text.split()).casefold() for text in row) for row in texts]
 
 
-def rows_by_text(keys: Sequence[str]) -> dict[str, list[int]]:
-    """Positions of each key, keys sorted, so that nothing drawn from it depends on the order of the rows."""
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        rows[key].append(position)
-    return {key: rows[key] for key in sorted(rows)}
+def _rows_of_repeated_texts(keys: Ints) -> list[Ints]:
+    """Positions of each text that occurs more than once, in the order of the texts."""
+    several = np.flatnonzero(np.bincount(keys, minlength=1)[keys] > 1)
+    order = several[np.argsort(keys[several], kind="stable")]
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return np.split(order, starts[1:]) if len(order) else []
 
 
 def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
@@ -61,7 +74,7 @@ def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
     return counts
 
 
-def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
+def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Sides:
     """A side (index into the first axis of ``targets``) for every row; equal texts get equal sides.
 
     ``targets`` (sides, domains, labels) holds the wanted rows; summed over the sides they are the rows of the pool.
@@ -73,7 +86,7 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
     texts of several domains are placed before all others.
     """
     room = targets.astype(np.int64).copy()
-    sides = np.full(len(pool.keys), -1, dtype=np.int64)
+    sides = np.full(len(pool.keys), -1, dtype=np.int8)
     for names, groups in sorted(_repeated(pool).items(), key=lambda item: (-len(item[0]), item[0])):
         chosen, room = _place_groups(groups, pool, room, stable_rng(seed, *names))
         for group, side in zip(groups, chosen, strict=True):
@@ -82,16 +95,15 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Ints:
     return sides
 
 
-def _repeated(pool: Pool) -> dict[tuple[str, ...], list[list[int]]]:
+def _repeated(pool: Pool) -> dict[tuple[str, ...], list[Ints]]:
     """Groups of two rows or more, by the sorted names of the domains they stand in."""
-    groups: defaultdict[tuple[str, ...], list[list[int]]] = defaultdict(list)
-    for rows in rows_by_text(pool.keys).values():
-        if len(rows) > 1:
-            groups[tuple(sorted({pool.domains[pool.domain_ids[row]] for row in rows}))].append(rows)
+    groups: defaultdict[tuple[str, ...], list[Ints]] = defaultdict(list)
+    for rows in _rows_of_repeated_texts(pool.keys):
+        groups[tuple(sorted({pool.domains[d] for d in pool.domain_ids[rows].tolist()}))].append(rows)
     return dict(groups)
 
 
-def _place_groups(groups: list[list[int]], pool: Pool, room: Ints, rng: np.random.Generator) -> tuple[list[int], Ints]:
+def _place_groups(groups: list[Ints], pool: Pool, room: Ints, rng: np.random.Generator) -> tuple[list[int], Ints]:
     """A side for each group, and the room left."""
     needs = []
     for group in groups:
@@ -135,9 +147,9 @@ def _choose_side(room: Ints, need: Ints, rng: np.random.Generator, force: bool) 
     return int(rng.choice(len(room), p=chances / chances.sum()))
 
 
-def _place_singles(pool: Pool, room: Ints, sides: Ints, seed: int) -> None:
+def _place_singles(pool: Pool, room: Ints, sides: Sides, seed: int) -> None:
     """Give the rows that have no side yet, domain by domain, to the sides with room (writes to ``sides``)."""
-    order = np.array([row for rows in rows_by_text(pool.keys).values() for row in rows], dtype=np.int64)
+    order = np.argsort(pool.keys, kind="stable")
     order = order[sides[order] < 0]
     for d, name in enumerate(pool.domains):
         rng = stable_rng(seed, name, "single texts")

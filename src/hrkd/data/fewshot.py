@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hrkd.data.columns import chunks_of, ranks_of
 from hrkd.data.draws import stable_rng
 from hrkd.data.types import MultiDomainDataset
 from hrkd.data.wording import first_of
@@ -36,10 +37,13 @@ def few_shot(
         raise RecipeError(f"shots: expected at least 1 and no fraction, found {shots} and fraction {fraction:g}")
     if shots is not None:
         _check_enough(train, shots)
-    ids = np.array(train.rows["id"][:], dtype=np.str_)
+    elif fraction == 1:
+        return train
+    ids = ranks_of(chunk["id"] for chunk in chunks_of(train.rows, "id"))
+    domain_ids, label_ids = train.domain_ids, train.label_ids
     kept = [np.zeros(0, dtype=np.int64)]
-    for d, y in np.unique(np.stack([train.domain_ids, train.label_ids]), axis=1).T.tolist():
-        rows = np.flatnonzero((train.domain_ids == d) & (train.label_ids == y))
+    for d, y in np.unique(np.stack([domain_ids, label_ids]), axis=1).T.tolist():
+        rows = np.flatnonzero((domain_ids == d) & (label_ids == y))
         rows = rows[np.argsort(ids[rows])]
         size = max(1, int(fraction * len(rows) + 0.5)) if shots is None else shots
         kept.append(stable_rng(seed, "few shot", train.domains[d], train.labels[y]).permutation(rows)[:size])

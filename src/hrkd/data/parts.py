@@ -1,39 +1,59 @@
-"""One table, wherever it lies: its columns by name. Parts of a source become :class:`RawRows` here."""
+"""One table, wherever it lies: its columns by name. Parts of a source become chunks of :class:`RawRows` here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import datasets
 import pandas as pd
 
+from hrkd.data.columns import CHUNK
 from hrkd.data.rows import ColumnNames, RawRows, nearest
 from hrkd.data.wording import first_of
 from hrkd.errors import DataError
 
-__all__ = ["Part", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
+__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
+
+Columns = list[list[Any]]
 
 
 @dataclass(frozen=True)
 class Part:
     """A file, a split of a data set or an object in memory.
 
-    ``columns`` are the names in order; ``read`` gives the values of the i-th of them; ``split`` is what the
-    part's own name says (None: nothing).
+    ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
+    the first row; ``split`` is what the part's own name says (None: nothing).
     """
 
     name: str
     rows: int
     columns: tuple[str, ...]
-    read: Callable[[int], Sequence[Any]]
+    stream: Callable[[Sequence[int]], Iterator[Columns]]
     split: str | None = None
+
+    def read(self, i: int) -> list[Any]:
+        """All values of the i-th column."""
+        return [value for (values,) in self.stream([i]) for value in values]
+
+
+def columns_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int]) -> Iterator[Columns]:
+    """The fields at the positions ``wanted`` of rows that come one by one, as columns of some rows at a time."""
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
+        yield [[row[i] for row in chunk] for i in wanted]
 
 
 def frame_part(frame: pd.DataFrame) -> Part:
     """A pandas frame; its index plays no part."""
-    return Part("row", len(frame), tuple(map(str, frame.columns)), lambda i: list(frame.iloc[:, i].tolist()))
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        for rows in _spans(len(frame)):
+            yield [list(frame.iloc[rows, i].tolist()) for i in wanted]
+
+    return Part("row", len(frame), tuple(map(str, frame.columns)), stream)
 
 
 def dict_part(columns: Mapping[str, Sequence[Any]]) -> Part:
@@ -52,19 +72,32 @@ def dict_part(columns: Mapping[str, Sequence[Any]]) -> Part:
     lengths = {str(name): len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"source: columns differ in length: {first_of([f'{k} {n}' for k, n in lengths.items()])}")
-    values = list(columns.values())
-    return Part("row", next(iter(lengths.values()), 0), tuple(lengths), lambda i: list(values[i]))
+    values, rows = list(columns.values()), next(iter(lengths.values()), 0)
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        lists = [list(values[i]) for i in wanted]
+        for span in _spans(rows):
+            yield [column[span] for column in lists]
+
+    return Part("row", rows, tuple(lengths), stream)
 
 
 def dataset_part(dataset: datasets.Dataset, name: str = "row", split: str | None = None) -> Part:
     """A data set of the `datasets` library; numbers of ClassLabel columns become their names."""
     columns = tuple(dataset.column_names)
-    plain = dataset.with_format(None)
 
-    def read(i: int) -> list[Any]:
-        return label_names(plain.select_columns([columns[i]])[:][columns[i]], dataset.features[columns[i]])
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        names = [columns[i] for i in wanted]
+        plain = dataset.with_format(None).select_columns(names)
+        for rows in _spans(len(dataset)):
+            values = plain[rows]
+            yield [label_names(values[each], dataset.features[each]) for each in names]
 
-    return Part(name, len(dataset), columns, read, split)
+    return Part(name, len(dataset), columns, stream, split)
+
+
+def _spans(rows: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 
 def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
@@ -74,26 +107,29 @@ def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
     return [None if v is None or v < 0 else feature.names[v] for v in values]
 
 
-def pick(parts: Sequence[Part], names: ColumnNames) -> RawRows:
-    """The asked-for columns of all parts, one after the other.
+def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
+    """The asked-for columns of all parts, one after the other, some rows at a time.
 
     Without a split column, the names of the parts say train, dev and test.
 
     Raises:
-        DataError: a part has no rows, lacks a column or has it twice.
+        DataError: a part has no rows, lacks a column or has it twice; before the first rows are given.
     """
     problems = [problem for part in parts if (problem := _problem(part, names))]
     if problems:
         raise DataError("\n".join(problems))
     wanted = names.asked_for()
-    columns: dict[str, list[Any]] = {role: [] for role in wanted}
+    split_of_part = names.split is None and any(part.split for part in parts)
     for part in parts:
-        for role, name in wanted.items():
-            columns[role].extend(part.read(part.columns.index(name)))
-    if names.split is None and any(part.split for part in parts):
-        columns["split"] = [part.split for part in parts for _ in range(part.rows)]
-    places = [f"{part.name}#{n}" for part in parts for n in range(1, part.rows + 1)]
-    return RawRows(places=places, names=names, **columns)
+        done = 0
+        for values in part.stream([part.columns.index(name) for name in wanted.values()]):
+            count = len(values[0])
+            columns: dict[str, list[Any]] = dict(zip(wanted, values, strict=True))
+            if split_of_part:
+                columns["split"] = [part.split] * count
+            places = [f"{part.name}#{n}" for n in range(done + 1, done + count + 1)]
+            yield RawRows(places=places, names=names, **columns)
+            done += count
 
 
 def _problem(part: Part, names: ColumnNames) -> str | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hrkd.data.files import decode_lenient, read_bytes, read_text, split_lines
+from hrkd.data.files import decode_lenient, read_bytes, split_lines
 from hrkd.data.parts import Part
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.data.tables import read_tsv
@@ -185,8 +185,7 @@ def read_mnli(folder: Path) -> RawRows:
     no_label: list[str] = []
     no_text: list[str] = []
     for file, split in files:
-        part = read_tsv(read_text(file), file.name)
-        for number, (genre, first, second, label) in enumerate(_mnli_fields(part), 1):
+        for number, (genre, first, second, label) in enumerate(_mnli_fields(read_tsv(file)), 1):
             place = f"{file.name}#{number}"
             if label == "-":
                 no_label.append(place)
@@ -217,9 +216,9 @@ def _tsv_files(folder: Path, start: str) -> list[Path]:
     return files
 
 
-def _mnli_fields(part: Part) -> list[tuple[str, ...]]:
+def _mnli_fields(part: Part) -> Iterator[tuple[str, ...]]:
     missing = [name for name in MNLI_COLUMNS if name not in part.columns]
     if missing:
         raise DataError(f"{part.name}: no column {first_of(missing)}; columns found: {', '.join(part.columns)}")
-    columns = [part.read(part.columns.index(name)) for name in MNLI_COLUMNS]
-    return [tuple(value.strip() for value in row) for row in zip(*columns, strict=True)]
+    for columns in part.stream([part.columns.index(name) for name in MNLI_COLUMNS]):
+        yield from (tuple(value.strip() for value in row) for row in zip(*columns, strict=True))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
 import pandas as pd
 
+from hrkd.data.assembly import assemble
 from hrkd.data.parts import Part, dataset_part, dict_part, frame_part, pick
 from hrkd.data.research import amazon_root, read_amazon_reviews, read_fdu_mtl, read_mnli
-from hrkd.data.rows import ColumnNames, RawRows, assemble, nearest
+from hrkd.data.rows import ColumnNames, RawRows, nearest
 from hrkd.data.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
 from hrkd.data.types import MultiDomainDataset
 from hrkd.data.wording import first_of
@@ -22,6 +25,8 @@ __all__ = ["load_domains"]
 
 RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
+ROWS_VERSION = 1
+"""Goes up when the same files come to give other rows."""
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
@@ -42,6 +47,7 @@ def load_domains(
     split: str | None = None,
     id: str | None = None,  # noqa: A002
     domains: Sequence[str] | None = None,
+    cache: Path | None = None,
 ) -> MultiDomainDataset:
     """Read labelled text, check it and give labels and domains their numbers.
 
@@ -63,8 +69,12 @@ def load_domains(
         split: Column with train, dev (validation) or test.
         id: Column with a unique id.
         domains: Keep these domains only, in this order; None: all, sorted.
+        cache: Folder that keeps the rows of tables and saved data sets, so that the same content is read and checked
+            once. None, and for other sources: a temporary file, gone with the process. In either case the rows stay
+            on disk, and memory does not grow with the text.
 
     Raises:
+        ArtifactError: what the cache keeps is damaged, or there is no room for the file.
         DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
             names file, row and column.
     """
@@ -73,11 +83,33 @@ def load_domains(
         raise DataError(f"format: expected {', '.join(FORMATS)}; got {format!r}")
     if source is None or format == "synthetic":
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
-    rows = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
-    return assemble(rows, domains)
+    origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
+    mark = "" if cache is None else _mark(origin, names, domains)
+    return assemble(origin.chunks, domains, cache=cache if mark else None, mark=mark)
 
 
-def _in_memory(source: Any, layout: str, names: ColumnNames) -> RawRows:
+@dataclass(frozen=True)
+class Origin:
+    """Rows to be read, and the files that, read as ``kind``, decide them (none: what decides them cannot be told)."""
+
+    chunks: Iterable[RawRows]
+    kind: str = ""
+    files: tuple[Path, ...] = ()
+
+
+def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> str:
+    """A name for what is read from files, by their names and content; empty without files."""
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains))).encode())
+    try:
+        for file in origin.files:
+            with file.open("rb") as content:
+                total.update(f"{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}".encode())
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    return total.hexdigest()[:20] if origin.files else ""
+
+
+def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
     kinds = {pd.DataFrame: "table", datasets.Dataset: "dataset", datasets.DatasetDict: "dataset", Mapping: "table"}
     kind = next((kind for cls, kind in kinds.items() if isinstance(source, cls)), None)
     if kind is None or isinstance(source, datasets.IterableDatasetDict):
@@ -88,8 +120,8 @@ def _in_memory(source: Any, layout: str, names: ColumnNames) -> RawRows:
     if layout not in ("auto", kind):
         raise DataError(f"format: {layout!r} does not fit a {type(source).__name__} in memory; use 'auto'")
     if kind == "dataset":
-        return pick(_dataset_parts(source), names)
-    return pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names)
+        return Origin(pick(_dataset_parts(source), names))
+    return Origin(pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names))
 
 
 def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
@@ -98,22 +130,32 @@ def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part
     return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
 
 
-def _from_path(source: str | Path, layout: str, names: ColumnNames) -> RawRows:
+def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
     path = Path(source).expanduser()
     if layout == "auto":
         layout = _recognise(source, path)
     if layout == "dataset":
-        return pick(_dataset_parts(_open_dataset(source, path)), names)
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if _is_saved(path) else []
+        return Origin(_dataset_rows(source, path, names), "dataset", tuple(files))
     if not path.exists():
         raise DataError(_no_such_path(path))
     if layout == "table":
-        return pick(read_tables(path, split_column=names.split is not None), names)
+        kind, files = ("folder", table_files(path)) if path.is_dir() else ("file", [path])
+        return Origin(_table_rows(path, names), kind, tuple(files))
     if not path.is_dir():
         raise DataError(f"{path}: format {layout!r} needs a folder")
     own = [role for role, value in vars(names).items() if value != getattr(ColumnNames(), role)]
     if own:
         raise DataError(f"format {layout!r} has columns of its own; leave out {', '.join(own)}")
-    return RESEARCH[layout](path)
+    return Origin([RESEARCH[layout](path)])
+
+
+def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterator[RawRows]:
+    yield from pick(_dataset_parts(_open_dataset(source, path)), names)
+
+
+def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
+    yield from pick(read_tables(path, split_column=names.split is not None), names)
 
 
 def _recognise(source: str | Path, path: Path) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
+
+from hrkd.data.columns import chunks_of, json_items, ranks_of
 from hrkd.data.types import Splits
 from hrkd.data.wording import first_of
 from hrkd.errors import ArtifactError, DataError
-from hrkd.files import write_text
+from hrkd.files import replace_file
 
 __all__ = ["read_split_ids", "save_split_ids"]
 
@@ -26,37 +29,53 @@ def save_split_ids(splits: Splits, path: Path) -> None:
         ArtifactError: the file cannot be written; an older file is left as it was.
     """
     path = Path(path)
-    content = FORMAT | {name: part.rows["id"][:] for name, part in splits}
     try:
-        write_text(path, json.dumps(content, ensure_ascii=False, indent=0) + "\n")
+        with replace_file(path) as new, new.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(FORMAT, indent=0).removesuffix("\n}"))
+            for name, part in splits:
+                file.write(f',\n"{name}": [\n')
+                file.writelines(json_items(part.rows, "id", separator=",\n"))
+                file.write("\n]")
+            file.write("\n}\n")
     except OSError as error:
         raise ArtifactError(f"{path}: cannot write the split ids ({error.strerror}); choose another place") from error
 
 
-def read_split_ids(path: Path, known: Sequence[str]) -> dict[str, list[int]]:
-    """Positions in ``known`` (the ids of the data) of the train, dev and test rows that the file lists.
+def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
+    """Positions in ``rows`` (by their ids) of the train, dev and test rows that the file lists.
+
+    The ids that the file lists are held in memory.
 
     Raises:
         DataError: the file is missing, is no splits file, lists an id twice or lists one that is not in the data.
     """
     parts = _parse(Path(path))
-    position = {name: row for row, name in enumerate(known)}
-    if len(position) < len(known):
-        twice = [repr(name) for name, count in Counter(known).items() if count > 1]
-        raise DataError(
-            f"{path}: cannot be used, as ids of the data are not unique: {first_of(twice)}; give unique ids"
-        )
+    _check_known(path, rows)
     every = [name for names in parts.values() for name in names]
-    twice = [repr(name) for name, count in Counter(every).items() if count > 1]
-    if twice:
+    position = dict.fromkeys(every, -1)
+    if len(position) < len(every):
+        twice = [repr(name) for name, count in Counter(every).items() if count > 1]
         raise DataError(f"{path}: ids listed more than once: {first_of(twice)}; list each id once, in one part")
-    unknown = [repr(name) for name in every if name not in position]
+    ids = (name for chunk in chunks_of(rows, "id") for name in chunk["id"])
+    position.update((name, row) for row, name in enumerate(ids) if name in position)
+    unknown = [repr(name) for name, row in position.items() if row < 0]
     if unknown:
         raise DataError(
             f"{path}: {len(unknown):,} of {len(every):,} ids are not in the data: {first_of(unknown)}; "
             "use the data that the file was written for, or another splits file"
         )
     return {name: [position[row] for row in parts[name]] for name in PARTS}
+
+
+def _check_known(path: Path, rows: datasets.Dataset) -> None:
+    ranks = ranks_of(chunk["id"] for chunk in chunks_of(rows, "id"))
+    several = np.flatnonzero(np.bincount(ranks)[ranks] > 1) if len(ranks) else ranks
+    if len(several):
+        _, firsts = np.unique(ranks[several], return_index=True)
+        twice = [repr(rows[int(several[first])]["id"]) for first in np.sort(firsts)]
+        raise DataError(
+            f"{path}: cannot be used, as ids of the data are not unique: {first_of(twice)}; give unique ids"
+        )
 
 
 def _parse(path: Path) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hrkd.data.carving import DEV, TEST, TRAIN, UNUSED, Sizes, draw_shares, draw_sizes
-from hrkd.data.draws import text_keys
+from hrkd.data.columns import chunks_of
+from hrkd.data.draws import Sides, text_keys
 from hrkd.data.split_files import read_split_ids, save_split_ids
 from hrkd.data.types import MultiDomainDataset, Splits
-from hrkd.data.wording import count_of, first_of
+from hrkd.data.wording import Found, count_of, first_of
 from hrkd.errors import DataError, RecipeError
 
 __all__ = ["PAPER_SIZES", "Sizes", "save_split_ids", "split_domains"]
@@ -76,7 +77,7 @@ def split_domains(
         DataError: the splits file is unusable, a domain is empty on one side, a label of dev or test is not in train,
             or train has one class only.
     """
-    keys = text_keys(dataset)
+    (keys,) = text_keys(dataset)
     if splits_file is not None:
         sides, notes = _sides_from_file(dataset, Path(splits_file))
         notes += _remove_leaks(sides, keys, dataset)
@@ -107,7 +108,7 @@ def _check_arguments(
         raise RecipeError(f"sizes: expected paper, or train, dev and test sizes by domain, found {sizes!r}")
     if dev_rows == "last":
         raise RecipeError("sizes and dev_rows: last exclude each other; leave one of them out")
-    if "split" in dataset.rows.column_names and not {"dev", "test"}.isdisjoint(dataset.rows["split"][:]):
+    if any(not {"dev", "test"}.isdisjoint(values) for values in _split_values(dataset)):
         raise RecipeError("sizes: the data already says which rows are dev or test; leave sizes out")
     return _check_sizes(dataset, PAPER_SIZES if isinstance(sizes, str) else sizes)
 
@@ -118,7 +119,7 @@ def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
             f"sizes: given for the domains {', '.join(sorted(sizes))}, but the data has {', '.join(dataset.domains)}; "
             "give sizes for exactly these, or choose the domains to use"
         )
-    rows = Counter(dataset.domains[d] for d in dataset.domain_ids)
+    rows = _rows_by_domain(dataset)
     problems = []
     for name, size in sizes.items():
         if len(size) != 3 or min(size) < 1:
@@ -130,31 +131,47 @@ def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
     return sizes
 
 
-def _sides_from_file(dataset: MultiDomainDataset, path: Path) -> tuple[Ints, list[str]]:
+def _sides_from_file(dataset: MultiDomainDataset, path: Path) -> tuple[Sides, list[str]]:
     """Side of every row as the file says, and notes."""
-    sides = np.full(len(dataset), UNUSED, dtype=np.int64)
-    for side, rows in zip((TRAIN, DEV, TEST), read_split_ids(path, dataset.rows["id"][:]).values(), strict=True):
+    sides = np.full(len(dataset), UNUSED, dtype=np.int8)
+    for side, rows in zip((TRAIN, DEV, TEST), read_split_ids(path, dataset.rows).values(), strict=True):
         sides[rows] = side
     left_out = int((sides == UNUSED).sum())
     return sides, [f"{count_of(left_out)} left out: not listed in {path.name}"] if left_out else []
 
 
-def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Sides, npt.NDArray[np.bool_]]:
     """Side of every row as the ``split`` column says; and whether dev and test are to be drawn, shape (2, domains)."""
     domain_ids = dataset.domain_ids
-    values = dataset.rows["split"][:] if "split" in dataset.rows.column_names else [None] * len(dataset)
-    wrong = [row for row, name in enumerate(values) if name not in (None, *NAMES)]
+    sides = np.full(len(dataset), TRAIN, dtype=np.int8)
+    silent = np.ones(len(dataset), dtype=np.bool_)
+    wrong, done = Found(), 0
+    for values in _split_values(dataset):
+        for row, name in enumerate(values, done):
+            if name in NAMES:
+                sides[row], silent[row] = NAMES.index(name), False
+            elif name is not None:
+                wrong.add(f"{name!r} ({dataset.rows[row]['id']})")
+        done += len(values)
     if wrong:
-        found = first_of([f"{values[row]!r} ({dataset.rows[row]['id']})" for row in wrong])
-        raise DataError(f"unknown split in {count_of(len(wrong))}: {found}; expected train, dev or test")
-    sides = np.array([TRAIN if name is None else NAMES.index(name) for name in values], dtype=np.int64)
-    silent = np.array([name is None for name in values], dtype=np.bool_)
+        raise DataError(f"unknown split in {count_of(wrong.total)}: {wrong}; expected train, dev or test")
     undecided = np.array([silent[domain_ids == d].all() for d in range(len(dataset.domains))])
     missing = np.array([not (sides == side).any() for side in (DEV, TEST)])
     return sides, missing[:, None] | undecided[None, :]
 
 
-def _notes_on_missing(sides: Ints, drawn: npt.NDArray[np.bool_], dataset: MultiDomainDataset) -> list[str]:
+def _split_values(dataset: MultiDomainDataset) -> Iterator[list[str | None]]:
+    """What the ``split`` column says, a chunk of rows at a time; nothing if there is none."""
+    if "split" in dataset.rows.column_names:
+        yield from (chunk["split"] for chunk in chunks_of(dataset.rows, "split"))
+
+
+def _rows_by_domain(dataset: MultiDomainDataset) -> dict[str, int]:
+    counts = np.bincount(dataset.domain_ids, minlength=len(dataset.domains)).tolist()
+    return dict(zip(dataset.domains, counts, strict=True))
+
+
+def _notes_on_missing(sides: Sides, drawn: npt.NDArray[np.bool_], dataset: MultiDomainDataset) -> list[str]:
     """What is drawn although other parts are given."""
     if (sides == TRAIN).all():
         return []
@@ -166,13 +183,14 @@ def _notes_on_missing(sides: Ints, drawn: npt.NDArray[np.bool_], dataset: MultiD
     ]
 
 
-def _remove_leaks(sides: Ints, keys: Sequence[str], dataset: MultiDomainDataset) -> list[str]:
+def _remove_leaks(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> list[str]:
     """Take rows off dev and train whose text stands in test, then off train those in dev (writes to ``sides``)."""
     notes = []
     for source, target in ((DEV, TEST), (TRAIN, TEST), (TRAIN, DEV)):
-        kept = {keys[row] for row in np.flatnonzero(sides == target).tolist()}
-        leaks = [row for row in np.flatnonzero(sides == source).tolist() if keys[row] in kept]
-        if leaks:
+        there = np.zeros(keys.max(initial=0) + 1, dtype=np.bool_)
+        there[keys[sides == target]] = True
+        leaks = np.flatnonzero((sides == source) & there[keys])
+        if len(leaks):
             sides[leaks] = UNUSED
             per_domain = Counter(dataset.domains[d] for d in dataset.domain_ids[leaks]).most_common()
             counts = ", ".join(f"{name} {count}" for name, count in per_domain)
@@ -182,14 +200,14 @@ def _remove_leaks(sides: Ints, keys: Sequence[str], dataset: MultiDomainDataset)
     return notes
 
 
-def _part(dataset: MultiDomainDataset, sides: Ints, side: int) -> MultiDomainDataset:
+def _part(dataset: MultiDomainDataset, sides: Sides, side: int) -> MultiDomainDataset:
     part = dataset.select(np.flatnonzero(sides == side))
     has_column = "split" in part.rows.column_names
     return replace(part, rows=part.rows.remove_columns("split")) if has_column else part
 
 
 def _check_parts(splits: Splits) -> None:
-    rows = {name: Counter(part.domains[d] for d in part.domain_ids) for name, part in splits}
+    rows = {name: _rows_by_domain(part) for name, part in splits}
     empty = [f"{domain} has none in {name}" for domain in splits.domains for name in NAMES if not rows[name][domain]]
     if empty:
         raise DataError(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.files import read_text
-from hrkd.data.parts import Part, label_names
+from hrkd.data.columns import CHUNK
+from hrkd.data.files import check_text, open_text
+from hrkd.data.parts import Part, columns_of, label_names
 from hrkd.data.rows import canonical_split
-from hrkd.data.wording import first_of
+from hrkd.data.wording import Found, first_of
 from hrkd.errors import DataError
 
 __all__ = ["TABLE_SUFFIXES", "read_table", "read_tables", "read_tsv", "table_files", "table_kind"]
@@ -85,7 +86,7 @@ def _check_folder(folder: Path, files: list[Path]) -> None:
 
 
 def read_table(file: Path) -> Part:
-    """One table file.
+    """One table file, looked through once; its rows are read again, some at a time, when they are asked for.
 
     * CSV: commas, double quotes, all values are strings (``NA`` and ``null`` too).
     * TSV: tabs, and quotes without a meaning.
@@ -98,33 +99,53 @@ def read_table(file: Path) -> Part:
     kind = table_kind(file)
     if kind is None:
         raise DataError(f"{file}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
-    if kind == ".parquet":
-        return _read_parquet(file)
-    return {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl}[kind](read_text(file), file.name)
+    return {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[kind](file)
 
 
-def read_tsv(text: str, name: str) -> Part:
+def read_tsv(file: Path) -> Part:
     r"""Tab-separated text with a header line; only LF (or CR LF) ends a row, and quotes are characters.
 
     Raises:
-        DataError: a row has more or fewer fields than the header.
+        DataError: the file cannot be read, is not UTF-8, or a row has more or fewer fields than the header.
     """
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    numbered = [(n, line.split("\t")) for n, line in enumerate(lines, 1) if line]
-    return _rectangle(numbered, name, "in .tsv quotes have no meaning; write texts with tabs or line breaks as .jsonl")
+    check_text(file)
+    advice = "in .tsv quotes have no meaning; write texts with tabs or line breaks as .jsonl"
+    return _rectangle(file.name, lambda: _tsv_rows(file), advice)
 
 
-def _read_csv(text: str, name: str) -> Part:
-    with _fields_up_to(len(text)):
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        try:
-            numbered = [(reader.line_num, fields) for fields in reader if fields]
-        except csv.Error as error:
-            raise DataError(
-                f"{name}: bad quoting in the row that ends at line {reader.line_num} ({error}); put texts with commas, "
-                'quotes or line breaks in double quotes, and double each quote inside ("")'
-            ) from error
-    return _rectangle(numbered, name, "put texts that hold commas or line breaks in double quotes")
+Numbered: TypeAlias = Iterator[tuple[int, list[str]]]
+"""Line number (of a row's last line) and fields of each row, header first."""
+
+
+def _tsv_rows(file: Path) -> Numbered:
+    with open_text(file, newline="\n") as text:
+        for number, ended in enumerate(text, 1):
+            line = ended.removesuffix("\n").removesuffix("\r")
+            if line:
+                yield number, line.split("\t")
+
+
+def _read_csv(file: Path) -> Part:
+    length = check_text(file)
+    advice = "put texts that hold commas or line breaks in double quotes"
+    return _rectangle(file.name, lambda: _csv_rows(file, length), advice)
+
+
+def _csv_rows(file: Path, length: int) -> Numbered:
+    with open_text(file, newline="") as text:
+        reader = csv.reader(text, strict=True)
+        while True:
+            try:
+                with _fields_up_to(length):
+                    chunk = [(reader.line_num, fields) for fields in islice(reader, CHUNK)]
+            except csv.Error as error:
+                raise DataError(
+                    f"{file.name}: bad quoting in the row that ends at line {reader.line_num} ({error}); put texts "
+                    'with commas, quotes or line breaks in double quotes, and double each quote inside ("")'
+                ) from error
+            if not chunk:
+                return
+            yield from (row for row in chunk if row[1])
 
 
 @contextmanager
@@ -138,47 +159,83 @@ def _fields_up_to(length: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _rectangle(numbered: list[tuple[int, list[str]]], name: str, advice: str) -> Part:
-    header, rows = numbered[0][1], numbered[1:]
-    ragged = [
-        f"#{n} (line {line}, {len(fields)} fields)"
-        for n, (line, fields) in enumerate(rows, 1)
-        if len(fields) != len(header)
-    ]
+def _rectangle(name: str, numbered: Callable[[], Numbered], advice: str) -> Part:
+    rows = numbered()
+    _, header = next(rows)
+    ragged, count = Found(), 0
+    for count, (line, fields) in enumerate(rows, 1):
+        if len(fields) != len(header):
+            ragged.add(f"#{count} (line {line}, {len(fields)} fields)")
     if ragged:
-        raise DataError(f"{name}: the header has {len(header)} fields, but not row {first_of(ragged)}; {advice}")
-    return Part(name, len(rows), tuple(header), lambda i: [fields[i] for _, fields in rows])
+        raise DataError(f"{name}: the header has {len(header)} fields, but not row {ragged}; {advice}")
+
+    def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
+        return columns_of((fields for _, fields in islice(numbered(), 1, None)), wanted)
+
+    return Part(name, count, tuple(header), stream)
 
 
-def _read_jsonl(text: str, name: str) -> Part:
-    rows: list[dict[str, Any]] = []
-    faults: list[str] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            faults.append(f"line {number} ({error})")
-            continue
+def _read_jsonl(file: Path) -> Part:
+    check_text(file)
+    columns: dict[str, None] = {}
+    faults, count = Found(), 0
+    for number, row in _json_rows(file):
         if isinstance(row, dict):
-            rows.append(row)
+            columns |= dict.fromkeys(row)
+            count += 1
         else:
-            faults.append(f"line {number} ({type(row).__name__})")
+            faults.add(f"line {number} ({row if isinstance(row, Exception) else type(row).__name__})")
     if faults:
-        raise DataError(f"{name}: expected one JSON object a line, not so in {first_of(faults)}")
-    columns = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Part(name, len(rows), columns, lambda i: [row.get(columns[i]) for row in rows])
+        raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}")
+    names = tuple(columns)
+
+    def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
+        rows = ([row.get(names[i]) for i in wanted] for _, row in _json_rows(file))
+        return columns_of(rows, range(len(wanted)))
+
+    return Part(file.name, count, names, stream)
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line that is not blank; an error in the place of a value that is no JSON."""
+    with open_text(file, newline="\n") as text:
+        for number, line in enumerate(text, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line.removesuffix("\n"))
+                except (ValueError, RecursionError) as error:
+                    yield number, error
 
 
 def _read_parquet(file: Path) -> Part:
+    with _opened_parquet(file) as table:
+        schema, count = table.schema_arrow, table.metadata.num_rows
+    marked = b"huggingface" in (schema.metadata or {})
+    features = datasets.Features.from_arrow_schema(schema) if marked else {}
+    columns = tuple(schema.names)
+
+    def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
+        names = list(dict.fromkeys(columns[i] for i in wanted))
+        with _opened_parquet(file) as table:
+            for batch in table.iter_batches(CHUNK, columns=names):
+                values = [_column(batch, columns, i) for i in wanted]
+                yield [label_names(v, features.get(columns[i])) for i, v in zip(wanted, values, strict=True)]
+
+    return Part(file.name, count, columns, stream)
+
+
+def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
+    """The i-th column of the file out of a batch that holds some of them, in any order; names may repeat."""
+    places = [place for place, name in enumerate(batch.schema.names) if name == columns[i]]
+    values: list[Any] = batch.column(places[columns[:i].count(columns[i])]).to_pylist()
+    return values
+
+
+@contextmanager
+def _opened_parquet(file: Path) -> Iterator[pq.ParquetFile]:
     try:
-        table = pq.ParquetFile(file).read()
+        # Without the map, the pages of a row group that are read would stay in memory until its end.
+        with pq.ParquetFile(file, memory_map=True) as table:
+            yield table
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({error}); write it again") from error
-    marked = b"huggingface" in (table.schema.metadata or {})
-    features = datasets.Features.from_arrow_schema(table.schema) if marked else {}
-    columns = tuple(table.column_names)
-    return Part(
-        file.name, len(table), columns, lambda i: label_names(table.column(i).to_pylist(), features.get(columns[i]))
-    )

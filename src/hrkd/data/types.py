@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import datasets
 import numpy as np
 
+from hrkd.data.columns import integers, take
 from hrkd.errors import DataError
 
 __all__ = ["MultiDomainDataset", "Splits"]
@@ -16,7 +17,7 @@ __all__ = ["MultiDomainDataset", "Splits"]
 
 @dataclass(frozen=True)
 class MultiDomainDataset:
-    """Labelled text of several domains, Arrow-backed, one row per example.
+    """Labelled text of several domains, Arrow-backed, one row per example; read from a file, it stays on disk.
 
     ``rows`` has the columns ``id`` (string, unique), ``text`` (string), ``text_pair`` (string; only
     for pair tasks), ``label`` (int, index into ``labels``), ``domain`` (int, index into ``domains``)
@@ -38,16 +39,16 @@ class MultiDomainDataset:
     @property
     def label_ids(self) -> np.ndarray:
         """Labels as integers, shape (rows,)."""
-        return np.asarray(self.rows["label"][:], dtype=np.int64)
+        return integers(self.rows, "label")
 
     @property
     def domain_ids(self) -> np.ndarray:
         """Domains as integers, shape (rows,)."""
-        return np.asarray(self.rows["domain"][:], dtype=np.int64)
+        return integers(self.rows, "domain")
 
     def select(self, indices: Sequence[int] | np.ndarray) -> MultiDomainDataset:
         """The rows at ``indices``, in that order; labels and domains unchanged."""
-        return replace(self, rows=self.rows.select(np.asarray(indices, dtype=np.int64)))
+        return replace(self, rows=take(self.rows, np.asarray(indices, dtype=np.int64)))
 
     def of_domain(self, domain: str) -> MultiDomainDataset:
         """The rows of one domain.
@@ -61,7 +62,10 @@ class MultiDomainDataset:
 
     def count(self) -> Counter[tuple[str, str]]:
         """Number of rows by (domain, label)."""
-        return Counter((self.domains[d], self.labels[y]) for d, y in zip(self.domain_ids, self.label_ids, strict=True))
+        counts = np.bincount(self.domain_ids * len(self.labels) + self.label_ids)
+        cells = [(int(cell), int(counts[cell])) for cell in np.flatnonzero(counts)]
+        width = len(self.labels)
+        return Counter({(self.domains[cell // width], self.labels[cell % width]): rows for cell, rows in cells})
 
 
 @dataclass(frozen=True)

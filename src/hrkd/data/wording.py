@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["count_of", "first_of"]
+__all__ = ["SHOWN", "Found", "count_of", "first_of"]
+
+SHOWN = 5
 
 
-def first_of(problems: Sequence[str], separator: str = ", ") -> str:
-    """The first five of ``problems``, and how many more there are."""
-    more = [f"and {len(problems) - 5:,} more"] if len(problems) > 5 else []
-    return separator.join([*problems[:5], *more])
+def first_of(problems: Sequence[str], separator: str = ", ", *, total: int | None = None) -> str:
+    """The first five of ``problems``, and how many more there are; ``total`` where only the first are given."""
+    surplus = (len(problems) if total is None else total) - SHOWN
+    more = [f"and {surplus:,} more"] if surplus > 0 else []
+    return separator.join([*problems[:SHOWN], *more])
+
+
+class Found:
+    """Problems that come one by one: their number and the first five are kept. As a string: as :func:`first_of`."""
+
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.total = 0
+
+    def add(self, problem: str) -> None:
+        """One more problem."""
+        if self.total < SHOWN:
+            self.first.append(problem)
+        self.total += 1
+
+    def __bool__(self) -> bool:
+        return self.total > 0
+
+    def __str__(self) -> str:
+        return first_of(self.first, total=self.total)
 
 
 def count_of(number: int, one: str = "row", many: str = "rows") -> str:

@@ -229,6 +229,7 @@ def data_table(rows: Sequence[Row]) -> Table:
 
 CACHE_COLUMNS: Formats = {
     "name": ("Name", str),
+    "kind": ("What", str),
     "rows": ("Texts", "{:,}".format),
     "tokens": ("Tokens", "{:,}".format),
     "precision": ("Precision", str),
@@ -238,14 +239,14 @@ CACHE_COLUMNS: Formats = {
 
 
 def cache_table(rows: Sequence[Row], folder: str) -> Table:
-    """Teacher caches, one row each, and what they take together.
+    """Caches, one row each, and what they take together.
 
     Args:
         rows: ``name`` and what :func:`hrkd.training.cache_files.cached_folders` tells.
         folder: where they lie.
     """
     total = sum(row["bytes"] for row in rows)
-    shown = _selection(f"Teacher caches in {folder}", CACHE_COLUMNS, rows)
+    shown = _selection(f"Caches in {folder}", CACHE_COLUMNS, rows)
     return PlainTable(shown.title, shown.columns, shown.rows, (f"{len(rows)} caches, {total / 1e9:.3f} GB.",)).to_rich()
 
 

@@ -157,14 +157,14 @@ def cache_folder(folder: Path | None = None) -> Path:
 
 
 def clear_cache(folder: Path, name: str) -> list[Path]:
-    """Remove the teacher cache ``name`` below ``folder``, or "all" of them; returns the folders removed.
+    """Remove the cache ``name`` below ``folder``, or "all" of them; returns the folders removed.
 
     Raises:
         ArtifactError: there is none of that name.
     """
     known = {path.name: path for path in folder.glob("*/") if (path / "index.json").is_file()}
     if name != "all" and name not in known:
-        raise ArtifactError(f"{folder}: no teacher cache {name!r}; there are {', '.join(sorted(known)) or 'none'}")
+        raise ArtifactError(f"{folder}: no cache {name!r}; there are {', '.join(sorted(known)) or 'none'}")
     chosen = list(known.values()) if name == "all" else [known[name]]
     for path in chosen:
         shutil.rmtree(path)
@@ -173,13 +173,16 @@ def clear_cache(folder: Path, name: str) -> list[Path]:
 
 
 def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Each teacher cache below ``folder`` with the content of its index, plus ``bytes`` on disk and ``complete``."""
+    """Each cache below ``folder`` with the content of its index.
+
+    Added are ``kind`` (teacher, rows, tokens), ``bytes`` on disk and ``complete`` (only a teacher's may not be).
+    """
     found = []
     for index in sorted(folder.glob("*/index.json")):
-        content = read_json(index, what="the index of a teacher cache")
-        if isinstance(content, dict) and content.get("format") == FORMAT:
+        content = read_json(index, what="the index of a cache")
+        if isinstance(content, dict) and str(content.get("format")).startswith("hrkd-"):
             on_disk = sum(file.stat().st_blocks * 512 for file in index.parent.iterdir())
-            found.append(
-                (index.parent, {**content, "bytes": on_disk, "complete": (index.parent / "complete").exists()})
-            )
+            kind = content.get("kind", "teacher")
+            complete = kind != "teacher" or (index.parent / "complete").exists()
+            found.append((index.parent, {**content, "kind": kind, "bytes": on_disk, "complete": complete}))
     return found

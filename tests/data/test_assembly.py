@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrkd.data.rows import RawRows, assemble, nearest
+from hrkd.data.assembly import assemble
+from hrkd.data.rows import RawRows, nearest
 from hrkd.errors import DataError
 
 
@@ -24,12 +25,12 @@ def two(first: Any, second: Any) -> RawRows:
 
 def error(rows: RawRows, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
-        assemble(rows, **options)
+        assemble([rows], **options)
     return str(caught.value)
 
 
 def test_labels_and_domains_get_numbers_in_sorted_order() -> None:
-    data = assemble(raw(("a", "pos", "dvd"), ("b", "neg", "books"), ("c", "pos", "books")))
+    data = assemble([raw(("a", "pos", "dvd"), ("b", "neg", "books"), ("c", "pos", "books"))])
     assert data.labels == ("neg", "pos")
     assert data.domains == ("books", "dvd")
     assert data.label_ids.tolist() == [1, 0, 1]
@@ -56,16 +57,16 @@ def test_labels_and_domains_get_numbers_in_sorted_order() -> None:
     ],
 )
 def test_label_names(first: Any, second: Any, labels: tuple[str, ...]) -> None:
-    assert assemble(two(first, second)).labels == labels
+    assert assemble([two(first, second)]).labels == labels
 
 
 def test_1_and_1_point_0_are_one_label() -> None:
-    data = assemble(raw(("a", "1.0", "x"), ("b", 1, "x"), ("c", "0", "x")))
+    data = assemble([raw(("a", "1.0", "x"), ("b", 1, "x"), ("c", "0", "x"))])
     assert data.label_ids.tolist() == [1, 1, 0]
 
 
 def test_texts_stay_as_they_are_and_numbers_become_strings() -> None:
-    data = assemble(raw((" a\n", 0, 7), (5.0, 1, 7), (3, 0, 7.0)))
+    data = assemble([raw((" a\n", 0, 7), (5.0, 1, 7), (3, 0, 7.0))])
     assert data.rows["text"][:] == [" a\n", "5.0", "3"]
     assert data.domains == ("7",)
 
@@ -112,7 +113,7 @@ def test_no_rows_is_an_error() -> None:
 
 def test_chosen_domains_and_their_order() -> None:
     rows = raw(("a", "pos", "x"), ("", None, "y"), ("c", "neg", "z"), ("d", "pos", "z"))
-    data = assemble(rows, ["z", "x"])
+    data = assemble([rows], ["z", "x"])
     assert data.domains == ("z", "x")
     assert data.rows["id"][:] == ["f#1", "f#3", "f#4"]
     assert data.domain_ids.tolist() == [1, 0, 0]
@@ -120,7 +121,7 @@ def test_chosen_domains_and_their_order() -> None:
 
 def test_labels_are_those_of_the_chosen_domains() -> None:
     rows = raw(("a", "pos", "x"), ("b", "neg", "x"), ("c", "other", "y"))
-    assert assemble(rows, ["x"]).labels == ("neg", "pos")
+    assert assemble([rows], ["x"]).labels == ("neg", "pos")
 
 
 def test_rows_without_domain_are_errors_even_if_domains_are_chosen() -> None:
@@ -139,7 +140,7 @@ def test_domains_must_be_a_list_of_different_names(domains: Any) -> None:
 
 def test_usual_names_of_splits() -> None:
     names = ["train", "Training", "dev", "validation", "valid", "val", "test"]
-    data = assemble(raw(*[("a", n, "x") for n in range(7)], split=names))
+    data = assemble([raw(*[("a", n, "x") for n in range(7)], split=names)])
     assert data.rows["split"][:] == ["train", "train", "dev", "dev", "dev", "dev", "test"]
     assert data.rows.column_names == ["id", "text", "label", "domain", "split"]
 
@@ -155,11 +156,11 @@ def test_every_domain_needs_train_rows_if_one_has_some() -> None:
     rows = raw(("a", "pos", "x"), ("b", "neg", "y"), split=["train", "test"])
     assert "no train rows in domain y" in error(rows)
     only_test = raw(("a", "pos", "x"), ("b", "neg", "y"), split=["test", "test"])
-    assert assemble(only_test).rows["split"][:] == ["test", "test"]
+    assert assemble([only_test]).rows["split"][:] == ["test", "test"]
 
 
 def test_own_ids() -> None:
-    data = assemble(raw(("a", 0, "x"), ("b", 1, "x"), id=[7.0, "b "]))
+    data = assemble([raw(("a", 0, "x"), ("b", 1, "x"), id=[7.0, "b "])])
     assert data.rows["id"][:] == ["7", "b"]
 
 

@@ -1,0 +1,129 @@
+"""Tables on disk in Arrow's file format, written in pieces and read through a memory map; a cache of them.
+
+::
+
+    CACHE/MARK-rows/       a source's rows, checked         CACHE/MARK-tokens/       token ids of a part
+      data.arrow           the table, in batches of 1,000 rows
+      index.json           what it is, its size and check sum
+
+An entry is written under another name and moved into place when it is whole. Without a cache folder the same table is
+a file of the temporary folder that has no name any more once it is open, so it is gone with the process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from filelock import AcquireReturnProxy, FileLock
+
+from hrkd.errors import ArtifactError
+from hrkd.files import read_json, replace_folder, write_json
+
+__all__ = ["as_dataset", "kept_table", "open_table", "write_table"]
+
+FORMAT = "hrkd-arrow"
+VERSION = 1
+BLOCK = 1 << 20
+
+
+def write_table(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write batches of one schema as they come. Without any, no file is written."""
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def open_table(file: Path) -> pa.Table:
+    """A table whose values stay on disk until they are looked at, in pages that the system takes back when it must."""
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def as_dataset(table: pa.Table) -> datasets.Dataset:
+    """The table as a data set."""
+    # Without a fingerprint given, the library would make one of the whole content, in memory.
+    return datasets.Dataset(table, fingerprint=uuid.uuid4().hex[:16])
+
+
+def kept_table(
+    cache: Path | None, name: str, write: Callable[[Path], dict[str, Any]]
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The table of the entry ``name`` of a cache, and what was noted about it; written first if it is not there.
+
+    Args:
+        cache: folder of all entries; None: a temporary file that goes with the process.
+        name: of the entry; all that decides its content must be in it.
+        write: writes the table to a file and returns notes that JSON can hold.
+
+    Raises:
+        ArtifactError: the entry is damaged or is something else, or there is no room to write it.
+    """
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
+            notes = _written(Path(folder), write)
+            return open_table(Path(folder) / "data.arrow"), notes
+    with _lock(cache, name):
+        if not (cache / name).is_dir():
+            for cut_off in cache.glob(f".{name}-*"):
+                shutil.rmtree(cut_off)
+            with replace_folder(cache / name) as new:
+                notes = _written(new, write)
+                file = new / "data.arrow"
+                content = {"rows": open_table(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
+                write_json(new / "index.json", {**_head(name), **content, **notes})
+    return _opened(cache / name)
+
+
+def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:
+    """The lock of an entry, held until the ``with`` block ends; the cache's folder is made."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return FileLock(cache / f"{name.rpartition('-')[0]}.lock").acquire()
+    except OSError as error:
+        raise ArtifactError(
+            f"{cache}: cannot be written to ({error.strerror}); choose another cache.folder (or HRKD_CACHE)"
+        ) from error
+
+
+def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return write(folder / "data.arrow")
+    except OSError as error:
+        raise ArtifactError(f"{folder.parent}: a table cannot be written there ({error}); make room for it") from error
+
+
+def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
+    index = read_json(folder / "index.json", what="the index of a table")
+    file, advice = folder / "data.arrow", f"clear it (hrkd cache --clear {folder.name}) and it is made anew"
+    if not isinstance(index, dict) or index | _head(folder.name) != index:
+        raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
+    size = file.stat().st_size if file.is_file() else 0
+    if size != index["size"]:
+        raise ArtifactError(f"{file}: {size:,} bytes in the place of {index['size']:,}; {advice}")
+    if _sum(file) != index["sum"]:
+        raise ArtifactError(f"{file}: this table is damaged; {advice}")
+    return open_table(file), index
+
+
+def _head(name: str) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, "kind": name.rpartition("-")[2], "name": name}
+
+
+def _sum(file: Path) -> int:
+    total = 0
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            total = zlib.crc32(block, total)
+    return total

@@ -1,0 +1,212 @@
+"""From rows as they were read to a checked :class:`MultiDomainDataset` on disk: every source goes through here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
+from hrkd.data.columns import CHUNK, text_ranks
+from hrkd.data.rows import (
+    NESTED,
+    ColumnNames,
+    RawRows,
+    canonical_split,
+    fault_of,
+    is_empty,
+    name_of,
+    nearest,
+    sorted_labels,
+)
+from hrkd.data.types import MultiDomainDataset
+from hrkd.data.wording import SHOWN, Found, count_of, first_of
+from hrkd.errors import DataError
+
+__all__ = ["assemble"]
+
+ROLES = ("text", "text_pair", "label", "domain", "split", "id")
+KINDS = {
+    "id": pa.string(),
+    "text": pa.string(),
+    "text_pair": pa.string(),
+    "label": pa.int64(),
+    "domain": pa.int64(),
+    "split": pa.string(),
+}
+"""Columns of the table, in their order."""
+
+
+def assemble(
+    chunks: Iterable[RawRows], domains: Sequence[str] | None = None, *, cache: Path | None = None, mark: str = ""
+) -> MultiDomainDataset:
+    """Check rows, turn label and domain names into numbers, and store all in Arrow, on disk.
+
+    Names of labels, domains and ids are stripped strings; whole floats lose their ``.0``. Labels that are all
+    integers are sorted by number, others as text. Texts stay as they are. Of the rows, only one chunk is in memory.
+
+    Args:
+        chunks: What a reader returned.
+        domains: Keep these domains only, in this order; None: all, sorted.
+        cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
+            temporary file.
+        mark: Name of the source in the cache.
+
+    Raises:
+        DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
+            single class, or a domain that has no train rows while others do.
+    """
+    if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
+        raise DataError(f"domains: expected a list of different names, got {domains!r}")
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: _write(file, chunks, domains))
+    return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
+
+
+def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None) -> dict[str, Any]:
+    """Write the table; names of labels and domains. Numbers of names are known when all rows are, hence two files."""
+    rows, first_file = _Rows(domains), file.with_suffix(".first")
+    write_table(first_file, rows.checked(chunks))
+    rows.raise_problems()
+    table = open_table(first_file)
+    if rows.own_ids:
+        _check_unique(table)
+    labels = sorted_labels(rows.labels)
+    known = sorted(rows.domains) if domains is None else list(map(str, domains))
+    numbers = {"label": _order(rows.labels, labels), "domain": _order(rows.domains, known)}
+    write_table(file, (_numbered(batch, numbers) for batch in table.to_batches()))
+    first_file.unlink()
+    return {"labels": labels, "domains": known}
+
+
+def _order(found: Iterable[str], names: Sequence[str]) -> np.ndarray:
+    position = {name: number for number, name in enumerate(names)}
+    return np.array([position[name] for name in found], dtype=np.int64)
+
+
+def _numbered(batch: pa.RecordBatch, numbers: dict[str, np.ndarray]) -> pa.RecordBatch:
+    """A batch whose labels and domains were counted as they came, with their final numbers."""
+    columns = {name: batch.column(name) for name in KINDS if name in batch.schema.names}
+    columns |= {name: pa.array(order[columns[name].to_numpy()]) for name, order in numbers.items()}
+    return pa.record_batch(columns)
+
+
+class _Rows:
+    """What is learnt of rows while they pass by: problems, and the names of labels and domains as they come."""
+
+    def __init__(self, chosen: Sequence[str] | None) -> None:
+        self.chosen = None if chosen is None else list(map(str, chosen))
+        self.names = ColumnNames()
+        self.count = 0
+        self.own_ids = False
+        self.labels: dict[str, int] = {}
+        self.domains: dict[str, int] = {}
+        self.in_source: set[str] = set()
+        self.with_train: set[str] = set()
+        self.faults: dict[str, dict[str, Found]] = {role: {} for role in ROLES}
+        self.unknown_splits: Counter[str] = Counter()
+
+    def checked(self, chunks: Iterable[RawRows]) -> Iterator[pa.RecordBatch]:
+        """Batches for the table, as long as there is no problem; all rows are looked at in any case."""
+        for chunk in chunks:
+            for piece in chunk.pieces(CHUNK):
+                rows = self._kept(piece)
+                self.count += len(rows.places)
+                self._look_at(rows)
+                if rows.places and not any(self.faults.values()) and not self.unknown_splits:
+                    yield self._batch(rows)
+
+    def _kept(self, rows: RawRows) -> RawRows:
+        """The rows of the chosen domains; those without a domain stay, to be reported."""
+        if self.chosen is None:
+            return rows
+        found = [None if is_empty(v) or isinstance(v, NESTED) else name_of(v) for v in rows.domain]
+        self.in_source.update(name for name in found if name is not None)
+        wanted = {None, *self.chosen}
+        return rows.take([i for i, name in enumerate(found) if name in wanted])
+
+    def _look_at(self, rows: RawRows) -> None:
+        self.names = rows.names
+        for role, found in self.faults.items():
+            for place, value in zip(rows.places, getattr(rows, role) or (), strict=False):
+                fault = fault_of(value)
+                if fault is not None:
+                    found.setdefault(fault, Found()).add(place)
+        values = (v for v in rows.split or () if fault_of(v) is None)
+        self.unknown_splits.update(str(v).strip() for v in values if canonical_split(v) is None)
+
+    def _batch(self, rows: RawRows) -> pa.RecordBatch:
+        label_names, domain_names = [name_of(v) for v in rows.label], [name_of(v) for v in rows.domain]
+        columns: dict[str, list[Any]] = {
+            "id": rows.places if rows.id is None else [name_of(v) for v in rows.id],
+            "text": [str(v) for v in rows.text],
+            "label": [self.labels.setdefault(name, len(self.labels)) for name in label_names],
+            "domain": [self.domains.setdefault(name, len(self.domains)) for name in domain_names],
+        }
+        if rows.text_pair is not None:
+            columns["text_pair"] = [str(v) for v in rows.text_pair]
+        if rows.split is not None:
+            columns["split"] = [canonical_split(v) for v in rows.split]
+            trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s == "train")
+            self.with_train.update(trained)
+        arrays = {name: pa.array(columns[name], kind) for name, kind in KINDS.items() if name in columns}
+        if rows.id is not None:
+            self.own_ids = True
+            arrays["place"] = pa.array(rows.places, pa.string())
+        return pa.record_batch(arrays)
+
+    def raise_problems(self) -> None:
+        """Raise what is wrong with the rows as a whole; all that is wrong with single rows together."""
+        self._check_chosen()
+        if not self.count:
+            raise DataError("the source has no rows; expected labelled text")
+        problems = [
+            f"column {getattr(self.names, role) or role!r}: {fault.format(role=role)} in {count_of(found.total)}: "
+            f"{found}"
+            for role, faults in self.faults.items()
+            for fault, found in faults.items()
+        ]
+        if self.unknown_splits:
+            counts = first_of([f"{value!r} ({count_of(n)})" for value, n in self.unknown_splits.most_common()])
+            problems.append(
+                f"column {self.names.split or 'split'!r}: expected train, dev (or validation) and test, got {counts}"
+            )
+        if problems:
+            raise DataError("\n".join(problems))
+        if len(self.labels) < 2:
+            raise DataError(
+                f"all {self.count} rows have the label {next(iter(self.labels))!r}; a classifier needs two or more"
+            )
+        without = sorted(self.domains.keys() - self.with_train)
+        if self.with_train and without:
+            raise DataError(
+                f"no train rows in domain {first_of(without)}, only others (train rows in "
+                f"{first_of(sorted(self.with_train))}); add some, or choose domains without it"
+            )
+
+    def _check_chosen(self) -> None:
+        unknown = [name for name in self.chosen or () if name not in self.in_source]
+        if unknown:
+            known = sorted(self.in_source)
+            close = [
+                f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, known)) else repr(name)
+                for name in unknown
+            ]
+            raise DataError(f"data.domains: no rows of {first_of(close)}; the source has {', '.join(known)}")
+
+
+def _check_unique(table: pa.Table) -> None:
+    ranks = text_ranks(table["id"])
+    rows = np.flatnonzero(np.bincount(ranks)[ranks] > 1)
+    if not len(rows):
+        return
+    _, firsts = np.unique(ranks[rows], return_index=True)
+    where = []
+    for first in rows[np.sort(firsts)[:SHOWN]].tolist():
+        same = np.flatnonzero(ranks == ranks[first])
+        places = table["place"].take(same[:SHOWN]).to_pylist()
+        where.append(f"{table['id'][first].as_py()!r} ({first_of(places, total=len(same))})")
+    raise DataError(f"ids must be unique; repeated: {first_of(where, total=len(firsts))}")

@@ -1,0 +1,83 @@
+"""Columns of a data set in memory that does not grow with their text: some rows at a time, or small numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hrkd.data.arrow_files import open_table, write_table
+
+__all__ = ["CHUNK", "chunks_of", "integers", "json_items", "ranks_of", "take", "text_ranks"]
+
+CHUNK = 1000
+"""Rows whose text is in memory at a time, and rows of a batch on disk."""
+Ints = npt.NDArray[np.int64]
+
+
+def chunks_of(rows: datasets.Dataset, *names: str) -> Iterator[Mapping[str, list[Any]]]:
+    """Values of some columns, a chunk of rows at a time."""
+    return iter(rows.select_columns(list(names)).iter(CHUNK))
+
+
+def integers(rows: datasets.Dataset, name: str) -> Ints:
+    """A column of integers, shape (rows,)."""
+    found = np.empty(len(rows), dtype=np.int64)
+    done = 0
+    for table in rows.select_columns([name]).with_format("arrow").iter(CHUNK):
+        found[done : done + len(table)] = table[name].to_numpy()
+        done += len(table)
+    return found
+
+
+def json_items(rows: datasets.Dataset, name: str, separator: str = ", ") -> Iterator[str]:
+    """What stands between the brackets of the column as a JSON list, in pieces."""
+    before = ""
+    for chunk in chunks_of(rows, name):
+        yield before + json.dumps(chunk[name], ensure_ascii=False, separators=(separator, ": "))[1:-1]
+        before = separator
+
+
+def text_ranks(texts: pa.ChunkedArray) -> Ints:
+    """Place of each text among all different ones in sorted order, from 0, shape (rows,); equal texts, equal numbers.
+
+    The order is that of code points, as Python's; two arrays of eight bytes a row are all that is held in memory.
+    """
+    found = pc.rank(texts, sort_keys="ascending", tiebreaker="dense").to_numpy()
+    ranks: Ints = np.subtract(found, 1, dtype=np.int64, casting="unsafe")
+    del found
+    pa.default_memory_pool().release_unused()
+    return ranks
+
+
+def ranks_of(texts: Iterable[Sequence[str]]) -> Ints:
+    """:func:`text_ranks` of texts that come in chunks and are kept in a temporary file meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
+        file = Path(folder) / "texts.arrow"
+        write_table(file, (pa.record_batch({"text": pa.array(chunk, pa.string())}) for chunk in texts))
+        return text_ranks(open_table(file)["text"]) if file.exists() else np.zeros(0, dtype=np.int64)
+
+
+def take(rows: datasets.Dataset, indices: Ints) -> datasets.Dataset:
+    """The rows at ``indices``, as ``Dataset.select`` gives them, which holds a Python object for each on its way."""
+    if not len(indices) or np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return rows.select(range(indices[0], indices[0] + len(indices)) if len(indices) else [])
+    if indices.min() < 0 or indices.max() >= len(rows):
+        raise IndexError(f"rows 0 to {len(rows) - 1}, asked for {indices.min()} to {indices.max()}")
+    chosen, held = pa.array(indices.astype(np.uint64)), rows._indices
+    chosen = pa.chunked_array([chosen]) if held is None else held.column(0).take(chosen)
+    mark = hashlib.sha256(rows._fingerprint.encode())
+    mark.update(np.ascontiguousarray(indices).data)
+    table = datasets.table.InMemoryTable(pa.table({"indices": chosen.combine_chunks()}))
+    return datasets.Dataset(
+        rows.data, rows.info.copy(), rows.split, indices_table=table, fingerprint=mark.hexdigest()[:16]
+    )

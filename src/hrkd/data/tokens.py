@@ -1,0 +1,91 @@
+"""Token ids as a table on disk, made once for the same texts, tokenizer and length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import tokenizers
+import transformers
+from transformers import PreTrainedTokenizerBase
+
+from hrkd.data.arrow_files import kept_table, write_table
+from hrkd.data.columns import chunks_of, json_items
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import DataError
+
+__all__ = ["token_table"]
+
+SMALL = ("attention_mask", "token_type_ids")
+"""Outputs of tokenizers whose values fit into a byte."""
+
+
+def token_table(
+    dataset: MultiDomainDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    advance: Callable[[int], None] | None,
+    cache: Path | None,
+) -> pa.Table:
+    """What the tokenizer gives for every row, one list column for each of its outputs, about six bytes a token.
+
+    A tokenizer without a fast version cannot be told from others by its content, so what it gives is not kept.
+    Arguments and errors: see :func:`hrkd.data.batching.tokenize`.
+    """
+    if not len(dataset):
+        raise DataError("no rows to tokenize; expected at least one example")
+    told = 0
+
+    def tell(rows: int) -> None:
+        nonlocal told
+        told += rows
+        if advance is not None:
+            advance(rows)
+
+    def write(file: Path) -> dict[str, int]:
+        write_table(file, _encoded(dataset, tokenizer, max_tokens, tell))
+        return {"max_tokens": max_tokens}
+
+    mark = "" if cache is None else _mark(dataset, tokenizer, max_tokens)
+    table, _ = kept_table(cache if mark else None, f"{mark}-tokens", write)
+    if told < len(dataset):
+        tell(len(dataset) - told)
+    return table
+
+
+def _encoded(
+    dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, advance: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
+    for chunk in chunks_of(dataset.rows, *_text_columns(dataset)):
+        encoded: Mapping[str, list[list[int]]] = tokenizer(
+            chunk["text"], chunk.get("text_pair"), truncation=True, max_length=max_tokens
+        )
+        yield pa.record_batch({name: _integers(name, values) for name, values in encoded.items()})
+        advance(len(chunk["text"]))
+
+
+def _integers(name: str, values: list[list[int]]) -> pa.Array:
+    return pa.array(values, pa.list_(pa.int8() if name in SMALL else pa.int32()))
+
+
+def _text_columns(dataset: MultiDomainDataset) -> list[str]:
+    return ["text", "text_pair"] if dataset.has_pairs else ["text"]
+
+
+def _mark(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
+    """A name for all that decides the ids; empty if the tokenizer does not tell."""
+    if not tokenizer.is_fast:
+        return ""
+    # What truncates and pads is set by the last call; here, max_tokens decides.
+    rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    told = (rules, tokenizer.model_input_names, tokenizer.truncation_side, max_tokens)
+    versions = (tokenizers.__version__, transformers.__version__)
+    total = hashlib.sha256(json.dumps([*told, *versions]).encode())
+    for column in _text_columns(dataset):
+        total.update(column.encode())
+        for piece in json_items(dataset.rows, column):
+            total.update(piece.encode())
+    return total.hexdigest()[:20]

@@ -1,0 +1,150 @@
+"""Tables on disk: kept whole or not at all, told apart, and found out when damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from filelock import FileLock
+
+from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
+from hrkd.errors import ArtifactError
+
+NAME = "abc-rows"
+
+
+def batches(rows: int = 10, size: int = 4) -> list[pa.RecordBatch]:
+    return [pa.record_batch({"n": list(range(start, min(start + size, rows)))}) for start in range(0, rows, size)]
+
+
+def write(file: Path) -> dict[str, Any]:
+    write_table(file, batches())
+    return {"labels": ["a", "b"]}
+
+
+def fails(file: Path) -> dict[str, Any]:
+    write_table(file, batches())
+    raise KeyboardInterrupt
+
+
+def never(file: Path) -> dict[str, Any]:
+    raise AssertionError("written although it is there")
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.arrow", batches())
+    table = open_table(tmp_path / "t.arrow")
+    assert table["n"].to_pylist() == list(range(10))
+    assert [len(batch) for batch in table.to_batches()] == [4, 4, 2]
+    assert as_dataset(table)[7] == {"n": 7}
+
+
+def test_no_batches_no_file(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.arrow", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_open_table_is_no_memory_of_the_process(tmp_path: Path) -> None:
+    before = pa.total_allocated_bytes()
+    write_table(tmp_path / "t.arrow", (pa.record_batch({"n": list(range(1000))}) for _ in range(500)))
+    table = open_table(tmp_path / "t.arrow")
+    assert table.nbytes >= 4_000_000
+    assert pa.total_allocated_bytes() - before < 100_000
+
+
+def test_a_kept_table_is_written_once(tmp_path: Path) -> None:
+    first, notes = kept_table(tmp_path, NAME, write)
+    again, same = kept_table(tmp_path, NAME, never)
+    assert again.equals(first)
+    assert notes == same
+    assert notes["labels"] == ["a", "b"]
+    assert (notes["rows"], notes["kind"]) == (10, "rows")
+
+
+def test_without_a_cache_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    table, notes = kept_table(None, "-rows", write)
+    assert list(tmp_path.iterdir()) == []
+    assert table["n"].to_pylist() == list(range(10))
+    assert notes == {"labels": ["a", "b"]}
+
+
+def test_an_interrupted_write_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        kept_table(tmp_path, NAME, fails)
+    assert not (tmp_path / NAME).exists()
+    table, _ = kept_table(tmp_path, NAME, write)
+    assert len(table) == 10
+
+
+def test_a_killed_write_is_cleared_away(tmp_path: Path) -> None:
+    cut_off = tmp_path / f".{NAME}-abcdefgh"
+    cut_off.mkdir()
+    (cut_off / "data.arrow").write_bytes(b"half")
+    kept_table(tmp_path, NAME, write)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["abc-rows", "abc.lock"]
+
+
+def damaged(folder: Path, change: str) -> str:
+    file, index = folder / "data.arrow", folder / "index.json"
+    if change == "cut":
+        os.truncate(file, file.stat().st_size - 5)
+    elif change == "gone":
+        file.unlink()
+    elif change == "bit":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif change == "other":
+        index.write_text(json.dumps(json.loads(index.read_text()) | {"name": "xyz-rows"}))
+    elif change == "version":
+        index.write_text(json.dumps(json.loads(index.read_text()) | {"version": 0}))
+    else:
+        index.write_text("{")
+    with pytest.raises(ArtifactError) as caught:
+        kept_table(folder.parent, folder.name, never)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("cut", "data.arrow: "),
+        ("gone", "data.arrow: 0 bytes in the place of"),
+        ("bit", "data.arrow: this table is damaged"),
+        ("other", "not the table that is looked for"),
+        ("version", "not the table that is looked for"),
+        ("index", "index.json: the index of a table cannot be read"),
+    ],
+)
+def test_damaged_and_foreign_files_are_named(tmp_path: Path, change: str, message: str) -> None:
+    kept_table(tmp_path, NAME, write)
+    told = damaged(tmp_path / NAME, change)
+    assert str(tmp_path / NAME) in told
+    assert message in told
+    assert change == "index" or f"hrkd cache --clear {NAME}" in told
+
+
+def test_no_room_is_told(tmp_path: Path) -> None:
+    def full(file: Path) -> dict[str, Any]:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ArtifactError, match="No space left"):
+        kept_table(tmp_path, NAME, full)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"file/cache: cannot be written to .* choose another cache\.folder"):
+        kept_table(tmp_path / "file" / "cache", NAME, write)
+
+
+def test_the_lock_is_given_back(tmp_path: Path) -> None:
+    kept_table(tmp_path, NAME, write)
+    with FileLock(tmp_path / "abc.lock", timeout=0):
+        pass
