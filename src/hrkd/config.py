@@ -375,8 +375,8 @@ class MethodConfig(Section):
     graph_heads: PositiveInt = 8
     """Attention heads of the graph's first layer."""
 
-    graph_width: PositiveInt | None = None
-    """Width of each of these heads; default: the teacher's hidden size (paper)."""
+    graph_width: PositiveInt | Literal["hidden"] | None = None
+    """Width of each of these heads; default: the teacher's hidden size / heads; `hidden`: that size itself (paper)."""
 
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the graph's inputs and attention while training."""

@@ -28,9 +28,9 @@ def test_the_losses_of_a_fixed_run_stay_the_same(tiny, tmp_path, cached, dropout
         for module in (*teacher.modules(), *student.modules()):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-    options = {"learning_rate": 1e-3, "batch_size": 4, "accelerator": Accelerator(cpu=True)}
+    options = {"learning_rate": 1e-3, "batch_size": 4, "group_by_length": False, "accelerator": Accelerator(cpu=True)}
     fine_tune(teacher, tiny.train, tiny.dev, epochs=1, **options)
-    options |= {} if dropout else {"graph_dropout": 0.0}
+    options |= {"graph_width": "hidden"} if dropout else {"graph_width": "hidden", "graph_dropout": 0.0}
     rules = CacheRules(tmp_path / "cache", precision="fp32") if cached else None
     distill_from_models(
         teacher, student, tiny.train, tiny.dev, epochs=2, metrics=tmp_path / "metrics", cache=rules, **options

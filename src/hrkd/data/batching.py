@@ -25,7 +25,7 @@ from hrkd.errors import DataError
 
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
-STEPS_IN_A_WINDOW = 16
+STEPS_IN_A_WINDOW = 64
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,10 @@ class MultiDomainLoader:
     is through before the largest starts over in a new order, so that no example is left out and none stands in
     fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
 
-    With ``group_by_length`` the shuffled rows of 16 steps at a time are sorted by length in every domain, cut into
-    steps again, and these steps shuffled: rows of a step then have similar lengths in all domains, and little is
-    padding. A domain with fewer rows than 16 steps take keeps its order, so that no step holds a row twice.
+    With ``group_by_length`` the shuffled rows of up to 64 steps at a time (as many as the smallest domain fills) are
+    sorted by length in every domain, cut into steps again, and these steps shuffled: rows of a step then have similar
+    lengths in all domains, and little is padding. Where that would bring a row of a smaller domain, which comes up
+    again and again, into a step twice, the domain keeps its order.
 
     Args:
         data: the training rows.
@@ -193,14 +194,16 @@ class MultiDomainLoader:
     def _group(self, plan: np.ndarray, epoch: int) -> None:
         """Bring rows of similar length into the same step; ``plan`` (D, steps x step size) is changed."""
         generator = np.random.default_rng([self.seed, epoch])
-        window = STEPS_IN_A_WINDOW * self.step_size
+        smallest = min(map(len, self._members)) // self.step_size
+        window = min(STEPS_IN_A_WINDOW, smallest) * self.step_size
         for start in range(0, plan.shape[1], window):
-            part = plan[:, start : start + window].reshape(len(plan), -1, self.step_size)
-            steps = generator.permutation(part.shape[1])
+            part = plan[:, start : start + window]
+            steps = generator.permutation(part.shape[1] // self.step_size)
             for d, rows in enumerate(part):
-                if len(self._members[d]) >= window:
-                    by_length = rows.reshape(-1)[np.argsort(self.data.lengths[rows.reshape(-1)], kind="stable")]
-                    plan[d, start : start + window] = by_length.reshape(rows.shape)[steps].reshape(-1)
+                by_length = rows[np.argsort(self.data.lengths[rows], kind="stable")].reshape(-1, self.step_size)
+                ordered = np.sort(by_length, axis=1)
+                if (ordered[:, 1:] > ordered[:, :-1]).all():
+                    plan[d, start : start + window] = by_length[steps].reshape(-1)
 
     def _order(self, domain: int, epoch: int) -> np.ndarray:
         name = zlib.crc32(self.data.source.domains[domain].encode())

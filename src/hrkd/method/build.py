@@ -25,10 +25,13 @@ def build_domain_ratios(
     hierarchy: Hierarchy = "compare_aggregate",
     reference_attention: bool = True,
     graph_heads: int = 8,
-    graph_width: int | None = None,
+    graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
+
+    ``graph_width`` of each head: default H / heads, so that all heads together are as wide as a prototype and the graph
+    has about 1/heads of the paper's weights (K x heads x H x H); "hidden": H, the paper's.
 
     ``graph="uniform"`` gives ratios of 1/D, whatever the hierarchy; its hierarchical ratios are logged all the same.
     """
@@ -38,6 +41,9 @@ def build_domain_ratios(
         compare = LevelMean() if hierarchy == "mean" else NoHierarchy()
     if graph == "uniform":
         return DomainRatios(compare, UniformScores())
+    if graph_width is None:
+        graph_width = max(1, width // graph_heads)
+    head_width = width if graph_width == "hidden" else graph_width
     return DomainRatios(
-        compare, PublishedGraph(levels, width, heads=graph_heads, head_width=graph_width, dropout=graph_dropout)
+        compare, PublishedGraph(levels, width, heads=graph_heads, head_width=head_width, dropout=graph_dropout)
     )

@@ -137,6 +137,13 @@ class CacheFiles:
             self._looked_at[row] = True
         return self.values[self._span(row)], self.small[row]
 
+    def ahead(self, row: int) -> None:
+        """Ask the system to bring a row's values from the disk into its memory, and go on at once."""
+        span, size = self._span(row), self.values.itemsize
+        start = span.start * size // mmap.PAGESIZE * mmap.PAGESIZE
+        if span.stop > span.start:
+            self.values._mmap.madvise(mmap.MADV_WILLNEED, start, span.stop * size - start)  # type: ignore[attr-defined]
+
     def let_go(self) -> None:
         """Give the memory of what was read back; the next reading takes it from the file again."""
         self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

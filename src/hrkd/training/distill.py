@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +29,18 @@ from hrkd.models.trace import AttentionKind, EncoderTrace, set_attention
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
-__all__ = ["Distillation", "LossTables", "TeacherReader", "TeacherSource"]
+__all__ = ["Distillation", "LossTables", "ReadsAhead", "TeacherReader", "TeacherSource"]
 
 TeacherSource = Callable[[Batch], EncoderTrace]
 """Gives the teacher's logits, and its hidden states and attention of the mapped levels only, for a batch."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A teacher source that gains from hearing of a batch early."""
+
+    def read_ahead(self, batch: Batch) -> None:
+        """This batch comes next."""
 
 
 class TeacherReader:
@@ -151,6 +160,11 @@ class Distillation(Trainable):
     def selected(self) -> nn.Module:
         """The student; fit layers and graph serve training only."""
         return self.student
+
+    def prepare(self, batch: Batch) -> None:
+        """Have what the teacher says of the batch brought from the disk, if it is there."""
+        if isinstance(self.teacher, ReadsAhead):
+            self.teacher.read_ahead(batch)
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective of one batch."""

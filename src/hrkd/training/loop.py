@@ -25,6 +25,7 @@ from transformers import get_linear_schedule_with_warmup
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
 from hrkd.models.kernels import cpu_kernels
+from hrkd.training.ahead import ahead
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder, StepTables
@@ -52,6 +53,9 @@ class Trainable(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
         """The loss of one batch."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Called while the batch before this one is trained on, in another thread; the batch lies on the processor."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def train(
         start, total, first_step = time.monotonic(), 0.0, history.steps + 1
         with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
             for step, (batch, share, last_of_group) in enumerate(
-                _groups(loader, epoch, gradient_accumulation), first_step
+                _groups(module, loader, epoch, gradient_accumulation), first_step
             ):
                 with nullcontext() if last_of_group else accelerator.no_sync(prepared):
                     with cpu_kernels():
@@ -208,9 +212,15 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _groups(loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:
+def _groups(module: Trainable, loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:
     """Batches of an epoch with their share of an optimiser step and whether they are the last of its group."""
-    for number, batch in enumerate(loader.epoch(epoch - 1)):
+
+    def prepared() -> Iterator[Batch]:
+        for batch in loader.epoch(epoch - 1):
+            module.prepare(batch)
+            yield batch
+
+    for number, batch in enumerate(ahead(prepared())):
         start = number - number % size
         members = min(size, len(loader) - start)
         yield batch, 1 / members, number == start + members - 1

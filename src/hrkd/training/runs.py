@@ -104,7 +104,7 @@ def distill_from_models(
     temperature: float = 1.0,
     ratio_gradient: bool = False,
     graph_heads: int = 8,
-    graph_width: int | None = None,
+    graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
     batch_size: int = 8,
     group_by_length: bool = True,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -102,15 +104,42 @@ class RowLayout:
             target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width)
             target[row][:, :, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
 
-    def empty(self, rows: int, tokens: int, dtype: torch.dtype) -> EncoderTrace:
+    def empty(self, rows: int, tokens: int, dtype: torch.dtype, buffers: Buffers) -> EncoderTrace:
         """A trace of a batch, to be filled."""
         factors = (rows, 2, self.heads, tokens, self.head_width)
         return EncoderTrace(
             torch.empty(rows, self.classes),
-            tuple(torch.empty(rows, tokens, self.width, dtype=dtype) for _ in range(self.states)),
-            tuple(torch.empty(*factors, dtype=dtype) for _ in range(self.layers)),
+            tuple(buffers.empty((rows, tokens, self.width), dtype) for _ in range(self.states)),
+            tuple(buffers.empty(factors, dtype) for _ in range(self.layers)),
             tuple(torch.empty(rows) for _ in range(self.layers)),
         )
+
+
+class Buffers:
+    """Memory for tensors that is used again once no tensor lies in it; fresh memory costs more than to fill it."""
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor on the processor whose content is undefined."""
+        needed = int(np.prod(shape)) * dtype.itemsize
+        free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
+        place = next((n for n in free if self._arrays[n].nbytes >= needed), None)
+        if place is None:
+            place = free[0] if free else len(self._arrays)
+            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
+        return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
+
+    def _references(self, place: int) -> int:
+        """Of an array; each tensor that lies in it is one."""
+        return sys.getrefcount(self._arrays[place])
+
+    @cached_property
+    def _references_of_a_free_one(self) -> int:
+        probe = Buffers()
+        probe._arrays = [np.empty(1, dtype=np.uint8)]
+        return probe._references(0)
 
 
 class CachedTeacher:
@@ -126,13 +155,14 @@ class CachedTeacher:
     def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None) -> None:
         self.files, self.layout, self.live = files, layout, live
         self._dtype = DTYPES[files.index.precision]
+        self._buffers = Buffers()
 
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels, in the cache's precision (logits: single); zeros at padding."""
         device = batch.labels.device
         rows, mask = batch.indices.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu()
         cached = self.files.cached[rows]
-        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype)
+        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
         for i in np.flatnonzero(cached):
             numbers, small = self.files.read(rows[i])
             self._put_small(small, int(i), trace)
@@ -141,6 +171,11 @@ class CachedTeacher:
         if not cached.all():
             self._ask(batch, np.flatnonzero(~cached), trace)
         return trace.to(device)
+
+    def read_ahead(self, batch: Batch) -> None:
+        """Have the system bring the batch's rows from the disk while something else is computed."""
+        for row in batch.indices.tolist():
+            self.files.ahead(row)
 
     def _put_small(self, small: np.ndarray, row: int, trace: EncoderTrace) -> None:
         numbers = torch.from_numpy(small)
