@@ -13,29 +13,57 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from plain_loop import PlainLoop
 from setting import STUDENT, TEACHER, Timing, amazon_reviews, bert, interleaved, matrix_product_rate, random_reviews
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
+from hrkd.cli.terminal import keep_freed_memory
 from hrkd.data.batching import Batch, MultiDomainLoader, TokenizedDataset
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
+from hrkd.models.kernels import cpu_kernels
 from hrkd.models.layer_map import uniform_layer_map
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
+from hrkd.training.ahead import ahead
+from hrkd.training.cache_files import Precision
 from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import Trainable, parameter_groups
 from hrkd.training.teacher_cache import CacheRules, teacher_source
 
 CPU = torch.device("cpu")
+KINDS = {
+    "linear maps": {"mkldnn::_linear_pointwise", "aten::mkldnn_linear_backward_weights", "aten::to_mkldnn"},
+    "products of attention and its loss": {"aten::bmm"},
+    "attention besides": {"_Attention", "_AttentionBackward", "aten::_softmax", "aten::ge", "aten::addcmul_"},
+    "copies": {"aten::copy_", "aten::cat", "aten::clone"},
+    "element by element": {
+        "aten::mul",
+        "aten::mul_",
+        "aten::add",
+        "aten::add_",
+        "aten::sub",
+        "aten::sub_",
+        "aten::div",
+    },
+    "GELU": {"aten::gelu", "aten::gelu_backward"},
+    "layer norms": {"aten::native_layer_norm", "aten::native_layer_norm_backward"},
+    "optimiser": {"aten::_fused_adamw_", "Optimizer.step#AdamW.step", "Optimizer.zero_grad#AdamW.zero_grad"},
+}
 LAYER_MAP = uniform_layer_map(STUDENT["layers"], TEACHER["layers"])
 STEPS = 6
 
@@ -54,10 +82,19 @@ def optimiser_of(module: nn.Module) -> torch.optim.Optimizer:
 
 
 def steps(module: Trainable, optimiser: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
-    """Train on some batches."""
+    """Train on some batches, as the training loop does."""
     module.train()
+    for batch in ahead(prepared(module, batches)):
+        with cpu_kernels():
+            loss = module(batch).loss
+        optimiser_step(module, optimiser, loss)
+
+
+def prepared(module: Trainable, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Batches that the module has heard of."""
     for batch in batches:
-        optimiser_step(module, optimiser, module(batch).loss)
+        module.prepare(batch)
+        yield batch
 
 
 def distillation(student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True) -> Distillation:
@@ -73,49 +110,72 @@ def distillation(student: nn.Module, source: TeacherSource, domains: int, *, gra
     )
 
 
-def cached(teacher: nn.Module, data: TokenizedDataset, folder: Path) -> TeacherSource:
+def cached(
+    teacher: MultiDomainClassifier, data: TokenizedDataset, folder: Path, precision: Precision = "fp16"
+) -> TeacherSource:
     """What the teacher says, from a cache that is built if it is not there."""
-    set_attention(teacher.encoder, "queries_keys")
     live = TeacherReader(teacher, LAYER_MAP, attention="queries_keys")
-    return teacher_source(live, data, rules=CacheRules(folder), device=CPU)
+    return teacher_source(live, data, rules=CacheRules(folder, precision=precision), device=CPU)
 
 
-def step_times(data: TokenizedDataset, cache: Path, repetitions: int) -> tuple[dict[str, Timing], list[Batch]]:
-    """Seconds of the same steps: fine-tuning, plain distillation, HRKD, both with the teacher cached."""
+def chosen_batches(data: TokenizedDataset) -> tuple[TokenizedDataset, list[Batch]]:
+    """Batches of an epoch, evenly spread over the lengths that occur, and the rows that they need."""
+    every = sorted(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0), key=lambda batch: batch.mask.shape[1])
+    middles = (np.arange(STEPS) + 0.5) * len(every) / STEPS
+    rows = [every[int(place)].indices.numpy() for place in middles]
+    part = data.select(np.concatenate(rows))
+    ends = np.cumsum([0, *map(len, rows)])
+    return part, [part.batch(np.arange(first, end)) for first, end in pairwise(ends)]
+
+
+def step_modules(data: TokenizedDataset, cache: Path) -> dict[str, Trainable]:
+    """What is compared step by step: fine-tuning, plain distillation, HRKD, both with the teacher cached."""
     names = data.source.domains
-    teacher = bert(TEACHER, names)
-    source = cached(teacher, data, cache)
-    loader = MultiDomainLoader(data, batch_size=8, seed=0)
-    every = list(loader.epoch(0))
-    batches = every[:: max(1, len(every) // STEPS)][:STEPS]
-    modules: dict[str, Trainable] = {
+    source = cached(bert(TEACHER, names), data, cache)
+    return {
         "fine-tuning": FineTuning(bert(STUDENT, names)),
         "plain distillation": distillation(bert(STUDENT, names), source, len(names), graph=False),
         "HRKD": distillation(bert(STUDENT, names), source, len(names)),
     }
+
+
+def step_times(modules: dict[str, Trainable], batches: list[Batch], repetitions: int) -> dict[str, Timing]:
+    """Seconds of the same steps."""
     ways = {}
     for name, module in modules.items():
         optimiser = optimiser_of(module)
         ways[name] = lambda module=module, optimiser=optimiser: steps(module, optimiser, batches)
-    return interleaved(ways, repetitions), batches
+    return interleaved(ways, repetitions)
+
+
+def profile_of(module: Trainable, batches: list[Batch]) -> dict[str, float]:
+    """Share of a step's time by kind of operation."""
+    optimiser = optimiser_of(module)
+    with profile(activities=[ProfilerActivity.CPU]) as watched:
+        steps(module, optimiser, batches)
+    shares: Counter[str] = Counter()
+    for event in watched.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if event.key in names), "other")
+        shares[kind] += event.self_cpu_time_total
+    return {kind: time / shares.total() for kind, time in shares.most_common()}
 
 
 def operations(batches: list[Batch]) -> dict[str, float]:
     """Floating-point operations of the products of forward and backward passes over ``batches``."""
     width, inner, layers = STUDENT["width"], STUDENT["feed_forward"], STUDENT["layers"]
-    tokens = sum(batch.inputs["input_ids"].numel() for batch in batches)
-    pairs = sum(batch.inputs["input_ids"].shape[1] * batch.inputs["input_ids"].numel() for batch in batches)
+    tokens = sum(batch.mask.numel() for batch in batches)
+    pairs = sum(batch.mask.shape[1] * batch.mask.numel() for batch in batches)
     student = 6 * tokens * layers * (4 * width**2 + 2 * width * inner) + 6 * 2 * pairs * layers * width
     return {"student": student, "fit layers": 6 * tokens * (layers + 1) * width * TEACHER["width"]}
 
 
-def plain_setting(data: TokenizedDataset) -> tuple[PlainLoop, nn.Module]:
-    """The plain loop, and the parts that ours shares with it."""
+def plain_setting(data: TokenizedDataset) -> PlainLoop:
+    """The plain loop, with the graph that hrkd has."""
     names = data.source.domains
     teacher, student = bert(TEACHER, names), bert(STUDENT, names, seed=1)
     fit = nn.ModuleList(nn.Linear(STUDENT["width"], TEACHER["width"]) for _ in LAYER_MAP)
     ratios = build_domain_ratios(len(LAYER_MAP), len(names), TEACHER["width"])
-    return PlainLoop(teacher, student, fit, ratios, LAYER_MAP), teacher
+    return PlainLoop(teacher, student, fit, ratios, LAYER_MAP)
 
 
 def ours_like(plain: PlainLoop, source: TeacherSource) -> Distillation:
@@ -130,7 +190,7 @@ def ours_like(plain: PlainLoop, source: TeacherSource) -> Distillation:
 
 def plain_epoch(data: TokenizedDataset) -> tuple[float, int]:
     """Seconds and steps of an epoch of the plain loop."""
-    loop, _ = plain_setting(data)
+    loop = plain_setting(data)
     trained = nn.ModuleList([loop.student, loop.fit])
     optimiser = optimiser_of(trained)
     loop.student.train()
@@ -142,24 +202,45 @@ def plain_epoch(data: TokenizedDataset) -> tuple[float, int]:
 
 
 def our_epoch(data: TokenizedDataset, cache: Path) -> tuple[float, int]:
-    """Seconds and steps of an epoch of hrkd; the cache is built if it is not there."""
-    loop, teacher = plain_setting(data)
+    """Seconds and steps of an epoch of hrkd; the cache is built if it is not there, and the teacher then let go."""
+    keep_freed_memory()
+    names = data.source.domains
     start = time.perf_counter()
-    source = cached(teacher, data, cache)
-    module = ours_like(loop, source)
+    source = cached(bert(TEACHER, names), data, cache)
+    module = distillation(bert(STUDENT, names, seed=1), source, len(names))
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
     steps(module, optimiser_of(module), loader.epoch(0))
     return time.perf_counter() - start, len(loader)
 
 
-def loss_difference(data: TokenizedDataset, cache: Path) -> tuple[float, float]:
-    """Loss of the plain loop on a batch, and the relative difference of ours, without dropout."""
-    loop, teacher = plain_setting(data)
-    batch = next(iter(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0)))
+def loss_differences(data: TokenizedDataset, cache: Path) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Loss of the plain loop on a batch without dropout; and by the cache's precision, ours relative to it, and GB."""
+    rows = next(iter(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0))).indices.numpy()
+    part = data.select(rows)
+    batch, loop, found = part.batch(np.arange(len(rows))), plain_setting(data), {}
     with torch.no_grad():
-        expected = loop.eval()(batch)
-        found = ours_like(loop, cached(teacher, data, cache)).eval()(batch).loss
-    return float(expected), float((found - expected).abs() / expected)
+        expected = float(loop.eval()(batch))
+        for precision in ("fp16", "bf16", "fp32"):
+            source = cached(loop.teacher, part, cache, precision)
+            with cpu_kernels():
+                loss = float(ours_like(loop, source).eval()(batch).loss)
+            found[precision] = (abs(loss - expected) / expected, source.files.index.bytes / part.lengths.sum())
+    return expected, found
+
+
+def imports() -> dict[str, Timing]:
+    """Seconds that a new process needs to import torch, hrkd, both; and to show the command's help."""
+    commands = {
+        "import torch": ["-c", "import torch"],
+        "import hrkd": ["-c", "import hrkd"],
+        "import torch, hrkd": ["-c", "import torch, hrkd"],
+        "hrkd --help": ["-m", "hrkd", "--help"],
+    }
+    ways = {
+        name: lambda command=command: subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        for name, command in commands.items()
+    }
+    return interleaved(ways, 7)
 
 
 def alone(way: str, arguments: argparse.Namespace, cache: Path) -> dict[str, float]:
@@ -188,38 +269,60 @@ def only(arguments: argparse.Namespace) -> None:
 
 def record(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure, and print what was found."""
+    keep_freed_memory()
     data = rows_of(arguments)
     source = "Amazon Reviews" if arguments.amazon else "random words"
-    lengths = data.lengths
     print(f"# Speed\n\n    {' '.join(['python', *sys.argv])}\n")
-    print(
-        f"* {os.cpu_count()} cores, {platform.machine()}; torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    print(f"* {os.cpu_count()} cores, {processor()}; torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"* teacher {TEACHER}, student {STUDENT}, random weights, float32")
-    print(f"* {source}: {len(data):,} rows of 4 domains, at most 128 tokens, {lengths.mean():.0f} in the mean\n")
+    print(f"* {source}: {len(data):,} rows of 4 domains, at most 128 tokens, {data.lengths.mean():.0f} in the mean")
+    tell_steps(data, folder / "steps", arguments.repetitions)
+    if arguments.turns:
+        tell_epochs(arguments, folder)
+    tell_losses(data, folder / "loss")
+    tell_imports()
 
-    times, batches = step_times(data, folder / "steps", arguments.repetitions)
+
+def tell_steps(data: TokenizedDataset, cache: Path, repetitions: int) -> None:
+    """Step times, their floor, and where the time goes."""
+    part, batches = chosen_batches(data)
+    modules = step_modules(part, cache)
+    times = step_times(modules, batches, repetitions)
     base, plain, ours = (times[name].median for name in ("fine-tuning", "plain distillation", "HRKD"))
-    rate, needed = matrix_product_rate(), operations(batches)
-    print(f"## A step ({STEPS} steps, median [least, most] of {arguments.repetitions} turns)\n")
+    with cpu_kernels():
+        rate = matrix_product_rate()
+    needed = operations(batches)
+    floor, fit = needed["student"] / rate, needed["fit layers"] / rate
+    valid = sum(int(batch.mask.sum()) for batch in batches) / sum(batch.mask.numel() for batch in batches)
+    print(f"\n## A step ({STEPS} steps of 32 rows, {valid:.0%} of the tokens valid; median [least, most] of "
+          f"{repetitions} turns)\n")  # fmt: skip
     print("| way | time | ratio to fine-tuning |\n|---|---:|---:|")
     for name, timing in times.items():
         print(f"| {name} | {timing} | {timing.median / base:.2f} |")
     print(f"\n* HRKD / fine-tuning: {ours / base:.2f} (goal: at most 1.4)")
     print(f"* HRKD / plain distillation: {ours / plain:.3f} (goal: at most 1.03)")
-    floor, fit = needed["student"] / rate, needed["fit layers"] / rate
-    print(f"* products run at {rate / 1e9:.0f} GFLOP/s: the student's own take {floor:.2f} s of {base:.2f} s,")
-    print(f"  the fit layers' {fit:.2f} s more, so that the ratio cannot be below {1 + fit / base:.2f}\n", flush=True)
+    print(
+        f"* products run at {rate / 1e9:.0f} GFLOP/s ({matrix_product_rate() / 1e9:.0f} without the package's kernels)"
+    )
+    print(f"* lower bounds: the student's own products take {floor:.2f} s of the {base:.2f} s of fine-tuning, the fit")
+    print(f"  layers' {fit:.2f} s more; with nothing but the fit layers the ratio would be {1 + fit / base:.2f}")
+    print("\n| kind of operation | fine-tuning | HRKD |\n|---|---:|---:|")
+    one, other = (profile_of(modules[name], batches) for name in ("fine-tuning", "HRKD"))
+    for kind in other:
+        print(f"| {kind} | {one.get(kind, 0):.0%} | {other[kind]:.0%} |")
+    sys.stdout.flush()
 
-    if not arguments.turns:
-        return
+
+def tell_epochs(arguments: argparse.Namespace, folder: Path) -> None:
+    """Epochs against the plain loop, in turns."""
     epochs = {"plain loop": [], "first epoch": [], "later epoch": []}
     for turn in range(arguments.turns):
         cache = folder / f"epoch-{turn}"
         epochs["plain loop"].append(alone("plain", arguments, cache))
         epochs["first epoch"].append(alone("ours", arguments, cache))
         epochs["later epoch"].append(alone("ours", arguments, cache))
-    print(f"## An epoch, each in a process of its own ({arguments.turns} turns)\n")
+        shutil.rmtree(cache)
+    print(f"\n## An epoch, each in a process of its own ({arguments.turns} turns)\n")
     print("| way | steps | time | most memory, GB | plain loop / this: time | memory |\n|---|---:|---:|---:|---:|---:|")
     reference = epochs["plain loop"]
     for name, runs in epochs.items():
@@ -228,9 +331,31 @@ def record(arguments: argparse.Namespace, folder: Path) -> None:
         faster = Timing(tuple(run["seconds"] for run in reference)).median / seconds.median
         smaller = max(run["gigabytes"] for run in reference) / memory
         print(f"| {name} | {runs[0]['steps']} | {seconds} | {memory:.2f} | {faster:.1f} | {smaller:.1f} |")
-    loss, difference = loss_difference(data, folder / "loss")
-    print("\n* goals: later epochs 8 times faster, the first 1.5 times; half the memory")
-    print(f"* loss of one batch without dropout: {loss:.4f}; ours differs by {difference:.1e} of it (cache in fp16)")
+    print("\n* goals: later epochs 8 times faster, the first 1.5 times; half the memory", flush=True)
+
+
+def tell_losses(data: TokenizedDataset, cache: Path) -> None:
+    """What the cache's precision costs."""
+    loss, differences = loss_differences(data, cache)
+    print(f"\n## The cache's precision: one batch without dropout, loss of the plain loop {loss:.4f}\n")
+    print("| precision | bytes a token | relative difference of the loss |\n|---|---:|---:|")
+    for precision, (difference, size) in differences.items():
+        print(f"| {precision} | {size:,.0f} | {difference:.1e} |")
+
+
+def tell_imports() -> None:
+    """What starting costs."""
+    times = imports()
+    print("\n## Start-up (median [least, most] of 7 turns)\n")
+    print("| | time | ratio to import torch |\n|---|---:|---:|")
+    for name, timing in times.items():
+        print(f"| {name} | {timing} | {timing.median / times['import torch'].median:.2f} |")
+
+
+def processor() -> str:
+    """The name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

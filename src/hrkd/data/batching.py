@@ -41,6 +41,11 @@ class Batch:
     labels: Tensor
     indices: Tensor
 
+    @property
+    def mask(self) -> Tensor:
+        """Which tokens are valid, (B, T) of 0 and 1."""
+        return self.inputs["attention_mask"]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}

@@ -164,9 +164,13 @@ class _ScoreDifference(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         teacher, mask_BT, masked, own, cross = ctx.saved_tensors
-        by_factors = masked @ own.flip(1)
-        by_factors -= teacher.to(masked.dtype) @ cross.flip(1).mT
-        return by_factors.mul_(2 * gradients[0][:, None, None, None, None] * _valid(mask_BT, masked)), None, None
+        weights = 2 * gradients[0][:, None, None, None, None]
+        by_factors = masked @ (weights * own.flip(1))
+        # In place and without a table of the second product: both are as large as the factors.
+        by_factors.flatten(0, 2).baddbmm_(
+            teacher.to(masked.dtype).flatten(0, 2), (weights * cross.flip(1)).flatten(0, 2).mT, alpha=-1
+        )
+        return by_factors.mul_(_valid(mask_BT, masked)), None, None
 
 
 def _valid(mask_BT: Tensor, factors: Tensor) -> Tensor:

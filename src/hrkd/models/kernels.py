@@ -106,12 +106,15 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
 
 
 class _Drawn:
-    """Random masks, one after the other, of numbers that are 1 with the probability 1 - ``rate`` and else 0."""
+    """Random masks, one after the other, of numbers that are 1 with the probability 1 - ``rate`` and else 0.
 
-    def __init__(self, rate: float) -> None:
+    The same ``seed`` gives the same masks; default: the next of torch's generator.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None) -> None:
         self.least = round(rate * LEVELS) - LEVELS // 2
-        seed = int(torch.randint(2**62, ()))
-        self._generator = np.random.Generator(np.random.SFC64(seed))
+        self.seed = int(torch.randint(2**62, ())) if seed is None else seed
+        self._generator = np.random.Generator(np.random.SFC64(self.seed))
 
     @staticmethod
     def scale(rate: float) -> float:
@@ -142,7 +145,7 @@ def _attention(
     if lengths is None:
         return None
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    result: Tensor = _Attention.apply(query * factor, key, value, lengths, dropout_p)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
     return result.transpose(1, 2)
 
 
@@ -160,43 +163,51 @@ def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
 
 
 class _Attention(torch.autograd.Function):
-    """``dropout(softmax(Q K')) V`` of each row's first ``lengths[i]`` tokens; 0 elsewhere.
+    """``dropout(softmax(f Q K')) V`` of each row's first ``lengths[i]`` tokens; 0 elsewhere.
 
-    Shapes: (B, N, T, dh), (B, N, T, dh), (B, N, T, dv) -> (B, T, N, dv).
+    Shapes: (B, N, T, dh), (B, N, T, dh), (B, N, T, dv) -> (B, T, N, dv). No table is kept for the backward pass, which
+    computes probabilities again and draws the same masks again.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: list[int], rate: float) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: list[int], rate: float, factor: float
+    ) -> Tensor:
         rows, heads, tokens, _ = query.shape
         out = value.new_zeros(rows, tokens, heads, value.shape[-1])
-        drawn, factor = _Drawn(rate), _Drawn.scale(rate)
-        probabilities, kept = [], []
+        drawn = _Drawn(rate)
         for i, n in enumerate(lengths):
-            table = torch.bmm(query[i, :, :n], key[i, :, :n].mT)
-            torch.softmax(table, dim=-1, out=table)
-            probabilities.append(table)
-            kept.append(drawn.keep(table.shape).mul_(table))
-            out[i, :n] = torch.bmm(kept[-1], value[i, :, :n]).transpose(0, 1)
-        out.mul_(factor)
-        ctx.save_for_backward(query, key, value, out, *probabilities, *kept)
-        ctx.lengths, ctx.factor = lengths, factor
+            table = _probabilities(query[i, :, :n], key[i, :, :n], factor)
+            out[i, :n] = torch.bmm(table.mul_(drawn.keep(table.shape)), value[i, :, :n]).transpose(0, 1)
+        out.mul_(_Drawn.scale(rate))
+        ctx.save_for_backward(query, key, value, out)
+        ctx.lengths, ctx.rate, ctx.factor, ctx.seed = lengths, rate, factor, drawn.seed
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, *tables = ctx.saved_tensors
-        count = len(ctx.lengths)
+        query, key, value, out = ctx.saved_tensors
         to_query, to_key, to_value = (torch.zeros_like(each.transpose(1, 2)) for each in (query, key, value))
         # sum_j P_ij dP_ij is the product of output and its gradient (Dao et al., NeurIPS 2022, appendix B.2)
         means = (gradients[0] * out).sum(dim=-1).transpose(1, 2)[..., None]
-        scaled = (gradients[0] * ctx.factor).transpose(1, 2)
-        for i, (n, table, kept) in enumerate(zip(ctx.lengths, tables[:count], tables[count:], strict=True)):
-            theirs = scaled[i, :, :n]
+        scaled = (gradients[0] * _Drawn.scale(ctx.rate)).transpose(1, 2)
+        drawn = _Drawn(ctx.rate, ctx.seed)
+        for i, n in enumerate(ctx.lengths):
+            theirs, table = scaled[i, :, :n], _probabilities(query[i, :, :n], key[i, :, :n], ctx.factor)
+            kept = drawn.keep(table.shape).mul_(table)
             to_value[i, :n] = torch.bmm(kept.mT, theirs).transpose(0, 1)
             to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i, :, :n], value=-1)
             to_query[i, :n] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
             to_key[i, :n] = torch.bmm(to_scores.mT, query[i, :, :n]).transpose(0, 1)
-        return to_query.transpose(1, 2), to_key.transpose(1, 2), to_value.transpose(1, 2), None, None
+        to_query.mul_(ctx.factor)
+        to_key.mul_(ctx.factor)
+        return to_query.transpose(1, 2), to_key.transpose(1, 2), to_value.transpose(1, 2), None, None, None
+
+
+def _probabilities(query: Tensor, key: Tensor, factor: float) -> Tensor:
+    """Those of one row, (N, n, dh), (N, n, dh) -> (N, n, n)."""
+    table = torch.bmm(query * factor, key.mT)
+    return torch.softmax(table, dim=-1, out=table)
 
 
 ANSWERS: dict[Any, Callable[..., Tensor | None]] = {

@@ -100,7 +100,8 @@ class TeacherReader:
 class LossTables:
     """Unweighted losses of a batch, and the prototypes that the ratios are made from.
 
-    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``prototypes`` (K, D, H).
+    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``prototypes`` (K, D, H), which have a gradient only
+    with ``ratio_gradient``.
     """
 
     hidden: Tensor
@@ -170,7 +171,7 @@ class Distillation(Trainable):
         """The objective of one batch."""
         tables = self.losses(batch, self.teacher(batch))
         with _no_autocast(tables.hidden):
-            ratios: Ratios = self.ratios(tables.prototypes if self.ratio_gradient else tables.prototypes.detach())
+            ratios: Ratios = self.ratios(tables.prototypes)
             loss = objective(
                 ratios.domains,
                 tables.levels,
@@ -210,8 +211,10 @@ class Distillation(Trainable):
             reductions=self.reductions,
         )
         counted = mask if self.reductions == "masked" else torch.ones_like(mask)
-        means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
-        return LossTables(hidden, attention, prediction, torch.stack(self.fit(means_KDS.unbind())))
+        with torch.set_grad_enabled(self.ratio_gradient and torch.is_grad_enabled()):
+            means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
+            means_KDH = torch.stack(self.fit(means_KDS.unbind()))
+        return LossTables(hidden, attention, prediction, means_KDH)
 
 
 def _single(trace: EncoderTrace) -> EncoderTrace:

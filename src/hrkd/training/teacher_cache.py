@@ -104,13 +104,13 @@ class RowLayout:
             target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width)
             target[row][:, :, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
 
-    def empty(self, rows: int, tokens: int, dtype: torch.dtype, buffers: Buffers) -> EncoderTrace:
+    def empty(self, rows: int, tokens: int, buffers: Buffers) -> EncoderTrace:
         """A trace of a batch, to be filled."""
         factors = (rows, 2, self.heads, tokens, self.head_width)
         return EncoderTrace(
             torch.empty(rows, self.classes),
-            tuple(buffers.empty((rows, tokens, self.width), dtype) for _ in range(self.states)),
-            tuple(buffers.empty(factors, dtype) for _ in range(self.layers)),
+            tuple(buffers.empty((rows, tokens, self.width)) for _ in range(self.states)),
+            tuple(buffers.empty(factors) for _ in range(self.layers)),
             tuple(torch.empty(rows) for _ in range(self.layers)),
         )
 
@@ -121,15 +121,15 @@ class Buffers:
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
 
-    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """A tensor on the processor whose content is undefined."""
-        needed = int(np.prod(shape)) * dtype.itemsize
+    def empty(self, shape: Sequence[int]) -> Tensor:
+        """A tensor on the processor, in single precision, whose content is undefined."""
+        needed = int(np.prod(shape))
         free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
-        place = next((n for n in free if self._arrays[n].nbytes >= needed), None)
+        place = next((n for n in free if self._arrays[n].size >= needed), None)
         if place is None:
             place = free[0] if free else len(self._arrays)
-            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
-        return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
+            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.float32)]
+        return torch.from_numpy(self._arrays[place])[:needed].view(tuple(shape))
 
     def _references(self, place: int) -> int:
         """Of an array; each tensor that lies in it is one."""
@@ -138,7 +138,7 @@ class Buffers:
     @cached_property
     def _references_of_a_free_one(self) -> int:
         probe = Buffers()
-        probe._arrays = [np.empty(1, dtype=np.uint8)]
+        probe._arrays = [np.empty(1, dtype=np.float32)]
         return probe._references(0)
 
 
@@ -158,11 +158,11 @@ class CachedTeacher:
         self._buffers = Buffers()
 
     def __call__(self, batch: Batch) -> EncoderTrace:
-        """The teacher's trace of the mapped levels, in the cache's precision (logits: single); zeros at padding."""
+        """The teacher's trace of the mapped levels, in single precision; zeros at padding."""
         device = batch.labels.device
         rows, mask = batch.indices.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu()
         cached = self.files.cached[rows]
-        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
+        trace = self.layout.empty(len(mask), mask.shape[1], self._buffers)
         for i in np.flatnonzero(cached):
             numbers, small = self.files.read(rows[i])
             self._put_small(small, int(i), trace)
@@ -190,9 +190,9 @@ class CachedTeacher:
         said = with_norms(self.live(part), part)
         padding = ~part.inputs["attention_mask"].bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
-            mine[others] = theirs.masked_fill(padding[..., None], 0).to(mine.dtype).cpu()
+            mine[others] = theirs.masked_fill(padding[..., None], 0).float().cpu()
         for mine, theirs in zip(into.attention, said.attention, strict=True):
-            mine[others] = theirs.masked_fill(padding[:, None, None, :, None], 0).to(mine.dtype).cpu()
+            mine[others] = theirs.masked_fill(padding[:, None, None, :, None], 0).float().cpu()
         for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
             mine[others] = theirs.float().cpu()
         if self.files.index.all_rows:
