@@ -103,7 +103,7 @@ def tiny_recipe(output, **changes):
         },
         "teacher": {
             "scratch": {"layers": 2, "width": 32, "heads": 2, "feed_forward": 32, "vocabulary": 2000},
-            "training": {"epochs": 6, "batch_size": 4, "learning_rate": 2e-3},
+            "training": {"epochs": 8, "batch_size": 4, "learning_rate": 2e-3},
             "allow_weak": True,
         },
         "student": {

@@ -22,7 +22,7 @@ def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
         set_attention(model.encoder, "scores")
     teacher_width, width = teacher.encoder.config.hidden_size, student.encoder.config.hidden_size
     levels = len(layer_map)
-    ratios = build_domain_ratios(levels, 3, teacher_width, graph_heads=2)
+    ratios = build_domain_ratios(levels, 3, teacher_width, graph_heads=2, graph_width="hidden")
     fit = FitLayers(levels, width, teacher_width, basis=options.pop("basis", None))
     return Distillation(student, fit, ratios, TeacherReader(teacher, layer_map, attention="scores"), **options)
 
