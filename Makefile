@@ -50,6 +50,7 @@ $(PEER_STAMP): $(STAMP)
 
 bench: setup  ## measure steps and epochs against a plain loop (quarter of an hour on an idle machine)
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/scaling.py
 
 clean:  ## remove .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

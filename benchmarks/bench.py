@@ -85,7 +85,7 @@ def steps(module: Trainable, optimiser: torch.optim.Optimizer, batches: Iterable
     """Train on some batches, as the training loop does."""
     module.train()
     for batch in ahead(prepared(module, batches)):
-        with cpu_kernels():
+        with cpu_kernels(CPU):
             loss = module(batch).loss
         optimiser_step(module, optimiser, loss)
 
@@ -97,14 +97,16 @@ def prepared(module: Trainable, batches: Iterable[Batch]) -> Iterator[Batch]:
         yield batch
 
 
-def distillation(student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True) -> Distillation:
+def distillation(
+    student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True, levels: int = len(LAYER_MAP)
+) -> Distillation:
     """HRKD, or plain distillation with uniform ratios."""
     parts = {} if graph else {"graph": "uniform", "hierarchy": "none"}
     set_attention(student.encoder, "queries_keys")
     return Distillation(
         student,
-        FitLayers(len(LAYER_MAP), STUDENT["width"], TEACHER["width"]),
-        build_domain_ratios(len(LAYER_MAP), domains, TEACHER["width"], **parts),
+        FitLayers(levels, STUDENT["width"], TEACHER["width"]),
+        build_domain_ratios(levels, domains, TEACHER["width"], **parts),
         source,
         attention="queries_keys",
     )
@@ -222,7 +224,7 @@ def loss_differences(data: TokenizedDataset, cache: Path) -> tuple[float, dict[s
         expected = float(loop.eval()(batch))
         for precision in ("fp16", "bf16", "fp32"):
             source = cached(loop.teacher, part, cache, precision)
-            with cpu_kernels():
+            with cpu_kernels(CPU):
                 loss = float(ours_like(loop, source).eval()(batch).loss)
             found[precision] = (abs(loss - expected) / expected, source.files.index.bytes / part.lengths.sum())
     return expected, found
@@ -273,7 +275,7 @@ def record(arguments: argparse.Namespace, folder: Path) -> None:
     data = rows_of(arguments)
     source = "Amazon Reviews" if arguments.amazon else "random words"
     print(f"# Speed\n\n    {' '.join(['python', *sys.argv])}\n")
-    print(f"* {os.cpu_count()} cores, {processor()}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"* {machine()}")
     print(f"* teacher {TEACHER}, student {STUDENT}, random weights, float32")
     print(f"* {source}: {len(data):,} rows of 4 domains, at most 128 tokens, {data.lengths.mean():.0f} in the mean")
     tell_steps(data, folder / "steps", arguments.repetitions)
@@ -289,7 +291,7 @@ def tell_steps(data: TokenizedDataset, cache: Path, repetitions: int) -> None:
     modules = step_modules(part, cache)
     times = step_times(modules, batches, repetitions)
     base, plain, ours = (times[name].median for name in ("fine-tuning", "plain distillation", "HRKD"))
-    with cpu_kernels():
+    with cpu_kernels(CPU):
         rate = matrix_product_rate()
     needed = operations(batches)
     floor, fit = needed["student"] / rate, needed["fit layers"] / rate
@@ -352,10 +354,11 @@ def tell_imports() -> None:
         print(f"| {name} | {timing} | {timing.median / times['import torch'].median:.2f} |")
 
 
-def processor() -> str:
-    """The name of the processor."""
+def machine() -> str:
+    """Processor, torch and threads."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} cores, {name}; torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
 def main() -> None:

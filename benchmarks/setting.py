@@ -42,7 +42,9 @@ class Timing:
         return f"{self.median:.3f} s [{min(self.seconds):.3f}, {max(self.seconds):.3f}]"
 
 
-def bert(sizes: dict[str, int], domains: Sequence[str], *, seed: int = 0) -> MultiDomainClassifier:
+def bert(
+    sizes: dict[str, int], domains: Sequence[str], *, seed: int = 0, tokens: int = MAX_TOKENS
+) -> MultiDomainClassifier:
     """A BERT with random weights, two classes and a head per domain."""
     torch.manual_seed(seed)
     config = BertConfig(
@@ -53,7 +55,7 @@ def bert(sizes: dict[str, int], domains: Sequence[str], *, seed: int = 0) -> Mul
         intermediate_size=sizes["feed_forward"],
     )
     plain = AutoModelForSequenceClassification.from_config(config)
-    options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": MAX_TOKENS}
+    options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": tokens}
     return MultiDomainClassifier.from_plain(plain, **options, new_heads=True)
 
 

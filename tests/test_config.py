@@ -118,3 +118,11 @@ def test_a_recipe_does_not_change():
     training = TrainingConfig()
     with pytest.raises(ValidationError):
         training.epochs = 5
+
+
+@pytest.mark.parametrize(("field", "value"), [("precision", "fp16"), ("device", "cpu")])
+def test_fast_excludes_what_contradicts_it(field, value):
+    with pytest.raises(ValidationError, match=f"it excludes {field}: {value}"):
+        RunConfig(fast=True, **{field: value})
+    assert RunConfig(fast=True).mixed_precision == "bf16"
+    assert RunConfig(precision="fp16").mixed_precision == "fp16"

@@ -314,3 +314,10 @@ def test_evaluating_on_another_split_warns(finished, caplog):
 def test_evaluating_a_model_folder_needs_a_recipe(finished):
     with pytest.raises(RecipeError, match="name a recipe"):
         evaluate(finished[0] / "student")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_fast_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(RecipeError, match=r"run\.fast: bf16 and torch\.compile are for a GPU"):
+        compress(recipe(tmp_path / "run", **{"run.fast": True, "run.device": "auto"}))
+    assert not (tmp_path / "run").exists()

@@ -426,6 +426,9 @@ class RunConfig(Section):
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of training; `no`: 32-bit."""
 
+    fast: bool = False
+    """On a GPU: bf16 and `torch.compile` at once. The results are those of 32-bit training within bf16's rounding."""
+
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
 
@@ -437,6 +440,18 @@ class RunConfig(Section):
 
     overwrite: bool = False
     """Start anew in an output folder that already holds a run of another recipe."""
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> RunConfig:
+        if self.fast and (self.precision == "fp16" or self.device == "cpu"):
+            field = "precision: fp16" if self.precision == "fp16" else "device: cpu"
+            raise ValueError(f"fast is bf16 and torch.compile on a GPU; it excludes {field}")
+        return self
+
+    @property
+    def mixed_precision(self) -> str:
+        """What `precision` and `fast` say together."""
+        return "bf16" if self.fast else self.precision
 
 
 class Recipe(Section):

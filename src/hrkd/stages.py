@@ -90,11 +90,13 @@ class Job:
         # Accelerate keeps device and precision for a process; a second run in this process may want others.
         AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(
-            mixed_precision=recipe.run.precision,
+            mixed_precision=recipe.run.mixed_precision,
             cpu=recipe.run.device == "cpu",
             log_with=recipe.run.trackers or None,
             project_dir=recipe.run.output,
         )
+        if recipe.run.fast and accelerator.device.type == "cpu":
+            raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
         return cls(
             recipe,
             Run(recipe.run.output, recipe.run.overwrite),
@@ -149,7 +151,8 @@ class Job:
             "teacher": teacher,
             "teacher_weights": [_weights(source) for source in sources if source is not None],
             "seed": recipe.run.seed,
-            "precision": recipe.run.precision,
+            "precision": recipe.run.mixed_precision,
+            "fast": recipe.run.fast or None,
             "processes": self.accelerator.num_processes,
         }
         if stage == "teacher":
@@ -183,6 +186,7 @@ class Job:
             "log_every": self.recipe.run.log_every,
             "checkpoint": self.run.checkpoint(stage),
             "steps_before": self.run.steps_before(stage),
+            "compile_backend": "inductor" if self.recipe.run.fast else None,
             "progress": self.progress,
             "title": stage,
         }

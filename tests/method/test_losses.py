@@ -7,6 +7,7 @@ from hrkd.method.losses import (
     hidden_losses,
     merge_heads,
     prediction_losses,
+    score_norms,
     score_product_losses,
 )
 from hrkd.method.objective import objective
@@ -166,15 +167,19 @@ def test_objective_is_ratios_times_losses_plus_prediction():
 def test_losses_of_queries_and_keys_are_those_of_their_scores(
     student_heads, teacher_heads, student_width, teacher_width
 ):
-    student = [random(5, 2, student_heads, 4, student_width, seed=s).requires_grad_() for s in (1, 2)]
-    teacher = [random(5, 2, teacher_heads, 4, teacher_width, seed=s) for s in (3, 4)]
-    scores = [[each[:, 0] @ each[:, 1].mT for each in side] for side in (student, teacher)]
+    factors = [random(2, 5, student_heads, 4, student_width, seed=s).requires_grad_() for s in (1, 2)]
+    student = [tuple(each) for each in factors]
+    teacher = [tuple(random(2, 5, teacher_heads, 4, teacher_width, seed=s)) for s in (3, 4)]
+    scores = [[queries @ keys.mT for queries, keys in side] for side in (student, teacher)]
     expected = attention_losses(*scores, mask(), DOMAINS, 3)
     found = score_product_losses(student, teacher, mask(), DOMAINS, 3)
     torch.testing.assert_close(found, expected)
     weights = random(2, 3, seed=9)
-    gradients = [torch.autograd.grad((table * weights).sum(), student) for table in (found, expected)]
+    gradients = [torch.autograd.grad((table * weights).sum(), factors) for table in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+    norms = [score_norms(pair, mask()) for pair in teacher]
+    with_norms = score_product_losses(student, teacher, mask(), DOMAINS, 3, teacher_norms=norms)
+    torch.testing.assert_close(with_norms, expected)
     again = score_product_losses(student, student, mask(), DOMAINS, 3)
     torch.testing.assert_close(again, torch.zeros_like(again))

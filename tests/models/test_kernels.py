@@ -10,6 +10,7 @@ from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 ROWS, HEADS, TOKENS, WIDTH = 4, 3, 7, 5
 LENGTHS = [7, 5, 2, 7]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def gradients(function, *inputs):
 
 def with_kernels(function):
     def call(*args):
-        with cpu_kernels():
+        with cpu_kernels(CPU):
             return function(*args)
 
     return call
@@ -80,7 +81,7 @@ def test_dropout_keeps_the_mean_and_its_gradient_has_the_same_holes(answered):
 def test_dropout_follows_torchs_seed():
     def drawn(seed):
         torch.manual_seed(seed)
-        with cpu_kernels():
+        with cpu_kernels(CPU):
             return [functional.dropout(torch.ones(64), 0.5) for _ in range(2)]
 
     assert torch.equal(torch.stack(drawn(1)), torch.stack(drawn(1)))
@@ -90,7 +91,7 @@ def test_dropout_follows_torchs_seed():
 
 def test_dropout_does_nothing_outside_of_training():
     x = torch.randn(8)
-    with cpu_kernels():
+    with cpu_kernels(CPU):
         assert torch.equal(functional.dropout(x, 0.5, training=False), x)
 
 
@@ -148,14 +149,14 @@ def test_other_attention_is_left_to_torch(kind, answered):
         mask[:, :, 0, -1] = ~mask[:, :, 0, -1]
     else:
         options["dropout_p"] = 0.0
-    with cpu_kernels():
+    with cpu_kernels(CPU):
         functional.scaled_dot_product_attention(*inputs, attn_mask=mask, **options)
     assert answered == []
 
 
 def test_other_precisions_and_forward_derivatives_are_left_to_torch(answered):
     x, weight = torch.randn(3, 5), torch.randn(4, 5)
-    with cpu_kernels():
+    with cpu_kernels(CPU):
         functional.linear(x.double(), weight.double())
         with torch.autocast("cpu", dtype=torch.bfloat16):
             functional.linear(x, weight)
@@ -171,7 +172,7 @@ def test_a_model_without_dropout_says_the_same(family, answered):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     twin = copy.deepcopy(model)
-    with cpu_kernels():
+    with cpu_kernels(CPU):
         found = model(**batch, domain_ids=domain_ids()).logits
     expected = twin(**batch, domain_ids=domain_ids()).logits
     assert "_linear" in answered

@@ -201,10 +201,10 @@ def test_scores_are_products_of_queries_and_keys(family):
     model, batch = tiny_model(family), tiny_batch(family)
     scores = run(model, batch, "scores", attention=True).attention
     factors = run(model, batch, "queries_keys", attention=True).attention
-    for raw, each in zip(scores, factors, strict=True):
-        assert each.shape == (6, 2, 4, 12, 8)
+    for raw, (queries, keys) in zip(scores, factors, strict=True):
+        assert queries.shape == keys.shape == (6, 4, 12, 8)
         valid = batch["attention_mask"].bool()[:, None, :, None] & ~raw.isneginf()
-        torch.testing.assert_close((each[:, 0] @ each[:, 1].mT)[valid], raw[valid])
+        torch.testing.assert_close((queries @ keys.mT)[valid], raw[valid])
 
 
 def test_queries_and_keys_are_chosen_where_all_tokens_see_each_other():

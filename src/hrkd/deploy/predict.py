@@ -107,7 +107,7 @@ class Predictor:
                 chosen = order[start : start + batch_size]
                 inputs = self._pad([rows[i] for i in chosen]).to(self.model.device)
                 here = torch.tensor([domain_ids[i] for i in chosen], device=self.model.device)
-                with cpu_kernels():
+                with cpu_kernels(here.device):
                     logits = self.model(**inputs, domain_ids=here).logits
                 found[chosen] = logits.float().softmax(dim=-1).cpu().numpy()
                 bar.advance(len(chosen))

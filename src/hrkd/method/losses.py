@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 Reductions = Literal["masked", "public_code"]
+Factors: TypeAlias = tuple[Tensor, Tensor]
+"""Queries, divided by the root of the heads' width, and keys."""
 PUBLIC_CODE_THRESHOLD = -100.0
 
 
@@ -101,8 +103,8 @@ def attention_losses(
 
 
 def score_product_losses(
-    student_factors: Sequence[Tensor],
-    teacher_factors: Sequence[Tensor],
+    student_factors: Sequence[Factors],
+    teacher_factors: Sequence[Factors],
     mask_BT: Tensor,
     domain_ids_B: Tensor,
     num_domains: int,
@@ -111,8 +113,8 @@ def score_product_losses(
 ) -> Tensor:
     """:func:`attention_losses` of scores given as queries and keys, (L, D), for layers that see all valid tokens.
 
-    Shapes: L tensors (B, 2, N, T, dh) each, the scaled queries and the keys; mask (B, T); domain ids (B,); where
-    they are known, L :func:`score_norms` (B,) of the teacher's factors.
+    Shapes: L pairs of scaled queries and keys, (B, N, T, dh) each; mask (B, T); domain ids (B,); where they are known,
+    L :func:`score_norms` (B,) of the teacher's factors.
 
     With queries Q and keys K of student s and teacher t the squared norm of the difference of the scores is
     ``|Qs Ks' - Qt Kt'|^2 = <Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt> + <Qt'Qt, Kt'Kt>``: products of the heads' widths in the
@@ -121,76 +123,83 @@ def score_product_losses(
     pairs_B = mask_BT.sum(dim=1).square()
     rows = []
     for level, (student, teacher) in enumerate(zip(student_factors, teacher_factors, strict=True)):
-        heads = gcd(student.shape[2], teacher.shape[2])
-        known = teacher_norms and heads == teacher.shape[2]
-        student, teacher = _merge_factors(_widened(student), heads), _merge_factors(teacher, heads)
+        heads = gcd(student[0].shape[1], teacher[0].shape[1])
+        known = teacher_norms and heads == teacher[0].shape[1]
+        student, teacher = _merge_factors(student, heads), _merge_factors(teacher, heads)
         norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
-        difference_B = _ScoreDifference.apply(student, teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
+        difference_B = _ScoreDifference.apply(*student, *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
         error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
         rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
 
 
 @torch.no_grad()
-def score_norms(factors: Tensor, mask_BT: Tensor) -> Tensor:
+def score_norms(factors: Factors, mask_BT: Tensor) -> Tensor:
     """Squared norm of the scores of each row's valid pairs, summed over heads: <Q'Q, K'K>, without gradients.
 
-    Shapes: queries and keys (B, 2, N, T, dh), mask (B, T) -> (B,).
+    Shapes: queries and keys (B, N, T, dh), mask (B, T) -> (B,).
     """
-    factors = _widened(factors)
-    return _products((factors * _valid(mask_BT, factors)).mT @ factors)
+    queries, keys = (_widened(each) * _valid(mask_BT) for each in factors)
+    return _inner(queries.mT @ queries, keys.mT @ keys)
 
 
 class _ScoreDifference(torch.autograd.Function):
     """``<Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt>`` of each row, (B,); with its derivatives, which have half the products.
 
     The derivative by the student's queries is ``2 (Qs Ks'Ks - Qt Kt'Ks)``; by its keys it is the same with Q and K
-    changed over. The teacher's factors may be in half precision and are widened when they are used.
+    changed over.
     """
 
     @staticmethod
-    def forward(student: Tensor, teacher: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        masked = student * _valid(mask_BT, student)
-        own, cross = masked.mT @ masked, masked.mT @ teacher.to(student.dtype)
-        return _products(own) - 2 * _products(cross), masked, own, cross
+    def forward(
+        queries: Tensor, keys: Tensor, teacher_queries: Tensor, teacher_keys: Tensor, mask_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        masked = queries.new_empty(2, *queries.shape)
+        torch.mul(queries, _valid(mask_BT), out=masked[0])
+        torch.mul(keys, _valid(mask_BT), out=masked[1])
+        own = masked.mT @ masked
+        cross = torch.stack([masked[0].mT @ teacher_queries, masked[1].mT @ teacher_keys])
+        return _inner(*own) - 2 * _inner(*cross), masked, own, cross
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, teacher, mask_BT = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(teacher, mask_BT, *output[1:])
+        ctx.save_for_backward(*inputs[2:], *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        teacher, mask_BT, masked, own, cross = ctx.saved_tensors
-        weights = 2 * gradients[0][:, None, None, None, None]
-        by_factors = masked @ (weights * own.flip(1))
-        # In place and without a table of the second product: both are as large as the factors.
-        by_factors.flatten(0, 2).baddbmm_(
-            teacher.to(masked.dtype).flatten(0, 2), (weights * cross.flip(1)).flatten(0, 2).mT, alpha=-1
-        )
-        return by_factors.mul_(_valid(mask_BT, masked)), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        teacher_queries, teacher_keys, mask_BT, masked, own, cross = ctx.saved_tensors
+        weight = 2 * gradients[0][:, None, None, None]
+        by_factors = masked @ (weight * own.flip(0))
+        # In place, without a table of the second product.
+        for by_one, theirs, other in zip(by_factors, (teacher_queries, teacher_keys), cross.flip(0), strict=True):
+            by_one.flatten(0, 1).baddbmm_(theirs.flatten(0, 1), (weight * other).flatten(0, 1).mT, alpha=-1)
+        by_queries, by_keys = by_factors.mul_(_valid(mask_BT))
+        return by_queries, by_keys, None, None, None
 
 
-def _valid(mask_BT: Tensor, factors: Tensor) -> Tensor:
-    return mask_BT.to(factors.dtype)[:, None, None, :, None]
+def _valid(mask_BT: Tensor) -> Tensor:
+    return mask_BT.float()[:, None, :, None]
 
 
-def _products(tables: Tensor) -> Tensor:
-    """Inner products of the tables of queries and keys, summed over heads, (B, 2, N, u, v) -> (B,)."""
-    queries, keys = tables.unbind(dim=1)
-    return (queries * keys).sum(dim=(1, 2, 3))
+def _inner(one: Tensor, other: Tensor) -> Tensor:
+    """Inner products of the tables of each row, summed over heads, (B, N, u, v) -> (B,)."""
+    return (one * other).sum(dim=(1, 2, 3))
 
 
-def _merge_factors(factors: Tensor, heads: int) -> Tensor:
-    """Factors of the mean over groups of adjacent heads, (B, 2, N, T, dh) -> (B, 2, heads, T, N / heads * dh)."""
-    rows, two, count, tokens, width = factors.shape
+def _merge_factors(factors: Factors, heads: int) -> Factors:
+    """Factors of the mean over groups of adjacent heads, (B, N, T, dh) -> (B, heads, T, N / heads * dh)."""
+    queries, keys = map(_widened, factors)
+    rows, count, tokens, _ = queries.shape
+    if count == heads:
+        return queries, keys
     group = count // heads
-    if group == 1:
-        return factors
-    grouped = factors.reshape(rows, two, heads, group, tokens, width).transpose(3, 4).flatten(start_dim=4)
-    return torch.stack([grouped[:, 0] / group, grouped[:, 1]], dim=1)
+
+    def merged(each: Tensor) -> Tensor:
+        return each.reshape(rows, heads, group, tokens, -1).transpose(2, 3).flatten(start_dim=3)
+
+    return merged(queries) / group, merged(keys)
 
 
 def _cut_off(scores: Tensor) -> Tensor:

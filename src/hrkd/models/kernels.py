@@ -15,25 +15,39 @@ Everything else, other devices, other precisions, forward-mode derivatives and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["cpu_kernels"]
+__all__ = ["compiled_forward", "cpu_kernels"]
 
 LEVELS = 1 << 16
 """Random numbers that dropout chooses from."""
 
 
-def cpu_kernels(enabled: bool = True) -> AbstractContextManager[object]:
-    """A context in which models on a processor run with the kernels of this module (where torch has oneDNN)."""
-    return _Kernels() if enabled and hasattr(torch.ops.mkldnn, "_linear_pointwise") else nullcontext()
+def cpu_kernels(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which models run with the kernels of this module, if ``device`` is a processor for which there are.
+
+    That is where torch has oneDNN.
+    """
+    there = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return _Kernels() if there else nullcontext()
+
+
+@contextmanager
+def compiled_forward(module: nn.Module, compiled: Callable[..., Any]) -> Iterator[None]:
+    """``module`` runs ``compiled`` (such as ``torch.compile(module.forward)``) in the place of its own forward."""
+    module.forward = compiled
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 class _Kernels(TorchFunctionMode):

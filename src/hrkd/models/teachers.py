@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,15 +89,8 @@ class RoutedTeacher(nn.Module):
             for domain, rows in zip(present, groups, strict=True)
         ]
         back = torch.cat(groups).argsort()
-
-        def gathered(read: Callable[[EncoderTrace], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-            return tuple(torch.cat(parts)[back] for parts in zip(*map(read, traces), strict=True))
-
-        return EncoderTrace(
-            gathered(lambda trace: (trace.logits,))[0],
-            gathered(lambda trace: trace.hidden_states),
-            gathered(lambda trace: trace.attention),
-        )
+        whole: EncoderTrace = traces[0].map(lambda *parts: torch.cat(parts)[back], *traces[1:])
+        return whole
 
 
 def encoders_of(teacher: MultiDomainClassifier | RoutedTeacher) -> tuple[PreTrainedModel, ...]:

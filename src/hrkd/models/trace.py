@@ -10,9 +10,10 @@ compared their attention dropout is off; :func:`set_attention` with any other ki
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from hrkd.errors import ModelError
 __all__ = [
     "AttentionKind",
     "EncoderTrace",
+    "QueriesKeys",
     "choose_attention",
     "has_local_windows",
     "has_raw_scores",
@@ -45,13 +47,20 @@ HARMLESS_TENSORS = {"position_ids", "cache_position"}
 SCORE_TERMS = {"bias", "position_bias", "relative_position_bias", "s_aux", "score_mod", "softcap"}
 
 
+class QueriesKeys(NamedTuple):
+    """What the scores of a layer are products of: queries, divided by sqrt(dh), and keys, (B, N, T, dh) each."""
+
+    queries: Tensor
+    keys: Tensor
+
+
 @dataclass(frozen=True)
 class EncoderTrace:
     """Outputs of one forward pass over B rows of T tokens.
 
     ``logits`` (B, C); ``hidden_states`` L + 1 tensors (B, T, H), level 0 first, or those of the levels asked for;
     ``attention`` L tensors, or those of the layers asked for: (B, N, T, T) of pre-softmax scores QK'/sqrt(dh) or of
-    probabilities, or (B, 2, N, T, dh) of queries, divided by sqrt(dh), and keys, whose products are the scores.
+    probabilities, or :class:`QueriesKeys`.
     Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and probability 0.
     ``score_norms``, where they are known: for each of ``attention`` that holds queries and keys, (B,), see
     :func:`hrkd.method.losses.score_norms`.
@@ -59,13 +68,30 @@ class EncoderTrace:
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
-    attention: tuple[Tensor, ...] = ()
+    attention: tuple[Tensor | QueriesKeys, ...] = ()
     score_norms: tuple[Tensor, ...] = ()
 
-    def to(self, device: torch.device) -> EncoderTrace:
-        """The same trace on ``device``."""
-        groups = (self.hidden_states, self.attention, self.score_norms)
-        return EncoderTrace(self.logits.to(device), *(tuple(each.to(device) for each in group) for group in groups))
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in the order of the fields."""
+        attention = (each if isinstance(each, QueriesKeys) else (each,) for each in self.attention)
+        return (self.logits, *self.hidden_states, *chain.from_iterable(attention), *self.score_norms)
+
+    def map(self, function: Callable[..., Tensor], *others: EncoderTrace) -> EncoderTrace:
+        """The trace of what ``function`` makes of each tensor, and of those in its place in ``others``."""
+
+        def both(first: Tensor | QueriesKeys, *rest: Tensor | QueriesKeys) -> Tensor | QueriesKeys:
+            if isinstance(first, QueriesKeys):
+                return QueriesKeys(*map(function, first, *rest))
+            return function(first, *rest)
+
+        traces = (self, *others)
+        return EncoderTrace(
+            function(*(trace.logits for trace in traces)),
+            tuple(map(function, *(trace.hidden_states for trace in traces))),
+            tuple(map(both, *(trace.attention for trace in traces))),
+            tuple(map(function, *(trace.score_norms for trace in traces))),
+        )
 
 
 def raw_score_attention(
@@ -104,8 +130,8 @@ def query_key_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **others: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Fused attention that returns what its scores are products of, (B, 2, N, T, dh): scaled queries, and keys.
+) -> tuple[Tensor, QueriesKeys | None]:
+    """Fused attention that returns what its scores are products of.
 
     No score is kept, so that memory does not grow with T^2. Shapes and errors: see :func:`raw_score_attention`.
     """
@@ -116,7 +142,7 @@ def query_key_attention(
     )
     if not _is_recorded(module):
         return attended, None
-    return attended, torch.stack([query * _scale(query, scaling), key], dim=1)
+    return attended, QueriesKeys(query * _scale(query, scaling), key)
 
 
 def probability_attention(

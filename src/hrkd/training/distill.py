@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hrkd.data.batching import Batch
 from hrkd.method.fit import FitLayers
 from hrkd.method.losses import (
+    Factors,
     Reductions,
     attention_losses,
     hidden_losses,
@@ -67,7 +68,7 @@ class TeacherReader:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels."""
-        with cpu_kernels():
+        with cpu_kernels(batch.labels.device):
             trace = self.teacher(
                 **batch.inputs,
                 domain_ids=batch.domain_ids,
@@ -92,7 +93,7 @@ class TeacherReader:
         short = copy.copy(self)
         short.teacher = cut_off(self.teacher, last)
         found = short(probe)
-        pairs = zip(found.hidden_states + found.attention, expected.hidden_states + expected.attention, strict=True)
+        pairs = zip(found.tensors[1:], expected.tensors[1:], strict=True)  # all but the logits
         return short if all(torch.allclose(one, other, atol=1e-5) for one, other in pairs) else None
 
 
@@ -188,20 +189,22 @@ class Distillation(Trainable):
             **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention != "none"
         )
         with _no_autocast(student.logits):
-            return self._compare(_single(student), teacher, batch)
+            return self._compare(student.map(Tensor.float), teacher, batch)
 
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
         fitted = self.fit(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
-        both = (student.attention, teacher.attention, mask, domain_ids, domains)
+        common = (mask, domain_ids, domains)
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
         elif self.attention == "queries_keys":
-            attention = score_product_losses(*both, teacher_norms=teacher.score_norms)
+            ours, theirs = (cast(Sequence[Factors], trace.attention) for trace in (student, teacher))
+            attention = score_product_losses(ours, theirs, *common, teacher_norms=teacher.score_norms)
         else:
-            attention = attention_losses(*both, reductions=self.reductions)
+            own, said = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
+            attention = attention_losses(own, said, *common, reductions=self.reductions)
         prediction = prediction_losses(
             student.logits,
             teacher.logits,
@@ -215,14 +218,6 @@ class Distillation(Trainable):
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         return LossTables(hidden, attention, prediction, means_KDH)
-
-
-def _single(trace: EncoderTrace) -> EncoderTrace:
-    return EncoderTrace(
-        trace.logits.float(),
-        tuple(states.float() for states in trace.hidden_states),
-        tuple(attention.float() for attention in trace.attention),
-    )
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:

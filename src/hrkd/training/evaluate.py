@@ -34,7 +34,7 @@ def predict_logits(
     with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
         for batch in length_sorted_batches(data, batch_size):
             here = batch.to(device)
-            with cpu_kernels():
+            with cpu_kernels(device):
                 trace = model(**here.inputs, domain_ids=here.domain_ids)
             logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
             bar.advance(len(batch.labels))

@@ -11,10 +11,11 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +25,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
-from hrkd.models.kernels import cpu_kernels
+from hrkd.models.kernels import compiled_forward, cpu_kernels
 from hrkd.training.ahead import ahead
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.progress import Progress
@@ -91,6 +92,7 @@ def train(
     recorder: Recorder | None = None,
     checkpoint: Path | None = None,
     steps_before: int = 0,
+    compile_backend: str | None = None,
     progress: Progress | None = None,
     title: str = "training",
 ) -> TrainingHistory:
@@ -102,6 +104,7 @@ def train(
         accelerator: device, precision, processes, trackers.
         checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
         recorder: where step tables go.
+        compile_backend: compile the encoder that is trained with this backend of torch.compile; default: not at all.
         steps_before: added to the step that trackers are told, for trainings that share one tracker.
 
     Raises:
@@ -112,6 +115,7 @@ def train(
     optimizer = torch.optim.AdamW(parameter_groups(module, weight_decay), lr=learning_rate, fused=True)
     updates = -(-len(loader) // gradient_accumulation) * epochs
     scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
+    kernels = _kernels(module, accelerator, compile_backend)
     prepared, optimizer = accelerator.prepare(module, optimizer)
     if accelerator.scaler is not None:  # it would go on with the scale of an earlier training
         accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
@@ -137,7 +141,7 @@ def train(
                 _groups(module, loader, epoch, gradient_accumulation), first_step
             ):
                 with nullcontext() if last_of_group else accelerator.no_sync(prepared):
-                    with cpu_kernels():
+                    with kernels():
                         output: StepOutput = prepared(batch.to(accelerator.device))
                     accelerator.backward(output.loss * share)
                 loss = output.loss.item()
@@ -210,6 +214,18 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
         {"params": [p for name, p in trained.items() if name in decayed], "weight_decay": weight_decay},
         {"params": [p for name, p in trained.items() if name not in decayed], "weight_decay": 0.0},
     ]
+
+
+def _kernels(
+    module: Trainable, accelerator: Accelerator, compile_backend: str | None
+) -> Callable[[], AbstractContextManager[object]]:
+    """The context of a step's forward pass."""
+    if compile_backend is None:
+        return partial(cpu_kernels, accelerator.device)
+    selected = module.selected()
+    encoder = cast(nn.Module, getattr(selected, "encoder", selected))
+    compiled = torch.compile(encoder.forward, dynamic=True, backend=compile_backend)
+    return partial(compiled_forward, encoder, compiled)
 
 
 def _groups(module: Trainable, loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:

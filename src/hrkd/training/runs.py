@@ -28,7 +28,7 @@ from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder
 from hrkd.training.selection import BestPerDomain, DevAccuracy
-from hrkd.training.teacher_cache import CacheRules, teacher_source
+from hrkd.training.teacher_cache import CachedTeacher, CacheRules, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
 
@@ -184,6 +184,8 @@ def distill_from_models(
         said: TeacherSource = live
         if cache is not None and _cache_pays(kind, reductions, training, cache, title):
             said = teacher_source(live, train_set, rules=cache, device=accelerator.device, progress=progress)
+            if isinstance(said, CachedTeacher) and said.live is None:
+                teacher.cpu()  # an accelerator's memory is for the student now
         module = Distillation(
             student,
             fit,

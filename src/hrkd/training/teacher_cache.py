@@ -14,7 +14,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
 from hrkd.method.losses import score_norms
-from hrkd.models.trace import AttentionKind, EncoderTrace
+from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
 from hrkd.training.distill import TeacherReader, TeacherSource
 from hrkd.training.progress import Progress
@@ -58,7 +60,7 @@ class CacheRules:
 class RowLayout:
     """What is kept of a row of n tokens.
 
-    K states (n, H), then queries and keys of L layers, (2, N, n, dh) each; and in full precision C logits and L
+    K states (n, H), then queries and keys of L layers, (N, n, dh) each; and in full precision C logits and L
     :func:`hrkd.method.losses.score_norms`.
     """
 
@@ -72,9 +74,9 @@ class RowLayout:
     @classmethod
     def of(cls, trace: EncoderTrace) -> RowLayout:
         """That of the rows of a trace."""
-        heads, head_width = (trace.attention[0].shape[2], trace.attention[0].shape[4]) if trace.attention else (0, 0)
-        states = trace.hidden_states
-        return cls(len(states), states[0].shape[-1], len(trace.attention), heads, head_width, trace.logits.shape[1])
+        states, factors = trace.hidden_states, _factors(trace)
+        _, heads, _, head_width = factors[0].queries.shape if factors else (0, 0, 0, 0)
+        return cls(len(states), states[0].shape[-1], len(factors), heads, head_width, trace.logits.shape[1])
 
     @property
     def numbers(self) -> int:
@@ -84,33 +86,33 @@ class RowLayout:
     def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
         """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
         parts = [states[row, valid_T].flatten() for states in trace.hidden_states]
-        return torch.cat([*parts, *(each[row][:, :, valid_T].flatten() for each in trace.attention)])
+        return torch.cat([*parts, *(each[row][:, valid_T].flatten() for each in chain(*_factors(trace)))])
 
     def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
         """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
         tokens = int(valid_T.sum())
-        state, layer = tokens * self.width, 2 * self.heads * tokens * self.head_width
+        state, factor = tokens * self.width, self.heads * tokens * self.head_width
         split = self.states * state
-        parts = torch.split(numbers[split:], layer) if self.layers else ()
+        parts = torch.split(numbers[split:], factor) if self.layers else ()
         where: slice | Tensor = slice(0, tokens)
         if not valid_T[:tokens].all():
             where = valid_T
-            for target in (*into.hidden_states, *into.attention):
+            for target in (*into.hidden_states, *chain(*_factors(into))):
                 target[row].zero_()
         for target, part in zip(into.hidden_states, torch.split(numbers[:split], state), strict=True):
             target[row, where] = part.view(tokens, self.width)
             target[row, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
-        for target, part in zip(into.attention, parts, strict=True):
-            target[row][:, :, where] = part.view(2, self.heads, tokens, self.head_width)
-            target[row][:, :, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
+        for target, part in zip(chain(*_factors(into)), parts, strict=True):
+            target[row][:, where] = part.view(self.heads, tokens, self.head_width)
+            target[row][:, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
 
     def empty(self, rows: int, tokens: int, buffers: Buffers) -> EncoderTrace:
         """A trace of a batch, to be filled."""
-        factors = (rows, 2, self.heads, tokens, self.head_width)
+        factors = (rows, self.heads, tokens, self.head_width)
         return EncoderTrace(
             torch.empty(rows, self.classes),
             tuple(buffers.empty((rows, tokens, self.width)) for _ in range(self.states)),
-            tuple(buffers.empty(factors) for _ in range(self.layers)),
+            tuple(QueriesKeys(buffers.empty(factors), buffers.empty(factors)) for _ in range(self.layers)),
             tuple(torch.empty(rows) for _ in range(self.layers)),
         )
 
@@ -170,7 +172,7 @@ class CachedTeacher:
         self.files.let_go()
         if not cached.all():
             self._ask(batch, np.flatnonzero(~cached), trace)
-        return trace.to(device)
+        return trace.map(lambda tensor: tensor.to(device))
 
     def read_ahead(self, batch: Batch) -> None:
         """Have the system bring the batch's rows from the disk while something else is computed."""
@@ -191,8 +193,8 @@ class CachedTeacher:
         padding = ~part.inputs["attention_mask"].bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
             mine[others] = theirs.masked_fill(padding[..., None], 0).float().cpu()
-        for mine, theirs in zip(into.attention, said.attention, strict=True):
-            mine[others] = theirs.masked_fill(padding[:, None, None, :, None], 0).float().cpu()
+        for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(said)), strict=True):
+            mine[others] = theirs.masked_fill(padding[:, None, :, None], 0).float().cpu()
         for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
             mine[others] = theirs.float().cpu()
         if self.files.index.all_rows:
@@ -251,7 +253,12 @@ def teacher_source(
 def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:
     """A trace of queries and keys with their score norms."""
     mask = batch.inputs["attention_mask"]
-    return replace(trace, score_norms=tuple(score_norms(factors, mask) for factors in trace.attention))
+    return replace(trace, score_norms=tuple(score_norms(factors, mask) for factors in _factors(trace)))
+
+
+def _factors(trace: EncoderTrace) -> tuple[QueriesKeys, ...]:
+    """The attention of a trace that holds queries and keys."""
+    return cast(tuple[QueriesKeys, ...], trace.attention)
 
 
 def fingerprint(
