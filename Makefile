@@ -49,8 +49,8 @@ $(PEER_STAMP): $(STAMP)
 	touch $@
 
 bench: setup  ## measure steps and epochs against a plain loop (quarter of an hour on an idle machine)
-	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python benchmarks/scaling.py
+	@$(BIN)/python benchmarks/bench.py
+	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
 
 clean:  ## remove .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

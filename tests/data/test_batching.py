@@ -90,3 +90,30 @@ def test_tokenising_tells_its_progress_and_draws_nothing(tiny, capsys, monkeypat
 def test_nothing_to_tokenise_is_an_error(tiny):
     with pytest.raises(DataError, match="no rows"):
         tokenize(tiny.splits.train.select([]), tiny.tokenizer, 24)
+
+
+def steps_of(data, **options):
+    return [batch.indices.numpy() for batch in MultiDomainLoader(data, seed=0, **options).epoch(0)]
+
+
+def test_rows_of_similar_length_share_a_step_and_none_is_lost(tiny):
+    together = steps_of(tiny.train, batch_size=1)
+    apart = steps_of(tiny.train, batch_size=1, group_by_length=False)
+
+    def padding(steps):
+        return sum((tiny.train.lengths[rows].max() - tiny.train.lengths[rows]).sum() for rows in steps)
+
+    assert padding(together) < 0.8 * padding(apart)
+    for steps in (together, apart):
+        assert sorted(np.concatenate(steps)) == sorted(np.concatenate(apart))
+
+
+def test_the_steps_of_a_window_come_in_random_order(tiny):
+    longest = [tiny.train.lengths[rows].max() for rows in steps_of(tiny.train, batch_size=2)]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_sorting_by_length_brings_no_row_into_a_step_twice(tiny, batch_size):
+    for rows in steps_of(uneven(tiny), batch_size=batch_size):
+        assert len(set(rows)) == len(rows)

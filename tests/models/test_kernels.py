@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from hrkd.models import kernels
-from hrkd.models.kernels import cpu_kernels
+from hrkd.models.kernels import compiled_forward, cpu_kernels
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 ROWS, HEADS, TOKENS, WIDTH = 4, 3, 7, 5
@@ -99,47 +99,46 @@ def attention_inputs():
     torch.manual_seed(0)
     query, key, value = torch.randn(3, ROWS, HEADS, TOKENS, WIDTH)
     valid = torch.arange(TOKENS) < torch.tensor(LENGTHS)[:, None]
-    return (query, key, value), valid, valid[:, None, None, :].expand(ROWS, 1, TOKENS, TOKENS)
+    return (query, key, value), valid[:, None, None, :].expand(ROWS, 1, TOKENS, TOKENS)
 
 
-def attention(mask, rate, valid):
+def attention(mask, rate):
     def call(query, key, value):
-        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
-        return out * valid[:, None, :, None]
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
 
     return call
 
 
-def test_attention_is_torchs_own_on_valid_tokens(answered):
-    inputs, valid, mask = attention_inputs()
-    found = gradients(with_kernels(attention(mask, 1e-9, valid)), *inputs)  # a rate that drops nothing
+def test_attention_is_torchs_own_at_padding_too(answered):
+    inputs, mask = attention_inputs()
+    found = gradients(with_kernels(attention(mask, 1e-9)), *inputs)  # a rate that drops nothing
     assert answered == ["_attention"]
-    for one, other in zip(found, gradients(attention(mask, 0.0, valid), *inputs), strict=True):
+    for one, other in zip(found, gradients(attention(mask, 0.0), *inputs), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 def test_attention_drops_probabilities_as_drawn():
     rate = 0.4
-    inputs, valid, mask = attention_inputs()
+    inputs, mask = attention_inputs()
     torch.manual_seed(3)
     drawn = kernels._Drawn(rate)
     kept = torch.zeros(ROWS, HEADS, TOKENS, TOKENS)
     for i, n in enumerate(LENGTHS):
-        kept[i, :, :n, :n] = drawn.keep((HEADS, n, n))
+        kept[i, :, :, :n] = drawn.keep((HEADS, TOKENS, n))
 
     def slow(query, key, value):
         scores = (query @ key.mT / WIDTH**0.5).masked_fill(~mask, -torch.inf)
-        return scores.softmax(dim=-1) * kept / (1 - rate) @ value * valid[:, None, :, None]
+        return scores.softmax(dim=-1) * kept / (1 - rate) @ value
 
     torch.manual_seed(3)
-    found = gradients(with_kernels(attention(mask, rate, valid)), *inputs)
+    found = gradients(with_kernels(attention(mask, rate)), *inputs)
     for one, other in zip(found, gradients(slow, *inputs), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["holes", "causal", "window", "eval"])
 def test_other_attention_is_left_to_torch(kind, answered):
-    inputs, _, mask = attention_inputs()
+    inputs, mask = attention_inputs()
     mask, options = mask.clone(), {"dropout_p": 0.1}
     if kind == "holes":
         mask[..., 0] = False
@@ -163,6 +162,36 @@ def test_other_precisions_and_forward_derivatives_are_left_to_torch(answered):
         _, tangent = torch.func.jvp(lambda w: functional.linear(x, w), (weight,), (weight,))
     assert answered == []
     torch.testing.assert_close(tangent, x @ weight.T)
+
+
+def test_calls_by_keyword_are_left_to_torch(answered):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5)
+    with cpu_kernels(CPU):
+        torch.testing.assert_close(functional.linear(input=x, weight=weight), x @ weight.T)
+    assert answered == []
+
+
+def test_a_bias_learns_beside_a_frozen_weight():
+    x, weight, bias = torch.randn(2, 3, 5), torch.randn(4, 5), torch.zeros(4, requires_grad=True)
+    with cpu_kernels(CPU):
+        functional.linear(x, weight, bias).sum().backward()
+    assert bias.grad.tolist() == [6.0] * 4
+
+
+def test_a_models_own_forward_is_put_back():
+    module = torch.nn.Linear(2, 2)
+    module.forward = own = module.forward
+    with compiled_forward(module, lambda x: x + 1):
+        assert module(torch.zeros(1)).item() == 1
+    assert module.forward is own
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("modernbert", "deberta-v2")])
+def test_attention_of_the_families_is_answered_while_they_train(family, answered):
+    model, batch = tiny_model(family).train(), tiny_batch(family)
+    with cpu_kernels(CPU):
+        model(**batch, domain_ids=domain_ids())
+    assert answered.count("_attention") == 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -138,3 +138,19 @@ def test_no_bias_decays_whatever_its_shape():
     assert len(others["params"]) == 1
     assert others["params"][0] is fit.bias
     assert others["weight_decay"] == 0.0
+
+
+def test_a_module_hears_of_every_batch_once_before_it_is_trained_on(tiny):
+    class Prepared(FineTuning):
+        heard, trained = [], []
+
+        def prepare(self, batch):
+            self.heard.append(batch.indices.tolist())
+
+        def forward(self, batch):
+            self.trained.append(batch.indices.tolist())
+            assert self.trained[-1] in self.heard
+            return super().forward(batch)
+
+    run(tiny, Prepared(tiny.model()), epochs=2)
+    assert Prepared.heard == Prepared.trained

@@ -1,6 +1,7 @@
 import copy
 import logging
 import multiprocessing
+import shutil
 from itertools import chain
 
 import numpy as np
@@ -229,3 +230,35 @@ def test_caches_are_cleared_by_name(tiny, tmp_path):
     assert [folder.name for folder, _ in cached_folders(tmp_path)] == [second]
     assert len(clear_cache(tmp_path, "all")) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_ahead_changes_nothing(tiny, tmp_path):
+    live = reader(tiny)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    batch = next(batches(tiny))
+    source.read_ahead(batch)
+    mask = batch.inputs["attention_mask"].bool()
+    close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_that_are_not_cached_are_as_exact_as_those_that_are_in_mixed_precision(tiny, tmp_path):
+    live = reader(tiny)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    for batch in batches(tiny):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = source(batch)
+        mask = batch.inputs["attention_mask"].bool()
+        close(found, TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
+    cached(reader(tiny), tiny.train, tmp_path)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: full)
+    again = reader(tiny)
+    assert isinstance(cached(again, tiny.train, tmp_path), CachedTeacher)
+    assert again.rows == 1
+    other = reader(tiny, (0, 1))
+    assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"

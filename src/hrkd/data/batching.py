@@ -141,10 +141,10 @@ class MultiDomainLoader:
     is through before the largest starts over in a new order, so that no example is left out and none stands in
     fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
 
-    With ``group_by_length`` the shuffled rows of up to 64 steps at a time (as many as the smallest domain fills) are
-    sorted by length in every domain, cut into steps again, and these steps shuffled: rows of a step then have similar
-    lengths in all domains, and little is padding. Where that would bring a row of a smaller domain, which comes up
-    again and again, into a step twice, the domain keeps its order.
+    With ``group_by_length`` the shuffled rows of 64 steps at a time (or of a quarter of the epoch, if that is less, so
+    that epochs differ) are sorted by length in every domain, cut into steps again, and these steps shuffled: rows of a
+    step then have similar lengths in all domains, and little is padding. Where that would bring a row of a smaller
+    domain, which comes up again and again, into a step twice, the domain keeps its order.
 
     Args:
         data: the training rows.
@@ -177,7 +177,7 @@ class MultiDomainLoader:
         self.seed = seed
         self.pad_to = pad_to
         self.group_by_length = group_by_length
-        self.process_index = process_index
+        self.process_index, self.num_processes = process_index, num_processes
         self.step_size = batch_size * num_processes
         domain_ids = data.source.domain_ids
         self._members = [np.flatnonzero(domain_ids == d) for d in range(len(data.source.domains))]
@@ -192,15 +192,15 @@ class MultiDomainLoader:
         plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
         if self.group_by_length:
             self._group(plan, epoch)
-        mine = slice(self.process_index * self.batch_size, (self.process_index + 1) * self.batch_size)
+        # Every so manieth row: sorted by length, a step's first half would be its short rows.
+        mine = slice(self.process_index, None, self.num_processes)
         for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1):
             yield self.data.batch(step[:, mine].reshape(-1), pad_to=self.pad_to)
 
     def _group(self, plan: np.ndarray, epoch: int) -> None:
         """Bring rows of similar length into the same step; ``plan`` (D, steps x step size) is changed."""
         generator = np.random.default_rng([self.seed, epoch])
-        smallest = min(map(len, self._members)) // self.step_size
-        window = min(STEPS_IN_A_WINDOW, smallest) * self.step_size
+        window = max(1, min(STEPS_IN_A_WINDOW, self._steps // 4)) * self.step_size
         for start in range(0, plan.shape[1], window):
             part = plan[:, start : start + window]
             steps = generator.permutation(part.shape[1] // self.step_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class FitLayers(nn.Module):
 
     def forward(self, hidden_states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Shapes: K tensors (..., Hs) -> K tensors (..., H)."""
+        return tuple(self.each(hidden_states))
+
+    def each(self, hidden_states: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The same, each made when it is asked for."""
         # One product a level is faster than a batched one, for which the states would have to be copied together.
-        levels = zip(hidden_states, self.weight, self.bias, strict=True)
-        return tuple(functional.linear(states.to(weight.dtype), weight, bias) for states, weight, bias in levels)
+        for states, weight, bias in zip(hidden_states, self.weight, self.bias, strict=True):
+            yield functional.linear(states.to(weight.dtype), weight, bias)

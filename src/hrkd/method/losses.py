@@ -8,7 +8,7 @@ single precision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import gcd
 from typing import Any, Literal, TypeAlias
 
@@ -34,7 +34,7 @@ PUBLIC_CODE_THRESHOLD = -100.0
 
 
 def hidden_losses(
-    fitted_states: Sequence[Tensor],
+    fitted_states: Iterable[Tensor],
     teacher_states: Sequence[Tensor],
     mask_BT: Tensor,
     domain_ids_B: Tensor,
@@ -45,18 +45,37 @@ def hidden_losses(
     """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
 
     Shapes: fitted and teacher states K tensors (B, T, H) each, the latter those of the layer map; mask (B, T);
-    domain ids (B,). Each entry averages over the domain's tokens and the width.
+    domain ids (B,). Each entry averages over the domain's tokens and the width. Fitted states that are made as they are
+    asked for need the memory of one.
     """
-    weight_BT = mask_BT if reductions == "masked" else torch.ones_like(mask_BT)
-    weight_BT = weight_BT.to(_widened(fitted_states[0]).dtype)
+    weight_BT = (mask_BT if reductions == "masked" else torch.ones_like(mask_BT)).float()
     tokens_B = weight_BT.sum(dim=1)
     rows = []
-    for fitted_BTH, teacher_BTH in zip(map(_widened, fitted_states), teacher_states, strict=True):
-        # The norm's derivative needs the difference alone: two tables fewer than squaring and averaging.
-        error_BT = torch.linalg.vector_norm(fitted_BTH - teacher_BTH, dim=-1).square() / fitted_BTH.shape[-1]
+    for fitted_BTH, teacher_BTH in zip(fitted_states, teacher_states, strict=True):
+        error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - teacher_BTH)  # type: ignore[no-untyped-call]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Mean of the squares of the last axis, (B, T, H) -> (B, T), for a tensor that nobody else reads.
+
+    Backwards it becomes its own gradient in place, since a fresh table of this size costs more than what is computed.
+    A second backward pass over the same graph is an error of autograd's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, difference_BTH: Tensor) -> Tensor:
+        ctx.save_for_backward(difference_BTH)
+        norm_BT: Tensor = torch.linalg.vector_norm(difference_BTH, dim=-1)
+        return norm_BT.square() / difference_BTH.shape[-1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (difference_BTH,) = ctx.saved_tensors
+        gradient: Tensor = difference_BTH.mul_((2 / difference_BTH.shape[-1]) * gradients[0][..., None])
+        return gradient
 
 
 def merge_heads(attention_BNTT: Tensor, heads: int) -> Tensor:
@@ -140,7 +159,8 @@ def score_norms(factors: Factors, mask_BT: Tensor) -> Tensor:
     Shapes: queries and keys (B, N, T, dh), mask (B, T) -> (B,).
     """
     queries, keys = (_widened(each) * _valid(mask_BT) for each in factors)
-    return _inner(queries.mT @ queries, keys.mT @ keys)
+    with torch.autocast(mask_BT.device.type, enabled=False):
+        return _inner(queries.mT @ queries, keys.mT @ keys)
 
 
 class _ScoreDifference(torch.autograd.Function):

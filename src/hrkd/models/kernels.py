@@ -7,7 +7,7 @@ Three functions take up most of a step's time: linear maps, dropout and attentio
   another maker than the BLAS this can be twice as fast (it uses the widest vectors wherever there are any);
 * dropout with 16 random bits a number, drawn by numpy's SFC64 from a seed of torch's generator, so that a run is
   repeated and resumed exactly; the rate is met within 1/131072;
-* attention with dropout row by row, each over its own valid tokens alone, in tables that fit into the processor's
+* attention with dropout row by row, each over its own valid keys alone, in tables that fit into the processor's
   cache. torch has fused attention on a processor only without dropout.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
@@ -43,11 +43,15 @@ def cpu_kernels(device: torch.device) -> AbstractContextManager[object]:
 @contextmanager
 def compiled_forward(module: nn.Module, compiled: Callable[..., Any]) -> Iterator[None]:
     """``module`` runs ``compiled`` (such as ``torch.compile(module.forward)``) in the place of its own forward."""
+    own = vars(module).get("forward")
     module.forward = compiled
     try:
         yield
     finally:
-        del module.forward
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 class _Kernels(TorchFunctionMode):
@@ -57,7 +61,7 @@ class _Kernels(TorchFunctionMode):
         self, function: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         answer = ANSWERS.get(function)
-        if answer is not None and _is_meant(args[0]):
+        if answer is not None and args and _is_meant(args[0]):
             result = answer(*args, **(kwargs or {}))
             if result is not None:
                 return result
@@ -104,6 +108,8 @@ class _Linear(torch.autograd.Function):
             left, right = (each.reshape(-1, each.shape[-1]).to_mkldnn() for each in (out, x.contiguous()))
             to_weight, to_bias = torch.ops.aten.mkldnn_linear_backward_weights(left, right, weight, ctx.with_bias)
             to_weight, to_bias = to_weight.to_dense(), to_bias.to_dense() if ctx.with_bias else None
+        elif ctx.needs_input_grad[2]:
+            to_bias = out.flatten(0, -2).sum(dim=0)
         return to_x, to_weight, to_bias
 
 
@@ -177,7 +183,7 @@ def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
 
 
 class _Attention(torch.autograd.Function):
-    """``dropout(softmax(f Q K')) V`` of each row's first ``lengths[i]`` tokens; 0 elsewhere.
+    """``dropout(softmax(f Q K')) V`` over each row's first ``lengths[i]`` keys.
 
     Shapes: (B, N, T, dh), (B, N, T, dh), (B, N, T, dv) -> (B, T, N, dv). No table is kept for the backward pass, which
     computes probabilities again and draws the same masks again.
@@ -188,11 +194,11 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: list[int], rate: float, factor: float
     ) -> Tensor:
         rows, heads, tokens, _ = query.shape
-        out = value.new_zeros(rows, tokens, heads, value.shape[-1])
+        out = value.new_empty(rows, tokens, heads, value.shape[-1])
         drawn = _Drawn(rate)
         for i, n in enumerate(lengths):
-            table = _probabilities(query[i, :, :n], key[i, :, :n], factor)
-            out[i, :n] = torch.bmm(table.mul_(drawn.keep(table.shape)), value[i, :, :n]).transpose(0, 1)
+            table = _probabilities(query[i], key[i, :, :n], factor)
+            out[i] = torch.bmm(table.mul_(drawn.keep(table.shape)), value[i, :, :n]).transpose(0, 1)
         out.mul_(_Drawn.scale(rate))
         ctx.save_for_backward(query, key, value, out)
         ctx.lengths, ctx.rate, ctx.factor, ctx.seed = lengths, rate, factor, drawn.seed
@@ -207,19 +213,19 @@ class _Attention(torch.autograd.Function):
         scaled = (gradients[0] * _Drawn.scale(ctx.rate)).transpose(1, 2)
         drawn = _Drawn(ctx.rate, ctx.seed)
         for i, n in enumerate(ctx.lengths):
-            theirs, table = scaled[i, :, :n], _probabilities(query[i, :, :n], key[i, :, :n], ctx.factor)
+            theirs, table = scaled[i], _probabilities(query[i], key[i, :, :n], ctx.factor)
             kept = drawn.keep(table.shape).mul_(table)
             to_value[i, :n] = torch.bmm(kept.mT, theirs).transpose(0, 1)
-            to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i, :, :n], value=-1)
-            to_query[i, :n] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
-            to_key[i, :n] = torch.bmm(to_scores.mT, query[i, :, :n]).transpose(0, 1)
+            to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i], value=-1)
+            to_query[i] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
+            to_key[i, :n] = torch.bmm(to_scores.mT, query[i]).transpose(0, 1)
         to_query.mul_(ctx.factor)
         to_key.mul_(ctx.factor)
         return to_query.transpose(1, 2), to_key.transpose(1, 2), to_value.transpose(1, 2), None, None, None
 
 
 def _probabilities(query: Tensor, key: Tensor, factor: float) -> Tensor:
-    """Those of one row, (N, n, dh), (N, n, dh) -> (N, n, n)."""
+    """Those of one row, (N, T, dh), (N, n, dh) -> (N, T, n)."""
     table = torch.bmm(query * factor, key.mT)
     return torch.softmax(table, dim=-1, out=table)
 

@@ -124,7 +124,6 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     config_class = MultiDomainConfig
     base_model_prefix = "encoder"
     main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
 

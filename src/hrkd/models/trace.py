@@ -2,7 +2,8 @@
 
 Attention is taken through transformers' attention interface: a registered attention function computes what eager
 attention computes and hands out what is to be compared (scores, or probabilities before dropout), so that the model's
-own recording of attentions collects it. No hooks, no state, no code per family.
+own recording of attentions collects it. No hooks and no code per family; a mark on a layer's modules says whether its
+attention is wanted.
 
 Families without the interface (DeBERTa) record their probabilities after dropout. While probabilities are
 compared their attention dropout is off; :func:`set_attention` with any other kind puts the configuration's rate back.
@@ -112,10 +113,10 @@ def raw_score_attention(
     Raises:
         ModelError: fewer key heads than query heads, or scores with further terms.
     """
+    if not _is_recorded(module):
+        return _fused(module, query, key, value, attention_mask, scaling, dropout, others), None
     scores = _scores(query, key, scaling, others)
     attended, _ = _attend(module, scores, value, attention_mask, dropout)
-    if not _is_recorded(module):
-        return attended, None
     if attention_mask is not None:
         scores = scores.masked_fill(attention_mask != 0, -torch.inf)
     return attended, scores
@@ -136,10 +137,7 @@ def query_key_attention(
     No score is kept, so that memory does not grow with T^2. Shapes and errors: see :func:`raw_score_attention`.
     """
     _check_comparable(query, key, others)
-    others.pop("output_attentions", None)  # it would be warned about, and is answered here
-    attended, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
-    )
+    attended = _fused(module, query, key, value, attention_mask, scaling, dropout, others)
     if not _is_recorded(module):
         return attended, None
     return attended, QueriesKeys(query * _scale(query, scaling), key)
@@ -159,8 +157,27 @@ def probability_attention(
 
     Shapes and errors: see :func:`raw_score_attention`.
     """
-    attended, probabilities = _attend(module, _scores(query, key, scaling, others), value, attention_mask, dropout)
-    return attended, probabilities if _is_recorded(module) else None
+    if not _is_recorded(module):
+        return _fused(module, query, key, value, attention_mask, scaling, dropout, others), None
+    return _attend(module, _scores(query, key, scaling, others), value, attention_mask, dropout)
+
+
+def _fused(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    others: dict[str, Any],
+) -> Tensor:
+    """What fused attention attends to, (B, T, N, dh)."""
+    others = {name: other for name, other in others.items() if name != "output_attentions"}  # it is answered here
+    attended: Tensor = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+    )[0]
+    return attended
 
 
 def _is_recorded(module: nn.Module) -> bool:
@@ -269,8 +286,8 @@ def layer_list(encoder: PreTrainedModel) -> nn.ModuleList | None:
 def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequence[int] | None = None) -> None:
     """Make ``encoder`` compute attention such that ``kind`` can be recorded; outputs stay the same in evaluation mode.
 
-    ``layers`` (from 0) are those whose attention is wanted; default: all. Families without the attention interface
-    record all of them.
+    ``layers`` (from 0) are those whose attention is wanted, the others keep fused attention; default: all. Families
+    without the attention interface record all of them.
 
     In training mode they do too, but for families without the attention interface and "probabilities": their
     attention dropout is then off, because they record what it returns. Any other kind gives it the configuration's

@@ -3,7 +3,7 @@
 ::
 
     FOLDER/NAME/
-      index.json     what is in it, and the fingerprint of what it was made from
+      index.json     what is in it, and its name, which is a hash of what it was made from
       values.bin     bits of the numbers of every row, one row after the other
       small.bin      (rows, S) float32: few numbers of every row, such as logits, in full precision
       state.bin      (rows,) uint64: 0 not written yet, else the check sum (XXH3) of all numbers of the row

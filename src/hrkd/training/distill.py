@@ -129,7 +129,8 @@ class Distillation(Trainable):
         ratio_gradient: let gradients reach the student through the ratios as well.
         learn_ratios: train hierarchy and graph with the objective; otherwise they are frozen here (learning: fixed).
 
-    Both encoders run in the precision of the training; all that follows is in single precision.
+    The student runs in the precision of the training, and so does a teacher that is asked in every step; a cache is
+    filled in single precision. All that follows is in single precision.
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class Distillation(Trainable):
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
-        fitted = self.fit(student.hidden_states)
+        fitted = self.fit.each(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
         common = (mask, domain_ids, domains)
         if self.attention == "none":

@@ -189,7 +189,8 @@ class CachedTeacher:
         assert self.live is not None
         others = torch.from_numpy(positions)
         part = batch.rows(others.to(batch.labels.device))
-        said = with_norms(self.live(part), part)
+        with torch.autocast(batch.labels.device.type, enabled=False):  # as the cache was filled
+            said = with_norms(self.live(part), part)
         padding = ~part.inputs["attention_mask"].bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
             mine[others] = theirs.masked_fill(padding[..., None], 0).float().cpu()
@@ -284,9 +285,13 @@ def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) 
     order = np.random.default_rng(0).permutation(len(lengths))
     counts = len(lengths) * np.arange(101) // 100
     sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
-    own = sum(file.stat().st_blocks * 512 for file in rules.folder.glob(f"{mark}-*/*"))
-    free = shutil.disk_usage(rules.folder).free + own
-    percent = int(np.flatnonzero(sizes <= min(rules.gigabytes * 1e9, SHARE_OF_FREE_DISK * free))[-1])
+    free = shutil.disk_usage(rules.folder).free
+
+    def fits(percent: int) -> bool:
+        there = sum(file.stat().st_blocks * 512 for file in rules.folder.glob(f"{mark}-{percent}/*"))
+        return bool(sizes[percent] <= rules.gigabytes * 1e9 and sizes[percent] - there <= SHARE_OF_FREE_DISK * free)
+
+    percent = next(percent for percent in range(100, -1, -1) if fits(percent))
     kept = np.zeros(len(lengths), dtype=bool)
     kept[order[: counts[percent]]] = True
     return percent, kept
