@@ -240,7 +240,7 @@ def test_half_precision_gives_nearly_the_same_losses(finished, tmp_path):
     tables = [pd.read_parquet(folder / "metrics" / "student" / "steps") for folder in (finished[0], tmp_path / "run")]
     full, half = (table["loss"] for table in tables)
     assert not half.equals(full)
-    assert ((half - full).abs() / full).median() < 0.05
+    assert half.mean() == pytest.approx(full.mean(), rel=0.03), "the mean, as each precision draws its own dropout"
 
 
 def test_gradient_accumulation_and_a_tracker(tmp_path):
