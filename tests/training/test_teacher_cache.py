@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
@@ -229,7 +230,16 @@ def test_caches_are_cleared_by_name(tiny, tmp_path):
     clear_cache(tmp_path, first)
     assert [folder.name for folder, _ in cached_folders(tmp_path)] == [second]
     assert len(clear_cache(tmp_path, "all")) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock", ".lock"]
+
+
+def test_a_cache_that_is_being_built_is_not_cleared(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    folder, _ = cached_folders(tmp_path)[0]
+    lock = FileLock(tmp_path / f"{folder.name.rpartition('-')[0]}.lock")
+    with lock, pytest.raises(ArtifactError, match="another process is at work on this cache"):
+        clear_cache(tmp_path, "all")
+    assert (folder / "values.bin").is_file()
 
 
 def test_reading_ahead_changes_nothing(tiny, tmp_path):

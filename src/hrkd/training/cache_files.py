@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xxhash
+from filelock import FileLock, Timeout
 
 from hrkd.errors import ArtifactError
 from hrkd.files import read_json, write_json
@@ -167,15 +168,21 @@ def clear_cache(folder: Path, name: str) -> list[Path]:
     """Remove the cache ``name`` below ``folder``, or "all" of them; returns the folders removed.
 
     Raises:
-        ArtifactError: there is none of that name.
+        ArtifactError: there is none of that name, or another process is at work on it.
     """
     known = {path.name: path for path in folder.glob("*/") if (path / "index.json").is_file()}
     if name != "all" and name not in known:
         raise ArtifactError(f"{folder}: no cache {name!r}; there are {', '.join(sorted(known)) or 'none'}")
     chosen = list(known.values()) if name == "all" else [known[name]]
     for path in chosen:
-        shutil.rmtree(path)
-        (folder / f"{path.name.rpartition('-')[0]}.lock").unlink(missing_ok=True)
+        lock = folder / f"{path.name.rpartition('-')[0]}.lock"  # it stays: others may be waiting for it
+        try:
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(path)
+        except Timeout as error:
+            raise ArtifactError(
+                f"{path}: another process is at work on this cache; clear it when that is done"
+            ) from error
     return chosen
 
 
