@@ -337,7 +337,7 @@ class TestVerbs:
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
         assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
         run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["abc.lock"]
 
     def test_cache_lists_and_clears_rows_and_token_ids_too(self, run, tiny, tmp_path):
         tokenize(tiny.splits.dev, tiny.tokenizer, 24, cache=tmp_path)
@@ -346,7 +346,7 @@ class TestVerbs:
         assert entry.name in listed
         assert "tokens" in listed.split(entry.name)[1]
         run("cache", "--folder", str(tmp_path), "--clear", "all")
-        assert list(tmp_path.iterdir()) == []
+        assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
     def test_recipe_lists_prints_and_describes(self, run):
         status, output, _ = run("recipe")
