@@ -317,9 +317,9 @@ def _fill(
             for i, row in enumerate(rows):
                 values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
                 files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
+            files.let_go()
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
-                files.let_go()
             bar.advance(len(rows))
     files.flush()
 
