@@ -96,6 +96,7 @@ class Job:
             project_dir=recipe.run.output,
         )
         if recipe.run.fast and accelerator.device.type == "cpu":
+            AcceleratorState._reset_state(reset_partial_state=True)  # or bf16 would stay with this process
             raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
         return cls(
             recipe,
