@@ -427,7 +427,7 @@ class RunConfig(Section):
     """Mixed precision of training; `no`: 32-bit."""
 
     fast: bool = False
-    """On a GPU: bf16 and `torch.compile` at once. The results are those of 32-bit training within bf16's rounding."""
+    """On a GPU: bf16 and `torch.compile` at once. Not yet measured on one."""
 
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
