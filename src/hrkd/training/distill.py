@@ -194,7 +194,7 @@ class Distillation(Trainable):
 
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
-        mask, domain_ids = batch.inputs["attention_mask"], batch.domain_ids
+        mask, domain_ids = batch.mask, batch.domain_ids
         fitted = self.fit.each(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
         common = (mask, domain_ids, domains)

@@ -85,26 +85,18 @@ class RowLayout:
 
     def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
         """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
-        parts = [states[row, valid_T].flatten() for states in trace.hidden_states]
-        return torch.cat([*parts, *(each[row][:, valid_T].flatten() for each in chain(*_factors(trace)))])
+        return torch.cat([each[row][..., valid_T, :].flatten() for each in _by_token(trace)])
 
     def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
         """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
         tokens = int(valid_T.sum())
-        state, factor = tokens * self.width, self.heads * tokens * self.head_width
-        split = self.states * state
-        parts = torch.split(numbers[split:], factor) if self.layers else ()
-        where: slice | Tensor = slice(0, tokens)
-        if not valid_T[:tokens].all():
-            where = valid_T
-            for target in (*into.hidden_states, *chain(*_factors(into))):
-                target[row].zero_()
-        for target, part in zip(into.hidden_states, torch.split(numbers[:split], state), strict=True):
-            target[row, where] = part.view(tokens, self.width)
-            target[row, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
-        for target, part in zip(chain(*_factors(into)), parts, strict=True):
-            target[row][:, where] = part.view(self.heads, tokens, self.head_width)
-            target[row][:, tokens:].masked_fill_(~valid_T[tokens:, None], 0)
+        first = bool(valid_T[:tokens].all())
+        targets = [each[row] for each in _by_token(into)]
+        sizes = [target.numel() // len(valid_T) * tokens for target in targets]
+        for target, part in zip(targets, torch.split(numbers, sizes), strict=True):
+            target[..., tokens if first else 0 :, :] = 0
+            valid = slice(0, tokens) if first else valid_T
+            target[..., valid, :] = part.view(*target.shape[:-2], tokens, target.shape[-1])
 
     def empty(self, rows: int, tokens: int, buffers: Buffers) -> EncoderTrace:
         """A trace of a batch, to be filled."""
@@ -162,7 +154,7 @@ class CachedTeacher:
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels, in single precision; zeros at padding."""
         device = batch.labels.device
-        rows, mask = batch.indices.cpu().numpy(), batch.inputs["attention_mask"].bool().cpu()
+        rows, mask = batch.indices.cpu().numpy(), batch.mask.bool().cpu()
         cached = self.files.cached[rows]
         trace = self.layout.empty(len(mask), mask.shape[1], self._buffers)
         for i in np.flatnonzero(cached):
@@ -191,7 +183,7 @@ class CachedTeacher:
         part = batch.rows(others.to(batch.labels.device))
         with torch.autocast(batch.labels.device.type, enabled=False):  # as the cache was filled
             said = with_norms(self.live(part), part)
-        padding = ~part.inputs["attention_mask"].bool()
+        padding = ~part.mask.bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
             mine[others] = theirs.masked_fill(padding[..., None], 0).float().cpu()
         for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(said)), strict=True):
@@ -253,8 +245,12 @@ def teacher_source(
 
 def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:
     """A trace of queries and keys with their score norms."""
-    mask = batch.inputs["attention_mask"]
-    return replace(trace, score_norms=tuple(score_norms(factors, mask) for factors in _factors(trace)))
+    return replace(trace, score_norms=tuple(score_norms(factors, batch.mask) for factors in _factors(trace)))
+
+
+def _by_token(trace: EncoderTrace) -> tuple[Tensor, ...]:
+    """The tensors of a trace that hold numbers of every token, (B, ..., T, numbers)."""
+    return (*trace.hidden_states, *chain(*_factors(trace)))
 
 
 def _factors(trace: EncoderTrace) -> tuple[QueriesKeys, ...]:
@@ -311,7 +307,7 @@ def _fill(
         for count, rows in enumerate(_batches(data.lengths, todo), 1):
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
-            valid = batch.inputs["attention_mask"].bool()
+            valid = batch.mask.bool()
             small = torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms)], dim=1)
             few = small.cpu().numpy()
             for i, row in enumerate(rows):
