@@ -78,6 +78,30 @@ def test_dropout_keeps_the_mean_and_its_gradient_has_the_same_holes(answered):
     assert out.max() == pytest.approx(1 / 0.9, rel=1e-4)
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["as it was made", "changed in place"])
+def test_gelu_before_a_linear_map_is_not_kept(changed, answered):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 6), torch.randn(8, 6), torch.randn(4, 8)]
+    kept = []
+
+    def feed_forward(x, inner, outer):
+        wide = functional.gelu(functional.linear(x, inner))
+        if changed:
+            wide.mul_(3)
+        kept.append(wide.data_ptr())
+        return functional.linear(wide, outer)
+
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda each: saved.append(each.data_ptr()) or each, lambda each: each
+    ):
+        found = gradients(with_kernels(feed_forward), *inputs)
+    assert answered == ["_linear", "_gelu", "_linear"]
+    assert (kept[0] in saved) == changed
+    for one, other in zip(found, gradients(feed_forward, *inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_dropout_follows_torchs_seed():
     def drawn(seed):
         torch.manual_seed(seed)

@@ -46,11 +46,11 @@ def batches(tiny):
 def close(found, expected, mask, **tolerance):
     torch.testing.assert_close(found.logits, expected.logits)
     for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
-        torch.testing.assert_close(one[mask], other[mask], **tolerance)
+        torch.testing.assert_close(one[mask].float(), other[mask], **tolerance)
         assert not one[~mask].any()
     for one, other in zip(chain(*found.attention), chain(*expected.attention), strict=True):
         tokens = mask[:, None, :, None].expand_as(one)
-        torch.testing.assert_close(one[tokens], other[tokens], **tolerance)
+        torch.testing.assert_close(one[tokens].float(), other[tokens], **tolerance)
         assert not one[~tokens].any()
     for norms, factors in zip(found.score_norms, expected.attention, strict=True):
         torch.testing.assert_close(norms, score_norms(factors, mask))

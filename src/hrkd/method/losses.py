@@ -52,7 +52,7 @@ def hidden_losses(
     tokens_B = weight_BT.sum(dim=1)
     rows = []
     for fitted_BTH, teacher_BTH in zip(fitted_states, teacher_states, strict=True):
-        error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - teacher_BTH)  # type: ignore[no-untyped-call]
+        error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - _widened(teacher_BTH))  # type: ignore[no-untyped-call]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
@@ -173,30 +173,36 @@ class _ScoreDifference(torch.autograd.Function):
     @staticmethod
     def forward(
         queries: Tensor, keys: Tensor, teacher_queries: Tensor, teacher_keys: Tensor, mask_BT: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        masked = queries.new_empty(2, *queries.shape)
-        torch.mul(queries, _valid(mask_BT), out=masked[0])
-        torch.mul(keys, _valid(mask_BT), out=masked[1])
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        masked, theirs = _masked(queries, keys, mask_BT), (teacher_queries, teacher_keys)
         own = masked.mT @ masked
-        cross = torch.stack([masked[0].mT @ teacher_queries, masked[1].mT @ teacher_keys])
-        return _inner(*own) - 2 * _inner(*cross), masked, own, cross
+        cross = torch.stack([one.mT @ _widened(other) for one, other in zip(masked, theirs, strict=True)])
+        return _inner(*own) - 2 * _inner(*cross), own, cross
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:], *output[1:])
+        ctx.save_for_backward(*inputs, *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        teacher_queries, teacher_keys, mask_BT, masked, own, cross = ctx.saved_tensors
+        queries, keys, teacher_queries, teacher_keys, mask_BT, own, cross = ctx.saved_tensors
         weight = 2 * gradients[0][:, None, None, None]
-        by_factors = masked @ (weight * own.flip(0))
+        by_factors = _masked(queries, keys, mask_BT) @ (weight * own.flip(0))
         # In place, without a table of the second product.
         for by_one, theirs, other in zip(by_factors, (teacher_queries, teacher_keys), cross.flip(0), strict=True):
-            by_one.flatten(0, 1).baddbmm_(theirs.flatten(0, 1), (weight * other).flatten(0, 1).mT, alpha=-1)
+            by_one.flatten(0, 1).baddbmm_(_widened(theirs).flatten(0, 1), (weight * other).flatten(0, 1).mT, alpha=-1)
         by_queries, by_keys = by_factors.mul_(_valid(mask_BT))
         return by_queries, by_keys, None, None, None
+
+
+def _masked(queries: Tensor, keys: Tensor, mask_BT: Tensor) -> Tensor:
+    """Both with zeros at padding, (2, B, N, T, dh)."""
+    masked = queries.new_empty(2, *queries.shape)
+    for each, out in zip((queries, keys), masked, strict=True):
+        torch.mul(each, _valid(mask_BT), out=out)
+    return masked
 
 
 def _valid(mask_BT: Tensor) -> Tensor:
@@ -210,10 +216,10 @@ def _inner(one: Tensor, other: Tensor) -> Tensor:
 
 def _merge_factors(factors: Factors, heads: int) -> Factors:
     """Factors of the mean over groups of adjacent heads, (B, N, T, dh) -> (B, heads, T, N / heads * dh)."""
-    queries, keys = map(_widened, factors)
-    rows, count, tokens, _ = queries.shape
+    rows, count, tokens, _ = factors[0].shape
     if count == heads:
-        return queries, keys
+        return factors
+    queries, keys = map(_widened, factors)
     group = count // heads
 
     def merged(each: Tensor) -> Tensor:

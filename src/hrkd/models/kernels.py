@@ -1,14 +1,15 @@
 """Quicker kernels for training on a processor, in single precision, with the mathematics of torch's own.
 
-Three functions take up most of a step's time: linear maps, dropout and attention with dropout. Inside
-:func:`cpu_kernels` the same calls of any model are answered otherwise:
+Linear maps, dropout and attention with dropout take up most of a step's time, and what they keep for the backward pass
+most of its memory. Inside :func:`cpu_kernels` the same calls of any model are answered otherwise:
 
 * linear maps by oneDNN in the place of the BLAS that torch was built with, forward and backward. On processors of
   another maker than the BLAS this can be twice as fast (it uses the widest vectors wherever there are any);
 * dropout with 16 random bits a number, drawn by numpy's SFC64 from a seed of torch's generator, so that a run is
-  repeated and resumed exactly; the rate is met within 1/131072;
+  repeated and resumed exactly; the rate is met within 1/131072. Its mask is not kept but drawn again;
 * attention with dropout row by row, each over its own valid keys alone, in tables that fit into the processor's
-  cache. torch has fused attention on a processor only without dropout.
+  cache. torch has fused attention on a processor only without dropout;
+* GELU is computed again where a linear map's backward pass needs it, in the place of keeping its wide result.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ __all__ = ["compiled_forward", "cpu_kernels"]
 
 LEVELS = 1 << 16
 """Random numbers that dropout chooses from."""
+MADE_BY_GELU = "_hrkd_made_by_gelu"
+"""Attribute of a tensor that GELU made."""
 
 
 def cpu_kernels(device: torch.device) -> AbstractContextManager[object]:
@@ -84,17 +87,22 @@ def _is_meant(tensor: Tensor) -> bool:
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:  # noqa: A002
     if weight.dtype != torch.float32 or input.ndim < 2 or not input.numel():
         return None
-    result: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+    made = getattr(input, MADE_BY_GELU, None)
+    before = made.before if made is not None and made.version == input._version else None
+    result: Tensor = _Linear.apply(input, weight, bias, before)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Linear(torch.autograd.Function):
-    """``x W' + b`` by oneDNN; shapes (..., inputs), (outputs, inputs), (outputs,) -> (..., outputs)."""
+    """``x W' + b`` by oneDNN; shapes (..., inputs), (outputs, inputs), (outputs,) -> (..., outputs).
+
+    Where x is the GELU of ``before``, that is kept in its place.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.with_bias = bias is not None
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x if before is None else before, weight)
+        ctx.with_bias, ctx.with_gelu = bias is not None, before is not None
         return _product(x, weight, bias)
 
     @staticmethod
@@ -105,12 +113,13 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = _product(out, weight.mT)
         if ctx.needs_input_grad[1]:
+            x = functional.gelu(x) if ctx.with_gelu else x
             left, right = (each.reshape(-1, each.shape[-1]).to_mkldnn() for each in (out, x.contiguous()))
             to_weight, to_bias = torch.ops.aten.mkldnn_linear_backward_weights(left, right, weight, ctx.with_bias)
             to_weight, to_bias = to_weight.to_dense(), to_bias.to_dense() if ctx.with_bias else None
         elif ctx.needs_input_grad[2]:
             to_bias = out.flatten(0, -2).sum(dim=0)
-        return to_x, to_weight, to_bias
+        return to_x, to_weight, to_bias, None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -121,8 +130,39 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:  # noqa: A002
     if not training or inplace or not 0 < p < 1:
         return None
-    keep = _Drawn(p).keep(input.shape)
-    return input * keep.mul_(_Drawn.scale(p))
+    result: Tensor = _Dropout.apply(input, p)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Dropout(torch.autograd.Function):
+    """Some numbers of a tensor become 0, the others larger such that the mean stays."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
+        drawn = _Drawn(rate)
+        ctx.rate, ctx.seed = rate, drawn.seed
+        return drawn.keep(x.shape).mul_(x).mul_(_Drawn.scale(rate))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        keep = _Drawn(ctx.rate, ctx.seed).keep(gradients[0].shape)
+        return keep.mul_(gradients[0]).mul_(_Drawn.scale(ctx.rate)), None
+
+
+class _MadeByGelu(NamedTuple):
+    """What a tensor is the GELU of, and its version then: it may be changed in place afterwards."""
+
+    before: Tensor
+    version: int
+
+
+def _gelu(input: Tensor, approximate: str = "none") -> Tensor | None:  # noqa: A002
+    if approximate != "none" or not input.requires_grad:
+        return None
+    with torch._C.DisableTorchFunction():
+        result = functional.gelu(input)
+    setattr(result, MADE_BY_GELU, _MadeByGelu(input, result._version))
+    return result
 
 
 class _Drawn:
@@ -233,5 +273,6 @@ def _probabilities(query: Tensor, key: Tensor, factor: float) -> Tensor:
 ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     functional.linear: _linear,
     functional.dropout: _dropout,
+    functional.gelu: _gelu,
     functional.scaled_dot_product_attention: _attention,
 }

@@ -140,14 +140,17 @@ class CacheFiles:
 
     def ahead(self, row: int) -> None:
         """Ask the system to bring a row's values from the disk into its memory, and go on at once."""
+        self._advise(row, mmap.MADV_WILLNEED)
+
+    def let_go(self, row: int) -> None:
+        """Give the memory of a row that was read or written back; the next reading takes it from the file again."""
+        self._advise(row, mmap.MADV_DONTNEED)
+
+    def _advise(self, row: int, advice: int) -> None:
         span, size = self._span(row), self.values.itemsize
         start = span.start * size // mmap.PAGESIZE * mmap.PAGESIZE
         if span.stop > span.start:
-            self.values._mmap.madvise(mmap.MADV_WILLNEED, start, span.stop * size - start)  # type: ignore[attr-defined]
-
-    def let_go(self) -> None:
-        """Give the memory of what was read back; the next reading takes it from the file again."""
-        self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            self.values._mmap.madvise(advice, start, span.stop * size - start)  # type: ignore[attr-defined]
 
     def _sum(self, row: int) -> int:
         total = xxhash.xxh3_64(self.values[self._span(row)].view(np.uint8).data)

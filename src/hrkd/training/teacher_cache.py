@@ -98,13 +98,17 @@ class RowLayout:
             valid = slice(0, tokens) if first else valid_T
             target[..., valid, :] = part.view(*target.shape[:-2], tokens, target.shape[-1])
 
-    def empty(self, rows: int, tokens: int, buffers: Buffers) -> EncoderTrace:
-        """A trace of a batch, to be filled."""
+    def empty(self, rows: int, tokens: int, dtype: torch.dtype, buffers: Buffers) -> EncoderTrace:
+        """A trace of a batch, to be filled: ``dtype``, but for logits and norms."""
+
+        def empty(*shape: int) -> Tensor:
+            return buffers.empty(shape, dtype)
+
         factors = (rows, self.heads, tokens, self.head_width)
         return EncoderTrace(
             torch.empty(rows, self.classes),
-            tuple(buffers.empty((rows, tokens, self.width)) for _ in range(self.states)),
-            tuple(QueriesKeys(buffers.empty(factors), buffers.empty(factors)) for _ in range(self.layers)),
+            tuple(empty(rows, tokens, self.width) for _ in range(self.states)),
+            tuple(QueriesKeys(empty(*factors), empty(*factors)) for _ in range(self.layers)),
             tuple(torch.empty(rows) for _ in range(self.layers)),
         )
 
@@ -115,15 +119,15 @@ class Buffers:
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
-        """A tensor on the processor, in single precision, whose content is undefined."""
-        needed = int(np.prod(shape))
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor on the processor whose content is undefined."""
+        needed = int(np.prod(shape)) * dtype.itemsize
         free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
         place = next((n for n in free if self._arrays[n].size >= needed), None)
         if place is None:
             place = free[0] if free else len(self._arrays)
-            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.float32)]
-        return torch.from_numpy(self._arrays[place])[:needed].view(tuple(shape))
+            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
+        return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
 
     def _references(self, place: int) -> int:
         """Of an array; each tensor that lies in it is one."""
@@ -132,7 +136,7 @@ class Buffers:
     @cached_property
     def _references_of_a_free_one(self) -> int:
         probe = Buffers()
-        probe._arrays = [np.empty(1, dtype=np.float32)]
+        probe._arrays = [np.empty(1, dtype=np.uint8)]
         return probe._references(0)
 
 
@@ -152,16 +156,16 @@ class CachedTeacher:
         self._buffers = Buffers()
 
     def __call__(self, batch: Batch) -> EncoderTrace:
-        """The teacher's trace of the mapped levels, in single precision; zeros at padding."""
+        """The teacher's trace of the mapped levels, in the precision of the cache; zeros at padding."""
         device = batch.labels.device
         rows, mask = batch.indices.cpu().numpy(), batch.mask.bool().cpu()
         cached = self.files.cached[rows]
-        trace = self.layout.empty(len(mask), mask.shape[1], self._buffers)
+        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
         for i in np.flatnonzero(cached):
             numbers, small = self.files.read(rows[i])
             self._put_small(small, int(i), trace)
             self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
-        self.files.let_go()
+            self.files.let_go(rows[i])
         if not cached.all():
             self._ask(batch, np.flatnonzero(~cached), trace)
         return trace.map(lambda tensor: tensor.to(device))
@@ -185,9 +189,9 @@ class CachedTeacher:
             said = with_norms(self.live(part), part)
         padding = ~part.mask.bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
-            mine[others] = theirs.masked_fill(padding[..., None], 0).float().cpu()
+            mine[others] = _narrowed(theirs.masked_fill(padding[..., None], 0), self.files.index.precision)
         for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(said)), strict=True):
-            mine[others] = theirs.masked_fill(padding[:, None, :, None], 0).float().cpu()
+            mine[others] = _narrowed(theirs.masked_fill(padding[:, None, :, None], 0), self.files.index.precision)
         for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
             mine[others] = theirs.float().cpu()
         if self.files.index.all_rows:
@@ -313,7 +317,7 @@ def _fill(
             for i, row in enumerate(rows):
                 values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
                 files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
-            files.let_go()
+                files.let_go(row)
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
             bar.advance(len(rows))
