@@ -142,9 +142,15 @@ class CacheFiles:
         """Ask the system to bring a row's values from the disk into its memory, and go on at once."""
         self._advise(row, mmap.MADV_WILLNEED)
 
-    def let_go(self, row: int) -> None:
-        """Give the memory of a row that was read or written back; the next reading takes it from the file again."""
-        self._advise(row, mmap.MADV_DONTNEED)
+    def let_go(self, row: int | None = None) -> None:
+        """Give the memory of a row that was read or written back; the next reading takes it from the file again.
+
+        The system maps more than was asked for: of all rows (None), the neighbours of what was read.
+        """
+        if row is None:
+            self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        else:
+            self._advise(row, mmap.MADV_DONTNEED)
 
     def _advise(self, row: int, advice: int) -> None:
         span, size = self._span(row), self.values.itemsize

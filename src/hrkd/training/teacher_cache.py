@@ -166,6 +166,7 @@ class CachedTeacher:
             self._put_small(small, int(i), trace)
             self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
             self.files.let_go(rows[i])
+        self.files.let_go()
         if not cached.all():
             self._ask(batch, np.flatnonzero(~cached), trace)
         return trace.map(lambda tensor: tensor.to(device))
@@ -318,6 +319,7 @@ def _fill(
                 values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
                 files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
                 files.let_go(row)
+            files.let_go()
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
             bar.advance(len(rows))
