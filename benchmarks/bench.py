@@ -29,8 +29,8 @@ from setting import STUDENT, TEACHER, Timing, amazon_reviews, bert, interleaved,
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from hrkd.cli.terminal import keep_freed_memory
 from hrkd.data.batching import Batch, MultiDomainLoader, TokenizedDataset
+from hrkd.memory import STEPS_BETWEEN, give_back, keep_freed_memory
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.models.kernels import cpu_kernels
@@ -83,10 +83,12 @@ def optimiser_of(module: nn.Module) -> torch.optim.Optimizer:
 def steps(module: Trainable, optimiser: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
     """Train on some batches, as the training loop does."""
     module.train()
-    for batch in ahead(prepared(module, batches)):
+    for step, batch in enumerate(ahead(prepared(module, batches)), 1):
         with cpu_kernels(CPU):
             loss = module(batch).loss
         optimiser_step(module, optimiser, loss)
+        if step % STEPS_BETWEEN == 0:
+            give_back()
 
 
 def prepared(module: Trainable, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -206,8 +208,10 @@ def our_epoch(data: TokenizedDataset, cache: Path) -> tuple[float, int]:
     """Seconds and steps of an epoch of hrkd; the cache is built if it is not there, and the teacher then let go."""
     keep_freed_memory()
     names = data.source.domains
+    teacher = bert(TEACHER, names)
     start = time.perf_counter()
-    source = cached(bert(TEACHER, names), data, cache)
+    source = cached(teacher, data, cache)
+    del teacher
     module = distillation(bert(STUDENT, names, seed=1), source, len(names))
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
     steps(module, optimiser_of(module), loader.epoch(0))

@@ -19,8 +19,8 @@ import torch
 from bench import LAYER_MAP, TEACHER, distillation, machine, optimiser_of, steps
 from setting import STUDENT, VOCABULARY, bert, interleaved
 
-from hrkd.cli.terminal import keep_freed_memory
 from hrkd.data.batching import Batch
+from hrkd.memory import keep_freed_memory
 from hrkd.method.build import build_domain_ratios
 from hrkd.models.trace import EncoderTrace, QueriesKeys
 from hrkd.training.fine_tune import FineTuning

@@ -87,7 +87,7 @@ def test_a_second_run_computes_nothing(tiny, tmp_path):
 
 
 def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(teacher_cache, "TOKENS_IN_A_BATCH", 200)
+    monkeypatch.setitem(teacher_cache.TOKENS_IN_A_BATCH, "cpu", 200)
     live, rows = reader(tiny), []
 
     class Killed(Counted):

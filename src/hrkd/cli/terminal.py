@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING
+
+from hrkd.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hrkd.training.progress import Progress
 
-__all__ = ["keep_freed_memory", "prepare", "progress", "result_console"]
+__all__ = ["prepare", "progress", "result_console"]
 
 WIDTH_OF_FILES = 160
-M_TRIM_THRESHOLD, M_MMAP_MAX = (-1, 2**31 - 1), (-4, 0)
-"""Options of glibc's mallopt(3) and their values: give nothing back, take everything from the heap."""
-
 ENVIRONMENT = {
     "DATASETS_VERBOSITY": "error",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -39,16 +37,6 @@ def prepare() -> Console:
     _log_to_stderr()
     _silence_transformers()
     return result_console()
-
-
-def keep_freed_memory() -> bool:
-    """Have this process keep the memory of freed tensors for the next ones; whether that could be done (with glibc).
-
-    A step frees and takes hundreds of megabytes. Given back to the system they return as empty pages one by one, which
-    costs a tenth of a distillation step.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return mallopt is not None and all(mallopt(*option) == 1 for option in (M_TRIM_THRESHOLD, M_MMAP_MAX))
 
 
 def result_console() -> Console:

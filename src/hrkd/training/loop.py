@@ -25,6 +25,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
+from hrkd.memory import STEPS_BETWEEN, give_back
 from hrkd.models.kernels import compiled_forward, cpu_kernels
 from hrkd.training.ahead import ahead
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
@@ -160,6 +161,8 @@ def train(
                 if accelerator.trackers and (recorder is None or recorder.is_logged(step)):
                     tracked = values if recorder is None else values | recorder.scalars(output.tables)
                     _track(accelerator, title, tracked, step=steps_before + step)
+                if step % STEPS_BETWEEN == 0:
+                    give_back()
                 bar.advance(note=f"loss {loss:.3f}")
 
         score = evaluate(epoch)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
+from hrkd.memory import give_back
 from hrkd.method.losses import score_norms
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
@@ -36,7 +37,9 @@ __all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_s
 logger = logging.getLogger("hrkd.training")
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-TOKENS_IN_A_BATCH = 4096
+TOKENS_IN_A_BATCH = {"cpu": 1024}
+OTHER_TOKENS_IN_A_BATCH = 8192
+"""Of the teacher, by device: a processor is no quicker with more, and needs their memory."""
 SHARE_OF_FREE_DISK = 0.5
 BATCHES_BETWEEN_FLUSHES = 16
 
@@ -309,7 +312,8 @@ def _fill(
 ) -> None:
     bits = torch.int32 if files.index.precision == "fp32" else torch.int16
     with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
-        for count, rows in enumerate(_batches(data.lengths, todo), 1):
+        tokens = TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
+        for count, rows in enumerate(_batches(data.lengths, todo, tokens), 1):
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
             valid = batch.mask.bool()
@@ -322,6 +326,7 @@ def _fill(
             files.let_go()
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
+                give_back()
             bar.advance(len(rows))
     files.flush()
 
@@ -336,11 +341,11 @@ def _narrowed(values: Tensor, precision: Precision) -> Tensor:
     return small
 
 
-def _batches(lengths: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows longest first, as many at a time as have about 4096 tokens with their padding."""
+def _batches(lengths: np.ndarray, rows: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Rows longest first, as many at a time as have about ``tokens`` with their padding."""
     order = rows[np.argsort(-lengths[rows], kind="stable")]
     start = 0
     while start < len(order):
-        count = max(1, TOKENS_IN_A_BATCH // int(lengths[order[start]]))
+        count = max(1, tokens // int(lengths[order[start]]))
         yield order[start : start + count]
         start += count
