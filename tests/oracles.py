@@ -81,6 +81,37 @@ def published_graph(states: Tensor, relate: tuple[Tensor, ...], score: tuple[Ten
     return scores
 
 
+def centred(p: Tensor) -> Tensor:
+    levels, domains, width = p.shape
+    result = torch.zeros_like(p)
+    for k in range(levels):
+        for i in range(width):
+            mean = sum(p[k, d, i] for d in range(domains)) / domains
+            for d in range(domains):
+                result[k, d, i] = p[k, d, i] - mean
+        square = sum(result[k, d, i] ** 2 for d in range(domains) for i in range(width)) / (domains * width)
+        result[k] /= square**0.5
+    return result
+
+
+def relational_graph(
+    states: Tensor, left: Tensor, right: Tensor, own: Tensor, attention: Tensor, readout: Tensor
+) -> Tensor:
+    levels, domains, _ = states.shape
+    heads, width = attention.shape[1:]
+    scores = torch.zeros(levels, domains, dtype=states.dtype)
+    for k in range(levels):
+        for i in range(domains):
+            for m in range(heads):
+                x = states[k]
+                pairs = [x[i] @ left[k, m] + x[j] @ right[k, m] for j in range(domains)]
+                logits = [sum(attention[k, m, g] * leaky_relu(pair[g]) for g in range(width)) for pair in pairs]
+                weights = softmax(logits)
+                y = x[i] @ own[k, m] + sum(weights[j] * (x[j] @ right[k, m]) for j in range(domains))
+                scores[k, i] += sum(readout[k, m * width + g] * elu(y[g]) for g in range(width))
+    return scores
+
+
 def hidden_losses(fitted: Tensor, teacher: list[Tensor], mask: Tensor, domain_ids: list[int], domains: int) -> Tensor:
     levels, rows, tokens, width = fitted.shape
     table = torch.zeros(levels, domains, dtype=torch.float64)

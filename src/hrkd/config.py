@@ -342,11 +342,25 @@ def _uneven_heads(place: str, width: int | None, heads: int | None) -> Iterator[
 class MethodConfig(Section):
     """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
 
-    graph: Literal["published", "uniform"] = "published"
-    """What turns prototypes into domain ratios: the paper's graph attention network, or 1/D each (no graph)."""
+    graph: Literal["published", "relational", "random", "uniform"] = "published"
+    """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which starts
+    at 1/D and has to be learnt; numbers drawn anew in every step; or 1/D each (no graph)."""
 
-    learning: Literal["fixed"] = "fixed"
-    """How the graph is learnt; `fixed`: not at all, as in the paper's public code."""
+    learning: Literal["fixed", "joint", "meta"] = "fixed"
+    """How the graph is learnt: not at all, as in the paper's public code; with the objective; or by what a step of the
+    student on the weighted losses does to the prediction loss of other texts."""
+
+    ratio_learning_rate: PositiveFloat = 5e-3
+    """Peak learning rate of graph and hierarchy, for joint and meta learning."""
+
+    entropy_weight: NonNegative = 0.1
+    """Weight of the ratios' entropy (1 = uniform), which joint and meta learning maximise besides."""
+
+    meta_interval: PositiveInt = 10
+    """Steps from one gradient of meta learning to the next; one costs about as much as two steps."""
+
+    centre_prototypes: bool | None = None
+    """Take what all domains have in common out of the prototypes first; default: for the relational graph only."""
 
     hierarchy: Literal["compare_aggregate", "mean", "none"] = "compare_aggregate"
     """What a level sees of the levels below: the paper's attention over them, their mean, or nothing."""
@@ -369,6 +383,10 @@ class MethodConfig(Section):
     temperature: PositiveFloat = 1.0
     """Softmax temperature of the prediction loss, for teacher and student."""
 
+    relative: bool = False
+    """Divide the losses of each level by the variance of the teacher's states and scores there, so that all levels and
+    the prediction loss are of one size."""
+
     ratio_gradient: bool = False
     """Let the objective's gradient reach the student through the ratios too, not only through the losses."""
 
@@ -383,9 +401,20 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        if self.hidden_weight == 0 and self.prediction_weight == 0:
-            raise ValueError("hidden_weight and prediction_weight are both 0; nothing would be distilled")
+        _refuse(self._contradictions())
         return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.hidden_weight == 0 and self.prediction_weight == 0:
+            yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
+        if self.learning == "fixed":
+            if self.graph == "relational":
+                yield "learning: the relational graph starts at uniform ratios; choose meta or joint, or graph: uniform"
+            return
+        if self.graph in ("uniform", "random"):
+            yield f"learning: {self.learning}: graph: {self.graph} has nothing to be learnt; use fixed"
+        if self.hidden_weight == 0:
+            yield f"learning: {self.learning}: ratios weigh the levels' losses, whose hidden_weight is 0; use fixed"
 
 
 class CacheConfig(Section):

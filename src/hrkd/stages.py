@@ -328,7 +328,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
             basis=started.basis,
             best_per_domain=best,
             cache=cache_rules(recipe.cache),
-            **recipe.method.model_dump(exclude={"learning"}),
+            **recipe.method.model_dump(),
             **job.training(recipe.student.training, "student"),
         )
         return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}

@@ -3,7 +3,8 @@ import torch
 
 import oracles
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.domain_graph import GraphAttention, PublishedGraph, UniformScores
+from hrkd.method.domain_graph import GraphAttention, PublishedGraph, RandomScores, RelationalGraph, UniformScores
+from hrkd.method.prototypes import centred
 from hrkd.method.ratios import DomainRatios
 
 
@@ -75,6 +76,63 @@ def test_every_weight_gets_a_gradient():
     scores = module(torch.randn(3, 4, 5, dtype=torch.float64))
     (scores.softmax(-1) * torch.randn(3, 4, dtype=torch.float64)).sum().backward()
     assert all(weight.grad.abs().max() > 0 for weight in module.parameters())
+
+
+def relational(levels=3, width=5, *, read=True, **options):
+    torch.manual_seed(2)
+    module = RelationalGraph(levels, width, **{"heads": 2, "head_width": 4, **options})
+    if read:
+        torch.nn.init.normal_(module.readout)
+    return module.double().eval()
+
+
+@pytest.mark.parametrize("domains", [1, 4])
+def test_the_relational_graph_equals_the_loops(domains):
+    module = relational()
+    states = torch.randn(3, domains, 5, dtype=torch.float64)
+    expected = oracles.relational_graph(states, *module.parameters())
+    torch.testing.assert_close(module(states), expected)
+
+
+def test_the_relational_graph_starts_uniform_and_every_weight_can_leave_it():
+    states = torch.randn(3, 4, 5, dtype=torch.float64)
+    assert relational(read=False)(states).abs().max() == 0
+    module = relational()
+    (module(states).softmax(-1) * torch.randn(3, 4, dtype=torch.float64)).sum().backward()
+    assert all(weight.grad.abs().max() > 0 for weight in module.parameters())
+
+
+def test_permuting_domains_permutes_the_relational_scores():
+    states, order = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([3, 1, 0, 2])
+    torch.testing.assert_close(relational()(states[:, order]), relational()(states)[:, order])
+
+
+def test_nearly_equal_domains_are_told_apart_once_centred():
+    """Where the published form gives 1/D: prototypes that share nearly everything."""
+    states = torch.randn(3, 1, 5, dtype=torch.float64) + 1e-3 * torch.randn(3, 4, 5, dtype=torch.float64)
+    form = relational()
+    centre = DomainRatios(build_domain_ratios(3, 4, 5, hierarchy="none").hierarchy, form, centre=True)
+    assert (centre(states).domains - 0.25).abs().max() > 0.1
+    assert (form(states).softmax(dim=-1) - 0.25).abs().max() < 0.01
+
+
+def test_centring_equals_the_loops_and_knows_no_common_part_and_no_scale():
+    states = torch.randn(3, 4, 5, dtype=torch.float64)
+    torch.testing.assert_close(centred(states), oracles.centred(states))
+    torch.testing.assert_close(centred(7 * states + torch.randn(3, 1, 5)), centred(states))
+    assert torch.equal(centred(torch.ones(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+def test_only_the_relational_graph_centres_unless_asked():
+    found = {form: build_domain_ratios(3, 4, 8, graph=form).centre for form in ("published", "relational", "uniform")}
+    assert found == {"published": False, "relational": True, "uniform": False}
+    assert build_domain_ratios(3, 4, 8, centre_prototypes=True).centre
+
+
+def test_random_scores_are_drawn_anew_while_training_only():
+    states, module = torch.randn(3, 4, 8), RandomScores()
+    assert not torch.equal(module(states), module(states))
+    assert not module.eval()(states).any()
 
 
 @pytest.mark.peer

@@ -1,5 +1,8 @@
+import itertools
+
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import oracles
 from hrkd.method.losses import (
@@ -10,7 +13,7 @@ from hrkd.method.losses import (
     score_norms,
     score_product_losses,
 )
-from hrkd.method.objective import objective
+from hrkd.method.objective import entropy, objective
 
 IDS = [0, 0, 1, 2, 2]
 DOMAINS = torch.tensor(IDS)
@@ -183,3 +186,36 @@ def test_losses_of_queries_and_keys_are_those_of_their_scores(
     torch.testing.assert_close(with_norms, expected)
     again = score_product_losses(student, student, mask(), DOMAINS, 3)
     torch.testing.assert_close(again, torch.zeros_like(again))
+
+
+@pytest.mark.parametrize("teacher_heads", [2, 4])
+def test_forward_derivatives_are_those_of_reverse_mode(teacher_heads):
+    fitted, teacher = random(1, 5, 4, 6), [random(5, 4, 6, seed=1)]
+    factors, theirs = random(2, 5, 2, 4, 3, seed=2), [tuple(random(2, 5, teacher_heads, 4, 3, seed=3))]
+
+    def tables(fitted, queries, keys):
+        products = score_product_losses([(queries, keys)], theirs, mask(), DOMAINS, 3)
+        return torch.cat([hidden_losses(fitted, teacher, mask(), DOMAINS, 3), products])
+
+    points = (fitted, *factors)
+    directions = tuple(random(*point.shape, seed=7 + n) for n, point in enumerate(points))
+    expected = torch.zeros(2, 3, dtype=torch.float64)
+    for level, domain in itertools.product(range(2), range(3)):
+        leaves = [point.clone().requires_grad_() for point in points]
+        by = torch.autograd.grad(tables(*leaves)[level, domain], leaves, materialize_grads=True)
+        expected[level, domain] = sum((one * along).sum() for one, along in zip(by, directions, strict=True))
+    with torch.no_grad(), forward_ad.dual_level():
+        duals = [forward_ad.make_dual(point, along) for point, along in zip(points, directions, strict=True)]
+        found = forward_ad.unpack_dual(tables(*duals)).tangent
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_weight_of_zero_looks_at_no_level():
+    nothing = torch.full((1, 2), torch.nan)
+    assert objective(nothing, nothing, torch.tensor([1.0, 3.0]), hidden_weight=0.0).item() == 2
+
+
+def test_entropy_is_one_for_uniform_ratios_and_zero_for_one_domain():
+    ratios = torch.tensor([[0.25] * 4, [1.0, 0, 0, 0]])
+    torch.testing.assert_close(entropy(ratios), torch.tensor(0.5))
+    assert entropy(torch.ones(2, 1)) == 0

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,9 +12,11 @@ from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
+from hrkd.training.cache_files import cached_folders
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.loop import parameter_groups
 from hrkd.training.runs import distill_from_models, fine_tune
+from hrkd.training.teacher_cache import CacheRules
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 
@@ -206,7 +209,7 @@ def test_tables_are_in_single_precision_under_autocast(tiny, half):
 
 
 def test_ratios_learn_when_asked(tiny):
-    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learn_ratios=True)
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learning="joint")
     groups = parameter_groups(module, 0.01)
     optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1e6)
     trained = {id(p) for group in optimiser.param_groups for p in group["params"]}
@@ -221,19 +224,96 @@ def test_ratios_learn_when_asked(tiny):
             assert not torch.equal(parameter[level], before[name][level]), (name, level)
 
 
-@pytest.mark.parametrize("learn", [False, True])
-def test_ratios_of_ones_own_are_used_and_trained_only_if_asked(tiny, learn):
+@pytest.mark.parametrize("learning", ["fixed", "joint", "meta"])
+def test_ratios_of_ones_own_are_used_and_trained_only_if_asked(tiny, learning):
     ratios = build_domain_ratios(3, 3, 16, hierarchy="none", graph_heads=1)
     before = copy.deepcopy(ratios.state_dict())
     calls = []
     ratios.register_forward_hook(lambda *_: calls.append(1))
     student = tiny.model(width=8)
-    options = {"ratios": ratios, "learn_ratios": learn, "epochs": 1, "batch_size": 4}
+    options = {"ratios": ratios, "learning": learning, "meta_interval": 2, "epochs": 1, "batch_size": 4}
     distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
     assert calls
     changed = {name for name, tensor in ratios.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == (set(before) if learn else set())
+    assert changed == (set() if learning == "fixed" else set(before))
     assert not student.training
+
+
+def test_joint_learning_moves_weight_to_what_is_easiest(tiny):
+    """Why it is an ablation: see docs/method.md."""
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learning="joint", entropy_weight=0.0)
+    module.ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
+    batch = next(iter_batches(tiny))
+    optimiser = torch.optim.Adam(module.ratios.parameters(), lr=0.01)
+    for _ in range(100):
+        optimiser.zero_grad()
+        output = module.eval()(batch)
+        output.loss.backward()
+        optimiser.step()
+    tables = output.tables
+    levels = torch.cat([tables.hidden[:1], tables.hidden[1:] + tables.attention])
+    assert torch.equal(tables.ratios.argmax(dim=1), levels.argmin(dim=1))
+    assert tables.ratios.max(dim=1).values.min() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["scores", "queries_keys"])
+def test_relative_losses_know_no_unit(tiny, kind):
+    """A teacher whose states are ten times as large, and its fitted student too: the same shares."""
+    found = []
+    for factor in (1, 10):
+        torch.manual_seed(0)
+        module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), relative=True).eval()
+        module.attention = module.teacher.attention = kind
+        for model in (module.student, module.teacher.teacher):
+            set_attention(model.encoder, kind)
+        said = module.teacher
+        module.teacher = lambda batch, said=said, factor=factor: replace(
+            said(batch), hidden_states=tuple(factor * each for each in said(batch).hidden_states)
+        )
+        with torch.no_grad():
+            module.fit.weight.mul_(factor)
+        batches = list(iter_batches(tiny))
+        tables = [module(batch).tables for batch in batches[:2]]
+        found.append(torch.stack([torch.cat([table.hidden, table.attention]) for table in tables]))
+        levels = module.teacher(batches[0]).hidden_states
+        valid = batches[0].mask.bool()
+        expected = torch.stack([each[valid].var(dim=0, correction=0).mean() for each in levels])
+        torch.testing.assert_close(module.units[0], expected)
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_student_that_gives_the_mean_everywhere_has_a_relative_loss_of_one(tiny):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), relative=True).eval()
+    batch = next(iter_batches(tiny))
+    valid = batch.mask.bool()
+    with torch.no_grad():
+        module.fit.weight.zero_()
+        for bias, level in zip(module.fit.bias, module.teacher(batch).hidden_states, strict=True):
+            bias.copy_(level[valid].mean(dim=0))
+    tokens = torch.stack([valid[batch.domain_ids == d].sum() for d in range(3)])
+    hidden = module(batch).tables.hidden
+    torch.testing.assert_close((hidden * tokens).sum(dim=1) / tokens.sum(), torch.ones(3))
+
+
+def test_without_weight_no_level_is_looked_at(tiny, tmp_path):
+    student, states = tiny.model(width=8), []
+    student.encoder.register_forward_hook(lambda _, __, out: states.append(out.hidden_states))
+    options = {"hidden_weight": 0.0, "epochs": 2, "batch_size": 4, "cache": CacheRules(tmp_path)}
+    history = distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+    assert history.epochs[1]["loss"] < history.epochs[0]["loss"]
+    assert set(states) == {None}
+    (_, index), *others = cached_folders(tmp_path)
+    assert (index["width"], others) == (0, []), "logits alone"
+
+
+def test_without_weight_the_objective_is_the_prediction_loss(tiny):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), hidden_weight=0.0, prediction_weight=2.0)
+    output = module.eval()(next(iter_batches(tiny)))
+    torch.testing.assert_close(output.loss, 2 * output.tables.prediction.mean())
+    assert output.tables.hidden.isnan().all()
+    output.loss.backward()
+    assert all(p.grad is not None for p in module.student.heads.parameters())
+    assert all(p.grad is None for p in (*module.fit.parameters(), *module.ratios.parameters()))
 
 
 def test_models_are_put_back_after_a_failure(tiny):

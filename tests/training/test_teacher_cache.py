@@ -1,4 +1,5 @@
 import copy
+import errno
 import logging
 import multiprocessing
 import shutil
@@ -12,7 +13,7 @@ from filelock import FileLock
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
-from hrkd.training import teacher_cache
+from hrkd.training import cache_files, teacher_cache
 from hrkd.training.cache_files import cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
 from hrkd.training.runs import distill_from_models
@@ -35,8 +36,13 @@ def reader(tiny, layer_map=(0, 2), **model):
     return Counted(tiny.model(seed=1, **model), layer_map, attention="queries_keys")
 
 
-def cached(live, data, folder, **rules):
-    return teacher_source(live, data, rules=CacheRules(folder, **rules), device=CPU)
+def cached(live, data, folder, *, build=True, **rules):
+    return teacher_source(live, data, rules=CacheRules(folder, **rules), device=CPU, build=build)
+
+
+def probed(tiny):
+    """Rows that the teacher is asked for to learn the shapes, one a domain."""
+    return len(tiny.splits.domains)
 
 
 def batches(tiny):
@@ -79,7 +85,7 @@ def test_a_second_run_computes_nothing(tiny, tmp_path):
     again = reader(tiny)
     source = cached(again, tiny.train, tmp_path)
     source(next(batches(tiny)))
-    assert again.rows == 1, "one row, to learn the shapes"
+    assert again.rows == probed(tiny)
     (folder, index), *others = cached_folders(tmp_path)
     assert (index["rows"], index["complete"], others) == (len(tiny.train), True, [])
     assert index["bytes"] > 0
@@ -100,7 +106,7 @@ def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cached(Killed(live.teacher, live.layer_map, attention="queries_keys"), tiny.train, tmp_path)
     source = cached(live, tiny.train, tmp_path)
-    assert live.rows == len(tiny.train) + 1 - sum(rows[1:])
+    assert live.rows == len(tiny.train) + probed(tiny) - sum(rows[1:])
     for batch in batches(tiny):
         mask = batch.inputs["attention_mask"].bool()
         close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
@@ -174,7 +180,7 @@ def test_below_the_last_layer_the_teacher_is_cut_off_and_its_logits_are_kept(tin
         close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
     again = Counted(live.teacher, live.layer_map, attention="queries_keys")
     cached(again, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
-    assert again.rows == 2, "one row to learn the shapes, the same to try the shortened teacher"
+    assert again.rows == 2 * probed(tiny), "to learn the shapes, and to try the shortened teacher"
 
 
 def test_a_number_too_large_for_the_precision_is_told(tiny, tmp_path):
@@ -193,7 +199,7 @@ def test_two_processes_build_it_once(tiny, tmp_path):
         torch.set_num_threads(1)
         live = reader(tiny)
         cached(live, tiny.train, tmp_path)
-        results.put(live.rows - 1)
+        results.put(live.rows - probed(tiny))
 
     both = [context.Process(target=build) for _ in range(2)]
     for each in both:
@@ -217,8 +223,27 @@ def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         options |= {"epochs": 1, "cache": CacheRules(tmp_path / "unused")}
         distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
-    assert "no teacher cache: one epoch reads it once" in caplog.text
-    assert not (tmp_path / "unused").exists()
+    assert "teacher cache: none, one epoch reads it once" in caplog.text
+    assert not list((tmp_path / "unused").glob("*/"))
+
+
+def test_one_epoch_reads_a_cache_that_is_there(tiny, tmp_path):
+    live = reader(tiny)
+    assert cached(live, tiny.train, tmp_path, build=False) is live
+    cached(live, tiny.train, tmp_path)
+    again = reader(tiny)
+    assert isinstance(cached(again, tiny.train, tmp_path, build=False), CachedTeacher)
+    assert again.rows == probed(tiny)
+
+
+def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_written(tiny, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_files.os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match=r"teacher cache cannot be written: No space left .*lower cache\.gigabytes"):
+        cached(reader(tiny), tiny.train, tmp_path)
+    assert not list(tmp_path.glob("*/"))
 
 
 def test_caches_are_cleared_by_name(tiny, tmp_path):
@@ -269,6 +294,6 @@ def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: full)
     again = reader(tiny)
     assert isinstance(cached(again, tiny.train, tmp_path), CachedTeacher)
-    assert again.rows == 1
+    assert again.rows == probed(tiny)
     other = reader(tiny, (0, 1))
     assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarchy
-from hrkd.method.domain_graph import PublishedGraph, UniformScores
+from hrkd.method.domain_graph import PublishedGraph, RandomScores, RelationalGraph, UniformScores
 from hrkd.method.ratios import DomainRatios
 
 __all__ = ["Graph", "Hierarchy", "build_domain_ratios"]
 
-Graph = Literal["published", "uniform"]
+Graph = Literal["published", "relational", "random", "uniform"]
 Hierarchy = Literal["compare_aggregate", "mean", "none"]
+RELATIONAL_WIDTH = 16
 
 
 def build_domain_ratios(
@@ -27,23 +28,29 @@ def build_domain_ratios(
     graph_heads: int = 8,
     graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
+    centre_prototypes: bool | None = None,
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
 
-    ``graph_width`` of each head: default H / heads, so that all heads together are as wide as a prototype and the graph
-    has about 1/heads of the paper's weights (K x heads x H x H); "hidden": H, the paper's.
-
-    ``graph="uniform"`` gives ratios of 1/D, whatever the hierarchy; its hierarchical ratios are logged all the same.
+    ``graph="uniform"`` gives ratios of 1/D, whatever the hierarchy, and "random" draws them; hierarchical ratios are
+    logged all the same. ``graph_width`` of each head: default 16 for "relational", and H / heads for "published", so
+    that all heads together are as wide as a prototype and the graph has about 1/heads of the paper's weights (K x heads
+    x H x H); "hidden": H, the paper's. ``centre_prototypes``: default with "relational" only.
     """
     if hierarchy == "compare_aggregate":
         compare: nn.Module = CompareAggregate(levels, domains, width, reference_attention=reference_attention)
     else:
         compare = LevelMean() if hierarchy == "mean" else NoHierarchy()
-    if graph == "uniform":
-        return DomainRatios(compare, UniformScores())
+    centre = graph == "relational" if centre_prototypes is None else centre_prototypes
+    if graph in ("uniform", "random"):
+        return DomainRatios(compare, UniformScores() if graph == "uniform" else RandomScores(), centre=centre)
+    own = graph == "relational"
     if graph_width is None:
-        graph_width = max(1, width // graph_heads)
-    head_width = width if graph_width == "hidden" else graph_width
-    return DomainRatios(
-        compare, PublishedGraph(levels, width, heads=graph_heads, head_width=head_width, dropout=graph_dropout)
-    )
+        graph_width = RELATIONAL_WIDTH if own else max(1, width // graph_heads)
+    options: dict[str, Any] = {
+        "heads": graph_heads,
+        "head_width": width if graph_width == "hidden" else graph_width,
+        "dropout": graph_dropout,
+    }
+    form = RelationalGraph if own else PublishedGraph
+    return DomainRatios(compare, form(levels, width, **options), centre=centre)

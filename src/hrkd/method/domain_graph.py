@@ -1,7 +1,8 @@
-"""The domain-relational graph: one two-layer graph attention network per level, all levels at once.
+"""The domain-relational graph: what turns level representations into scores, all levels at once.
 
 A graph form is a module that maps level representations (K, D, H) to one score per level and domain (K, D);
-:mod:`hrkd.method.ratios` turns scores into ratios. :class:`PublishedGraph` is the paper's form.
+:mod:`hrkd.method.ratios` turns scores into ratios. :class:`PublishedGraph` is the paper's form,
+:class:`RelationalGraph` the package's own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["GraphAttention", "PublishedGraph", "UniformScores"]
+__all__ = ["GraphAttention", "PublishedGraph", "RandomScores", "RelationalGraph", "UniformScores"]
 
 
 class GraphAttention(nn.Module):
@@ -46,11 +47,9 @@ class GraphAttention(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         inputs, outputs = self.weight.shape[-2:]
-        bound = 1.414 * (6.0 / (inputs + outputs)) ** 0.5
-        nn.init.uniform_(self.weight, -bound, bound)
-        bound = 1.414 * (6.0 / (2 * outputs + 1)) ** 0.5
-        nn.init.uniform_(self.source, -bound, bound)
-        nn.init.uniform_(self.target, -bound, bound)
+        _xavier(self.weight, inputs + outputs)
+        for vector in (self.source, self.target):
+            _xavier(vector, 2 * outputs + 1)
 
     def forward(self, nodes_KDF: Tensor) -> Tensor:
         """Shapes: (K, D, inputs) -> (K, D, heads * outputs)."""
@@ -91,9 +90,87 @@ class PublishedGraph(nn.Module):
         return functional.elu(self.score(hidden)).squeeze(-1)
 
 
+class RelationalGraph(nn.Module):
+    """A graph that can tell domains apart: dynamic attention and a path for the node itself.
+
+    Dynamic attention is that of GATv2 (Brody et al., ICLR 2022, equation 7): ``e_ij = a' LeakyReLU(L x_i + R x_j)``,
+    whose order of neighbours depends on the node. ``y_i = ELU(S x_i + sum_j softmax_j(e_ij) R x_j)`` with heads
+    concatenated, ``score_i = v' y_i``. Without the self term ``S x_i``, nodes that see the same neighbours would be
+    nearly equal.
+
+    Args:
+        levels: K, independent graphs computed together.
+        width: H, width of the representations.
+        heads: M.
+        head_width: width of each of them.
+        dropout: on attention, while training.
+        negative_slope: of the LeakyReLU.
+
+    Weights: ``left``, ``right`` and ``own`` (K, M, H, head_width), ``attention`` (K, M, head_width), Xavier uniform
+    with gain 1.414; ``readout`` v (K, M * head_width) starts at zero, so that ratios start uniform and go where
+    learning takes them.
+    """
+
+    def __init__(
+        self,
+        levels: int,
+        width: int,
+        *,
+        heads: int = 8,
+        head_width: int = 16,
+        dropout: float = 0.1,
+        negative_slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.negative_slope = negative_slope
+        shape = (levels, heads, width, head_width)
+        self.left, self.right, self.own = (nn.Parameter(torch.empty(shape)) for _ in range(3))
+        self.attention = nn.Parameter(torch.empty(levels, heads, head_width))
+        self.readout = nn.Parameter(torch.zeros(levels, heads * head_width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew, but for the readout, which is put back to zero."""
+        inputs, outputs = self.left.shape[-2:]
+        for weight in (self.left, self.right, self.own):
+            _xavier(weight, inputs + outputs)
+        _xavier(self.attention, outputs + 1)
+        nn.init.zeros_(self.readout)
+
+    def forward(self, states_KDH: Tensor) -> Tensor:
+        """Shapes: (K, D, H) -> scores (K, D)."""
+        left_KMDG, right_KMDG, own_KMDG = (states_KDH[:, None] @ each for each in (self.left, self.right, self.own))
+        pairs_KMDEG = functional.leaky_relu(
+            left_KMDG[..., :, None, :] + right_KMDG[..., None, :, :], self.negative_slope
+        )
+        attention_KMDE = torch.einsum("kmdeg,kmg->kmde", pairs_KMDEG, self.attention).softmax(dim=-1)
+        attention_KMDE = functional.dropout(attention_KMDE, self.dropout, self.training)
+        related_KDF = functional.elu(own_KMDG + attention_KMDE @ right_KMDG).transpose(1, 2).flatten(start_dim=2)
+        return torch.einsum("kdf,kf->kd", related_KDF, self.readout)
+
+
+class RandomScores(nn.Module):
+    """Random loss weighting: scores are drawn from a normal distribution in every step (Lin et al., TMLR 2022).
+
+    What an unlearnt graph with dropout comes to; outside of training all domains score alike.
+    """
+
+    def forward(self, states_KDH: Tensor) -> Tensor:
+        """Shapes: (K, D, H) -> scores (K, D)."""
+        shape = states_KDH.shape[:2]
+        return torch.randn(shape, device=states_KDH.device) if self.training else states_KDH.new_zeros(shape)
+
+
 class UniformScores(nn.Module):
     """No graph: all domains score alike, so that every ratio is 1/D."""
 
     def forward(self, states_KDH: Tensor) -> Tensor:
         """Shapes: (K, D, H) -> zeros (K, D)."""
         return states_KDH.new_zeros(states_KDH.shape[:2])
+
+
+def _xavier(weight: Tensor, inputs_and_outputs: int) -> None:
+    """Xavier uniform with gain 1.414."""
+    bound = 1.414 * (6.0 / inputs_and_outputs) ** 0.5
+    nn.init.uniform_(weight, -bound, bound)

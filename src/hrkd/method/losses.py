@@ -68,6 +68,7 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, difference_BTH: Tensor) -> Tensor:
         ctx.save_for_backward(difference_BTH)
+        ctx.save_for_forward(difference_BTH)
         norm_BT: Tensor = torch.linalg.vector_norm(difference_BTH, dim=-1)
         return norm_BT.square() / difference_BTH.shape[-1]
 
@@ -76,6 +77,12 @@ class _MeanSquare(torch.autograd.Function):
         (difference_BTH,) = ctx.saved_tensors
         gradient: Tensor = difference_BTH.mul_((2 / difference_BTH.shape[-1]) * gradients[0][..., None])
         return gradient
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        (difference_BTH,) = ctx.saved_tensors
+        tangent: Tensor = (2 / difference_BTH.shape[-1]) * (difference_BTH * tangents[0]).sum(dim=-1)
+        return tangent
 
 
 def merge_heads(attention_BNTT: Tensor, heads: int) -> Tensor:
@@ -184,17 +191,34 @@ class _ScoreDifference(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, *output[1:])
+        ctx.save_for_forward(*inputs, *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_queries, by_keys = _ScoreDifference._derivatives(ctx, gradients[0])
+        return by_queries, by_keys, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None]:
+        mask_BT = ctx.saved_tensors[4]
+        tangent_B = mask_BT.new_zeros(len(mask_BT), dtype=torch.float32)
+        by_factors = _ScoreDifference._derivatives(ctx, torch.ones_like(tangent_B))
+        for by_one, tangent in zip(by_factors, tangents[:2], strict=True):
+            if tangent is not None:
+                tangent_B = tangent_B + _inner(by_one, tangent)
+        return tangent_B, None, None
+
+    @staticmethod
+    def _derivatives(ctx: Any, weight_B: Tensor) -> Tensor:
+        """By the student's queries and keys, times a weight of each row, (2, B, N, T, dh)."""
         queries, keys, teacher_queries, teacher_keys, mask_BT, own, cross = ctx.saved_tensors
-        weight = 2 * gradients[0][:, None, None, None]
+        weight = 2 * weight_B.to(queries.dtype)[:, None, None, None]
         by_factors = _masked(queries, keys, mask_BT) @ (weight * own.flip(0))
         # In place, without a table of the second product.
         for by_one, theirs, other in zip(by_factors, (teacher_queries, teacher_keys), cross.flip(0), strict=True):
             by_one.flatten(0, 1).baddbmm_(_widened(theirs).flatten(0, 1), (weight * other).flatten(0, 1).mT, alpha=-1)
-        by_queries, by_keys = by_factors.mul_(_valid(mask_BT))
-        return by_queries, by_keys, None, None, None
+        masked: Tensor = by_factors.mul_(_valid(mask_BT))
+        return masked
 
 
 def _masked(queries: Tensor, keys: Tensor, mask_BT: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["domain_means", "prototypes"]
+__all__ = ["centred", "domain_means", "prototypes"]
 
 
 def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
@@ -36,3 +36,14 @@ def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, 
     tokens_D = (member_BD * mask_BT.sum(dim=1)[:, None]).sum(dim=0)
     sums_KDH = torch.einsum("kbh,bd->kdh", sums_KBH, member_BD)
     return sums_KDH / tokens_D.clamp_min(1)[None, :, None]
+
+
+def centred(prototypes_KDH: Tensor) -> Tensor:
+    """Prototypes without what the domains of a level have in common, and with a root mean square of 1 in each level.
+
+    Means over many tokens are nearly equal, so that a graph sees what they share and hardly what sets them apart.
+    Shapes: (K, D, H) -> (K, D, H).
+    """
+    difference_KDH = prototypes_KDH - prototypes_KDH.mean(dim=1, keepdim=True)
+    square_K11 = difference_KDH.square().mean(dim=(1, 2), keepdim=True)
+    return difference_KDH * square_K11.clamp_min(torch.finfo(square_K11.dtype).eps ** 2).rsqrt()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from hrkd.method.compare_aggregate import Aggregated
+from hrkd.method.prototypes import centred
 
 __all__ = ["DomainRatios", "Ratios"]
 
@@ -27,14 +28,22 @@ class DomainRatios(nn.Module):
     """Composition of a hierarchy (compare-aggregate, or its ablations) and a graph form.
 
     ``ratios[k, :] = softmax over domains of graph(hierarchy(prototypes))[k, :]``.
+
+    Args:
+        hierarchy, graph: the parts.
+        centre: take what all domains have in common out of the prototypes first
+            (:func:`hrkd.method.prototypes.centred`).
     """
 
-    def __init__(self, hierarchy: nn.Module, graph: nn.Module) -> None:
+    def __init__(self, hierarchy: nn.Module, graph: nn.Module, *, centre: bool = False) -> None:
         super().__init__()
         self.hierarchy = hierarchy
         self.graph = graph
+        self.centre = centre
 
     def forward(self, prototypes_KDH: Tensor) -> Ratios:
         """Shapes: (K, D, H) -> ratios (K, D), hierarchical ratios (K, K, D)."""
+        if self.centre:
+            prototypes_KDH = centred(prototypes_KDH)
         aggregated: Aggregated = self.hierarchy(prototypes_KDH)
         return Ratios(self.graph(aggregated.states).softmax(dim=-1), aggregated.hierarchical_ratios)

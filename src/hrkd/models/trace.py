@@ -289,9 +289,9 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequ
     ``layers`` (from 0) are those whose attention is wanted, the others keep fused attention; default: all. Families
     without the attention interface record all of them.
 
-    In training mode they do too, but for families without the attention interface and "probabilities": their
-    attention dropout is then off, because they record what it returns. Any other kind gives it the configuration's
-    rate again.
+    Outputs stay the same in training mode too, with one exception: where a family without the attention interface is to
+    give "probabilities", its attention dropout is off, because it records what dropout returns. Any other kind gives it
+    the configuration's rate again.
 
     Raises:
         ModelError: the family cannot give ``kind``.

@@ -78,7 +78,7 @@ class CacheFiles:
         self.cached = np.diff(offsets) > 0
         dtype = BITS[index.precision]
         shapes = {
-            "values.bin": (dtype, (index.tokens * index.width,)),
+            "values.bin": (dtype, (max(1, index.tokens * index.width),)),  # an empty file cannot be mapped
             "small.bin": (np.dtype(np.float32), (index.rows, index.small)),
             "state.bin": (np.dtype(np.uint64), (index.rows,)),
         }
@@ -95,7 +95,7 @@ class CacheFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, (kind, shape) in shapes.items():
             with (self.folder / name).open("wb") as handle:
-                handle.truncate(int(np.prod(shape)) * kind.itemsize)
+                _reserve(handle.fileno(), int(np.prod(shape)) * kind.itemsize, self.folder)
         write_json(self.folder / "index.json", asdict(self.index))
 
     def _check_index(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
@@ -166,6 +166,25 @@ class CacheFiles:
     def _span(self, row: int) -> slice:
         first, end = self.offsets[row : row + 2] * self.index.width
         return slice(int(first), int(end))
+
+
+def _reserve(handle: int, size: int, folder: Path) -> None:
+    """Give a new file its size on the disk now: writing through a memory map to a full disk kills the process.
+
+    Raises:
+        ArtifactError: the disk is full.
+    """
+    try:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+        else:
+            os.truncate(handle, size)
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise ArtifactError(
+            f"{folder}: {size / 1e9:.2f} GB for a teacher cache cannot be written: {error.strerror}; make room, or set "
+            "a lower cache.gigabytes"
+        ) from error
 
 
 def cache_folder(folder: Path | None = None) -> Path:

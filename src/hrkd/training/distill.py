@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +20,22 @@ from hrkd.method.losses import (
     prediction_losses,
     score_product_losses,
 )
-from hrkd.method.objective import objective
+from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
+from hrkd.method.scales import score_variances, state_variances
 from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.teachers import RoutedTeacher, cut_off, encoders_of
-from hrkd.models.trace import AttentionKind, EncoderTrace, set_attention
+from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
+from hrkd.training.hypergradient import ratio_gradients
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
-__all__ = ["Distillation", "LossTables", "ReadsAhead", "TeacherReader", "TeacherSource"]
+__all__ = ["Distillation", "Learning", "LossTables", "ReadsAhead", "TeacherReader", "TeacherSource"]
+
+Learning = Literal["fixed", "joint", "meta"]
+"""How the ratios' parameters are learnt."""
 
 TeacherSource = Callable[[Batch], EncoderTrace]
 """Gives the teacher's logits, and its hidden states and attention of the mapped levels only, for a batch."""
@@ -86,7 +91,10 @@ class TeacherReader:
         None if that would save nothing, or if the family's layers are not a plain sequence: then what the shortened
         teacher says of the ``probe`` is not what the whole one says.
         """
-        last, depths = max(self.layer_map), [encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)]
+        last, depths = (
+            max(self.layer_map, default=0),
+            [encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)],
+        )
         if any(last >= depth for depth in depths):
             return None
         expected = self(probe)
@@ -126,8 +134,15 @@ class Distillation(Trainable):
         teacher: what the teacher says of a batch.
         attention: what the models give for the attention losses; "none": no such losses.
         reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
+        relative: divide the losses of each level by the variance of what the teacher says there
+            (:mod:`hrkd.method.scales`), as measured on the first batch of the training.
         ratio_gradient: let gradients reach the student through the ratios as well.
-        learn_ratios: train hierarchy and graph with the objective; otherwise they are frozen here (learning: fixed).
+        learning: how hierarchy and graph are learnt. "fixed": not at all. "joint": they descend on the objective, which
+            moves weight to whatever is easiest. "meta": they descend on what a student's step does to other texts
+            (:func:`hrkd.training.hypergradient.ratio_gradients`).
+        ratio_learning_rate: of hierarchy and graph, at its peak.
+        entropy_weight: of the ratios' entropy, which joint and meta learning maximise besides.
+        meta_interval: steps from one such gradient to the next.
 
     The student runs in the precision of the training, and so does a teacher that is asked in every step; a cache is
     filled in single precision. All that follows is in single precision.
@@ -145,20 +160,33 @@ class Distillation(Trainable):
         hidden_weight: float = 1.0,
         prediction_weight: float = 1.0,
         temperature: float = 1.0,
+        relative: bool = False,
         ratio_gradient: bool = False,
-        learn_ratios: bool = False,
+        learning: Learning = "fixed",
+        ratio_learning_rate: float = 5e-3,
+        entropy_weight: float = 0.1,
+        meta_interval: int = 10,
     ) -> None:
         super().__init__()
+        self.units: Tensor
         self.student = student
-        self.fit = fit
-        self.ratios = ratios.requires_grad_(learn_ratios)
+        self.fit = fit.requires_grad_(hidden_weight > 0)
+        self.ratios = ratios.requires_grad_(learning == "joint")
         self.teacher = teacher
         self.attention = attention
         self.reductions = reductions
         self.hidden_weight = hidden_weight
         self.prediction_weight = prediction_weight
         self.temperature = temperature
+        self.relative = relative
+        # In the checkpoint, so that a resumed training goes on in the same units; zeros until they are measured.
+        self.register_buffer("units", torch.zeros(2, len(fit.weight)))
         self.ratio_gradient = ratio_gradient
+        self.learning = learning
+        self.ratio_learning_rate = ratio_learning_rate
+        self.entropy_weight = entropy_weight
+        self.meta_interval = meta_interval
+        self.begin_epoch()
 
     def selected(self) -> nn.Module:
         """The student; fit layers and graph serve training only."""
@@ -169,8 +197,33 @@ class Distillation(Trainable):
         if isinstance(self.teacher, ReadsAhead):
             self.teacher.read_ahead(batch)
 
+    def own_groups(self) -> list[dict[str, Any]]:
+        """Hierarchy and graph, where they are learnt."""
+        if self.learning == "fixed":
+            return []
+        return [{"params": list(self.ratios.parameters()), "lr": self.ratio_learning_rate, "weight_decay": 0.0}]
+
+    def begin_epoch(self) -> None:
+        """Forget the batches of before."""
+        self._steps = 0
+        self._support: Batch | None = None
+        self._query: Batch | None = None
+
+    def before_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """Every few steps, the gradient of meta learning: from the batch before (support) to this one (query)."""
+        if self.learning != "meta":
+            return
+        self._steps += 1
+        if self._steps % self.meta_interval == 0 and self._support is not None and self._query is not None:
+            gradients = ratio_gradients(self, self._support, self._query, optimizer)
+            for name, parameter in self.ratios.named_parameters():
+                parameter.grad = gradients[name]
+        self._support = self._query
+
     def forward(self, batch: Batch) -> StepOutput:
         """The objective of one batch."""
+        if self.learning == "meta" and self.training:
+            self._query = batch
         tables = self.losses(batch, self.teacher(batch))
         with _no_autocast(tables.hidden):
             ratios: Ratios = self.ratios(tables.prototypes)
@@ -181,13 +234,18 @@ class Distillation(Trainable):
                 hidden_weight=self.hidden_weight,
                 prediction_weight=self.prediction_weight,
             )
+            if self.learning == "joint":
+                loss = loss - self.entropy_weight * entropy(ratios.domains)
         logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
         return StepOutput(loss, StepTables(*(table.detach() for table in logged)))
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
         student = self.student(
-            **batch.inputs, domain_ids=batch.domain_ids, hidden_states=True, attention=self.attention != "none"
+            **batch.inputs,
+            domain_ids=batch.domain_ids,
+            hidden_states=self.hidden_weight > 0,
+            attention=self.attention != "none",
         )
         with _no_autocast(student.logits):
             return self._compare(student.map(Tensor.float), teacher, batch)
@@ -195,6 +253,16 @@ class Distillation(Trainable):
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.mask, batch.domain_ids
+        prediction = prediction_losses(
+            student.logits,
+            teacher.logits,
+            domain_ids,
+            domains,
+            temperature=self.temperature,
+            reductions=self.reductions,
+        )
+        if not self.hidden_weight:
+            return self._without_levels(prediction)
         fitted = self.fit.each(student.hidden_states)
         hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
         common = (mask, domain_ids, domains)
@@ -206,19 +274,32 @@ class Distillation(Trainable):
         else:
             own, said = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
             attention = attention_losses(own, said, *common, reductions=self.reductions)
-        prediction = prediction_losses(
-            student.logits,
-            teacher.logits,
-            domain_ids,
-            domains,
-            temperature=self.temperature,
-            reductions=self.reductions,
-        )
+        if self.relative:
+            units = self._units(student, teacher, mask)
+            hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
         counted = mask if self.reductions == "masked" else torch.ones_like(mask)
         with torch.set_grad_enabled(self.ratio_gradient and torch.is_grad_enabled()):
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         return LossTables(hidden, attention, prediction, means_KDH)
+
+    def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
+        """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""
+        if not self.units.any():
+            self.units[0] = state_variances(teacher.hidden_states, mask_BT)
+            self.units[1] = 1.0
+            if self.attention != "none":
+                heads = [(each[0] if isinstance(each, QueriesKeys) else each).shape[1] for each in student.attention]
+                self.units[1, 1:] = score_variances(teacher.attention, mask_BT, heads)
+        return self.units
+
+    def _without_levels(self, prediction_D: Tensor) -> LossTables:
+        """Where levels have no weight they are not looked at: their losses are not a number."""
+        levels, width, _ = self.fit.weight.shape
+        hidden_KD = prediction_D.new_full((levels, len(prediction_D)), torch.nan)
+        return LossTables(
+            hidden_KD, hidden_KD[1:], prediction_D, prediction_D.new_zeros(levels, len(prediction_D), width)
+        )
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:

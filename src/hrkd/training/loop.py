@@ -59,6 +59,19 @@ class Trainable(nn.Module, ABC):
     def prepare(self, batch: Batch) -> None:
         """Called while the batch before this one is trained on, in another thread; the batch lies on the processor."""
 
+    def begin_epoch(self) -> None:
+        """Called before the first step of an epoch: what is remembered from here on is not in a checkpoint."""
+
+    def before_update(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called once gradients are clipped: the place for gradients that do not come from the loss."""
+
+    def own_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of the optimiser with a learning rate (``lr``) of their own.
+
+        A parameter in them that needs no gradient by itself is trained with those that :meth:`before_update` gives it.
+        """
+        return []
+
 
 @dataclass(frozen=True)
 class EpochScore:
@@ -136,6 +149,7 @@ def train(
 
     for epoch in range(len(history.epochs) + 1, epochs + 1):
         prepared.train()
+        module.begin_epoch()
         start, total, first_step = time.monotonic(), 0.0, history.steps + 1
         with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
             for step, (batch, share, last_of_group) in enumerate(
@@ -151,6 +165,7 @@ def train(
                 values = {"loss": loss, "learning_rate": scheduler.get_last_lr()[0], "gradient_norm": float("nan")}
                 if last_of_group:
                     values["gradient_norm"] = float(accelerator.clip_grad_norm_(module.parameters(), max_grad_norm))
+                    module.before_update(optimizer)
                     optimizer.step()
                     if not accelerator.optimizer_step_was_skipped:
                         scheduler.step()
@@ -206,16 +221,21 @@ def train(
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Every trainable tensor of ``module`` once: with weight decay, but for vectors and biases of any shape.
 
+    Last come the groups that a :class:`Trainable` has for itself, as they are.
+
     Raises:
         TrainingError: nothing is trainable.
     """
-    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    own = module.own_groups() if isinstance(module, Trainable) else []
+    apart = {id(parameter) for group in own for parameter in group["params"]}
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in apart}
     if not trained:
         raise TrainingError("the module has no trainable tensor")
     decayed = {name for name, p in trained.items() if p.ndim > 1 and name.rpartition(".")[2] != "bias"}
     return [
         {"params": [p for name, p in trained.items() if name in decayed], "weight_decay": weight_decay},
         {"params": [p for name, p in trained.items() if name not in decayed], "weight_decay": 0.0},
+        *own,
     ]
 
 

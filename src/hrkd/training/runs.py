@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.models.teachers import RoutedTeacher, encoders_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
-from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
+from hrkd.training.distill import Distillation, Learning, TeacherReader, TeacherSource
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
@@ -96,16 +96,22 @@ def distill_from_models(
     hierarchy: Hierarchy = "compare_aggregate",
     reference_attention: bool = True,
     ratios: DomainRatios | None = None,
-    learn_ratios: bool = False,
+    learning: Learning = "fixed",
+    ratio_learning_rate: float = 5e-3,
+    entropy_weight: float = 0.1,
+    meta_interval: int = 10,
     attention: Literal["auto", "scores", "probabilities", "none"] = "auto",
     reductions: Reductions = "masked",
     hidden_weight: float = 1.0,
     prediction_weight: float = 1.0,
     temperature: float = 1.0,
+    relative: bool = False,
     ratio_gradient: bool = False,
     graph_heads: int = 8,
     graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
+    centre_prototypes: bool | None = None,
+    epochs: int = 3,
     batch_size: int = 8,
     group_by_length: bool = True,
     seed: int = 0,
@@ -126,22 +132,25 @@ def distill_from_models(
     Args:
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
-        graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout: see
+        graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout, centre_prototypes: see
             :func:`hrkd.method.build.build_domain_ratios`.
         ratios: a module of one's own, in the place of the parts named by those arguments, which then have no effect;
             it maps prototypes (K, D, H) of K student levels, D domains and the teacher's width H to
             :class:`hrkd.method.ratios.Ratios`.
-        learn_ratios: train the ratios' parameters with the objective.
+        learning, ratio_learning_rate, entropy_weight, meta_interval: how the ratios' parameters are learnt; see
+            :class:`hrkd.training.distill.Distillation`.
         attention: what the attention losses compare; "auto": raw scores where both families have them,
             probabilities elsewhere (see :func:`hrkd.models.trace.set_attention` about their dropout).
-        reductions, hidden_weight, prediction_weight, temperature, ratio_gradient: see
+        reductions, hidden_weight, prediction_weight, temperature, relative, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
         batch_size: examples of every domain in a step.
         group_by_length: put texts of similar length into the same step (see
             :class:`hrkd.data.batching.MultiDomainLoader`).
         metrics: folder for the tables of every ``log_every``-th step.
-        cache: keep what the teacher says on disk, if more than one epoch reads it; default: ask it in every step.
-        training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
+        epochs: passes over the largest domain.
+        cache: keep what the teacher says on disk, if more than one epoch reads it, and read it if it is there; default:
+            ask the teacher in every step.
+        training: passed to :func:`hrkd.training.loop.train` (learning_rate, checkpoint, ...).
 
     Raises:
         ArtifactError: the teacher cache is damaged.
@@ -158,7 +167,9 @@ def distill_from_models(
     big, small = shape_of(encoders_of(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
     encoders = [*encoders_of(teacher), student.encoder]
-    kind = choose_attention(attention, *encoders, factored=reductions == "masked")
+    kind: AttentionKind = "none"
+    if hidden_weight:
+        kind = choose_attention(attention, *encoders, factored=reductions == "masked")
     if attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
     fit = FitLayers(len(levels), small.width, big.width, basis=basis)
@@ -173,6 +184,7 @@ def distill_from_models(
             graph_heads=graph_heads,
             graph_width=graph_width,
             graph_dropout=graph_dropout,
+            centre_prototypes=centre_prototypes,
         )
     pad_to = student.config.max_tokens if reductions == "public_code" else None  # padding counts in its averages
     evaluate = DevAccuracy(
@@ -180,10 +192,13 @@ def distill_from_models(
     )
     try:
         set_attention(student.encoder, kind)
-        live = TeacherReader(teacher.to(accelerator.device), levels, attention=kind)
+        read = levels if hidden_weight else ()
+        live = TeacherReader(teacher.to(accelerator.device), read, attention=kind)
         said: TeacherSource = live
-        if cache is not None and _cache_pays(kind, reductions, training, cache, title):
-            said = teacher_source(live, train_set, rules=cache, device=accelerator.device, progress=progress)
+        if cache is not None and _can_be_cached(kind, reductions, cache, title):
+            said = teacher_source(
+                live, train_set, rules=cache, device=accelerator.device, build=epochs > 1, progress=progress
+            )
             if isinstance(said, CachedTeacher) and said.live is None:
                 teacher.cpu()  # an accelerator's memory is for the student now
         module = Distillation(
@@ -196,8 +211,12 @@ def distill_from_models(
             hidden_weight=hidden_weight,
             prediction_weight=prediction_weight,
             temperature=temperature,
+            relative=relative,
             ratio_gradient=ratio_gradient,
-            learn_ratios=learn_ratios,
+            learning=learning,
+            ratio_learning_rate=ratio_learning_rate,
+            entropy_weight=entropy_weight,
+            meta_interval=meta_interval,
         )
         _draw_apart(accelerator, seed)
         return train(
@@ -205,6 +224,7 @@ def distill_from_models(
             _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length, pad_to=pad_to),
             evaluate=evaluate,
             accelerator=accelerator,
+            epochs=epochs,
             recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),
             progress=progress,
             title=title,
@@ -216,13 +236,10 @@ def distill_from_models(
         student.eval()
 
 
-def _cache_pays(
-    kind: AttentionKind, reductions: Reductions, training: Mapping[str, Any], cache: CacheRules, title: str
-) -> bool:
-    """Whether what the teacher says is worth keeping: it is read more than once, and is small."""
+def _can_be_cached(kind: AttentionKind, reductions: Reductions, cache: CacheRules, title: str) -> bool:
+    """Whether what the teacher says can be kept, in little space."""
     reasons = {
         "cache.gigabytes is 0": cache.gigabytes == 0,
-        "one epoch reads it once": training.get("epochs", 3) == 1,
         "public_code reductions read padding too": reductions == "public_code",
         "this family's attention cannot be kept as queries and keys": kind not in ("queries_keys", "none"),
     }

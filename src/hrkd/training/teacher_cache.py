@@ -79,7 +79,8 @@ class RowLayout:
         """That of the rows of a trace."""
         states, factors = trace.hidden_states, _factors(trace)
         _, heads, _, head_width = factors[0].queries.shape if factors else (0, 0, 0, 0)
-        return cls(len(states), states[0].shape[-1], len(factors), heads, head_width, trace.logits.shape[1])
+        width = states[0].shape[-1] if states else 0
+        return cls(len(states), width, len(factors), heads, head_width, trace.logits.shape[1])
 
     @property
     def numbers(self) -> int:
@@ -88,7 +89,8 @@ class RowLayout:
 
     def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
         """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
-        return torch.cat([each[row][..., valid_T, :].flatten() for each in _by_token(trace)])
+        parts = [each[row][..., valid_T, :].flatten() for each in _by_token(trace)]
+        return torch.cat(parts) if parts else torch.empty(0)
 
     def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
         """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
@@ -209,9 +211,10 @@ def teacher_source(
     *,
     rules: CacheRules,
     device: torch.device,
+    build: bool = True,
     progress: Progress | None = None,
 ) -> TeacherSource:
-    """``live``, or the same from a cache that is built or completed here.
+    """``live``, or the same from a cache that is built or completed here; without ``build`` only from a complete one.
 
     The cache is that of the teacher's weights, the rows' token ids and domains, the layer map and the precision; two
     processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and half of the free disk are
@@ -222,7 +225,7 @@ def teacher_source(
         ArtifactError: the cache is damaged.
         TrainingError: a number is too large for the precision.
     """
-    probe = data.batch([int(np.argmin(data.lengths))]).to(device)
+    probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
     mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision)[:20]
     rules.folder.mkdir(parents=True, exist_ok=True)
@@ -234,6 +237,9 @@ def teacher_source(
         short = None if kept.all() else live.without_logits(probe)
         name = f"{mark}-{percent}"
         folder = rules.folder / name
+        if not build and not (folder / "complete").exists():
+            logger.info("teacher cache: none, one epoch reads it once")
+            return live
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
         small = layout.classes + layout.layers
         index = CacheIndex(
@@ -249,6 +255,12 @@ def teacher_source(
         _fill(files, layout, live, data, todo, device, progress or Progress(False))
         (folder / "complete").touch()
     return CachedTeacher(files, layout, None if kept.all() else short or live)
+
+
+def _shortest_rows(data: TokenizedDataset) -> list[int]:
+    """The shortest row of every domain that has one."""
+    rows = (np.flatnonzero(data.domain_ids == domain) for domain in np.unique(data.domain_ids))
+    return [int(of_one[np.argmin(data.lengths[of_one])]) for of_one in rows]
 
 
 def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:

@@ -1,0 +1,196 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from hrkd.data.batching import MultiDomainLoader
+from hrkd.method.build import build_domain_ratios
+from hrkd.method.fit import FitLayers
+from hrkd.models.trace import set_attention
+from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
+from hrkd.training.loop import parameter_groups
+from hrkd.training.runs import distill_from_models
+
+LEVELS = (0, 1, 2)
+
+
+def distillation(tiny, kind, **options):
+    torch.manual_seed(0)
+    teacher, student = tiny.model(seed=1), tiny.model(width=8)
+    for model in (teacher, student):
+        set_attention(model.encoder, kind)
+    graph = {"graph": "relational", "graph_heads": 2, "graph_dropout": 0.0, "hierarchy": "none"}
+    ratios = build_domain_ratios(3, 3, 16, **graph)
+    nn.init.normal_(ratios.graph.readout)
+    reader = TeacherReader(teacher, LEVELS, attention=kind)
+    options = {"attention": kind, "learning": "meta", "entropy_weight": 0.0, **options}
+    return Distillation(student, FitLayers(3, 8, 16), ratios, reader, **options)
+
+
+def two_batches(tiny):
+    batches = MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+    return next(batches), next(batches)
+
+
+def slow_gradients(module, support, query, precondition):
+    """The same by reverse mode: one backward pass for every entry of the table."""
+    student = [p for p in module.student.parameters() if p.requires_grad]
+    loss = module.losses(query, module.teacher(query)).prediction.mean()
+    direction = precondition(torch.autograd.grad(loss, student, materialize_grads=True))
+    tables = module.losses(support, module.teacher(support))
+    effects = torch.zeros_like(tables.levels)
+    for k in range(3):
+        for d in range(3):
+            single = module.losses(support, module.teacher(support)).levels[k, d]
+            gradients = torch.autograd.grad(single, student, materialize_grads=True)
+            effects[k, d] = sum((g * v).sum() for g, v in zip(gradients, direction, strict=True))
+    effects = effects / effects.square().mean().sqrt()
+    module.ratios.requires_grad_(True)
+    surrogate = -(module.ratios(tables.prototypes).domains * effects).sum()
+    return torch.autograd.grad(surrogate, list(module.ratios.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["scores", "queries_keys", "none"])
+def test_one_forward_pass_gives_what_reverse_mode_gives_entry_by_entry(tiny, kind):
+    module = distillation(tiny, kind).eval()
+    support, query = two_batches(tiny)
+    found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    expected = slow_gradients(module, support, query, lambda gradients: gradients)
+    assert len(found) == len(expected)
+    for one, other in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_direction_is_that_of_the_optimiser(tiny):
+    module = distillation(tiny, "queries_keys").eval()
+    support, query = two_batches(tiny)
+    optimiser = torch.optim.AdamW(module.student.parameters(), lr=1e-3, betas=(0.9, 0.98))
+    for _ in range(3):
+        module(support).loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def adam(gradients):
+        roots = []
+        for parameter in module.student.parameters():
+            state = optimiser.state.get(parameter, {})
+            seen = "exp_avg_sq" in state
+            roots.append((state["exp_avg_sq"] / (1 - 0.98**3)).sqrt() + 1e-8 if seen else torch.ones(()))
+        return [gradient / root for gradient, root in zip(gradients, roots, strict=True)]
+
+    found = ratio_gradients(module, support, query, optimiser)
+    for one, other in zip(found.values(), slow_gradients(module, support, query, adam), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_parameter_that_was_never_updated_keeps_its_gradient():
+    module, gradient = nn.Linear(2, 1), torch.ones(1, 2)
+    found = preconditioned({"weight": gradient}, module, torch.optim.Adam(module.parameters()))
+    assert found["weight"] is gradient
+
+
+def test_a_step_along_the_gradients_lowers_the_query_loss_of_the_next_student(tiny):
+    """What it is for: the loss on the query after a student's step, as a function of the ratios, goes down."""
+    module = distillation(tiny, "queries_keys").eval()
+    support, query = two_batches(tiny)
+
+    def query_loss_after_a_step():
+        student = copy.deepcopy(module)
+        optimiser = torch.optim.SGD(student.student.parameters(), lr=1e-3)
+        tables = student.losses(support, student.teacher(support))
+        (student.ratios(tables.prototypes).domains.detach() * tables.levels).sum().backward()
+        optimiser.step()
+        with torch.no_grad():
+            return student.losses(query, student.teacher(query)).prediction.mean().double().item()
+
+    before = query_loss_after_a_step()
+    gradients = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    with torch.no_grad():
+        for name, parameter in module.ratios.named_parameters():
+            parameter -= 0.3 * gradients[name] / max(1e-12, float(gradients[name].norm()))
+    assert query_loss_after_a_step() < before
+
+
+def test_the_student_is_left_as_it_is(tiny):
+    module = distillation(tiny, "queries_keys").train()
+    before, drawn = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    ratio_gradients(module, *two_batches(tiny), torch.optim.SGD(module.student.parameters()))
+    assert module.student.training
+    assert torch.equal(torch.get_rng_state(), drawn), "no dropout is drawn"
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_derivatives_of_a_table_along_a_direction():
+    at, along = {"x": torch.tensor([2.0, 3.0])}, {"x": torch.tensor([1.0, -1.0])}
+    found = directional_derivatives(lambda named: torch.stack([named["x"].prod(), named["x"][0] ** 2]), at, along)
+    torch.testing.assert_close(found, torch.tensor([3.0 - 2.0, 4.0]))
+
+
+def test_meta_learning_has_a_learning_rate_of_its_own_and_no_share_in_clipping(tiny):
+    module = distillation(tiny, "queries_keys", ratio_learning_rate=0.5)
+    groups = parameter_groups(module, 0.01)
+    assert groups[-1]["lr"] == 0.5
+    own = {id(p) for p in module.ratios.parameters()}
+    assert {id(p) for p in groups[-1]["params"]} == own
+    assert not own & {id(p) for group in groups[:-1] for p in group["params"]}
+    assert all(not p.requires_grad for p in module.ratios.parameters())
+
+
+def test_meta_learning_looks_every_few_steps_from_the_batch_before_to_this_one(tiny, monkeypatch):
+    module = distillation(tiny, "queries_keys", meta_interval=3).train()
+    looked = []
+
+    def noted(_, support, query, __):
+        looked.append((support, query))
+        return {name: torch.zeros_like(p) for name, p in module.ratios.named_parameters()}
+
+    monkeypatch.setattr("hrkd.training.distill.ratio_gradients", noted)
+    batches = [two_batches(tiny)[n % 2] for n in range(7)]
+    for batch in batches:
+        module(batch)
+        module.before_update(None)
+    assert len(looked) == 2
+    for at, (support, query) in zip((2, 5), looked, strict=True):
+        assert support is batches[at - 1]
+        assert query is batches[at]
+    module.begin_epoch()
+    module(batches[0])
+    module.before_update(None)
+    assert len(looked) == 2
+
+
+def test_a_run_with_meta_learning_goes_on_as_if_never_stopped(tiny, tmp_path):
+    def run(folder, stop):
+        student = tiny.model(width=8)
+        ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_heads=2)
+        seen = []
+
+        class Watch:
+            @staticmethod
+            def update(epoch, _):
+                seen.append(epoch)
+                if stop and len(seen) == 2:
+                    raise KeyboardInterrupt
+
+        options = {"learning": "meta", "meta_interval": 2, "epochs": 3, "batch_size": 4, "learning_rate": 1e-3}
+        distill_from_models(
+            tiny.model(seed=1),
+            student,
+            tiny.train,
+            tiny.dev,
+            ratios=ratios,
+            checkpoint=folder,
+            best_per_domain=Watch(),
+            **options,
+        )
+        return [*student.parameters(), *ratios.parameters()]
+
+    whole = run(tmp_path / "whole", stop=False)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", stop=True)
+    for one, other in zip(run(tmp_path / "cut", stop=False), whole, strict=True):
+        torch.testing.assert_close(one, other)
