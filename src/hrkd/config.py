@@ -125,6 +125,9 @@ class DataConfig(Section):
     id: str | None = None
     """Column with a unique id per row; without it ids are file name and row number."""
 
+    unlabelled: str | None = None
+    """Source of more text, without labels, for distillation alone; read as `source` is (text, text_pair, domain)."""
+
     domains: Annotated[list[str], Field(min_length=1)] | None = None
     """Use these domains only, in this order; default: all, sorted."""
 

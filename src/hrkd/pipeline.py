@@ -40,6 +40,7 @@ def compress(
     recipe: RecipeLike,
     *,
     data: MultiDomainDataset | None = None,
+    unlabelled: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def compress(
         recipe: a :class:`hrkd.config.Recipe`, or what :func:`hrkd.recipe.load_recipe` takes.
         data: rows in memory (see :func:`hrkd.data.sources.load_domains`) in the place of ``data.source``; the
             recipe may then leave out its data section.
+        unlabelled: more text in memory for distillation alone (``load_domains(..., label=None)``), in the place of
+            ``data.unlabelled``.
         show: receives the tables for a person.
         progress: where progress goes; default: bars on a terminal, log lines elsewhere.
 
@@ -56,7 +59,7 @@ def compress(
         HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
             taken up by the next run.
     """
-    job = Job.on(_recipe(recipe, data), show, progress, data)
+    job = Job.on(_recipe(recipe, data), show, progress, data, unlabelled)
     own = job.recipe.teacher.fine_tuned is None
     planned = _planned(job, "teacher", "student") if own else _planned(job, "student")
     job.check(planned)
@@ -103,13 +106,14 @@ def distill(
     *,
     teacher_folder: str | Path | None = None,
     data: MultiDomainDataset | None = None,
+    unlabelled: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The stages after the teacher. Returns the content of results.json.
 
     Args:
-        recipe, data, show, progress: as :func:`compress`.
+        recipe, data, unlabelled, show, progress: as :func:`compress`.
         teacher_folder: a teacher that hrkd trained, such as another run's; default: the one in the recipe's
             output folder, or ``teacher.fine_tuned``.
 
@@ -117,7 +121,7 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    job = Job.on(_recipe(recipe, data), show, progress, data)
+    job = Job.on(_recipe(recipe, data), show, progress, data, unlabelled)
     foreign = None if teacher_folder is None else Path(teacher_folder)
     own = foreign is None and job.recipe.teacher.fine_tuned is None
     if own and not job.run.is_finished("teacher"):
@@ -194,7 +198,8 @@ def evaluate(
         raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
-    job = Job.on(recipe, show, progress, data)
+    labelled = recipe.data.model_copy(update={"unlabelled": None})  # nothing is measured on the rest
+    job = Job.on(recipe.model_copy(update={"data": labelled}), show, progress, data)
     splits = job.data.splits
     if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != job.data.digest():
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
@@ -221,6 +226,7 @@ def describe_data(
     tokenizer: str | Path | None = None,
     *,
     data: MultiDomainDataset | None = None,
+    unlabelled: MultiDomainDataset | None = None,
     show: Show = quiet,
 ) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
@@ -228,7 +234,7 @@ def describe_data(
     Args:
         recipe: its data section is read.
         tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
-        data: as :func:`compress`.
+        data, unlabelled: as :func:`compress`.
         show: receives the table.
 
     Raises:
@@ -237,9 +243,11 @@ def describe_data(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
     source = tokenizer or recipe.teacher.model
-    prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder))
+    prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder), unlabelled=unlabelled)
     loaded = None if source is None else load_tokenizer(str(source))
-    description = describe(prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length)
+    description = describe(
+        prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
+    )
     show(data_table(description.rows()))
     for note in prepared.splits.notes:
         show(note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,23 +19,29 @@ from hrkd.data.sources import load_domains
 from hrkd.data.splits import split_domains
 from hrkd.data.synthetic import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.data.unlabelled import Unlabelled, choose_unlabelled
+from hrkd.errors import DataError
 
 __all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+
+TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
+"""Fields of the data section that say what text is read, with labels or without."""
 
 
 @dataclass(frozen=True)
 class PreparedData:
     """``splits`` after few-shot selection, ``drawn`` before it.
 
-    ``vocabulary`` lists all words of a generated corpus, else is empty.
+    ``vocabulary`` lists all words of a generated corpus, else is empty. ``unlabelled`` is text for distillation alone.
     """
 
     splits: Splits
     drawn: Splits
     vocabulary: tuple[str, ...] = ()
+    unlabelled: Unlabelled | None = None
 
     def digest(self) -> str:
-        """Hash over ids, texts and labels of all parts: the identity of the data."""
+        """Hash over ids, texts and labels of all parts: the identity of the labelled data."""
         return self._digest
 
     @cached_property
@@ -43,6 +49,18 @@ class PreparedData:
         total = hashlib.sha256()
         for piece in self._as_json():
             total.update(piece.encode())
+        return total.hexdigest()
+
+    @cached_property
+    def unlabelled_digest(self) -> str | None:
+        """Hash over ids, texts and domains of the rows without labels; None if there are none."""
+        if self.unlabelled is None:
+            return None
+        rows, total = self.unlabelled.rows.rows, hashlib.sha256()
+        for column in sorted(set(rows.column_names) - {"label", "split"}):
+            total.update(f"{column}: ".encode())
+            for piece in json_items(rows, column):
+                total.update(piece.encode())
         return total.hexdigest()
 
     def _as_json(self) -> Iterator[str]:
@@ -68,14 +86,19 @@ class TokenizedSplits:
 
 
 def prepare_data(
-    config: DataConfig, dataset: MultiDomainDataset | None = None, cache: Path | None = None
+    config: DataConfig,
+    dataset: MultiDomainDataset | None = None,
+    cache: Path | None = None,
+    *,
+    unlabelled: MultiDomainDataset | None = None,
 ) -> PreparedData:
-    """Load, split and, where asked for, thin out the data.
+    """Load, split and, where asked for, thin out the data; then choose from the text without labels.
 
     Args:
         config: the data section.
         dataset: data in memory, in the place of what the section names.
         cache: folder that keeps the rows of tables; see :func:`hrkd.data.sources.load_domains`.
+        unlabelled: text in memory, in the place of what the section names.
 
     Raises:
         DataError: see :mod:`hrkd.data`.
@@ -96,7 +119,11 @@ def prepare_data(
     notes = splits.notes
     if len(kept) < len(splits.train):
         notes += (f"few-shot: {len(kept)} of {len(splits.train)} training rows are used",)
-    return PreparedData(Splits(kept, splits.dev, splits.test, notes), splits, words)
+    used = Splits(kept, splits.dev, splits.test, notes)
+    more = _unlabelled(config, used, cache, unlabelled)
+    if more is not None:
+        used = replace(used, notes=(*notes, *more.notes))
+    return PreparedData(used, splits, words, more)
 
 
 def tokenize_splits(
@@ -114,7 +141,19 @@ def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, t
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
         return corpus.dataset, tuple(vocabulary())
-    columns = {
-        name: getattr(config, name) for name in ("text", "text_pair", "label", "domain", "split", "id", "domains")
-    }
+    columns = {name: getattr(config, name) for name in (*TEXT_COLUMNS, "label", "split", "id")}
     return load_domains(config.source, format=config.format, **columns, cache=cache), ()
+
+
+def _unlabelled(
+    config: DataConfig, splits: Splits, cache: Path | None, found: MultiDomainDataset | None
+) -> Unlabelled | None:
+    if found is None and config.unlabelled is None:
+        return None
+    columns = {name: getattr(config, name) for name in TEXT_COLUMNS}
+    try:
+        if found is None:
+            found = load_domains(config.unlabelled, label=None, **columns, cache=cache)
+        return choose_unlabelled(found, splits)
+    except DataError as error:
+        raise DataError(f"data.unlabelled: {error}") from error

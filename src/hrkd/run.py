@@ -29,7 +29,12 @@ from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
 __all__ = ["Run", "environment", "weights_digest"]
 
-FIELDS = {"seed": "run.seed", "precision": "run.precision", "max_length": "data.max_length"}
+FIELDS = {
+    "seed": "run.seed",
+    "precision": "run.precision",
+    "max_length": "data.max_length",
+    "unlabelled": "data.unlabelled",
+}
 """Names of a record that are called otherwise in a recipe."""
 STAGES = ("teacher", "student", "baseline")
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")

@@ -18,7 +18,7 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.config import CacheConfig, Recipe, TrainingConfig
-from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.data.batching import TokenizedDataset, length_sorted_batches, tokenize
 from hrkd.data.columns import chunks_of
 from hrkd.data.describe import describe
 from hrkd.data.splits import save_split_ids
@@ -84,7 +84,12 @@ class Job:
 
     @classmethod
     def on(
-        cls, recipe: Recipe, show: Show, progress: Progress | None, dataset: MultiDomainDataset | None = None
+        cls,
+        recipe: Recipe,
+        show: Show,
+        progress: Progress | None,
+        dataset: MultiDomainDataset | None = None,
+        unlabelled: MultiDomainDataset | None = None,
     ) -> Job:
         """Load and split the data; nothing is written."""
         # Accelerate keeps device and precision for a process; a second run in this process may want others.
@@ -101,7 +106,7 @@ class Job:
         return cls(
             recipe,
             Run(recipe.run.output, recipe.run.overwrite),
-            prepare_data(recipe.data, dataset, cache_folder(recipe.cache.folder)),
+            prepare_data(recipe.data, dataset, cache_folder(recipe.cache.folder), unlabelled=unlabelled),
             accelerator,
             progress or Progress(accelerator.is_main_process),
             show if accelerator.is_main_process else quiet,
@@ -129,7 +134,8 @@ class Job:
             splits, folder = self.data.splits, self.run.folder
             self.run.open(recipe_to_yaml(self.recipe), planned)
             save_split_ids(self.data.drawn, folder / "splits.json")
-            write_json(folder / "data.json", describe(splits, max_length=self.recipe.data.max_length).to_dict())
+            described = describe(splits, max_length=self.recipe.data.max_length, unlabelled=self.data.unlabelled)
+            write_json(folder / "data.json", described.to_dict())
             for note in splits.notes:
                 logger.info("data: %s", note)
         self.accelerator.wait_for_everyone()
@@ -164,6 +170,7 @@ class Job:
         made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
         if stage == "student":
+            made_with["unlabelled"] = self.data.unlabelled_digest
             made_with["method"] = recipe.method.model_dump(mode="json")
             made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
         return made_with
@@ -175,6 +182,15 @@ class Job:
             return tokenize_splits(
                 self.data.splits, tokenizer, self.recipe.data.max_length, bar.advance, self.cache_folder
             )
+
+    def distillation_set(self, tokenizer: PreTrainedTokenizerBase, train: TokenizedDataset) -> TokenizedDataset:
+        """The train rows and, behind them, those without labels, as token ids."""
+        if self.data.unlabelled is None:
+            return train
+        rows = self.data.unlabelled.rows
+        with self.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
+            more = tokenize(rows, tokenizer, self.recipe.data.max_length, bar.advance, self.cache_folder)
+        return train.followed_by(more)
 
     def training(self, config: TrainingConfig, stage: str) -> dict[str, Any]:
         """Keyword arguments that every training takes."""
@@ -322,7 +338,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
         history = distill_from_models(
             teacher.model,
             started.model,
-            teacher.data.train,
+            job.distillation_set(teacher.tokenizer, teacher.data.train),
             teacher.data.dev,
             layer_map=layer_map[1:],
             basis=started.basis,

@@ -23,7 +23,7 @@ from hrkd.data.rows import (
     nearest,
     sorted_labels,
 )
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.data.wording import SHOWN, Found, count_of, first_of
 from hrkd.errors import DataError
 
@@ -39,10 +39,17 @@ KINDS = {
     "split": pa.string(),
 }
 """Columns of the table, in their order."""
+UNLABELLED = "unlabelled/"
+"""Begins the ids of rows without labels, so that those of a table that is read with labels too differ."""
 
 
 def assemble(
-    chunks: Iterable[RawRows], domains: Sequence[str] | None = None, *, cache: Path | None = None, mark: str = ""
+    chunks: Iterable[RawRows],
+    domains: Sequence[str] | None = None,
+    *,
+    labelled: bool = True,
+    cache: Path | None = None,
+    mark: str = "",
 ) -> MultiDomainDataset:
     """Check rows, turn label and domain names into numbers, and store all in Arrow, on disk.
 
@@ -51,7 +58,9 @@ def assemble(
 
     Args:
         chunks: What a reader returned.
-        domains: Keep these domains only, in this order; None: all, sorted.
+        domains: Keep these domains only, in this order; None: all, sorted. Without labels, some may have no rows.
+        labelled: Whether ``chunks`` have labels. If not, they have no splits and no ids of their own either, and the
+            label of every row is :data:`hrkd.data.types.NO_LABEL`.
         cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
             temporary file.
         mark: Name of the source in the cache.
@@ -62,13 +71,13 @@ def assemble(
     """
     if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
         raise DataError(f"domains: expected a list of different names, got {domains!r}")
-    table, notes = kept_table(cache, f"{mark}-rows", lambda file: _write(file, chunks, domains))
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: _write(file, chunks, domains, labelled))
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
 
 
-def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None) -> dict[str, Any]:
+def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None, labelled: bool) -> dict[str, Any]:
     """Write the table; names of labels and domains. Numbers of names are known when all rows are, hence two files."""
-    rows, first_file = _Rows(domains), file.with_suffix(".first")
+    rows, first_file = _Rows(domains, labelled), file.with_suffix(".first")
     write_table(first_file, rows.checked(chunks))
     rows.raise_problems()
     table = open_table(first_file)
@@ -76,7 +85,9 @@ def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None)
         _check_unique(table)
     labels = sorted_labels(rows.labels)
     known = sorted(rows.domains) if domains is None else list(map(str, domains))
-    numbers = {"label": _order(rows.labels, labels), "domain": _order(rows.domains, known)}
+    numbers = {"domain": _order(rows.domains, known)}
+    if labelled:
+        numbers["label"] = _order(rows.labels, labels)
     write_table(file, (_numbered(batch, numbers) for batch in table.to_batches()))
     first_file.unlink()
     return {"labels": labels, "domains": known}
@@ -97,8 +108,9 @@ def _numbered(batch: pa.RecordBatch, numbers: dict[str, np.ndarray]) -> pa.Recor
 class _Rows:
     """What is learnt of rows while they pass by: problems, and the names of labels and domains as they come."""
 
-    def __init__(self, chosen: Sequence[str] | None) -> None:
+    def __init__(self, chosen: Sequence[str] | None, labelled: bool) -> None:
         self.chosen = None if chosen is None else list(map(str, chosen))
+        self.labelled = labelled
         self.names = ColumnNames()
         self.count = 0
         self.own_ids = False
@@ -139,11 +151,12 @@ class _Rows:
         self.unknown_splits.update(str(v).strip() for v in values if canonical_split(v) is None)
 
     def _batch(self, rows: RawRows) -> pa.RecordBatch:
-        label_names, domain_names = [name_of(v) for v in rows.label], [name_of(v) for v in rows.domain]
+        domain_names = [name_of(v) for v in rows.domain]
+        places = rows.places if self.labelled else [UNLABELLED + place for place in rows.places]
         columns: dict[str, list[Any]] = {
-            "id": rows.places if rows.id is None else [name_of(v) for v in rows.id],
+            "id": places if rows.id is None else [name_of(v) for v in rows.id],
             "text": [str(v) for v in rows.text],
-            "label": [self.labels.setdefault(name, len(self.labels)) for name in label_names],
+            "label": self._label_numbers(rows),
             "domain": [self.domains.setdefault(name, len(self.domains)) for name in domain_names],
         }
         if rows.text_pair is not None:
@@ -158,11 +171,16 @@ class _Rows:
             arrays["place"] = pa.array(rows.places, pa.string())
         return pa.record_batch(arrays)
 
+    def _label_numbers(self, rows: RawRows) -> list[int]:
+        if rows.label is None:
+            return [NO_LABEL] * len(rows.places)
+        return [self.labels.setdefault(name_of(v), len(self.labels)) for v in rows.label]
+
     def raise_problems(self) -> None:
         """Raise what is wrong with the rows as a whole; all that is wrong with single rows together."""
         self._check_chosen()
         if not self.count:
-            raise DataError("the source has no rows; expected labelled text")
+            raise DataError(self._nothing())
         problems = [
             f"column {getattr(self.names, role) or role!r}: {fault.format(role=role)} in {count_of(found.total)}: "
             f"{found}"
@@ -176,7 +194,7 @@ class _Rows:
             )
         if problems:
             raise DataError("\n".join(problems))
-        if len(self.labels) < 2:
+        if self.labelled and len(self.labels) < 2:
             raise DataError(
                 f"all {self.count} rows have the label {next(iter(self.labels))!r}; a classifier needs two or more"
             )
@@ -187,7 +205,15 @@ class _Rows:
                 f"{first_of(sorted(self.with_train))}); add some, or choose domains without it"
             )
 
+    def _nothing(self) -> str:
+        if not self.labelled and self.in_source:
+            chosen, found = ", ".join(self.chosen or ()), ", ".join(sorted(self.in_source))
+            return f"no text of the domains {chosen}; the source has {found}"
+        return f"the source has no rows; expected {'labelled ' if self.labelled else ''}text"
+
     def _check_chosen(self) -> None:
+        if not self.labelled:
+            return
         unknown = [name for name in self.chosen or () if name not in self.in_source]
         if unknown:
             known = sorted(self.in_source)

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
-from hrkd.data.columns import take
+from hrkd.data.columns import stacked, take
 from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -33,7 +33,7 @@ class Batch:
     """B rows padded to the longest of them.
 
     ``inputs`` holds input_ids and attention_mask (B, T) and what else the tokenizer gives; ``domain_ids``,
-    ``labels`` and ``indices`` (row numbers in the data set) have shape (B,).
+    ``labels`` (-1 for rows without one) and ``indices`` (row numbers in the data set) have shape (B,).
     """
 
     inputs: dict[str, Tensor]
@@ -79,14 +79,32 @@ class TokenizedDataset:
 
     @cached_property
     def label_ids(self) -> np.ndarray:
-        """Labels as integers, shape (rows,)."""
+        """Labels as integers, shape (rows,).
+
+        Raises:
+            TrainingError: a row has no label.
+        """
         return self.source.label_ids
+
+    @cached_property
+    def label_ids_or_none(self) -> np.ndarray:
+        """Labels as integers, -1 for rows without one, shape (rows,)."""
+        return self.source.label_ids_or_none
 
     def select(self, indices: Sequence[int] | np.ndarray) -> TokenizedDataset:
         """The rows at ``indices``, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
         return TokenizedDataset(
             self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
+        )
+
+    def followed_by(self, other: TokenizedDataset) -> TokenizedDataset:
+        """These rows and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
+        return TokenizedDataset(
+            self.source.followed_by(other.source),
+            stacked(self.rows, other.rows),
+            np.concatenate([self.lengths, other.lengths]),
+            self.collator,
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:
@@ -100,7 +118,7 @@ class TokenizedDataset:
         return Batch(
             inputs=dict(collator(features)),
             domain_ids=torch.from_numpy(self.domain_ids[indices]),
-            labels=torch.from_numpy(self.label_ids[indices]),
+            labels=torch.from_numpy(self.label_ids_or_none[indices]),
             indices=torch.from_numpy(indices),
         )
 
@@ -137,9 +155,9 @@ def tokenize(
 class MultiDomainLoader:
     """Batches for training: every step holds ``batch_size`` examples of every domain, grouped by domain.
 
-    An epoch is one pass over the largest domain. Each domain is shuffled anew every epoch; a smaller one that
-    is through before the largest starts over in a new order, so that no example is left out and none stands in
-    fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
+    An epoch is one pass over the largest domain, however much larger it is. Each domain is shuffled anew every epoch; a
+    smaller one that is through before the largest starts over in a new order, so that no example is left out and none
+    stands in fewer than one step of an epoch. The order depends on seed, epoch, domain names and lengths only.
 
     With ``group_by_length`` the shuffled rows of 64 steps at a time (or of a quarter of the epoch, if that is less, so
     that epochs differ) are sorted by length in every domain, cut into steps again, and these steps shuffled: rows of a

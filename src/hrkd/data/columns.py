@@ -15,9 +15,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hrkd.data.arrow_files import open_table, write_table
+from hrkd.data.arrow_files import as_dataset, open_table, write_table
 
-__all__ = ["CHUNK", "chunks_of", "integers", "json_items", "ranks_of", "take", "text_ranks"]
+__all__ = [
+    "CHUNK",
+    "chunks_of",
+    "integers",
+    "json_items",
+    "ranks_of",
+    "renumbered",
+    "stacked",
+    "take",
+    "text_ranks",
+]
 
 CHUNK = 1000
 """Rows whose text is in memory at a time, and rows of a batch on disk."""
@@ -81,3 +91,28 @@ def take(rows: datasets.Dataset, indices: Ints) -> datasets.Dataset:
     return datasets.Dataset(
         rows.data, rows.info.copy(), rows.split, indices_table=table, fingerprint=mark.hexdigest()[:16]
     )
+
+
+def _places(rows: datasets.Dataset) -> Ints:
+    """Where each row lies in the table of ``rows``, shape (rows,)."""
+    held = rows._indices
+    return np.arange(len(rows)) if held is None else held.column(0).to_numpy().astype(np.int64)
+
+
+def stacked(first: datasets.Dataset, second: datasets.Dataset) -> datasets.Dataset:
+    """The rows of both, with the columns of the first; the tables stay where they are."""
+    second = second.select_columns(first.column_names)
+    table = pa.concat_tables([first.data.table, second.data.table], promote_options="permissive")
+    if first._indices is None and second._indices is None:
+        return as_dataset(table)
+    return take(as_dataset(table), np.concatenate([_places(first), len(first.data) + _places(second)]))
+
+
+def renumbered(rows: datasets.Dataset, **numbers: Ints) -> datasets.Dataset:
+    """The rows with ``numbers[name][old]`` in the place of ``old`` in columns of integers, which come into memory."""
+    table = rows.data.table
+    for name, new in numbers.items():
+        column = pa.array(new[table[name].to_numpy()])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    renewed = as_dataset(table)
+    return renewed if rows._indices is None else take(renewed, _places(rows))

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from hrkd.data.columns import chunks_of
 from hrkd.data.draws import text_keys
-from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
+from hrkd.data.unlabelled import LeftOut, Unlabelled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,7 +48,9 @@ class TokenDescription:
 
 @dataclass(frozen=True)
 class PartDescription:
-    """One split of one domain. ``labels``: rows by label. Lengths are None without rows, tokens without a tokenizer.
+    """One split of one domain, or its text without labels (split ``unlabelled``).
+
+    ``labels``: rows by label, empty without labels. Lengths are None without rows, tokens without a tokenizer.
 
     ``repeated`` counts the extra copies of a text in this part, ``conflicting`` the rows of this part whose text
     stands in it with different labels. ``in_other_domains`` counts rows whose text stands in another domain (in any
@@ -66,9 +69,9 @@ class PartDescription:
     in_other_domains: int
 
     @property
-    def balance(self) -> float:
-        """Rows of the rarest label for each row of the most frequent one: 1 balanced, 0 a label is missing."""
-        return min(self.labels.values()) / max(1, *self.labels.values())
+    def balance(self) -> float | None:
+        """Rows of the rarest label per row of the most frequent one: 1 balanced, 0 one is missing, None no labels."""
+        return min(self.labels.values()) / max(1, *self.labels.values()) if self.labels else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,10 @@ class Overlap:
 
 @dataclass(frozen=True)
 class DataDescription:
-    """Figures of all splits of all domains. ``overlaps`` holds every ordered pair of parts that share texts."""
+    """Figures of all splits of all domains. ``overlaps`` holds every ordered pair of parts that share texts.
+
+    ``left_out`` counts the rows without labels that are not used, by domain and reason.
+    """
 
     labels: tuple[str, ...]
     domains: tuple[str, ...]
@@ -92,6 +98,7 @@ class DataDescription:
     parts: tuple[PartDescription, ...]
     overlaps: tuple[Overlap, ...]
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested data that JSON can hold."""
@@ -106,7 +113,7 @@ class DataDescription:
 
     def _row(self, part: PartDescription) -> dict[str, str | int | float | None]:
         row: dict[str, str | int | float | None] = {"domain": part.domain, "split": part.split, "rows": part.rows}
-        row |= {f"label:{label}": count for label, count in part.labels.items()}
+        row |= {f"label:{label}": part.labels.get(label) for label in self.labels}
         row |= {"balance": part.balance, **_flat("words", part.words)}
         if self.max_length is not None:
             row |= _flat("tokens", part.tokens.lengths if part.tokens else None)
@@ -114,26 +121,39 @@ class DataDescription:
                 "truncated": part.tokens.truncated if part.tokens else None,
                 "tokens_lost": part.tokens.lost if part.tokens else None,
             }
+        if self.left_out:
+            row["left_out"] = self._left_out_of(part)
         names = ("repeated", "conflicting", "in_other_domains")
         return row | {name: getattr(part, name) for name in names}
 
+    def _left_out_of(self, part: PartDescription) -> int | None:
+        if part.split != "unlabelled":
+            return None
+        return sum(each.rows for each in self.left_out if each.domain == part.domain)
+
 
 def describe(
-    splits: Splits, tokenizer: PreTrainedTokenizerBase | None = None, max_length: int = 128
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_length: int = 128,
+    *,
+    unlabelled: Unlabelled | None = None,
 ) -> DataDescription:
-    """Describe every split of every domain.
+    """Describe every split of every domain, and the text without labels.
 
     Args:
         splits: The parts.
         tokenizer: Hugging Face tokenizer to count tokens with; None: count words (between white space) only.
         max_length: Length in tokens at which inputs are cut.
+        unlabelled: Text for distillation alone.
     """
-    parts = [part for _, part in splits]
-    names = [(domain, name) for name, part in splits for domain in part.domains]
+    named = [*splits, *([] if unlabelled is None else [("unlabelled", unlabelled.rows)])]
+    parts = [part for _, part in named]
+    names = [(domain, name) for name, part in named for domain in part.domains]
     width = len(splits.domains)
     keys = np.concatenate(text_keys(*parts))
     cells = np.concatenate([number * width + part.domain_ids for number, part in enumerate(parts)])
-    labels = np.concatenate([part.label_ids for part in parts])
+    labels = np.concatenate([part.label_ids_or_none for part in parts])
     words = np.concatenate([_words(part) for part in parts])
     tokens = None if tokenizer is None else np.concatenate([_tokens(part, tokenizer) for part in parts])
     several = np.bincount(keys, minlength=1)[keys] > 1  # all others are in one place, once
@@ -141,19 +161,22 @@ def describe(
     described = []
     for cell, name in enumerate(names):
         here = cells == cell
-        counts = np.bincount(labels[here], minlength=len(splits.labels)).tolist()
+        with_label = labels[here & (labels != NO_LABEL)]
+        counts = np.bincount(with_label, minlength=len(splits.labels)).tolist()
         described.append(
             PartDescription(
                 *name,
                 int(here.sum()),
-                dict(zip(splits.labels, counts, strict=True)),
+                {} if name[1] == "unlabelled" else dict(zip(splits.labels, counts, strict=True)),
                 _lengths(words[here]),
                 None if tokens is None else _describe_tokens(tokens[here], max_length),
                 *copies.of(cell),
             )
         )
     limit = max_length if tokenizer is not None else None
-    return DataDescription(splits.labels, splits.domains, limit, tuple(described), copies.overlaps(names), splits.notes)
+    left_out = () if unlabelled is None else unlabelled.left_out
+    overlaps = copies.overlaps(names)
+    return DataDescription(splits.labels, splits.domains, limit, tuple(described), overlaps, splits.notes, left_out)
 
 
 class _Copies:

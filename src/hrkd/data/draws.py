@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ import numpy.typing as npt
 from hrkd.data.columns import chunks_of, ranks_of
 from hrkd.data.types import MultiDomainDataset
 
-__all__ = ["Pool", "Sides", "allocate", "draw_sides", "stable_rng", "text_keys"]
+__all__ = ["Pool", "Sides", "allocate", "draw_sides", "ending_keys", "stable_rng", "text_keys"]
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.int8]
 """The side of each row: train, dev, test or none, as a small number."""
 ATTEMPTS = 100
+NEITHER_LETTER_NOR_DIGIT = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,27 @@ def text_keys(*parts: MultiDomainDataset) -> list[Ints]:
     """
     keys = ranks_of(texts for part in parts for texts in _normalised(part))
     return np.split(keys, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def ending_keys(length: int, *parts: MultiDomainDataset) -> list[Ints]:
+    """As :func:`text_keys`, of the last ``length`` letters and digits of each text; 0 for texts that have fewer."""
+
+    def endings() -> Iterator[list[str]]:
+        yield [""]
+        for part in parts:
+            for texts in _normalised(part):
+                yield [_ending(text, length) for text in texts]
+
+    keys = ranks_of(endings())[1:]
+    return np.split(keys, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _ending(text: str, length: int) -> str:
+    for part in (text[-4 * length :], text):  # long texts are seldom looked at as a whole
+        letters = NEITHER_LETTER_NOR_DIGIT.sub("", part)
+        if len(letters) >= length:
+            return letters[-length:]
+    return ""
 
 
 def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:

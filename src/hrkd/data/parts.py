@@ -124,7 +124,9 @@ def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
         done = 0
         for values in part.stream([part.columns.index(name) for name in wanted.values()]):
             count = len(values[0])
-            columns: dict[str, list[Any]] = dict(zip(wanted, values, strict=True))
+            columns: dict[str, Any] = dict(zip(wanted, values, strict=True))
+            if names.label is None:
+                columns["label"] = None
             if split_of_part:
                 columns["split"] = [part.split] * count
             places = [f"{part.name}#{n}" for n in range(done + 1, done + count + 1)]
@@ -141,7 +143,7 @@ def _problem(part: Part, names: ColumnNames) -> str | None:
     repeated = [repr(name) for name in wanted.values() if part.columns.count(name) > 1]
     if repeated:
         return f"{where}: more than one column is called {first_of(repeated)}; rename the others"
-    return None if part.rows else f"{where}: no rows; expected labelled text"
+    return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
 
 
 def _missing(role: str, name: str, columns: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 """Public research sets in the files in which they are passed around, with all their defects.
 
-Each reader returns :class:`RawRows` and logs, at WARNING, the rows that it left out.
+Each reader returns :class:`RawRows` and logs, at WARNING, the rows that it left out. For Amazon reviews see
+:mod:`hrkd.data.amazon`.
 """
 
 from __future__ import annotations
 
-import html
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,109 +17,39 @@ from hrkd.data.tables import read_tsv
 from hrkd.data.wording import count_of, first_of
 from hrkd.errors import DataError
 
-__all__ = ["amazon_root", "read_amazon_reviews", "read_fdu_mtl", "read_mnli"]
+__all__ = ["check_files", "left_out", "read_fdu_mtl", "read_fdu_unlabelled", "read_mnli"]
 
-AMAZON_FOLDER = "sorted_data_acl"
-AMAZON_NAMES = {"kitchen_&_housewares": "kitchen"}
-AMAZON_LABELS = ("negative", "positive")
 FDU_LABELS = {"0": "negative", "1": "positive"}
+FDU_UNLABELLED = ".task.unlabel"
 MNLI_COLUMNS = ("genre", "sentence1", "sentence2", "gold_label")
 MNLI_LABELS = ("contradiction", "entailment", "neutral")
 
 logger = logging.getLogger("hrkd.data")
 
 
-def amazon_root(folder: Path) -> Path | None:
-    """The folder with ``*/positive.review``: ``folder`` itself or its ``sorted_data_acl``; None if neither."""
-    candidates = (folder, folder / AMAZON_FOLDER)
-    return next((c for c in candidates if any(c.glob("*/positive.review")) or any(c.glob("*/negative.review"))), None)
-
-
-def read_amazon_reviews(folder: Path) -> RawRows:
-    """Amazon Reviews of Blitzer et al. (ACL 2007): ``{domain}/{positive,negative}.review``.
-
-    The files look like XML and are not, so they are read by lines: tags stand alone on theirs. The text is the
-    body of the review (not its title) with HTML entities resolved, U+FEFF removed and white space collapsed. The
-    label is the name of the file, the domain that of the folder (``kitchen_&_housewares``: ``kitchen``); ids are
-    ``books/negative#17``.
+def check_files(files: Sequence[Path], root: Path) -> None:
+    """Raise where one of the files below ``root`` is missing.
 
     Raises:
-        DataError: no such files, one of the two missing in a domain, or a review that is not complete.
+        DataError: it is; names all that are.
     """
-    root = amazon_root(folder)
-    if root is None:
-        raise DataError(f"{folder}: expected folders of domains with positive.review and negative.review, found none")
-    domains = sorted({file.parent for label in AMAZON_LABELS for file in root.glob(f"*/{label}.review")})
-    files = [(domain, label, domain / f"{label}.review") for domain in domains for label in AMAZON_LABELS]
-    _check_files([file for _, _, file in files], root)
-    rows = RawRows([], [], [], [])
-    faults: list[str] = []
-    empty: list[str] = []
-    for domain, label, file in files:
-        name = AMAZON_NAMES.get(domain.name, domain.name)
-        bodies, lines = _review_bodies(split_lines(read_bytes(file)))
-        faults += [f"{domain.name}/{file.name}:{line}" for line in lines]
-        if not bodies and not lines:
-            empty.append(f"{domain.name}/{file.name}")
-        rows.places.extend(f"{name}/{label}#{n}" for n in range(1, len(bodies) + 1))
-        rows.text.extend(bodies)
-        rows.label.extend([label] * len(bodies))
-        rows.domain.extend([name] * len(bodies))
-    if faults:
-        raise DataError(
-            f"{root}: review without <review_text>, </review_text> or </review> at {first_of(faults)} (file:line); "
-            "the file seems cut off or damaged"
-        )
-    if empty:
-        raise DataError(f"{root}: no <review> in {first_of(empty)}; expected one such line before each review")
-    return rows
-
-
-def _check_files(files: Sequence[Path], root: Path) -> None:
     missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
     if missing:
         raise DataError(f"{root}: missing {first_of(missing)}")
 
 
-def _review_bodies(lines: Sequence[bytes]) -> tuple[list[str], list[int]]:
-    """Texts of the complete reviews, and the first lines of incomplete ones."""
-    bodies: list[str] = []
-    faults: list[int] = []
-    opened = 0  # line of the <review> that is being read; 0: none
-    body: list[str] | None = None
-    inside = False
-    for number, line in enumerate(lines, 1):
-        tag = line.strip()
-        if inside and tag not in (b"</review_text>", b"</review>", b"<review>"):
-            assert body is not None
-            body.append(decode_lenient(line))
-        elif tag == b"<review>":
-            if opened:
-                faults.append(opened)
-            opened, body, inside = number, None, False
-        elif tag == b"<review_text>":
-            body, inside = [], True
-        elif tag == b"</review_text>":
-            inside = False
-        elif tag == b"</review>":
-            if opened and body is not None and not inside:
-                bodies.append(_clean(body))
-            else:
-                faults.append(opened or number)
-            opened, body, inside = 0, None, False
-    return bodies, [*faults, opened] if opened else faults
-
-
-def _clean(body: Sequence[str]) -> str:
-    return " ".join(html.unescape("\n".join(body)).replace("\ufeff", "").split())
+def left_out(places: Sequence[str], why: str) -> None:
+    """Log, if there are any, the places of rows that a reader leaves out."""
+    if places:
+        logger.warning("left out %s (%s): %s", count_of(len(places)), why, first_of(places))
 
 
 def read_fdu_mtl(folder: Path) -> RawRows:
     r"""FDU-MTL of Liu et al. (ACL 2017): ``{domain}.task.{train,test}``, lines of ``label<TAB>text``.
 
     Label 1 is positive, 0 negative. Lines end in LF alone and are UTF-8 or, one by one, Windows-1252. Lines without
-    text are left out, with a log entry. ``{domain}.task.unlabel`` is not read. Ids are ``MR.task.train#17``, with the
-    number of the line; the split is given: train or test.
+    text are left out, with a log entry. Ids are ``MR.task.train#17``, with the number of the line;
+    the split is given: train or test.
 
     Raises:
         DataError: no such files, one of the two missing in a domain, or lines of another form.
@@ -128,7 +58,7 @@ def read_fdu_mtl(folder: Path) -> RawRows:
     if not domains:
         raise DataError(f"{folder}: expected files {{domain}}.task.train and {{domain}}.task.test, found none")
     files = [(domain, split, folder / f"{domain}.task.{split}") for domain in domains for split in ("train", "test")]
-    _check_files([file for _, _, file in files], folder)
+    check_files([file for _, _, file in files], folder)
     rows = RawRows([], [], [], [], split=[])
     faults: list[str] = []
     empty: list[str] = []
@@ -145,7 +75,33 @@ def read_fdu_mtl(folder: Path) -> RawRows:
         raise DataError(
             f"{folder}: expected 0 or 1, a tab and a text in each line, not so in {first_of(faults)} (file:line)"
         )
-    _left_out(empty, "no text")
+    left_out(empty, "no text")
+    return rows
+
+
+def read_fdu_unlabelled(folder: Path) -> RawRows:
+    """The ``{domain}.task.unlabel`` of FDU-MTL: a text in each line, encoded as those of :func:`read_fdu_mtl`.
+
+    Without any, the texts of its labelled files. Lines without text are left out, with a log entry. Ids are
+    ``MR.task.unlabel#17``.
+
+    Raises:
+        DataError: as :func:`read_fdu_mtl`, where there are no such files.
+    """
+    files = sorted(file for file in folder.glob(f"*{FDU_UNLABELLED}") if not file.name.startswith("."))
+    if not files:
+        return read_fdu_mtl(folder)
+    rows = RawRows([], [], None, [])
+    empty: list[str] = []
+    for file in files:
+        for number, line in enumerate(split_lines(read_bytes(file)), 1):
+            if text := decode_lenient(line).strip():
+                rows.places.append(f"{file.name}#{number}")
+                rows.text.append(text)
+                rows.domain.append(file.name.removesuffix(FDU_UNLABELLED))
+            else:
+                empty.append(f"{file.name}:{number}")
+    left_out(empty, "no text")
     return rows
 
 
@@ -154,17 +110,13 @@ def _is_labelled(file: Path) -> bool:
 
 
 def _append(rows: RawRows, place: str, text: str, label: str, domain: str, split: str) -> None:
+    assert rows.label is not None
     assert rows.split is not None
     rows.places.append(place)
     rows.text.append(text.strip())
     rows.label.append(label)
     rows.domain.append(domain)
     rows.split.append(split)
-
-
-def _left_out(places: Sequence[str], why: str) -> None:
-    if places:
-        logger.warning("left out %s (%s): %s", count_of(len(places)), why, first_of(places))
 
 
 def read_mnli(folder: Path) -> RawRows:
@@ -199,8 +151,8 @@ def read_mnli(folder: Path) -> RawRows:
                 rows.text_pair.append(second)
     if unknown:
         raise DataError(f"{folder}: gold_label must be {', '.join(MNLI_LABELS)} or -, not so in {first_of(unknown)}")
-    _left_out(no_label, "no gold label")
-    _left_out(no_text, "no text")
+    left_out(no_label, "no gold label")
+    left_out(no_text, "no text")
     return rows
 
 

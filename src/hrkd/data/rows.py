@@ -44,7 +44,7 @@ class ColumnNames:
 
     text: str = "text"
     text_pair: str | None = None
-    label: str = "label"
+    label: str | None = "label"
     domain: str = "domain"
     split: str | None = None
     id: str | None = None
@@ -56,14 +56,15 @@ class ColumnNames:
 
 @dataclass(frozen=True)
 class RawRows:
-    """Rows of labelled text as they were read, some at a time: entry i of every list is one row, nothing checked yet.
+    """Rows of text as they were read, some at a time: entry i of every list is one row, nothing checked yet.
 
-    ``places`` say where a row stands (``reviews.csv#17``); they are unique, and the ids where ``id`` is None.
+    ``places`` say where a row stands (``reviews.csv#17``); they are unique, and the ids where ``id`` is None. ``label``
+    is None for text without labels.
     """
 
     places: list[str]
     text: list[Any]
-    label: list[Any]
+    label: list[Any] | None
     domain: list[Any]
     text_pair: list[Any] | None = None
     split: list[Any] | None = None

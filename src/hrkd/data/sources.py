@@ -1,20 +1,21 @@
-"""Labelled text of several domains from wherever it lies: :func:`load_domains`."""
+"""Text of several domains, with labels or without, from wherever it lies: :func:`load_domains`."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
 import pandas as pd
 
+from hrkd.data.amazon import amazon_root, extra_files, read_amazon_extra, read_amazon_reviews, read_amazon_unlabelled
 from hrkd.data.assembly import assemble
 from hrkd.data.parts import Part, dataset_part, dict_part, frame_part, pick
-from hrkd.data.research import amazon_root, read_amazon_reviews, read_fdu_mtl, read_mnli
+from hrkd.data.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
 from hrkd.data.rows import ColumnNames, RawRows, nearest
 from hrkd.data.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
 from hrkd.data.types import MultiDomainDataset
@@ -24,6 +25,11 @@ from hrkd.errors import DataError
 __all__ = ["load_domains"]
 
 RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
+UNLABELLED = {
+    "amazon_reviews": read_amazon_unlabelled,
+    "amazon_reviews_extra": read_amazon_extra,
+    "fdu_mtl": read_fdu_unlabelled,
+}
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
 ROWS_VERSION = 1
 """Goes up when the same files come to give other rows."""
@@ -32,6 +38,7 @@ LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
     "*.task.train (fdu_mtl), dev_matched*.tsv (mnli)"
 )
+ALSO_LOOKED_FOR = "*/review_positive (amazon_reviews_extra), *.task.unlabel (fdu_mtl)"
 
 Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | datasets.Dataset | datasets.DatasetDict
 
@@ -42,14 +49,14 @@ def load_domains(
     format: str = "auto",  # noqa: A002
     text: str = "text",
     text_pair: str | None = None,
-    label: str = "label",
+    label: str | None = "label",
     domain: str = "domain",
     split: str | None = None,
     id: str | None = None,  # noqa: A002
     domains: Sequence[str] | None = None,
     cache: Path | None = None,
 ) -> MultiDomainDataset:
-    """Read labelled text, check it and give labels and domains their numbers.
+    """Read text, check it and give labels and domains their numbers.
 
     Labels and domains become strings: ``1.0`` becomes ``1``, names are stripped. Labels that are all integers are
     sorted by number, others as text; one map serves all domains. Ids come from the column ``id``, or are
@@ -61,14 +68,18 @@ def load_domains(
             folder written by ``save_to_disk``; the name of a hub data set; a folder of a research set; or a pandas
             frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files called train, dev
             and test are these splits, as are the keys of a ``DatasetDict``, unless ``split`` names a column.
-        format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, or auto to recognise it.
+        format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, without labels also amazon_reviews_extra; or auto
+            to recognise it.
         text: Column with the text.
         text_pair: Column with the second text of a pair task.
-        label: Column with the class.
+        label: Column with the class. None: none is looked at, and the data set has no labels (a teacher may be asked
+            about such rows, nothing can be learnt from them otherwise); nor do ``split`` and ``id`` play a part. Raw
+            folders are then those of their unlabelled files: ``*/unlabeled.review``, ``*/review_{positive,negative}``
+            (``title. body`` in each line), ``*.task.unlabel``; where a set has none, its texts are taken.
         domain: Column with the domain.
         split: Column with train, dev (validation) or test.
         id: Column with a unique id.
-        domains: Keep these domains only, in this order; None: all, sorted.
+        domains: Keep these domains only, in this order; None: all, sorted. Without labels, some may have no rows.
         cache: Folder that keeps the rows of tables and saved data sets, so that the same content is read and checked
             once. None, and for other sources: a temporary file, gone with the process. In either case the rows stay
             on disk, and memory does not grow with the text.
@@ -78,14 +89,21 @@ def load_domains(
         DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
             names file, row and column.
     """
-    names = ColumnNames(text, text_pair, label, domain, split, id)
-    if format not in FORMATS:
-        raise DataError(f"format: expected {', '.join(FORMATS)}; got {format!r}")
+    labelled = label is not None
+    names = ColumnNames(text, text_pair, label, domain, split if labelled else None, id if labelled else None)
+    known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
+    if format not in known:
+        raise DataError(f"format: expected {', '.join(known)}; got {format!r}")
     if source is None or format == "synthetic":
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
     mark = "" if cache is None else _mark(origin, names, domains)
-    return assemble(origin.chunks, domains, cache=cache if mark else None, mark=mark)
+    chunks = origin.chunks if labelled else _texts_alone(origin.chunks)
+    return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
+
+
+def _texts_alone(chunks: Iterable[RawRows]) -> Iterator[RawRows]:
+    return (replace(chunk, label=None, split=None, id=None) for chunk in chunks)
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,7 @@ def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part
 def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
     path = Path(source).expanduser()
     if layout == "auto":
-        layout = _recognise(source, path)
+        layout = _recognise(source, path, labelled=names.label is not None)
     if layout == "dataset":
         files = sorted(file for file in path.rglob("*") if file.is_file()) if _is_saved(path) else []
         return Origin(_dataset_rows(source, path, names), "dataset", tuple(files))
@@ -145,9 +163,10 @@ def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
     if not path.is_dir():
         raise DataError(f"{path}: format {layout!r} needs a folder")
     own = [role for role, value in vars(names).items() if value != getattr(ColumnNames(), role)]
-    if own:
+    if own and names.label is not None:
         raise DataError(f"format {layout!r} has columns of its own; leave out {', '.join(own)}")
-    return Origin([RESEARCH[layout](path)])
+    readers = RESEARCH if names.label is not None else RESEARCH | UNLABELLED
+    return Origin([readers[layout](path)])
 
 
 def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterator[RawRows]:
@@ -155,12 +174,12 @@ def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterato
 
 
 def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
-    yield from pick(read_tables(path, split_column=names.split is not None), names)
+    yield from pick(read_tables(path, split_column=names.split is not None or names.label is None), names)
 
 
-def _recognise(source: str | Path, path: Path) -> str:
+def _recognise(source: str | Path, path: Path, *, labelled: bool) -> str:
     if path.is_dir():
-        return _recognise_folder(path)
+        return _recognise_folder(path, labelled=labelled)
     if path.exists() and table_kind(path):
         return "table"
     if path.exists():
@@ -170,19 +189,22 @@ def _recognise(source: str | Path, path: Path) -> str:
     raise DataError(_no_such_path(path))
 
 
-def _recognise_folder(path: Path) -> str:
+def _recognise_folder(path: Path, *, labelled: bool) -> str:
     if _is_saved(path):
         return "dataset"
     if amazon_root(path) is not None:
         return "amazon_reviews"
-    if any(path.glob("*.task.train")):
+    if any(path.glob("*.task.train")) or (not labelled and any(path.glob("*.task.unlabel"))):
         return "fdu_mtl"
+    if not labelled and extra_files(path):
+        return "amazon_reviews_extra"
     if any(path.glob("dev_matched*.tsv")) or any(path.glob("dev_matched*.tsv.gz")):
         return "mnli"
     if table_files(path):
         return "table"
+    looked_for = LOOKED_FOR if labelled else f"{LOOKED_FOR}, {ALSO_LOOKED_FOR}"
     found = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
-    raise DataError(f"{path}: unknown layout; looked for {LOOKED_FOR}; found {first_of(found) or 'nothing'}")
+    raise DataError(f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}")
 
 
 def _is_saved(path: Path) -> bool:

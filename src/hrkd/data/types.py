@@ -9,19 +9,23 @@ from dataclasses import dataclass, replace
 import datasets
 import numpy as np
 
-from hrkd.data.columns import integers, take
-from hrkd.errors import DataError
+from hrkd.data.columns import integers, stacked, take
+from hrkd.data.wording import count_of
+from hrkd.errors import DataError, TrainingError
 
-__all__ = ["MultiDomainDataset", "Splits"]
+__all__ = ["NO_LABEL", "MultiDomainDataset", "Splits"]
+
+NO_LABEL = -1
+"""Label id of a row without a label."""
 
 
 @dataclass(frozen=True)
 class MultiDomainDataset:
-    """Labelled text of several domains, Arrow-backed, one row per example; read from a file, it stays on disk.
+    """Text of several domains, Arrow-backed, one row per example; read from a file, it stays on disk.
 
-    ``rows`` has the columns ``id`` (string, unique), ``text`` (string), ``text_pair`` (string; only
-    for pair tasks), ``label`` (int, index into ``labels``), ``domain`` (int, index into ``domains``)
-    and, where the source says so, ``split`` (string: ``train``, ``dev``, ``test``; null where it does not).
+    ``rows`` has the columns ``id`` (string, unique), ``text`` (string), ``text_pair`` (string; only for pair tasks),
+    ``label`` (int, index into ``labels``, or :data:`NO_LABEL`), ``domain`` (int, index into ``domains``) and, where the
+    source says so, ``split`` (string: ``train``, ``dev``, ``test``; null where it does not).
     """
 
     rows: datasets.Dataset
@@ -38,7 +42,22 @@ class MultiDomainDataset:
 
     @property
     def label_ids(self) -> np.ndarray:
-        """Labels as integers, shape (rows,)."""
+        """Labels as integers, shape (rows,).
+
+        Raises:
+            TrainingError: a row has no label.
+        """
+        found = self.label_ids_or_none
+        if missing := int(np.count_nonzero(found == NO_LABEL)):
+            raise TrainingError(
+                f"{count_of(missing)} without a label where labels are read; text without labels (data.unlabelled) is "
+                "for distillation alone: leave it out here"
+            )
+        return found
+
+    @property
+    def label_ids_or_none(self) -> np.ndarray:
+        """Labels as integers, :data:`NO_LABEL` for rows without one, shape (rows,)."""
         return integers(self.rows, "label")
 
     @property
@@ -49,6 +68,10 @@ class MultiDomainDataset:
     def select(self, indices: Sequence[int] | np.ndarray) -> MultiDomainDataset:
         """The rows at ``indices``, in that order; labels and domains unchanged."""
         return replace(self, rows=take(self.rows, np.asarray(indices, dtype=np.int64)))
+
+    def followed_by(self, other: MultiDomainDataset) -> MultiDomainDataset:
+        """These rows and then those of ``other``, whose numbers mean the same labels and domains; nothing is copied."""
+        return replace(self, rows=stacked(self.rows, other.rows))
 
     def of_domain(self, domain: str) -> MultiDomainDataset:
         """The rows of one domain.

@@ -202,6 +202,7 @@ DATA_COLUMNS: Formats = {
     "domain": ("Domain", str),
     "split": ("Split", str),
     "rows": ("Rows", "{:,}".format),
+    "left_out": ("Left out", "{:,}".format),
     "words_median": ("Words (median)", "{:.0f}".format),
     "tokens_median": ("Tokens (median)", "{:.0f}".format),
     "tokens_p95": ("Tokens (95 % have at most)", "{:.0f}".format),

@@ -63,10 +63,11 @@ def fine_tune(
 
     Raises:
         DataError: too few examples, or domains that are not the model's.
-        TrainingError: the loss is not finite.
+        TrainingError: a row has no label, or the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     _check_domains(model, train_set)
+    _check_labels(train_set, dev_set)
     set_seed(seed)
     set_attention(model.encoder, "none")
     _draw_apart(accelerator, seed)
@@ -130,6 +131,7 @@ def distill_from_models(
     Afterwards both models compute attention as usual again and are in evaluation mode.
 
     Args:
+        train_set: labels of its rows are not read, so they may have none.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout, centre_prototypes: see
@@ -156,11 +158,12 @@ def distill_from_models(
         ArtifactError: the teacher cache is damaged.
         DataError: too few examples, or domains that are not the models'.
         ModelError: a layer map that does not fit, or attention that a family cannot give.
-        TrainingError: the loss is not finite.
+        TrainingError: a row of the dev set has no label, or the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
     for model in (teacher, student):
         _check_domains(model, train_set)
+    _check_labels(dev_set)
     if tuple(teacher.labels) != tuple(student.labels):
         raise ModelError(f"teacher and student differ in labels: {teacher.labels} and {student.labels}")
     set_seed(seed)
@@ -281,3 +284,9 @@ def _check_domains(model: MultiDomainClassifier | RoutedTeacher, data: Tokenized
             f"the model serves the domains {', '.join(model.domains)}, the data has {', '.join(data.source.domains)}; "
             "they must be the same, in the same order"
         )
+
+
+def _check_labels(*data: TokenizedDataset) -> None:
+    """Read the labels of all rows, which raises where there is none, before any time is spent."""
+    for each in data:
+        _ = each.label_ids
