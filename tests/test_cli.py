@@ -49,7 +49,7 @@ def pipeline(monkeypatch):
     """The pipeline's functions, each replaced by one of the same signature that only takes note of its call."""
     from hrkd import pipeline
 
-    for name in ("compress", "describe_data", "distill", "evaluate", "train_teacher"):
+    for name in ("compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"):
         monkeypatch.setattr(pipeline, name, create_autospec(getattr(pipeline, name)))
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
     monkeypatch.setattr(terminal, "_silence_transformers", lambda: None)
@@ -73,6 +73,7 @@ class TestStartUp:
             (["recipe", "demo"], 0),
             (["compress", "--help"], 0),
             (["compress", "nowhere.yaml"], 2),
+            (["compare", "nowhere.yaml"], 2),
             (["compress", "demo", "--student.layers", "0"], 2),
             (["predict", "student"], 2),
             (["comprss"], 2),
@@ -288,6 +289,11 @@ class TestVerbs:
         run("distill", *FLAGS, "--teacher-folder", "runs/other/teacher")
         assert recipe_of(pipeline.distill).student.layers == 3
         assert pipeline.distill.call_args.kwargs["teacher_folder"] == Path("runs/other/teacher")
+
+    def test_train_baseline(self, run, pipeline):
+        run("train-baseline", *FLAGS, "--teacher-folder", "runs/other/teacher")
+        assert recipe_of(pipeline.train_baseline).student.layers == 3
+        assert pipeline.train_baseline.call_args.kwargs["teacher_folder"] == Path("runs/other/teacher")
 
     def test_evaluate_takes_the_recipe_of_the_run(self, run, pipeline, tmp_path):
         (tmp_path / "recipe.yaml").write_text(json.dumps({"data": {"source": "mine.csv"}}))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hrkd.grid_plan import load_grid
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -27,3 +29,9 @@ def test_domain_ratios():
 
 def test_every_example_is_run_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"}
+
+
+def test_the_example_grid_makes_runs_that_are_checked():
+    plan = load_grid(EXAMPLES / "compare_demo.yaml")
+    assert len(plan.cells) == 9
+    assert len(plan.teachers) == 1

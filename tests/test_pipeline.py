@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from hrkd.data.synthetic import synthetic_reviews
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
+from hrkd.pipeline import compress, describe_data, distill, evaluate, train_baseline, train_teacher
 from tiny import tiny_recipe as recipe
 
 
@@ -52,6 +53,7 @@ def test_a_run_leaves_exactly_these_files(finished):
         "student/README.md",
     }
     expected |= {f"{stage}/{name}" for stage in ("teacher", "student", "baseline") for name in MODEL_FILES}
+    expected |= {f"predictions/{stage}.parquet" for stage in ("teacher", "student", "baseline")}
     expected |= {f"metrics/teacher/steps/epoch-00{e}.parquet" for e in range(1, 9)}
     expected |= {f"metrics/baseline/steps/epoch-00{e}.parquet" for e in (1, 2)}
     tables = ("steps", "levels", "hierarchy", "predictions")
@@ -85,6 +87,46 @@ def test_the_student_predicts_by_domain_and_evaluates_as_reported(finished):
         assert scores["domains"][domain]["accuracy"] == expected["accuracy"]
     assert scores["mean"]["agreement"] is None
     assert evaluate(folder, teacher=folder / "teacher") == results["models"]["student"]["test"]
+
+
+def test_predictions_are_what_the_scores_are_made_of(finished):
+    folder, results, _ = finished
+    ids = json.loads((folder / "splits.json").read_text())["test"]
+    names = {"teacher": "teacher", "student": "student", "baseline": "student_without_distillation"}
+    for stage, model in names.items():
+        said = pd.read_parquet(folder / "predictions" / f"{stage}.parquet")
+        assert list(said.columns) == ["id", "domain", "label", "predicted"]
+        assert sorted(said["id"]) == sorted(ids)
+        right = (said["label"] == said["predicted"]).groupby(said["domain"]).mean()
+        scores = results["models"][model]["test"]["domains"]
+        assert right.to_dict() == pytest.approx({name: own["accuracy"] for name, own in scores.items()})
+
+
+def test_what_each_model_cost_is_noted(finished):
+    folder, results, _ = finished
+    names = ("teacher", "student", "student_without_distillation")
+    assert set(results["seconds"]) == set(results["steps"]) == set(results["peak_megabytes"]) == set(names)
+    steps = pd.read_parquet(folder / "metrics" / "student" / "steps")["step"]
+    assert results["steps"]["student"] == len(steps)
+    if Path("/proc/self/status").is_file():
+        assert results["peak_megabytes"]["student"] > 50
+
+
+def test_the_baseline_alone_is_that_of_a_whole_run(finished, tmp_path):
+    results = train_baseline(recipe(tmp_path / "run"), teacher_folder=finished[0] / "teacher")
+    expected, found = (load_file(each / "baseline" / "model.safetensors") for each in (finished[0], tmp_path / "run"))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    name = "student_without_distillation"
+    assert set(results["models"]) == {"teacher", name}
+    assert results["models"][name]["test"] == finished[1]["models"][name]["test"]
+    assert not (tmp_path / "run" / "student").exists()
+
+
+def test_the_baseline_alone_does_not_replace_the_results_of_a_student(finished):
+    before = (finished[0] / "results.json").read_bytes()
+    with pytest.raises(ArtifactError, match="holds a finished student"):
+        train_baseline(recipe(finished[0]))
+    assert (finished[0] / "results.json").read_bytes() == before
 
 
 def test_a_second_run_takes_up_what_is_finished(finished):

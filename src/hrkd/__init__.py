@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hrkd.comparison import compare
     from hrkd.config import Recipe
     from hrkd.data.sources import load_domains
     from hrkd.data.splits import split_domains
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from hrkd.deploy.export import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
+    from hrkd.grid_plan import load_grid
     from hrkd.models.multi_domain import MultiDomainClassifier
-    from hrkd.pipeline import compress, describe_data, distill, evaluate, train_teacher
+    from hrkd.pipeline import compress, describe_data, distill, evaluate, train_baseline, train_teacher
     from hrkd.recipe import load_recipe
     from hrkd.training.runs import distill_from_models
 
@@ -35,6 +37,7 @@ __all__ = [
     "RecipeError",
     "TrainingError",
     "__version__",
+    "compare",
     "compress",
     "describe_data",
     "distill",
@@ -42,8 +45,10 @@ __all__ = [
     "evaluate",
     "export_plain",
     "load_domains",
+    "load_grid",
     "load_recipe",
     "split_domains",
+    "train_baseline",
     "train_teacher",
 ]
 
@@ -58,6 +63,7 @@ _HOMES = {
     "Recipe": "hrkd.config",
     "RecipeError": "hrkd.errors",
     "TrainingError": "hrkd.errors",
+    "compare": "hrkd.comparison",
     "compress": "hrkd.pipeline",
     "describe_data": "hrkd.pipeline",
     "distill": "hrkd.pipeline",
@@ -65,8 +71,10 @@ _HOMES = {
     "evaluate": "hrkd.pipeline",
     "export_plain": "hrkd.deploy.export",
     "load_domains": "hrkd.data.sources",
+    "load_grid": "hrkd.grid_plan",
     "load_recipe": "hrkd.recipe",
     "split_domains": "hrkd.data.splits",
+    "train_baseline": "hrkd.pipeline",
     "train_teacher": "hrkd.pipeline",
 }
 

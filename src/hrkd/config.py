@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -53,11 +53,16 @@ class Section(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
 
+    checked_elsewhere: ClassVar[frozenset[str]] = frozenset()
+    """Fields that pass on values which this section does not know."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[info.field_name or ""].annotation
-        takes_one = isinstance(annotation, type) and issubclass(annotation, bool | BaseModel)
+        takes_one = info.field_name in cls.checked_elsewhere or (
+            isinstance(annotation, type) and issubclass(annotation, bool | BaseModel)
+        )
         if not takes_one and _holds_a_switch(value):
             raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
         return value

@@ -56,9 +56,9 @@ def expected(annotation: Any) -> str:
     return " or ".join(_expected_one(member) for member in members(annotation))
 
 
-def annotation_at(path: Sequence[str | int]) -> Any:
-    """The type at ``path``, which may lead into lists (by position) and mappings (by key); None if there is none."""
-    here: Any = Recipe
+def annotation_at(path: Sequence[str | int], model: type[BaseModel] = Recipe) -> Any:
+    """The type at ``path`` below ``model``, also inside lists (by position) and mappings (by key), or None."""
+    here: Any = model
     for part in path:
         here = _step(here, part)
         if here is None:
@@ -112,6 +112,8 @@ def _expected_kind(bare: Any) -> str:
         return f"a list of {len(arguments)} (each {expected(arguments[0])})"
     if origin is dict:
         return f"a mapping (name: {expected(arguments[1])})"
+    if _is_section(bare) and bare.model_config.get("extra") == "allow":
+        return " and ".join(["recipe fields (name: value)", *bare.model_fields])
     if _is_section(bare):
         return f"a section with the fields {', '.join(bare.model_fields)}"
     raise TypeError(f"no plain words for {bare!r}")

@@ -25,11 +25,21 @@ from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.results import build_results, write_results
-from hrkd.stages import Job, Show, distil_student, fine_tune_baseline, fine_tune_teacher, open_teacher, quiet
+from hrkd.stages import (
+    Job,
+    Show,
+    Staged,
+    Teacher,
+    distil_student,
+    fine_tune_baseline,
+    fine_tune_teacher,
+    open_teacher,
+    quiet,
+)
 from hrkd.training.cache_files import cache_folder
 from hrkd.training.progress import Progress
 
-__all__ = ["compress", "describe_data", "distill", "evaluate", "train_teacher"]
+__all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -121,6 +131,40 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
+    job, foreign = _after_teacher("student", recipe, teacher_folder, data, unlabelled, show, progress)
+    return _distill(job, foreign)
+
+
+def train_baseline(
+    recipe: RecipeLike,
+    *,
+    teacher_folder: str | Path | None = None,
+    data: MultiDomainDataset | None = None,
+    show: Show = quiet,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The baseline alone: the student that a recipe describes, trained on labels, without distillation.
+
+    It starts as the distilled student does, so that a teacher is needed here too. Returns the content of results.json.
+
+    Args, Raises: as :func:`distill`.
+    """
+    job, foreign = _after_teacher("baseline", recipe, teacher_folder, data, None, show, progress)
+    teacher = open_teacher(job, foreign)
+    plan(job, teacher.model)
+    return _measured(job, teacher, None, fine_tune_baseline(job, teacher))
+
+
+def _after_teacher(
+    stage: str,
+    recipe: RecipeLike,
+    teacher_folder: str | Path | None,
+    data: MultiDomainDataset | None,
+    unlabelled: MultiDomainDataset | None,
+    show: Show,
+    progress: Progress | None,
+) -> tuple[Job, Path | None]:
+    """The job of a stage that needs a finished teacher, with its folder open, and the folder of a foreign teacher."""
     job = Job.on(_recipe(recipe, data), show, progress, data, unlabelled)
     foreign = None if teacher_folder is None else Path(teacher_folder)
     own = foreign is None and job.recipe.teacher.fine_tuned is None
@@ -128,11 +172,15 @@ def distill(
         raise ArtifactError(
             f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name another folder"
         )
-    stages = ("teacher", "student") if own else ("student",)
-    planned = _planned(job, *stages, teacher_folder=foreign)
+    if stage == "baseline" and job.run.is_finished("student"):
+        raise ArtifactError(
+            f"{job.run.folder}: holds a finished student; hrkd distill with student.baseline trains it beside that, "
+            "or choose another run.output"
+        )
+    planned = _planned(job, *(("teacher", stage) if own else (stage,)), teacher_folder=foreign)
     job.check(planned)
     job.open(planned)
-    return _distill(job, foreign)
+    return job, foreign
 
 
 def _planned(job: Job, *stages: str, teacher_folder: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -155,6 +203,10 @@ def _distill(job: Job, teacher_folder: Path | None, *, planned: bool = False) ->
         plan(job, teacher.model)
     student = distil_student(job, teacher)
     baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
+    return _measured(job, teacher, student, baseline)
+
+
+def _measured(job: Job, teacher: Teacher, student: Staged | None, baseline: Staged | None) -> dict[str, Any]:
     results = build_results(job, teacher, student, baseline)
     write_results(job, results)
     job.accelerator.end_training()

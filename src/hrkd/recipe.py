@@ -8,10 +8,7 @@ The parts are merged first and checked once. Every problem found stands on a lin
 from __future__ import annotations
 
 import difflib
-import math
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,13 +18,17 @@ from pydantic import BaseModel, ValidationError
 
 from hrkd.config import Recipe
 from hrkd.errors import RecipeError
+from hrkd.places import Places, flag_name
 from hrkd.recipe_problems import find_problems
-from hrkd.yaml_source import Dumper, Problem, YamlSource, read_yaml
+from hrkd.yaml_source import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
 
 __all__ = [
+    "check_recipe",
     "load_recipe",
+    "merge_overrides",
     "packaged_recipe_text",
     "packaged_recipes",
+    "read_recipe",
     "recipe_json_schema",
     "recipe_to_yaml",
 ]
@@ -59,15 +60,34 @@ def load_recipe(
     """
     if source is None and not overrides:
         raise RecipeError(f"no recipe: name a file, a packaged recipe ({_choices()}) or set fields")
-    name, base = _read(source)
-    places = _Places(name, base, _nested(overrides or {}))
+    return check_recipe(*read_recipe(source), overrides, needed)
+
+
+def check_recipe(
+    name: str,
+    base: YamlSource,
+    overrides: Mapping[str, Any] | None = None,
+    needed: Sequence[str] = REQUIRED,
+    place: Callable[[PathParts], str] = flag_name,
+) -> Recipe:
+    """The second half of :func:`load_recipe`: merge and check what :func:`read_recipe` gave.
+
+    Args:
+        name, base: the recipe's name in messages, and what it holds.
+        overrides, needed: as there.
+        place: how messages call a field that ``overrides`` set.
+
+    Raises:
+        RecipeError: as there.
+    """
+    places = Places(name, base, merge_overrides(overrides or {}), place)
     if base.problems and not isinstance(base.data, dict):
         raise places.error(base.problems)
     if base.data is not None and not isinstance(base.data, dict):
         raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
     if base.data is None and not overrides:
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
-    merged = _without_empty_sections(_merge(base.data or {}, places.flags), Recipe)
+    merged = _without_empty_sections(_merge(base.data or {}, places.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
     problems = list(base.problems)
@@ -110,8 +130,12 @@ def recipe_json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
 
 
-def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[str, YamlSource]:
-    """The name to call ``source`` by in messages, and what it holds."""
+def read_recipe(source: str | Path | Mapping[str, Any] | None) -> tuple[str, YamlSource]:
+    """The first half of :func:`load_recipe`: the name to call ``source`` by in messages, and what it holds.
+
+    Raises:
+        RecipeError: ``source`` cannot be read.
+    """
     if source is None:
         return "", YamlSource()
     if isinstance(source, Mapping):
@@ -119,21 +143,8 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[str, YamlSourc
     if isinstance(source, str) and source in packaged_recipes():
         return f"{source}.yaml", read_yaml(packaged_recipe_text(source), f"{source}.yaml")
     path = Path(source)
-    return str(path), read_yaml(_text(path), str(path))
-
-
-def _text(path: Path) -> str:
-    if path.is_dir():
-        raise RecipeError(f"{path}: a folder, not a recipe file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        hint = _did_you_mean(path.stem)
-        raise RecipeError(f"{path}: no such recipe file; packaged recipes: {_choices()}{hint}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    hint = f"; packaged recipes: {_choices()}{_did_you_mean(path.stem)}"
+    return str(path), read_yaml_file(path, "recipe file", hint)
 
 
 def _choices() -> str:
@@ -145,13 +156,14 @@ def _did_you_mean(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``overrides`` without dotted names."""
+def merge_overrides(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides, nested or with dotted names, as one nested mapping; later layers go before earlier ones."""
     nested: dict[str, Any] = {}
-    for name, value in overrides.items():
-        for part in reversed(str(name).split(".")):
-            value = {part: value}
-        nested = _merge(nested, value)
+    for layer in layers:
+        for name, value in layer.items():
+            for part in reversed(str(name).split(".")):
+                value = {part: value}
+            nested = _merge(nested, value)
     return nested
 
 
@@ -179,49 +191,3 @@ def _without_empty_sections(data: Mapping[str, Any], model: type[BaseModel]) -> 
                 value = _without_empty_sections(value, section)
         kept[name] = value
     return kept
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Tells where a problem stands: in the file (with its line), or among the overrides."""
-
-    name: str
-    base: YamlSource
-    flags: Mapping[str, Any]
-
-    def error(self, problems: Sequence[Problem]) -> RecipeError:
-        """All the problems, one a line: those of the file by line, then those of the overrides."""
-        ordered = sorted(problems, key=self._order)
-        return RecipeError("\n".join(self._describe(problem) for problem in ordered))
-
-    def _order(self, problem: Problem) -> float:
-        return math.inf if self._is_flag(problem) else self._line(problem) or sys.maxsize
-
-    def _line(self, problem: Problem) -> int | None:
-        return problem.line or self.base.line_of(problem.path)
-
-    def _is_flag(self, problem: Problem) -> bool:
-        """Whether the value at the path, or one that holds it, was set by an override."""
-        here: Any = self.flags
-        for part in problem.path:
-            if not isinstance(here, Mapping):
-                return True
-            if part not in here:
-                return False
-            here = here[part]
-        return bool(problem.path) and not isinstance(here, Mapping)
-
-    def _describe(self, problem: Problem) -> str:
-        field = _dotted(problem.path)
-        if self._is_flag(problem):
-            return f"--{field}: {problem.message}"
-        line = self._line(problem)
-        place = f"{self.name}:{line}" if self.name and line else self.name
-        return ": ".join(part for part in (place, field, problem.message) if part)
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    """``data.sizes.books, item 2`` for ("data", "sizes", "books", 1)."""
-    names = ".".join(part for part in path if isinstance(part, str))
-    items = [f"item {part + 1}" for part in path if isinstance(part, int)]
-    return ", ".join([names, *items] if names else items)

@@ -6,17 +6,18 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from hrkd.config import Recipe
 from hrkd.fields import annotation_at, expected, recipe_fields
 from hrkd.yaml_source import PathParts, Problem
 
 __all__ = ["find_problems"]
 
 
-def find_problems(error: ValidationError, data: Any) -> list[Problem]:
-    """The problems of ``error``, which validating ``data`` raised.
+def find_problems(error: ValidationError, data: Any, model: type[BaseModel] = Recipe) -> list[Problem]:
+    """The problems of ``error``, which validating ``data`` as a ``model`` raised.
 
     Wrong values stand once for each place, at its deepest; contradictions, which only sections without wrong values
     are searched for, all stand.
@@ -26,9 +27,10 @@ def find_problems(error: ValidationError, data: Any) -> list[Problem]:
     for details in error.errors(include_url=False):
         if details["type"] == "value_error":
             section, _ = _locate(details["loc"], data)
-            contradictions += [_contradiction(section, line) for line in str(details["ctx"]["error"]).splitlines()]
+            lines = str(details["ctx"]["error"]).splitlines()
+            contradictions += [_contradiction(section, line, model) for line in lines]
         else:
-            problem = _problem(details, data)
+            problem = _problem(details, data, model)
             values.setdefault(problem.path, problem)
     return [problem for path, problem in values.items() if not _has_deeper(path, values)] + contradictions
 
@@ -38,11 +40,14 @@ def _has_deeper(path: PathParts, problems: dict[PathParts, Problem]) -> bool:
     return any(len(other) > len(path) and other[: len(path)] == path for other in problems)
 
 
-def _problem(details: ErrorDetails, data: Any) -> Problem:
+def _problem(details: ErrorDetails, data: Any, model: type[BaseModel]) -> Problem:
     path, value = _locate(details["loc"], data)
+    last = details["loc"][-1] if details["loc"] else None
+    if details["type"] == "missing" and isinstance(last, str):  # a number: the list is too short, which the list says
+        return Problem((*path, last), f"missing; must be {expected(annotation_at((*path, last), model))}")
     if details["type"] == "extra_forbidden":
-        return Problem(path, f"unknown field{_suggestion(path)}")
-    return Problem(path, _not_allowed(path, value))
+        return Problem(path, f"unknown field{_suggestion(path, model)}")
+    return Problem(path, _not_allowed(value, annotation_at(path, model)))
 
 
 def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
@@ -57,8 +62,8 @@ def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
     return tuple(path), here
 
 
-def _not_allowed(path: PathParts, value: Any) -> str:
-    wanted = expected(annotation_at(path))
+def _not_allowed(value: Any, annotation: Any) -> str:
+    wanted = expected(annotation)
     if value is None:
         return f"no value: must be {wanted}"
     quotes = "; put it in quotes" if wanted == "text" and isinstance(value, bool | int | float) else ""
@@ -72,22 +77,23 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _contradiction(path: PathParts, message: str) -> Problem:
+def _contradiction(path: PathParts, message: str, model: type[BaseModel]) -> Problem:
     """A message of a section's own check; one that begins with a field's name goes to that field."""
     name, colon, rest = message.partition(": ")
-    if colon and annotation_at((*path, name)) is not None:
+    if colon and annotation_at((*path, name), model) is not None:
         return Problem((*path, name), rest)
     return Problem(path, message)
 
 
-def _suggestion(path: PathParts) -> str:
+def _suggestion(path: PathParts, model: type[BaseModel]) -> str:
     """A question for a field of the same section, or the places where a field of that name stands."""
     *above, name = (str(part) for part in path)
-    beside = {field.path[len(above)] for field in recipe_fields() if list(field.path[: len(above)]) == above}
+    fields = recipe_fields(model)
+    beside = {field.path[len(above)] for field in fields if list(field.path[: len(above)]) == above}
     close = difflib.get_close_matches(name, sorted(beside), n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    elsewhere = [field.name for field in recipe_fields() if field.path[-1] == name]
+    elsewhere = [field.name for field in fields if field.path[-1] == name]
     if elsewhere:
         return f"; did you mean {' or '.join(elsewhere[:2])}?"
     return f"; the fields here are {', '.join(sorted(beside))}"

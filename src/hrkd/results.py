@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.model_card import write_model_card
-from hrkd.files import write_json, write_text
+from hrkd.files import replace_file, write_json, write_text
 from hrkd.models.sizes import model_sizes
 from hrkd.report.tables import results_markdown, results_table
 from hrkd.stages import Job, Staged, Teacher
@@ -16,34 +18,39 @@ from hrkd.training.selection import merge_best_per_domain
 
 __all__ = ["build_results", "write_results"]
 
+Predicted = Mapping[str, np.ndarray]
+"""Label ids, shape (rows,), by part of the data."""
 
-def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged | None) -> dict[str, Any]:
-    """Scores of every model on dev and test, as the content of results.json."""
-    data = teacher.data
-    said = {name: job.predict(teacher.model, part) for name, part in (("dev", data.dev), ("test", data.test))}
+
+def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: Staged | None) -> dict[str, Any]:
+    """Scores of every model on dev and test, as the content of results.json; what they say of test is written."""
+    test = teacher.data.test
+    said = _predict(job, "teacher", teacher.model, teacher)
     models: dict[str, Any] = {
         "teacher": {
             "title": "Teacher",
             **_sizes(teacher.model),
             "dev": teacher.dev_scores.to_dict(),
-            "test": job.scores(None, data.test, predictions=said["test"]).to_dict(),
+            "test": job.scores(None, test, predictions=said["test"]).to_dict(),
         },
-        "student": {"title": "Student (HRKD)", **_sizes(student.model), **_measure(job, student, teacher, said)},
     }
-    best = merge_best_per_domain(student.record["best_per_domain"], data.test)
-    models["student_best_per_domain"] = {
-        "title": "Student, best epoch of each domain",
-        "test": job.scores(None, data.test, predictions=best, teacher_labels=said["test"]).to_dict(),
-    }
+    if student is not None:
+        models["student"] = {"title": "Student (HRKD)", **_measure(job, "student", student, teacher, said)}
+        best = merge_best_per_domain(student.record["best_per_domain"], test)
+        models["student_best_per_domain"] = {
+            "title": "Student, best epoch of each domain",
+            "test": job.scores(None, test, predictions=best, teacher_labels=said["test"]).to_dict(),
+        }
     if baseline is not None:
         title = "Same student without distillation"
-        measured = _measure(job, baseline, teacher, said)
-        models["student_without_distillation"] = {"title": title, **_sizes(baseline.model), **measured}
-    seconds = {"student": _seconds(student.record)}
-    if teacher.record is not None:
-        seconds["teacher"] = _seconds(teacher.record)
-    if baseline is not None:
-        seconds["student_without_distillation"] = _seconds(baseline.record)
+        measured = _measure(job, "baseline", baseline, teacher, said)
+        models["student_without_distillation"] = {"title": title, **measured}
+    records = {
+        "student": None if student is None else student.record,
+        "teacher": teacher.record,
+        "student_without_distillation": None if baseline is None else baseline.record,
+    }
+    trained = {name: record for name, record in records.items() if record is not None}
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -55,33 +62,65 @@ def build_results(job: Job, teacher: Teacher, student: Staged, baseline: Staged 
         "synthetic": job.recipe.data.format == "synthetic",
         "data": job.data.digest(),
         "models": models,
-        "seconds": seconds,
+        "seconds": {name: _seconds(record) for name, record in trained.items()},
+        "steps": {name: record["steps"] for name, record in trained.items()},
+        "peak_megabytes": {name: record.get("peak_megabytes") for name, record in trained.items()},
         "notes": list(job.data.splits.notes),
     }
 
 
 def write_results(job: Job, results: Mapping[str, Any]) -> None:
-    """Write results.json, results.md and the student's model card, and show the table."""
+    """Write results.json, results.md and, where there is a student, its model card; show the table."""
     if not job.accelerator.is_main_process:
         return
     write_json(job.run.results, results)
     write_text(job.run.folder / "results.md", results_markdown(results, "test"))
-    write_model_card(
-        job.run.stage("student"),
-        results=results,
-        base_model=job.recipe.teacher.model,
-        labels=results["labels"],
-        domains=results["domains"],
-        max_tokens=job.recipe.data.max_length,
-        synthetic=results["synthetic"],
-    )
+    made = "student" if "student" in results["models"] else "baseline"
+    if made == "student":
+        write_model_card(
+            job.run.stage("student"),
+            results=results,
+            base_model=job.recipe.teacher.model,
+            labels=results["labels"],
+            domains=results["domains"],
+            max_tokens=job.recipe.data.max_length,
+            synthetic=results["synthetic"],
+        )
     job.show(results_table(results, "test"))
-    job.show(f"Written: {job.run.folder / 'results.md'}, {job.run.results}, {job.run.stage('student')}")
+    job.show(f"Written: {job.run.folder / 'results.md'}, {job.run.results}, {job.run.stage(made)}")
 
 
-def _measure(job: Job, staged: Staged, teacher: Teacher, said: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _measure(job: Job, stage: str, staged: Staged, teacher: Teacher, said: Predicted) -> dict[str, Any]:
+    predicted = _predict(job, stage, staged.model, teacher)
     parts = {"dev": teacher.data.dev, "test": teacher.data.test}
-    return {name: job.scores(staged.model, part, teacher_labels=said[name]).to_dict() for name, part in parts.items()}
+    scores = {
+        name: job.scores(None, part, predictions=predicted[name], teacher_labels=said[name]).to_dict()
+        for name, part in parts.items()
+    }
+    return {**_sizes(staged.model), **scores}
+
+
+def _predict(job: Job, stage: str, model: Any, teacher: Teacher) -> Predicted:
+    """What a model says of dev and test; the latter goes to the run's folder too."""
+    parts = {"dev": teacher.data.dev, "test": teacher.data.test}
+    predicted = {name: job.predict(model, part) for name, part in parts.items()}
+    if job.accelerator.is_main_process:
+        table = _prediction_table(job.data.splits.test, predicted["test"])
+        with replace_file(job.run.predictions(stage)) as new:
+            table.to_parquet(new, index=False)
+    return predicted
+
+
+def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.DataFrame:
+    labels, domains = np.asarray(rows.labels), np.asarray(rows.domains)
+    return pd.DataFrame(
+        {
+            "id": rows.rows["id"][:],
+            "domain": domains[rows.domain_ids],
+            "label": labels[rows.label_ids],
+            "predicted": labels[predicted],
+        }
+    )
 
 
 def _seconds(record: Mapping[str, Any]) -> float:

@@ -8,6 +8,7 @@
       teacher/           trained here (absent where the recipe names a fine-tuned one)
       student/  baseline/                             models, each with stage.json: what it was made with
       metrics/<stage>/   tables of every step         checkpoints/<stage>/   only while a stage is under way
+      predictions/<stage>.parquet                     id, domain, label, predicted: one row per row of test
       results.json  results.md
 """
 
@@ -27,7 +28,7 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
-__all__ = ["Run", "environment", "weights_digest"]
+__all__ = ["Run", "differences", "environment", "peak_megabytes", "weights_digest"]
 
 FIELDS = {
     "seed": "run.seed",
@@ -64,6 +65,10 @@ class Run:
         """Folder of a stage's checkpoint, there only while the stage is under way."""
         return self.folder / "checkpoints" / name
 
+    def predictions(self, name: str) -> Path:
+        """Table of what the model of a stage says of the test rows."""
+        return self.folder / "predictions" / f"{name}.parquet"
+
     def notes(self, name: str) -> Path:
         """File for what a stage keeps beside its checkpoint."""
         return self.checkpoint(name).with_name(f"{name}-best-per-domain.json")
@@ -93,7 +98,8 @@ class Run:
 
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew."""
-        for folder in (self.folder, self.folder / "checkpoints", *(self.folder / "metrics").glob("*/*")):
+        tables = (self.folder / "metrics").glob("*/*")
+        for folder in (self.folder, self.folder / "checkpoints", self.folder / "predictions", *tables):
             clear_leftovers(folder)
         for name, made_with in planned.items():
             if self._changes(name, made_with):
@@ -102,6 +108,7 @@ class Run:
             if not self.is_finished(name):
                 self.results.unlink(missing_ok=True)
                 self.results.with_suffix(".md").unlink(missing_ok=True)
+                self.predictions(name).unlink(missing_ok=True)
         write_text(self.folder / "recipe.yaml", recipe_yaml)
         write_json(self.folder / "environment.json", environment())
 
@@ -132,10 +139,10 @@ class Run:
         wanted, changes = _plain(made_with), []
         if self.is_finished(name):
             record = read_json(self.stage(name) / "stage.json", what="the record of a stage")
-            changes += _differences(record | {"processes": wanted.get("processes")}, wanted)
+            changes += differences(record | {"processes": wanted.get("processes")}, wanted)
         if self.checkpoint(name).is_dir():
             record = read_json(self.checkpoint(name).with_suffix(".json"), what="the record of a stage")
-            changes += _differences(record, wanted)
+            changes += differences(record, wanted)
         return changes
 
 
@@ -162,13 +169,24 @@ def environment() -> dict[str, Any]:
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions}
 
 
+def peak_megabytes() -> float | None:
+    """The most memory that this process has held so far (VmHWM), in megabytes of 1e6 bytes; None off Linux.
+
+    Not ``ru_maxrss``, which a process takes over from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
+    kibibytes = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return None if kibibytes is None else round(kibibytes * 1024 / 1e6, 1)
+
+
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Readable list of the fields in which two records differ; a missing field and one of null are the same."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]
     return [] if old == new else [f"{FIELDS.get(where, where)}: {old} then, {new} now"]

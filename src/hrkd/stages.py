@@ -34,12 +34,12 @@ from hrkd.models.student import StartedStudent, build_student, student_from_chec
 from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
 from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.recipe import recipe_to_yaml
-from hrkd.run import Run, weights_digest
+from hrkd.run import Run, peak_megabytes, weights_digest
 from hrkd.training.cache_files import cache_folder
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, majority_share, no_better_than_chance, score
-from hrkd.training.progress import Progress
+from hrkd.training.progress import Progress, Show, quiet
 from hrkd.training.runs import distill_from_models, fine_tune
 from hrkd.training.selection import BestPerDomain
 from hrkd.training.teacher_cache import CacheRules
@@ -58,14 +58,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("hrkd")
-
-Show = Callable[[object], None]
-"""Receives tables and lines meant for a person, as they come up."""
-
-
-def quiet(_: object) -> None:
-    """Shows nothing."""
-
 
 STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
@@ -412,7 +404,7 @@ def _stage(
             with replace_folder(folder) as new:
                 model.save_pretrained(new)
                 tokenizer.save_pretrained(new)
-                write_json(new / "training.json", {**vars(history), **record})
+                write_json(new / "training.json", {**vars(history), "peak_megabytes": peak_megabytes(), **record})
                 write_json(new / "stage.json", made_with)
             job.run.end(name)
         job.accelerator.wait_for_everyone()

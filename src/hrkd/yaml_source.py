@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hrkd.errors import RecipeError
 
-__all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml"]
+__all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml", "read_yaml_file"]
 
 PathParts = tuple[str | int, ...]
 
@@ -87,6 +88,29 @@ def read_yaml(text: str, name: str) -> YamlSource:
     if node is not None:
         source.data = _value(node, (), source, ())
     return source
+
+
+def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
+    """:func:`read_yaml` of a file.
+
+    Args:
+        path: the file, UTF-8.
+        kind: what it should be, for the message, such as "recipe file".
+        hint: what a message about a missing file goes on with.
+
+    Raises:
+        RecipeError: it is missing, cannot be read, or is no YAML.
+    """
+    if path.is_dir():
+        raise RecipeError(f"{path}: a folder, not a {kind}")
+    try:
+        return read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such {kind}{hint}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _syntax_message(name: str, error: yaml.MarkedYAMLError) -> str:

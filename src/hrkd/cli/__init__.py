@@ -19,6 +19,8 @@ VERBS = {
     "compress": "Make a small student from labelled text and a large encoder, and measure it.",
     "train-teacher": "Fine-tune the teacher only.",
     "distill": "Distil the student from a teacher that exists.",
+    "train-baseline": "Train the student on labels alone, without distillation.",
+    "compare": "Run methods against each other over data sets, fractions and seeds, and test the differences.",
     "evaluate": "Measure a run or a model on each domain.",
     "predict": "Classify texts with a student.",
     "export": "Write one plain classifier per domain.",

@@ -12,13 +12,25 @@ from cyclopts import Parameter
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.terminal import prepare, progress
 from hrkd.config import Recipe
-from hrkd.errors import RecipeError
+from hrkd.errors import RecipeError, TrainingError
 from hrkd.recipe import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
 
-__all__ = ["cache", "compress", "data", "distill", "evaluate", "export", "predict", "recipe", "train_teacher"]
+__all__ = [
+    "cache",
+    "compare",
+    "compress",
+    "data",
+    "distill",
+    "evaluate",
+    "export",
+    "predict",
+    "recipe",
+    "train_baseline",
+    "train_teacher",
+]
 
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
@@ -68,6 +80,56 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     from hrkd import pipeline
 
     pipeline.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+
+
+@takes_fields(*Recipe.model_fields)
+def train_baseline(
+    recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder = None, flags: Flags = None
+) -> None:
+    """Train the student on labels alone, without distillation.
+
+    The baseline of `compress` as a run of its own. It starts as the distilled student does, from the teacher's
+    weights for example, so that it needs a teacher too: found as `distill` finds it.
+    """
+    checked = load_recipe(recipe, overrides_of(flags))
+    console = prepare()
+    from hrkd import pipeline
+
+    pipeline.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+
+
+def compare(
+    grid: Annotated[Path, Parameter(help="A YAML file: the grid of methods, data sets, fractions and seeds.")],
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(help="Goes before the grid's own output folder.")] = None,
+    jobs: Annotated[int | None, Parameter(help="Goes before the grid's own number of runs at a time.")] = None,
+    report_only: Annotated[
+        bool, Parameter(negative=(), help="Train nothing; report what is finished in the output folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool, Parameter(negative=(), help="Make runs anew that were made with other settings.")
+    ] = False,
+) -> None:
+    """Run methods against each other over data sets, fractions and seeds, and test the differences.
+
+    Every cell of the grid is an ordinary run in a process of its own; teachers are trained once and shared. Called
+    again, it runs only what is missing. Writes compare.md, compare.csv, compare.json and, with matplotlib,
+    compare.svg. The guide describes the grid file and what is tested.
+    """
+    from hrkd.grid_plan import load_grid
+
+    given = {"output": output, "jobs": jobs}
+    checked = load_grid(grid, {name: value for name, value in given.items() if value is not None})
+    console = prepare()
+    from hrkd import comparison
+
+    content = comparison.compare(
+        checked, report_only=report_only, overwrite=overwrite, show=console.print, progress=progress()
+    )
+    if failed := content["failed"]:
+        lines = "\n".join(f"{each['run']}: {each['error']}" for each in failed)
+        raise TrainingError(f"not all runs could be made and compared:\n{lines}")
 
 
 @takes_fields("data", "evaluation", "run")

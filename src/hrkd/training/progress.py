@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-__all__ = ["Bar", "Progress"]
+__all__ = ["Bar", "Progress", "Show", "quiet"]
 
 logger = logging.getLogger("hrkd.progress")
 SECONDS_BETWEEN_LINES = 30.0
+
+Show = Callable[[object], None]
+"""Receives tables and lines meant for a person, as they come up."""
+
+
+def quiet(_: object) -> None:
+    """Shows nothing."""
 
 
 class Bar:

@@ -1,0 +1,152 @@
+"""The grid file of ``hrkd compare``: methods, data sets, fractions and seeds around one recipe.
+
+One definition per field, as in :mod:`hrkd.config`. What the fields together make of the recipe is the matter of
+:mod:`hrkd.grid_plan`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
+
+from hrkd.config import Section
+from hrkd.recipe import merge_overrides
+
+__all__ = ["TEACHER", "Grid", "Method", "Overrides", "grid_json_schema"]
+
+TEACHER = "teacher"
+"""How tables call the teacher, so that no method may have this name."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SPLIT = (
+    *("source", "format", "text", "text_pair", "label", "domain", "split", "id", "domains", "splits_file"),
+    *("dev", "test", "dev_rows", "sizes", "split_seed", "fraction", "shots", "synthetic"),
+)
+"""Fields of the data section that decide which rows there are, and which of them are test."""
+OF_THE_GRID = {
+    "run.seed": "the grid's field seeds says it",
+    "run.output": "the grid's field output says it",
+    "run.overwrite": "hrkd compare --overwrite says it",
+    "student.baseline": "a method with learns_from: labels is the baseline here",
+}
+
+
+class Overrides(Section):
+    """Fields of a recipe, nested or with dotted names; they go before those of the base recipe."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields as they were given."""
+        return dict(self.model_extra or {})
+
+
+class Method(Overrides):
+    """One way to make a student: what it learns from, and the recipe fields in which it differs."""
+
+    learns_from: Literal["teacher", "labels"] = "teacher"
+    """`teacher`: distilled; `labels`: the same student without distillation, fine-tuned on labels alone."""
+
+
+class Grid(Section):
+    """All that `hrkd compare` runs: every method on every data set with every fraction and every seed."""
+
+    checked_elsewhere: ClassVar[frozenset[str]] = frozenset({"recipe", "data", "methods"})
+
+    recipe: str | Overrides
+    """The recipe of all runs: a packaged name, a file (counted from the current directory), or its sections."""
+
+    data: Annotated[dict[str, Overrides], Field(min_length=1)] | None = None
+    """Data sets by name, each with the recipe fields that select it; default: one, that of the recipe."""
+
+    fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] | None = None
+    """Shares of the training rows to run with (`data.fraction`); default: what the recipe says."""
+
+    teacher_sees: Literal["fraction", "all"] = "fraction"
+    """What teachers are trained on: the same few rows as their students, or all training rows."""
+
+    teacher_seeds: Literal["shared", "own"] = "shared"
+    """`shared`: one teacher for all seeds, trained with the first of them; `own`: one for every seed."""
+
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2], min_length=1)
+    """Seeds to repeat every run with (`run.seed`)."""
+
+    methods: Annotated[dict[str, Method], Field(min_length=1)]
+    """Methods by name, each with the recipe fields in which it differs from the recipe."""
+
+    baseline: str
+    """The method that all others are compared with."""
+
+    output: Path = Path("runs/compare")
+    """Folder for all runs and the report."""
+
+    jobs: PositiveInt = 1
+    """Runs at a time, each in a process of its own; the processor's threads are shared out among them."""
+
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples of every interval, and random sign changes of every test that is not exact."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Level of the intervals."""
+
+    @property
+    def data_sets(self) -> Mapping[str, Overrides]:
+        """The data sets by name; that of the recipe is called ``data``."""
+        return self.data or {"data": Overrides()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Grid:
+        if lines := "\n".join(self._contradictions()):
+            raise ValueError(lines)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from _unusable_names("data", self.data or {})
+        yield from _unusable_names("methods", self.methods)
+        if TEACHER in self.methods:
+            yield f"methods: {TEACHER} is what the tables call the teacher; choose another name"
+        if self.baseline not in self.methods:
+            close = difflib.get_close_matches(self.baseline, self.methods, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.methods)}"
+            yield f"baseline: no method is called {self.baseline!r}; {hint}"
+        lists: dict[str, Sequence[float]] = {"seeds": self.seeds, "fractions": self.fractions or []}
+        for field, values in lists.items():
+            twice = sorted({value for value in values if values.count(value) > 1})
+            yield from (f"{field}: {value} stands there twice" for value in twice)
+        yield from self._fields_of_the_grid()
+
+    def _fields_of_the_grid(self) -> Iterator[str]:
+        """Fields that an override may not set, because the grid does or because methods must share their test rows."""
+        shared = {f"data.{name}": "all methods share their rows; set it in the field data" for name in SPLIT}
+        fractions = {"data.fraction": "the grid's field fractions says it", "data.shots": "it excludes fractions"}
+        for name, method in self.methods.items():
+            yield from _set_by(f"methods: {name}", method, OF_THE_GRID | shared)
+        for name, overrides in (self.data or {}).items():
+            yield from _set_by(f"data: {name}", overrides, OF_THE_GRID | (fractions if self.fractions else {}))
+
+
+def grid_json_schema() -> dict[str, Any]:
+    """JSON Schema of a grid file, for editors and forms."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Grid.model_json_schema()}
+
+
+def _unusable_names(field: str, names: Mapping[str, Any]) -> Iterator[str]:
+    """Names that cannot be folders."""
+    for name in names:
+        if not NAME.fullmatch(name):
+            yield f"{field}: {name!r} is no name; use up to 64 letters, digits, dots, dashes and underscores"
+
+
+def _set_by(place: str, overrides: Overrides, refused: Mapping[str, str]) -> Iterator[str]:
+    nested = merge_overrides(overrides.given)
+    for name, reason in refused.items():
+        here: Any = nested
+        for part in name.split("."):
+            here = here.get(part) if isinstance(here, Mapping) else None
+        if here is not None:
+            yield f"{place} sets {name}; {reason}"

@@ -1,0 +1,208 @@
+"""What a grid of runs says: accuracies, paired differences and costs, as the content of compare.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hrkd.report.paired import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
+
+__all__ = ["FORMAT", "Measured", "Settings", "comparison_content", "tidy_rows"]
+
+FORMAT, VERSION = "hrkd-comparison", 1
+MEAN = "mean"
+COSTS: dict[str, Callable[..., Any]] = {
+    "seconds": np.mean,
+    "peak_megabytes": np.max,
+    "parameters": np.max,
+    "steps": np.mean,
+}
+"""What is told of a method's cost, and how it is put together from its seeds."""
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of the grid on its test items, which are sorted by id.
+
+    ``level`` says how much of the training set was used and ``fraction`` its share (None where shots are counted).
+    ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
+    that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
+    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps.
+    """
+
+    data: str
+    level: str
+    fraction: float | None
+    method: str
+    kind: str
+    teacher: str
+    seed: int | None
+    domains: tuple[str, ...]
+    domain_ids: np.ndarray
+    correct: np.ndarray
+    cost: Mapping[str, float | None]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How methods are compared. ``methods`` are all names in their order; ``seeds`` those that were asked for."""
+
+    baseline: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    teacher_sees: str
+    teacher_seeds: str
+    resamples: int = 10_000
+    confidence: float = 0.95
+
+
+def comparison_content(
+    measured: Sequence[Measured],
+    settings: Settings,
+    *,
+    failed: Mapping[str, str],
+    missing: Sequence[str],
+    grid: Mapping[str, Any],
+) -> Content:
+    """Everything that can be said of the models, as plain data.
+
+    Args:
+        measured: all models that are there.
+        settings: see :class:`Settings`.
+        failed: errors by the name of the run.
+        missing: names of runs that are not finished and have not failed.
+        grid: the grid as it was run, for the record.
+    """
+    tables = [_table(models, settings) for models in _grouped(measured, lambda each: (each.data, each.level))]
+    _correct_for_many([difference for table in tables for difference in table["differences"]])
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(settings).items()
+        },
+        "grid": dict(grid),
+        "tables": tables,
+        "failed": [{"run": run, "error": error} for run, error in failed.items()],
+        "missing": list(missing),
+    }
+
+
+def tidy_rows(measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    """One row per model and domain: data, fraction (or shots), method, seed, domain, accuracy (0 to 1)."""
+    for model in measured:
+        for d, domain in enumerate(model.domains):
+            yield {
+                "data": model.data,
+                "fraction": model.level if model.fraction is None else model.fraction,
+                "method": model.method,
+                "seed": model.seed,
+                "domain": domain,
+                "accuracy": float(model.correct[model.domain_ids == d].mean()),
+            }
+
+
+def _grouped(measured: Sequence[Measured], key: Callable[[Measured], Any]) -> list[list[Measured]]:
+    """Those with the same key together, in the order in which the keys come up."""
+    groups: dict[Any, list[Measured]] = {}
+    for model in measured:
+        groups.setdefault(key(model), []).append(model)
+    return list(groups.values())
+
+
+def _table(models: Sequence[Measured], settings: Settings) -> Content:
+    """One data set with one fraction."""
+    first = models[0]
+    teachers = dict.fromkeys(model.method for model in models if model.kind == "teacher")
+    ranks = {name: rank for rank, name in enumerate([*teachers, *settings.methods])}
+    rows = sorted(_grouped(models, lambda each: each.method), key=lambda row: ranks[row[0].method])
+    return {
+        "data": first.data,
+        "level": first.level,
+        "fraction": first.fraction,
+        "examples": len(first.correct),
+        "domains": list(first.domains),
+        "synthetic": first.synthetic,
+        "methods": [_row(row, settings) for row in rows],
+        "missing": _missing(rows, settings),
+        "differences": _differences(rows, settings),
+    }
+
+
+def _row(models: Sequence[Measured], settings: Settings) -> Content:
+    """A method with all its seeds."""
+    first = models[0]
+    accuracies = {
+        domain: [float(model.correct[model.domain_ids == d].mean()) for model in models]
+        for d, domain in enumerate(first.domains)
+    }
+    accuracies[MEAN] = np.mean(list(accuracies.values()), axis=0).tolist()
+    correct = np.stack([model.correct for model in models])
+    interval = bootstrap_interval(
+        correct, first.domain_ids, resamples=settings.resamples, confidence=settings.confidence
+    )
+    return {
+        "name": first.method,
+        "kind": first.kind,
+        "teacher": first.teacher,
+        "seeds": [model.seed for model in models],
+        "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
+        "interval": list(interval),
+        "cost": {name: _together(models, name) for name in COSTS},
+    }
+
+
+def _mean_and_deviation(values: Sequence[float]) -> Content:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "deviation": deviation, "values": list(values)}
+
+
+def _together(models: Sequence[Measured], cost: str) -> float | None:
+    known = [value for model in models if (value := model.cost.get(cost)) is not None]
+    return float(COSTS[cost](known)) if known else None
+
+
+def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
+    """Seeds of methods that are not there."""
+    there = {row[0].method: {model.seed for model in row} for row in rows}
+    seeds = {name: [seed for seed in settings.seeds if seed not in there.get(name, ())] for name in settings.methods}
+    return [{"method": name, "seeds": missing} for name, missing in seeds.items() if missing]
+
+
+def _differences(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
+    """Every method against the baseline, over the seeds that both have."""
+    methods = {row[0].method: {model.seed: model for model in row} for row in rows if row[0].kind != "teacher"}
+    baseline = methods.pop(settings.baseline, {})
+    compared = []
+    for name, models in methods.items():
+        seeds = [seed for seed in models if seed in baseline]
+        if seeds:
+            pairs = [(models[seed], baseline[seed]) for seed in seeds]
+            compared.append({"method": name, "seeds": seeds, **_compare(pairs, settings)})
+    return compared
+
+
+def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> Content:
+    domain_ids = pairs[0][0].domain_ids
+    values = np.stack([one.correct.astype(int) - other.correct.astype(int) for one, other in pairs])
+    test = sign_flip_test(values, domain_ids, resamples=settings.resamples)
+    interval = bootstrap_interval(values, domain_ids, resamples=settings.resamples, confidence=settings.confidence)
+    return {
+        "difference": domain_mean(values, domain_ids),
+        "interval": list(interval),
+        "p": test.p,
+        "exact": test.exact,
+        "mcnemar": asdict(mcnemar_test(values[0])) if len(values) == 1 else None,
+    }
+
+
+def _correct_for_many(differences: Sequence[Content]) -> None:
+    """Holm's correction over all comparisons of the report."""
+    for difference, p in zip(differences, holm([each["p"] for each in differences]), strict=True):
+        difference["p_holm"] = p

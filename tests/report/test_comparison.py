@@ -1,0 +1,137 @@
+"""The report of a comparison, from answers that are made up: figures, warnings, tables, picture."""
+
+import numpy as np
+import pytest
+
+from hrkd.report.comparison import Measured, Settings, comparison_content, tidy_rows
+from hrkd.report.comparison_plot import plot_comparison
+from hrkd.report.comparison_tables import comparison_markdown, comparison_tables
+
+DOMAINS = ("books", "dvd")
+DOMAIN_IDS = np.repeat([0, 1], [40, 60])
+SETTINGS = Settings("uniform", ("hrkd", "uniform", "labels"), (0, 1, 2), "fraction", "shared", resamples=500)
+
+
+def model(method, seed, wrong, kind="distilled", fraction=1.0, **more):
+    """A model that gets the first ``wrong`` rows of each domain wrong."""
+    correct = np.concatenate([np.arange(40) >= wrong, np.arange(60) >= wrong])
+    cost = {"seconds": 10.0 + (seed or 0), "peak_megabytes": 900.0 + (seed or 0), "parameters": 2_000_000, "steps": 50}
+    return Measured(
+        "data",
+        f"fraction-{fraction}",
+        fraction,
+        method,
+        kind,
+        "teacher",
+        seed,
+        DOMAINS,
+        DOMAIN_IDS,
+        correct,
+        cost,
+        **more,
+    )
+
+
+def models(seeds=(0, 1, 2), hrkd=4, uniform=12, labels=20, teacher=2, **more):
+    found = [model("teacher", 0, teacher, "teacher", **more)]
+    for method, wrong, kind in (
+        ("hrkd", hrkd, "distilled"),
+        ("uniform", uniform, "distilled"),
+        ("labels", labels, "labels"),
+    ):
+        found += [model(method, seed, wrong + seed, kind, **more) for seed in seeds]
+    return found
+
+
+def content(measured, settings=SETTINGS, failed=(), missing=()):
+    return comparison_content(measured, settings, failed=dict(failed), missing=missing, grid={})
+
+
+def only(found):
+    (table,) = found["tables"]
+    return table
+
+
+def test_accuracies_are_means_and_deviations_over_seeds():
+    table = only(content(models()))
+    assert [row["name"] for row in table["methods"]] == ["teacher", "hrkd", "uniform", "labels"]
+    hrkd = table["methods"][1]
+    books = hrkd["accuracy"]["books"]
+    assert books["values"] == [36 / 40, 35 / 40, 34 / 40]
+    assert books["mean"] == pytest.approx(35 / 40)
+    assert books["deviation"] == pytest.approx(1 / 40)
+    assert hrkd["accuracy"]["mean"]["mean"] == pytest.approx((35 / 40 + 55 / 60) / 2)
+    assert hrkd["interval"][0] < hrkd["accuracy"]["mean"]["mean"] < hrkd["interval"][1]
+    assert table["methods"][0]["accuracy"]["mean"]["deviation"] is None, "one teacher"
+    assert hrkd["cost"] == {"seconds": 11.0, "peak_megabytes": 902.0, "parameters": 2_000_000, "steps": 50}
+
+
+def test_differences_are_to_the_baseline_over_the_seeds_of_both():
+    measured = [each for each in models() if (each.method, each.seed) != ("uniform", 2)]
+    hrkd, labels = only(content(measured))["differences"]
+    assert (hrkd["method"], labels["method"]) == ("hrkd", "labels")
+    assert hrkd["seeds"] == [0, 1]
+    assert hrkd["difference"] == pytest.approx((8 / 40 + 8 / 60) / 2)
+    assert labels["difference"] < 0
+    assert hrkd["p"] == pytest.approx(2**-17), "18 rows differ, all in one direction"
+    assert hrkd["p_holm"] == pytest.approx(2 * hrkd["p"])
+    assert hrkd["mcnemar"] is None
+
+
+def test_holm_counts_all_comparisons_of_the_report():
+    both = [*models(fraction=0.5), *models(hrkd=11)]
+    found = [each for table in content(both)["tables"] for each in table["differences"]]
+    assert len(found) == 4
+    smallest = min(found, key=lambda each: each["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1, 4 * smallest["p"]))
+
+
+def test_one_seed_brings_mcnemar_and_a_warning():
+    report = comparison_markdown(content(models(seeds=(0,)), SETTINGS))
+    assert "16 : 0, p < 0.001" in report
+    assert "Fewer than 3 seeds: hrkd, uniform, labels" in report
+
+
+def test_warnings():
+    plain = comparison_markdown(content(models()))
+    assert "did not help" not in plain
+    assert "is below" not in plain
+    assert "Fewer" not in plain
+    bad = comparison_markdown(content(models(hrkd=21, teacher=30, synthetic=True)))
+    assert "Distillation did not help here: hrkd reaches 54.2 %, labels, which learns from labels alone, 56.2 %." in bad
+    assert "The teacher (37.5 %) is below hrkd" in bad
+    assert "The corpus is synthetic" in bad
+
+
+def test_verdicts():
+    _, differences, _ = comparison_tables(content(models(uniform=4)))
+    verdicts = {row[0]: row[-1] for row in differences.rows}
+    assert verdicts == {"hrkd": "no evidence of a difference", "labels": "worse"}
+    rows = {row[0]: row for row in differences.rows}
+    assert rows["hrkd"][1:5] == ("+0.0", "[0.0, 0.0]", "1.000", "1.000")
+
+
+def test_what_is_missing_is_told():
+    measured = [each for each in models() if each.method != "labels"]
+    failed = {"cells/data/fraction-1.0/labels/seed-0": "a weak\nteacher"}
+    report = comparison_markdown(content(measured, failed=failed, missing=["cells/data/fraction-1.0/labels/seed-1"]))
+    assert "| labels | missing | missing | missing | 0 |" in report
+    assert "Missing: labels, seeds 0, 1, 2." in report
+    assert "* cells/data/fraction-1.0/labels/seed-0: a weak teacher" in report
+    assert "* cells/data/fraction-1.0/labels/seed-1: not finished" in report
+
+
+def test_tidy_rows_are_one_per_model_and_domain():
+    rows = list(tidy_rows(models()))
+    assert len(rows) == 10 * 2
+    wanted = {"data": "data", "fraction": 1.0, "method": "hrkd", "seed": 1, "domain": "dvd", "accuracy": 55 / 60}
+    assert wanted in rows
+
+
+@pytest.mark.parametrize("fractions", [(1.0,), (0.1, 1.0)])
+def test_the_picture_is_drawn(tmp_path, fractions):
+    measured = [each for fraction in fractions for each in models(fraction=fraction)]
+    plot_comparison(content(measured), tmp_path / "compare.svg")
+    text = (tmp_path / "compare.svg").read_text()
+    assert "<svg" in text
+    assert ("share of the training rows" in text) == (len(fractions) > 1)
