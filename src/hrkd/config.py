@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from hrkd.method_rules import method_contradictions
+
 __all__ = [
     "CacheConfig",
     "DataConfig",
@@ -365,7 +367,7 @@ class MethodConfig(Section):
     """Weight of the ratios' entropy (1 = uniform), which joint and meta learning maximise besides."""
 
     meta_interval: PositiveInt = 10
-    """Steps from one gradient of meta learning to the next; one costs about as much as two steps."""
+    """Updates of the student from one gradient of meta learning to the next."""
 
     centre_prototypes: bool | None = None
     """Take what all domains have in common out of the prototypes first; default: for the relational graph only."""
@@ -409,20 +411,9 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        _refuse(self._contradictions())
+        names = ("graph", "learning", "hidden_weight", "prediction_weight")
+        _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
         return self
-
-    def _contradictions(self) -> Iterator[str]:
-        if self.hidden_weight == 0 and self.prediction_weight == 0:
-            yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
-        if self.learning == "fixed":
-            if self.graph == "relational":
-                yield "learning: the relational graph starts at uniform ratios; choose meta or joint, or graph: uniform"
-            return
-        if self.graph in ("uniform", "random"):
-            yield f"learning: {self.learning}: graph: {self.graph} has nothing to be learnt; use fixed"
-        if self.hidden_weight == 0:
-            yield f"learning: {self.learning}: ratios weigh the levels' losses, whose hidden_weight is 0; use fixed"
 
 
 class CacheConfig(Section):

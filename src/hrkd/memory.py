@@ -1,10 +1,9 @@
 """Memory that was freed: kept by the process for what comes next, and given back before it lies in too many pieces.
 
 A training step frees and takes hundreds of megabytes. Given back to the system they return as empty pages one by one,
-which costs a tenth of a distillation step; never given back they lie in pieces that the next step's tensors, of other
-lengths, do not fit into, and the process grows. So the command line keeps freed memory (:func:`keep_freed_memory`), and
-trainings give back what lies free every few steps (:func:`give_back`). Both speak to glibc's allocator; elsewhere they
-do nothing.
+which is slow; never given back they lie in pieces that the next step's tensors, of other lengths, do not fit into, and
+the process grows. So the command line keeps freed memory (:func:`keep_freed_memory`), and trainings give back what lies
+free every few steps (:func:`give_back`). Both speak to glibc's allocator; elsewhere they do nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from functools import cache
 __all__ = ["STEPS_BETWEEN", "give_back", "keep_freed_memory"]
 
 STEPS_BETWEEN = 16
-"""Training steps from one giving back to the next: it costs about a hundredth of their time."""
+"""Training steps from one giving back to the next."""
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = (-1, 2**31 - 1), (-4, 0)
+M_TRIM_THRESHOLD, M_MMAP_MAX = (-1, -1), (-4, 0)
 """Options of mallopt(3) and their values: give nothing back by yourself, take everything from the heap."""
 
 

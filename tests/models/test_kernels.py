@@ -78,28 +78,55 @@ def test_dropout_keeps_the_mean_and_its_gradient_has_the_same_holes(answered):
     assert out.max() == pytest.approx(1 / 0.9, rel=1e-4)
 
 
-@pytest.mark.parametrize("changed", [False, True], ids=["as it was made", "changed in place"])
-def test_gelu_before_a_linear_map_is_not_kept(changed, answered):
+@pytest.mark.parametrize("changed", ["nothing", "result", "input"])
+def test_gelu_before_a_linear_map_is_not_kept_unless_it_was_changed_in_place(changed, answered):
     torch.manual_seed(0)
     inputs = [torch.randn(2, 3, 6), torch.randn(8, 6), torch.randn(4, 8)]
-    kept = []
+    kept, saved = [], []
 
     def feed_forward(x, inner, outer):
-        wide = functional.gelu(functional.linear(x, inner))
-        if changed:
+        narrow = functional.linear(x, inner)
+        wide = functional.gelu(narrow)
+        if changed == "result":
             wide.mul_(3)
-        kept.append(wide.data_ptr())
+        elif changed == "input":
+            with torch.no_grad():
+                narrow.zero_()
+        kept.append(wide)
         return functional.linear(wide, outer)
 
-    saved = []
     with torch.autograd.graph.saved_tensors_hooks(
         lambda each: saved.append(each.data_ptr()) or each, lambda each: each
     ):
-        found = gradients(with_kernels(feed_forward), *inputs)
+        out = with_kernels(feed_forward)(*[each.clone().requires_grad_() for each in inputs])
     assert answered == ["_linear", "_gelu", "_linear"]
-    assert (kept[0] in saved) == changed
-    for one, other in zip(found, gradients(feed_forward, *inputs), strict=True):
+    assert (kept[0].data_ptr() in saved) == (changed != "nothing")
+    assert out.shape == (2, 3, 4)
+    if changed != "input":
+        found = gradients(with_kernels(feed_forward), *inputs)
+        for one, other in zip(found, gradients(feed_forward, *inputs), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_one_gelu_may_serve_two_linear_maps():
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 6), torch.randn(8, 6), torch.randn(4, 8), torch.randn(4, 8)]
+
+    def both(x, inner, one, other):
+        wide = functional.gelu(functional.linear(x, inner))
+        return functional.linear(wide, one) * functional.linear(wide, other)
+
+    for one, other in zip(gradients(with_kernels(both), *inputs), gradients(both, *inputs), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_gradients_of_gradients_are_an_error_not_a_zero():
+    x, weight = torch.randn(3, 5), torch.randn(4, 5, requires_grad=True)
+    with cpu_kernels(CPU):
+        out = functional.linear(x, weight).square().sum()
+    (gradient,) = torch.autograd.grad(out, weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_dropout_follows_torchs_seed():

@@ -316,6 +316,20 @@ def test_without_weight_the_objective_is_the_prediction_loss(tiny):
     assert all(p.grad is None for p in (*module.fit.parameters(), *module.ratios.parameters()))
 
 
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"graph": "relational"}, "the relational graph starts at uniform ratios"),
+        ({"graph": "uniform", "learning": "meta"}, "graph: uniform has nothing to be learnt"),
+        ({"hidden_weight": 0.0, "learning": "joint"}, "whose hidden_weight is 0"),
+        ({"hidden_weight": 0.0, "prediction_weight": 0.0}, "nothing would be distilled"),
+    ],
+)
+def test_choices_that_rule_each_other_out_are_refused(tiny, choices, message):
+    with pytest.raises(ModelError, match=message):
+        distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **choices)
+
+
 def test_models_are_put_back_after_a_failure(tiny):
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
     with pytest.raises(TrainingError, match="not finite"):

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from hrkd.data.batching import MultiDomainLoader
+from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
-from hrkd.models.trace import set_attention
+from hrkd.models.trace import choose_attention, set_attention
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
 from hrkd.training.loop import parameter_groups
 from hrkd.training.runs import distill_from_models
+from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 LEVELS = (0, 1, 2)
 
@@ -85,6 +86,24 @@ def test_the_direction_is_that_of_the_optimiser(tiny):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_forward_derivatives(family):
+    teacher, student = tiny_model(family, layers=2, seed=1), tiny_model(family, layers=2, width=16, feed_forward=24)
+    kind = choose_attention("auto", teacher.encoder, student.encoder, factored=True)
+    set_attention(student.encoder, kind)
+    reader = TeacherReader(teacher, LEVELS, attention=kind)
+    ratios = build_domain_ratios(3, 3, 32, graph="relational", graph_dropout=0.0, hierarchy="none")
+    nn.init.normal_(ratios.graph.readout)
+    module = Distillation(student, FitLayers(3, 16, 32), ratios, reader, attention=kind, learning="meta").train()
+    support, query = (
+        Batch(tiny_batch(family, seed=seed), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
+        for seed in (0, 1)
+    )
+    found = ratio_gradients(module, support, query, torch.optim.SGD(student.parameters()))
+    assert all(gradient.isfinite().all() for gradient in found.values())
+    assert found["graph.readout"].abs().max() > 0
+
+
 def test_a_parameter_that_was_never_updated_keeps_its_gradient():
     module, gradient = nn.Linear(2, 1), torch.ones(1, 2)
     found = preconditioned({"weight": gradient}, module, torch.optim.Adam(module.parameters()))
@@ -140,8 +159,8 @@ def test_meta_learning_has_a_learning_rate_of_its_own_and_no_share_in_clipping(t
     assert all(not p.requires_grad for p in module.ratios.parameters())
 
 
-def test_meta_learning_looks_every_few_steps_from_the_batch_before_to_this_one(tiny, monkeypatch):
-    module = distillation(tiny, "queries_keys", meta_interval=3).train()
+def looked_at(module, monkeypatch):
+    """Pairs of batches that a module's meta learning looks at, as they come."""
     looked = []
 
     def noted(_, support, query, __):
@@ -149,18 +168,34 @@ def test_meta_learning_looks_every_few_steps_from_the_batch_before_to_this_one(t
         return {name: torch.zeros_like(p) for name, p in module.ratios.named_parameters()}
 
     monkeypatch.setattr("hrkd.training.distill.ratio_gradients", noted)
-    batches = [two_batches(tiny)[n % 2] for n in range(7)]
+    return looked
+
+
+def updates(module, batches):
     for batch in batches:
         module(batch)
         module.before_update(None)
+
+
+def test_meta_learning_looks_every_few_updates_from_the_batch_before_to_this_one(tiny, monkeypatch):
+    module = distillation(tiny, "queries_keys", meta_interval=3).train()
+    looked, batches = looked_at(module, monkeypatch), [two_batches(tiny)[n % 2] for n in range(7)]
+    updates(module, batches)
     assert len(looked) == 2
     for at, (support, query) in zip((2, 5), looked, strict=True):
         assert support is batches[at - 1]
         assert query is batches[at]
-    module.begin_epoch()
-    module(batches[0])
-    module.before_update(None)
-    assert len(looked) == 2
+
+
+def test_short_epochs_are_counted_together(tiny, monkeypatch):
+    module = distillation(tiny, "queries_keys", meta_interval=5).train()
+    looked, batches = looked_at(module, monkeypatch), two_batches(tiny)
+    for _ in range(6):
+        module.begin_epoch()
+        updates(module, batches)
+    assert looked == [batches, batches], (
+        "after 6 and after 12 of the updates: the first of an epoch has no batch before it"
+    )
 
 
 def test_a_run_with_meta_learning_goes_on_as_if_never_stopped(tiny, tmp_path):

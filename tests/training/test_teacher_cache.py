@@ -3,7 +3,9 @@ import errno
 import logging
 import multiprocessing
 import shutil
+import sys
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.training import cache_files, teacher_cache
-from hrkd.training.cache_files import cached_folders, clear_cache
+from hrkd.training.cache_files import CacheFiles, CacheIndex, cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
 from hrkd.training.runs import distill_from_models
 from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_source
@@ -234,6 +236,40 @@ def test_one_epoch_reads_a_cache_that_is_there(tiny, tmp_path):
     again = reader(tiny)
     assert isinstance(cached(again, tiny.train, tmp_path, build=False), CachedTeacher)
     assert again.rows == probed(tiny)
+
+
+def test_a_file_system_that_cannot_reserve_is_written_all_the_same(tiny, tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(cache_files.os, "posix_fallocate", unknown)
+    assert isinstance(cached(reader(tiny), tiny.train, tmp_path), CachedTeacher)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_what_was_read_does_not_stay_in_memory(tmp_path):
+    rows, numbers = 64, 512 * 1024
+    index = CacheIndex("x", rows, rows, numbers, 1, "fp16")
+    files = CacheFiles(tmp_path / "x", index, np.arange(rows + 1))
+    for row in range(rows):
+        files.write(row, np.full(numbers, row, dtype=np.int16), np.zeros(1, dtype=np.float32))
+        files.let_go(row)
+    files.flush()
+    files.let_go()
+    before = mapped_megabytes()
+    for row in range(rows):
+        assert files.read(row)[0].sum() == row * numbers
+        files.let_go(row)
+    files.let_go()
+    assert mapped_megabytes() - before < 8
+    for row in range(rows):
+        files.read(row)[0].sum()
+    assert mapped_megabytes() - before > 32, "it would stay"
+
+
+def mapped_megabytes():
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssFile"].split()[0]) / 1024
 
 
 def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_written(tiny, tmp_path, monkeypatch):

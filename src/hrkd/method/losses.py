@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from hrkd.method.prototypes import domain_means
 
@@ -73,6 +74,7 @@ class _MeanSquare(torch.autograd.Function):
         return norm_BT.square() / difference_BTH.shape[-1]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (difference_BTH,) = ctx.saved_tensors
         gradient: Tensor = difference_BTH.mul_((2 / difference_BTH.shape[-1]) * gradients[0][..., None])
@@ -194,6 +196,7 @@ class _ScoreDifference(torch.autograd.Function):
         ctx.save_for_forward(*inputs, *output[1:])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         by_queries, by_keys = _ScoreDifference._derivatives(ctx, gradients[0])
         return by_queries, by_keys, None, None, None

@@ -12,6 +12,8 @@ most of its memory. Inside :func:`cpu_kernels` the same calls of any model are a
 * GELU is computed again where a linear map's backward pass needs it, in the place of keeping its wide result.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
+Gradients of gradients are an error. A reentrant checkpoint would compute its part again outside of the context, with
+other masks: use the other kind (``use_reentrant=False``).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -87,8 +90,8 @@ def _is_meant(tensor: Tensor) -> bool:
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:  # noqa: A002
     if weight.dtype != torch.float32 or input.ndim < 2 or not input.numel():
         return None
-    made = getattr(input, MADE_BY_GELU, None)
-    before = made.before if made is not None and made.version == input._version else None
+    made: _MadeByGelu | None = getattr(input, MADE_BY_GELU, None)
+    before = made.before if made is not None and made.versions == (made.before._version, input._version) else None
     result: Tensor = _Linear.apply(input, weight, bias, before)  # type: ignore[no-untyped-call]
     return result
 
@@ -106,6 +109,7 @@ class _Linear(torch.autograd.Function):
         return _product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         out = gradients[0].contiguous()
@@ -144,24 +148,24 @@ class _Dropout(torch.autograd.Function):
         return drawn.keep(x.shape).mul_(x).mul_(_Drawn.scale(rate))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         keep = _Drawn(ctx.rate, ctx.seed).keep(gradients[0].shape)
         return keep.mul_(gradients[0]).mul_(_Drawn.scale(ctx.rate)), None
 
 
 class _MadeByGelu(NamedTuple):
-    """What a tensor is the GELU of, and its version then: it may be changed in place afterwards."""
+    """What a tensor is the GELU of, and the versions of both then: either may be changed in place afterwards."""
 
     before: Tensor
-    version: int
+    versions: tuple[int, int]
 
 
 def _gelu(input: Tensor, approximate: str = "none") -> Tensor | None:  # noqa: A002
     if approximate != "none" or not input.requires_grad:
         return None
-    with torch._C.DisableTorchFunction():
-        result = functional.gelu(input)
-    setattr(result, MADE_BY_GELU, _MadeByGelu(input, result._version))
+    result = functional.gelu(input)
+    setattr(result, MADE_BY_GELU, _MadeByGelu(input, (input._version, result._version)))
     return result
 
 
@@ -199,7 +203,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor | None:
-    if not dropout_p or is_causal or enable_gqa or query.ndim != 4 or query.shape[2] != key.shape[2]:
+    if not 0 < dropout_p < 1 or is_causal or enable_gqa or query.ndim != 4 or query.shape[2] != key.shape[2]:
         return None
     lengths = _lengths(attn_mask, query.shape[0], query.shape[2])
     if lengths is None:
@@ -245,6 +249,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out = ctx.saved_tensors
         to_query, to_key, to_value = (torch.zeros_like(each.transpose(1, 2)) for each in (query, key, value))

@@ -13,6 +13,7 @@ A row counts as written once its sum stands in ``state.bin``, so that an interru
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
@@ -93,6 +94,7 @@ class CacheFiles:
 
     def _create(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "complete").unlink(missing_ok=True)
         for name, (kind, shape) in shapes.items():
             with (self.folder / name).open("wb") as handle:
                 _reserve(handle.fileno(), int(np.prod(shape)) * kind.itemsize, self.folder)
@@ -174,12 +176,13 @@ def _reserve(handle: int, size: int, folder: Path) -> None:
     Raises:
         ArtifactError: the disk is full.
     """
+    os.truncate(handle, size)
     try:
         if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, size)
-        else:
-            os.truncate(handle, size)
     except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot reserve
+            return
         shutil.rmtree(folder)
         raise ArtifactError(
             f"{folder}: {size / 1e9:.2f} GB for a teacher cache cannot be written: {error.strerror}; make room, or set "

@@ -142,7 +142,8 @@ class Distillation(Trainable):
             (:func:`hrkd.training.hypergradient.ratio_gradients`).
         ratio_learning_rate: of hierarchy and graph, at its peak.
         entropy_weight: of the ratios' entropy, which joint and meta learning maximise besides.
-        meta_interval: steps from one such gradient to the next.
+        meta_interval: updates from one such gradient to the next; the first update of an epoch has none, as no batch
+            came before it.
 
     The student runs in the precision of the training, and so does a teacher that is asked in every step; a cache is
     filled in single precision. All that follows is in single precision.
@@ -169,6 +170,7 @@ class Distillation(Trainable):
     ) -> None:
         super().__init__()
         self.units: Tensor
+        self.waited: Tensor
         self.student = student
         self.fit = fit.requires_grad_(hidden_weight > 0)
         self.ratios = ratios.requires_grad_(learning == "joint")
@@ -181,6 +183,7 @@ class Distillation(Trainable):
         self.relative = relative
         # In the checkpoint, so that a resumed training goes on in the same units; zeros until they are measured.
         self.register_buffer("units", torch.zeros(2, len(fit.weight)))
+        self.register_buffer("waited", torch.zeros((), dtype=torch.long))  # updates since the last meta gradient
         self.ratio_gradient = ratio_gradient
         self.learning = learning
         self.ratio_learning_rate = ratio_learning_rate
@@ -205,19 +208,19 @@ class Distillation(Trainable):
 
     def begin_epoch(self) -> None:
         """Forget the batches of before."""
-        self._steps = 0
         self._support: Batch | None = None
         self._query: Batch | None = None
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Every few steps, the gradient of meta learning: from the batch before (support) to this one (query)."""
+        """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
         if self.learning != "meta":
             return
-        self._steps += 1
-        if self._steps % self.meta_interval == 0 and self._support is not None and self._query is not None:
+        self.waited += 1
+        if self.waited >= self.meta_interval and self._support is not None and self._query is not None:
             gradients = ratio_gradients(self, self._support, self._query, optimizer)
             for name, parameter in self.ratios.named_parameters():
                 parameter.grad = gradients[name]
+            self.waited.zero_()
         self._support = self._query
 
     def forward(self, batch: Batch) -> StepOutput:
@@ -239,6 +242,12 @@ class Distillation(Trainable):
         logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
         return StepOutput(loss, StepTables(*(table.detach() for table in logged)))
 
+    def prediction_losses(self, batch: Batch) -> Tensor:
+        """The prediction loss of each domain alone, (D,); no level is looked at."""
+        student = self.student(**batch.inputs, domain_ids=batch.domain_ids)
+        with _no_autocast(student.logits):
+            return self._prediction(student.logits.float(), self.teacher(batch).logits, batch)
+
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
         student = self.student(
@@ -253,14 +262,7 @@ class Distillation(Trainable):
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.mask, batch.domain_ids
-        prediction = prediction_losses(
-            student.logits,
-            teacher.logits,
-            domain_ids,
-            domains,
-            temperature=self.temperature,
-            reductions=self.reductions,
-        )
+        prediction = self._prediction(student.logits, teacher.logits, batch)
         if not self.hidden_weight:
             return self._without_levels(prediction)
         fitted = self.fit.each(student.hidden_states)
@@ -282,6 +284,16 @@ class Distillation(Trainable):
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         return LossTables(hidden, attention, prediction, means_KDH)
+
+    def _prediction(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        return prediction_losses(
+            student,
+            teacher,
+            batch.domain_ids,
+            len(self.student.domains),
+            temperature=self.temperature,
+            reductions=self.reductions,
+        )
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
         """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""

@@ -35,10 +35,6 @@ class Tables(Protocol):
         """Shape (K, D)."""
 
     @property
-    def prediction(self) -> Tensor:
-        """Shape (D,)."""
-
-    @property
     def prototypes(self) -> Tensor:
         """Shape (K, D, H)."""
 
@@ -59,6 +55,9 @@ class Distilled(Protocol):
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> Tables:
         """The loss tables of one batch."""
+
+    def prediction_losses(self, batch: Batch) -> Tensor:
+        """Shape (D,)."""
 
 
 def ratio_gradients(
@@ -129,7 +128,7 @@ class _Losses(nn.Module):
 def _query_gradient(module: Distilled, query: Batch) -> dict[str, Tensor]:
     trained = {name: p for name, p in module.student.named_parameters() if p.requires_grad}
     with torch.enable_grad(), cpu_kernels(query.labels.device):
-        loss = module.losses(query, module.teacher(query)).prediction.mean()
+        loss = module.prediction_losses(query).mean()
     gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
     return dict(zip(trained, gradients, strict=True))
 

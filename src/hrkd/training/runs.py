@@ -17,6 +17,7 @@ from hrkd.method.build import Graph, Hierarchy, build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.method.losses import Reductions
 from hrkd.method.ratios import DomainRatios
+from hrkd.method_rules import method_contradictions
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
@@ -157,9 +158,18 @@ def distill_from_models(
     Raises:
         ArtifactError: the teacher cache is damaged.
         DataError: too few examples, or domains that are not the models'.
-        ModelError: a layer map that does not fit, or attention that a family cannot give.
+        ModelError: choices that rule each other out, a layer map that does not fit, or attention that a family
+            cannot give.
         TrainingError: a row of the dev set has no label, or the loss is not finite.
     """
+    wrong = method_contradictions(
+        graph=graph if ratios is None else "own",
+        learning=learning,
+        hidden_weight=hidden_weight,
+        prediction_weight=prediction_weight,
+    )
+    if problems := list(wrong):
+        raise ModelError("; ".join(problems))
     accelerator = accelerator or Accelerator()
     for model in (teacher, student):
         _check_domains(model, train_set)

@@ -39,7 +39,7 @@ logger = logging.getLogger("hrkd.training")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 TOKENS_IN_A_BATCH = {"cpu": 1024}
 OTHER_TOKENS_IN_A_BATCH = 8192
-"""Of the teacher, by device: a processor is no quicker with more, and needs their memory."""
+"""Of the teacher, by device: on a processor they share its memory with everything else."""
 SHARE_OF_FREE_DISK = 0.5
 BATCHES_BETWEEN_FLUSHES = 16
 

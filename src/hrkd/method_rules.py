@@ -1,0 +1,23 @@
+"""What the choices of a method rule out, for recipes and Python alike. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["method_contradictions"]
+
+
+def method_contradictions(
+    *, graph: str, learning: str, hidden_weight: float, prediction_weight: float
+) -> Iterator[str]:
+    """One message for each; it begins with the name of the field it is about."""
+    if hidden_weight == 0 and prediction_weight == 0:
+        yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
+    if learning == "fixed":
+        if graph == "relational":
+            yield "learning: the relational graph starts at uniform ratios; choose meta or joint, or graph: uniform"
+        return
+    if graph in ("uniform", "random"):
+        yield f"learning: {learning}: graph: {graph} has nothing to be learnt; use fixed"
+    if hidden_weight == 0:
+        yield f"learning: {learning}: ratios weigh the levels' losses, whose hidden_weight is 0; use fixed"
