@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hrkd.grid_plan import load_grid
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -31,7 +33,12 @@ def test_every_example_is_run_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"}
 
 
-def test_the_example_grid_makes_runs_that_are_checked():
-    plan = load_grid(EXAMPLES / "compare_demo.yaml")
-    assert len(plan.cells) == 9
+@pytest.mark.parametrize(("grid", "cells"), [("compare_demo.yaml", 9), ("compare_amazon.yaml", 36)])
+def test_example_grids_make_runs_that_are_checked(grid, cells):
+    plan = load_grid(EXAMPLES / grid)
+    assert len(plan.cells) == cells
     assert len(plan.teachers) == 1
+
+
+def test_every_example_grid_is_checked_here():
+    assert {path.name for path in EXAMPLES.glob("*.yaml")} == {"compare_demo.yaml", "compare_amazon.yaml"}

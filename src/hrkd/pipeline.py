@@ -170,7 +170,8 @@ def _after_teacher(
     own = foreign is None and job.recipe.teacher.fine_tuned is None
     if own and not job.run.is_finished("teacher"):
         raise ArtifactError(
-            f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name another folder"
+            f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name a folder "
+            "(--teacher-folder)"
         )
     if stage == "baseline" and job.run.is_finished("student"):
         raise ArtifactError(

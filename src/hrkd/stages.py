@@ -416,7 +416,9 @@ def _stage(
 
 def _check_made_for(job: Job, folder: Path) -> None:
     if not (folder / "stage.json").is_file():
-        raise ArtifactError(f"{folder}: no finished teacher; run hrkd train-teacher first, or name another folder")
+        raise ArtifactError(
+            f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
+        )
     if read_json(folder / "stage.json", what="the record of the teacher").get("data") != job.data.digest():
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
