@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import os
 import platform
 import shutil
@@ -37,6 +38,7 @@ from hrkd.models.kernels import cpu_kernels
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
+from hrkd.run import peak_megabytes
 from hrkd.training.ahead import ahead
 from hrkd.training.cache_files import Precision
 from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
@@ -267,19 +269,7 @@ def only(arguments: argparse.Namespace) -> None:
     """One epoch, told as JSON."""
     data = rows_of(arguments)
     seconds, count = plain_epoch(data) if arguments.only == "plain" else our_epoch(data, arguments.cache)
-    print(json.dumps({"seconds": seconds, "steps": count, **most_memory()}))
-
-
-def most_memory() -> dict[str, float]:
-    """GB that this process held at most, and how much of what it holds now is its own and how much is mapped files.
-
-    Not ``ru_maxrss``, which begins with what the process that started this one held.
-    """
-    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return {
-        name: int(fields[field].split()[0]) * 1024 / 1e9
-        for name, field in {"gigabytes": "VmHWM", "own": "RssAnon", "mapped": "RssFile"}.items()
-    }
+    print(json.dumps({"seconds": seconds, "steps": count, "gigabytes": (peak_megabytes() or math.nan) / 1000}))
 
 
 def record(arguments: argparse.Namespace, folder: Path) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hrkd.method.start import xavier_uniform
+
 __all__ = ["Aggregated", "CompareAggregate", "LevelMean", "NoHierarchy", "levels_up_to"]
 
 
@@ -60,9 +62,8 @@ class CompareAggregate(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        bound = 1.414 * (3.0 / self.level_weight.shape[-1]) ** 0.5  # Xavier for a square matrix
         for weight in self.parameters():
-            nn.init.uniform_(weight, -bound, bound)
+            xavier_uniform(weight, 2 * weight.shape[-1])
 
     def forward(self, prototypes_KDH: Tensor) -> Aggregated:
         """Shapes: (K, D, H) -> states (K, D, H), hierarchical ratios (K, K, D)."""

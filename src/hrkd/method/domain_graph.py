@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hrkd.method.start import xavier_uniform
+
 __all__ = ["GraphAttention", "PublishedGraph", "RandomScores", "RelationalGraph", "UniformScores"]
 
 
@@ -47,9 +49,9 @@ class GraphAttention(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         inputs, outputs = self.weight.shape[-2:]
-        _xavier(self.weight, inputs + outputs)
+        xavier_uniform(self.weight, inputs + outputs)
         for vector in (self.source, self.target):
-            _xavier(vector, 2 * outputs + 1)
+            xavier_uniform(vector, 2 * outputs + 1)
 
     def forward(self, nodes_KDF: Tensor) -> Tensor:
         """Shapes: (K, D, inputs) -> (K, D, heads * outputs)."""
@@ -134,8 +136,8 @@ class RelationalGraph(nn.Module):
         """Draw all weights anew, but for the readout, which is put back to zero."""
         inputs, outputs = self.left.shape[-2:]
         for weight in (self.left, self.right, self.own):
-            _xavier(weight, inputs + outputs)
-        _xavier(self.attention, outputs + 1)
+            xavier_uniform(weight, inputs + outputs)
+        xavier_uniform(self.attention, outputs + 1)
         nn.init.zeros_(self.readout)
 
     def forward(self, states_KDH: Tensor) -> Tensor:
@@ -168,9 +170,3 @@ class UniformScores(nn.Module):
     def forward(self, states_KDH: Tensor) -> Tensor:
         """Shapes: (K, D, H) -> zeros (K, D)."""
         return states_KDH.new_zeros(states_KDH.shape[:2])
-
-
-def _xavier(weight: Tensor, inputs_and_outputs: int) -> None:
-    """Xavier uniform with gain 1.414."""
-    bound = 1.414 * (6.0 / inputs_and_outputs) ** 0.5
-    nn.init.uniform_(weight, -bound, bound)
