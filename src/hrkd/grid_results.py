@@ -14,7 +14,7 @@ from hrkd.grid import TEACHER
 from hrkd.grid_plan import Cell, GridPlan
 from hrkd.grid_runs import changes_of, is_finished
 from hrkd.report.comparison import Measured
-from hrkd.run import Run
+from hrkd.run import COSTS, Run, training_cost
 
 __all__ = ["collect"]
 
@@ -130,13 +130,8 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
     model = MODELS[stage]
     known: dict[str, float | None] = {}
     if stage != TEACHER:
-        known = {name: results[name].get(model) for name in ("seconds", "steps", "peak_megabytes")}
+        known = {name: results[name].get(model) for name in COSTS}
     elif cell.teacher is not None:
         path = Run(cell.teacher.folder).stage(TEACHER) / "training.json"
-        record = read_json(path, what="the record of the teacher's training")
-        known = {
-            "seconds": sum(float(epoch["seconds"]) for epoch in record["epochs"]),
-            "steps": record["steps"],
-            "peak_megabytes": record.get("peak_megabytes"),
-        }
+        known = training_cost(read_json(path, what="the record of the teacher's training"))
     return {"parameters": results["models"][model]["parameters"], **known}

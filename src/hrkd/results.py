@@ -13,6 +13,7 @@ from hrkd.deploy.model_card import write_model_card
 from hrkd.files import replace_file, write_json, write_text
 from hrkd.models.sizes import model_sizes
 from hrkd.report.tables import results_markdown, results_table
+from hrkd.run import COSTS, training_cost
 from hrkd.stages import Job, Staged, Teacher
 from hrkd.training.selection import merge_best_per_domain
 
@@ -50,7 +51,7 @@ def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: 
         "teacher": teacher.record,
         "student_without_distillation": None if baseline is None else baseline.record,
     }
-    trained = {name: record for name, record in records.items() if record is not None}
+    costs = {name: training_cost(record) for name, record in records.items() if record is not None}
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -62,9 +63,7 @@ def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: 
         "synthetic": job.recipe.data.format == "synthetic",
         "data": job.data.digest(),
         "models": models,
-        "seconds": {name: _seconds(record) for name, record in trained.items()},
-        "steps": {name: record["steps"] for name, record in trained.items()},
-        "peak_megabytes": {name: record.get("peak_megabytes") for name, record in trained.items()},
+        **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},
         "notes": list(job.data.splits.notes),
     }
 
@@ -121,11 +120,6 @@ def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.Dat
             "predicted": labels[predicted],
         }
     )
-
-
-def _seconds(record: Mapping[str, Any]) -> float:
-    """Time of all epochs of a training, their dev evaluations included."""
-    return round(sum(float(epoch["seconds"]) for epoch in record["epochs"]), 1)
 
 
 def _sizes(model: Any) -> dict[str, Any]:

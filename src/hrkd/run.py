@@ -28,7 +28,7 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.files import clear_leftovers, read_json, write_json, write_text
 
-__all__ = ["Run", "differences", "environment", "peak_megabytes", "weights_digest"]
+__all__ = ["COSTS", "Run", "differences", "environment", "peak_megabytes", "training_cost", "weights_digest"]
 
 FIELDS = {
     "seed": "run.seed",
@@ -38,6 +38,8 @@ FIELDS = {
 }
 """Names of a record that are called otherwise in a recipe."""
 STAGES = ("teacher", "student", "baseline")
+COSTS = ("seconds", "steps", "peak_megabytes")
+"""Figures of :func:`training_cost`."""
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
 
 
@@ -178,6 +180,15 @@ def peak_megabytes() -> float | None:
     lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
     kibibytes = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
     return None if kibibytes is None else round(kibibytes * 1024 / 1e6, 1)
+
+
+def training_cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    """``seconds`` of all epochs of a training, dev evaluations included; ``steps``; ``peak_megabytes``, or None."""
+    return {
+        "seconds": round(sum(float(epoch["seconds"]) for epoch in record["epochs"]), 1),
+        "steps": record["steps"],
+        "peak_megabytes": record.get("peak_megabytes"),
+    }
 
 
 def _plain(value: Any) -> Any:
