@@ -74,7 +74,9 @@ def test_results_hold_every_model_with_its_size(finished):
     assert 0.5 < results["models"]["student"]["test"]["mean"]["agreement"] < 1, "models that differ"
     assert results["models"]["teacher"]["test"]["mean"]["macro_f1"] > 0.5, "both classes are predicted"
     assert results["synthetic"] is True
-    assert len(shown) == 3, "sizes before training, results at the end, where they are"
+    assert len(shown) == 4, "sizes before training, results and ratios at the end, where they are"
+    sums = {level: sum(row["mean"] for row in results["ratios"] if row["level"] == level) for level in (0, 1)}
+    assert sums == pytest.approx({0: 1.0, 1: 1.0})
 
 
 def test_the_student_predicts_by_domain_and_evaluates_as_reported(finished):

@@ -241,6 +241,13 @@ class TeacherConfig(Section):
     heads: Literal["per_domain", "shared"] = "per_domain"
     """One classification head per domain (the paper) or one for all; a `fine_tuned` teacher keeps its own."""
 
+    meta_kd: bool = False
+    """Train a meta-teacher (Meta-KD): examples weighed by how typical they are of their class in all domains, and
+    features from which the domain cannot be told."""
+
+    domain_loss_weight: NonNegative = 0.5
+    """For `meta_kd`: weight of the loss that hides the domain."""
+
     allow_weak: bool = False
     """Go on although the teacher is no better than chance on the dev set."""
 
@@ -257,6 +264,8 @@ class TeacherConfig(Section):
         if len(given) != 1:
             found = "none of them" if not given else " and ".join(given)
             yield f"give exactly one of model, fine_tuned, scratch (found {found})"
+        if self.meta_kd and self.fine_tuned is not None:
+            yield "meta_kd: says how a teacher is trained, and this one is fine_tuned already; leave one of them out"
         if self.labels is not None and self.fine_tuned is None:
             yield "labels: names the outputs of a fine_tuned classifier, and there is none; leave labels out"
         if self.scratch is not None:
@@ -397,6 +406,13 @@ class MethodConfig(Section):
     """Divide the losses of each level by the variance of the teacher's states and scores there, so that all levels and
     the prediction loss are of one size."""
 
+    expertise: bool = False
+    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); all texts need labels."""
+
+    transfer_weight: NonNegative = 0.0
+    """Weight of the loss on a meta-teacher's features that carry over between domains (Meta-KD); needs
+    `teacher.meta_kd`."""
+
     ratio_gradient: bool = False
     """Let the objective's gradient reach the student through the ratios too, not only through the losses."""
 
@@ -411,7 +427,7 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        names = ("graph", "learning", "hidden_weight", "prediction_weight")
+        names = ("graph", "learning", "hidden_weight", "prediction_weight", "expertise", "transfer_weight")
         _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
         return self
 
@@ -505,3 +521,14 @@ class Recipe(Section):
 
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.method.expertise and self.data.unlabelled is not None:
+            yield "method.expertise: weighs examples by their labels, which data.unlabelled has not; leave one out"
+        if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
+            yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"

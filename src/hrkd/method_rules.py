@@ -8,9 +8,19 @@ __all__ = ["method_contradictions"]
 
 
 def method_contradictions(
-    *, graph: str, learning: str, hidden_weight: float, prediction_weight: float
+    *,
+    graph: str,
+    learning: str,
+    hidden_weight: float,
+    prediction_weight: float,
+    expertise: bool,
+    transfer_weight: float,
 ) -> Iterator[str]:
     """One message for each; it begins with the name of the field it is about."""
+    if hidden_weight == 0 and expertise:
+        yield "expertise: its weights come from the teacher's states, which are not looked at with hidden_weight 0"
+    if hidden_weight == 0 and transfer_weight:
+        yield "transfer_weight: counts with the levels' losses, whose hidden_weight is 0; leave one of them out"
     if hidden_weight == 0 and prediction_weight == 0:
         yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
     if learning == "fixed":

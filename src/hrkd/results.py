@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hrkd.data.batching import TokenizedDataset
 from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.model_card import write_model_card
 from hrkd.files import replace_file, write_json, write_text
 from hrkd.models.sizes import model_sizes
-from hrkd.report.tables import results_markdown, results_table
+from hrkd.report.tables import ratios_table, results_markdown, results_table
 from hrkd.run import COSTS, training_cost
 from hrkd.stages import Job, Staged, Teacher
+from hrkd.training.record import last_ratios
 from hrkd.training.selection import merge_best_per_domain
 
 __all__ = ["build_results", "write_results"]
@@ -26,7 +28,7 @@ Predicted = Mapping[str, np.ndarray]
 def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: Staged | None) -> dict[str, Any]:
     """Scores of every model on dev and test, as the content of results.json; what they say of test is written."""
     test = teacher.data.test
-    said = _predict(job, "teacher", teacher.model, teacher)
+    said = _keep(job, "teacher", {part: job.ask(teacher.model, rows) for part, rows in _parts(teacher).items()})
     models: dict[str, Any] = {
         "teacher": {
             "title": "Teacher",
@@ -63,6 +65,7 @@ def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: 
         "synthetic": job.recipe.data.format == "synthetic",
         "data": job.data.digest(),
         "models": models,
+        "ratios": None if student is None else _ratios(job),
         **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},
         "notes": list(job.data.splits.notes),
     }
@@ -73,7 +76,11 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
     if not job.accelerator.is_main_process:
         return
     write_json(job.run.results, results)
-    write_text(job.run.folder / "results.md", results_markdown(results, "test"))
+    ratios = ratios_table(results)
+    write_text(
+        job.run.folder / "results.md",
+        "\n".join([results_markdown(results, "test"), *([] if ratios is None else [ratios.to_markdown()])]),
+    )
     made = "student" if "student" in results["models"] else "baseline"
     if made == "student":
         write_model_card(
@@ -86,12 +93,20 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
             synthetic=results["synthetic"],
         )
     job.show(results_table(results, "test"))
+    if ratios is not None:
+        job.show(ratios)
     job.show(f"Written: {job.run.folder / 'results.md'}, {job.run.results}, {job.run.stage(made)}")
 
 
+def _ratios(job: Job) -> list[dict[str, Any]] | None:
+    """How much domains counted at the end of the student's training; None where they all count the same."""
+    method = job.recipe.method
+    return last_ratios(job.run.metrics("student")) if method.hidden_weight and method.graph != "uniform" else None
+
+
 def _measure(job: Job, stage: str, staged: Staged, teacher: Teacher, said: Predicted) -> dict[str, Any]:
-    predicted = _predict(job, stage, staged.model, teacher)
-    parts = {"dev": teacher.data.dev, "test": teacher.data.test}
+    parts = _parts(teacher)
+    predicted = _keep(job, stage, {name: job.predict(staged.model, part) for name, part in parts.items()})
     scores = {
         name: job.scores(None, part, predictions=predicted[name], teacher_labels=said[name]).to_dict()
         for name, part in parts.items()
@@ -99,10 +114,13 @@ def _measure(job: Job, stage: str, staged: Staged, teacher: Teacher, said: Predi
     return {**_sizes(staged.model), **scores}
 
 
-def _predict(job: Job, stage: str, model: Any, teacher: Teacher) -> Predicted:
-    """What a model says of dev and test; the latter goes to the run's folder too."""
-    parts = {"dev": teacher.data.dev, "test": teacher.data.test}
-    predicted = {name: job.predict(model, part) for name, part in parts.items()}
+def _parts(teacher: Teacher) -> dict[str, TokenizedDataset]:
+    """What models are measured on."""
+    return {"dev": teacher.data.dev, "test": teacher.data.test}
+
+
+def _keep(job: Job, stage: str, predicted: Predicted) -> Predicted:
+    """Write what a model says of test into the run's folder; returns ``predicted``."""
     if job.accelerator.is_main_process:
         table = _prediction_table(job.data.splits.test, predicted["test"])
         with replace_file(job.run.predictions(stage)) as new:

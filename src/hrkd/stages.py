@@ -42,7 +42,7 @@ from hrkd.training.metrics import Scores, majority_share, no_better_than_chance,
 from hrkd.training.progress import Progress, Show, quiet
 from hrkd.training.runs import distill_from_models, fine_tune
 from hrkd.training.selection import BestPerDomain
-from hrkd.training.teacher_cache import CacheRules
+from hrkd.training.teacher_cache import CacheRules, teacher_logits
 
 __all__ = [
     "Job",
@@ -228,9 +228,19 @@ class Job:
         """Predicted label ids, shape (rows,)."""
         model.to(self.accelerator.device)
         size = self.recipe.evaluation.batch_size
-        logits = predict_logits(model, data, batch_size=size, progress=self.progress)
-        labels: np.ndarray = logits.argmax(axis=1)
-        return labels
+        return np.argmax(predict_logits(model, data, batch_size=size, progress=self.progress), axis=1)
+
+    def ask(self, teacher: MultiDomainClassifier | RoutedTeacher, data: TokenizedDataset) -> np.ndarray:
+        """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
+        logits = teacher_logits(
+            teacher,
+            data,
+            rules=cache_rules(self.recipe.cache),
+            device=self.accelerator.device,
+            batch_size=self.recipe.evaluation.batch_size,
+            progress=self.progress,
+        )
+        return np.argmax(logits, axis=1)
 
 
 @dataclass(frozen=True)
@@ -264,12 +274,20 @@ class Teacher:
 
 def fine_tune_teacher(job: Job) -> Path:
     """Fine-tune the teacher unless that is done; returns its folder."""
+    config = job.recipe.teacher
 
     def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
         set_seed(job.recipe.run.seed)
         model, tokenizer = _new_teacher(job)
         data = job.tokenized(tokenizer)
-        history = fine_tune(model, data.train, data.dev, **job.training(job.recipe.teacher.training, "teacher"))
+        history = fine_tune(
+            model,
+            data.train,
+            data.dev,
+            meta_kd=config.meta_kd,
+            domain_loss_weight=config.domain_loss_weight,
+            **job.training(config.training, "teacher"),
+        )
         return model, tokenizer, history, {}
 
     _stage(job, "teacher", job.made_with("teacher"), make)
@@ -304,7 +322,7 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
     data = job.tokenized(tokenizer)
-    dev_scores = job.scores(model, data.dev)
+    dev_scores = job.scores(None, data.dev, predictions=job.ask(model, data.dev))
     check_teacher(job, dev_scores, data)
     foreign = None if folder is None or folder.resolve() == job.run.stage("teacher").resolve() else folder
     return Teacher(model, tokenizer, data, dev_scores, record, foreign)

@@ -10,6 +10,7 @@ from rich.console import Console
 from hrkd.errors import ArtifactError
 from hrkd.report.tables import (
     data_table,
+    ratios_table,
     results_markdown,
     results_table,
     scores_table,
@@ -208,3 +209,19 @@ def test_on_a_narrow_terminal_domains_stand_in_rows_and_nothing_is_cut():
         assert cell in narrow
     assert len(wide.splitlines()) < len(narrow.splitlines())
     assert max(map(len, narrow.splitlines())) <= 80
+
+
+def test_ratios_stand_by_level_and_domain_where_there_are_any():
+    assert ratios_table(results()) is None
+    assert ratios_table(results(ratios=None)) is None
+    values = {(0, "d0"): (0.4, 0.01), (0, "d1"): (0.6, 0.01), (1, "d0"): (0.25, 0.1), (1, "d1"): (0.75, 0.1)}
+    entries = [
+        {"level": level, "domain": name, "mean": mean, "std": std} for (level, name), (mean, std) in values.items()
+    ]
+    table = ratios_table(results(ratios=entries[::-1]))
+    assert cells(table.to_markdown()) == [
+        ["Level", "d0", "d1"],
+        ["0", "0.400 ± 0.010", "0.600 ± 0.010"],
+        ["1", "0.250 ± 0.100", "0.750 ± 0.100"],
+    ]
+    assert "0.500" in table.notes[0]

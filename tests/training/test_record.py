@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 
-from hrkd.training.record import Recorder, StepTables
+from hrkd.training.record import Recorder, StepTables, last_ratios
 
 TABLES = StepTables(
     hidden=torch.arange(6.0).reshape(3, 2),
@@ -30,6 +32,20 @@ def test_every_epoch_adds_one_file_per_table(tmp_path):
     assert levels["hidden"].tolist() == [0, 1, 2, 3, 4, 5]
     assert levels["attention"].isna().tolist() == [True, True, False, False, False, False]
     assert len(pd.read_parquet(tmp_path / "hierarchy").query("step == 1")) == 6 * 2
+
+
+def test_ratios_are_told_of_the_last_epoch(tmp_path):
+    recorder = Recorder(tmp_path, ("films", "books"))
+    for epoch, shares in ((1, (0.9,)), (2, (0.2, 0.4))):
+        for step, share in enumerate(shares):
+            ratios = torch.tensor([[share, 1 - share], [0.5, 0.5], [1 - share, share]])
+            recorder.add(10 * epoch + step, {"loss": 1.0}, replace(TABLES, ratios=ratios))
+        recorder.end_epoch(epoch)
+    found = {(row["level"], row["domain"]): (row["mean"], row["std"]) for row in last_ratios(tmp_path)}
+    assert len(found) == 6
+    assert found[0, "films"] == pytest.approx((0.3, 0.1))
+    assert found[2, "films"] == pytest.approx((0.7, 0.1))
+    assert found[1, "books"] == (0.5, 0.0)
 
 
 def test_only_every_so_many_steps_are_kept(tmp_path):

@@ -19,7 +19,8 @@ from hrkd.training import cache_files, teacher_cache
 from hrkd.training.cache_files import CacheFiles, CacheIndex, cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
 from hrkd.training.runs import distill_from_models
-from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_source
+from hrkd.training.evaluate import predict_logits
+from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_logits, teacher_source
 
 CPU = torch.device("cpu")
 
@@ -333,3 +334,22 @@ def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
     assert again.rows == probed(tiny)
     other = reader(tiny, (0, 1))
     assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, 1.0])
+def test_logits_of_a_teacher_are_computed_once(tiny, tmp_path, monkeypatch, gigabytes):
+    teacher, asked = tiny.model(seed=1).eval(), []
+    expected = predict_logits(teacher, tiny.dev)
+    forward = type(teacher).forward
+
+    def counted(self, input_ids, *args, **inputs):
+        asked.append(len(input_ids))
+        return forward(self, input_ids, *args, **inputs)
+
+    monkeypatch.setattr(type(teacher), "forward", counted)
+    for call in range(2):
+        asked.clear()
+        logits = teacher_logits(teacher, tiny.dev, rules=CacheRules(tmp_path, gigabytes), device=CPU, batch_size=5)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+        again = call == 1 and gigabytes > 0
+        assert sum(asked) == (probed(tiny) if again else len(tiny.dev) + (probed(tiny) if gigabytes else 0))

@@ -42,12 +42,13 @@ def hidden_losses(
     num_domains: int,
     *,
     reductions: Reductions = "masked",
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
 
     Shapes: fitted and teacher states K tensors (B, T, H) each, the latter those of the layer map; mask (B, T);
-    domain ids (B,). Each entry averages over the domain's tokens and the width. Fitted states that are made as they are
-    asked for need the memory of one.
+    domain ids (B,); row weights (B,), factors of each row's error. Each entry averages over the domain's tokens and the
+    width. Fitted states that are made as they are asked for need the memory of one.
     """
     weight_BT = (mask_BT if reductions == "masked" else torch.ones_like(mask_BT)).float()
     tokens_B = weight_BT.sum(dim=1)
@@ -55,8 +56,12 @@ def hidden_losses(
     for fitted_BTH, teacher_BTH in zip(fitted_states, teacher_states, strict=True):
         error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - _widened(teacher_BTH))  # type: ignore[no-untyped-call]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
-        rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains))
+        rows.append(domain_means(_weighted(error_B, row_weights), tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+def _weighted(error_B: Tensor, row_weights: Tensor | None) -> Tensor:
+    return error_B if row_weights is None else error_B * row_weights
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -103,13 +108,15 @@ def attention_losses(
     num_domains: int,
     *,
     reductions: Reductions = "masked",
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between student and teacher attention (TinyBERT, eq. 7), (L, D).
 
     Shapes: L tensors (B, N, T, T) each, of pre-softmax scores (or probabilities); mask (B, T); domain ids
-    (B,). Each entry averages over the heads and over the domain's query-key pairs that are valid for student and
-    teacher: neither token is padding, and neither layer masks the pair (score -inf, as outside a local window).
-    Probabilities have no such mark: a pair outside a window has probability 0 and is compared as such.
+    (B,); row weights (B,), factors of each row's error. Each entry averages over the heads and over the domain's
+    query-key pairs that are valid for student and teacher: neither token is padding, and neither layer masks the pair
+    (score -inf, as outside a local window). Probabilities have no such mark: a pair outside a window has probability 0
+    and is compared as such.
 
     Where student and teacher differ in heads, adjacent heads are averaged down to the greatest common divisor of
     both counts.
@@ -126,7 +133,7 @@ def attention_losses(
         error = (student - teacher).masked_fill(~valid, 0.0).square()
         pairs_B = valid.sum(dim=(1, 2, 3))
         error_B = error.sum(dim=(1, 2, 3)) / pairs_B.clamp_min(1)
-        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
+        rows.append(domain_means(_weighted(error_B, row_weights), pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
 
 
@@ -138,11 +145,12 @@ def score_product_losses(
     num_domains: int,
     *,
     teacher_norms: Sequence[Tensor] = (),
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     """:func:`attention_losses` of scores given as queries and keys, (L, D), for layers that see all valid tokens.
 
     Shapes: L pairs of scaled queries and keys, (B, N, T, dh) each; mask (B, T); domain ids (B,); where they are known,
-    L :func:`score_norms` (B,) of the teacher's factors.
+    L :func:`score_norms` (B,) of the teacher's factors; row weights (B,).
 
     With queries Q and keys K of student s and teacher t the squared norm of the difference of the scores is
     ``|Qs Ks' - Qt Kt'|^2 = <Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt> + <Qt'Qt, Kt'Kt>``: products of the heads' widths in the
@@ -157,7 +165,7 @@ def score_product_losses(
         norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
         difference_B = _ScoreDifference.apply(*student, *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
         error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
-        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains))
+        rows.append(domain_means(_weighted(error_B, row_weights), pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
 
 
@@ -271,15 +279,16 @@ def prediction_losses(
     *,
     temperature: float = 1.0,
     reductions: Reductions = "masked",
+    row_weights: Tensor | None = None,
 ) -> Tensor:
     """Soft cross-entropy between the teacher's and the student's class distributions, (D,).
 
     ``-t^2 sum_c softmax(teacher / t) log softmax(student / t)``, mean over the domain's examples (TinyBERT,
     eq. 10; the factor t^2, Hinton et al. 2015, keeps gradients comparable over temperatures). Public code:
-    no factor, and a mean over classes.
+    no factor, and a mean over classes. ``row_weights`` (B,) are factors of each example's loss.
     """
     target_BC = (_widened(teacher_logits_BC) / temperature).softmax(dim=-1)
     entropy_BC = -target_BC * (_widened(student_logits_BC) / temperature).log_softmax(dim=-1)
     masked = reductions == "masked"
     loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
-    return domain_means(loss_B, torch.ones_like(loss_B), domain_ids_B, num_domains)
+    return domain_means(_weighted(loss_B, row_weights), torch.ones_like(loss_B), domain_ids_B, num_domains)

@@ -16,7 +16,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.method.transferable import DomainHead
 from hrkd.models.plain import longest_input, without_bars
+from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 
 __all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
@@ -37,12 +39,14 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         domains: Sequence[str] = (),
         heads: HeadMode = "per_domain",
         max_tokens: int = 128,
+        domain_head: bool = False,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder or {}
         self.domains = list(domains)
         self.heads = heads
         self.max_tokens = max_tokens
+        self.domain_head = domain_head
         super().__init__(**kwargs)
 
     @classmethod
@@ -118,7 +122,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     """Shared encoder with one classification head per domain, or one for all domains.
 
     ``save_pretrained`` and ``from_pretrained`` work as everywhere in transformers (safetensors, ``id2label``);
-    domains and longest input stand in the configuration.
+    domains and longest input stand in the configuration. A meta-teacher has a ``domain_head``
+    (:class:`hrkd.method.transferable.DomainHead`), which only training looks at.
     """
 
     config_class = MultiDomainConfig
@@ -134,11 +139,19 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         heads = len(config.domains) if config.heads == "per_domain" else 1
         self.heads = nn.ModuleList(PlainHead(plain) for _ in range(heads))
         self.encoder = plain.base_model
+        self.domain_head: DomainHead | None = None
+        if config.domain_head:
+            self.add_domain_head()
         self._tied_weights_keys = None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the plain classifier has initialised encoder and head in its family's own way."""
+
+    def add_domain_head(self) -> None:
+        """A :class:`hrkd.method.transferable.DomainHead` with random weights, for training a meta-teacher."""
+        self.config.domain_head = True
+        self.domain_head = DomainHead(shape_of(self.encoder.config).width, len(self.domains))
 
     @property
     def domains(self) -> tuple[str, ...]:

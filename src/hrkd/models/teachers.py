@@ -241,6 +241,8 @@ def _load_multi_domain(
     order = _output_order(source, teacher_labels or model.labels, labels, len(model.labels))
     if len(model.heads) > 1:
         model.heads = nn.ModuleList(model.heads[model.domain_id(domain)] for domain in domains)
+    if model.domain_head is not None:
+        model.domain_head.keep_domains([model.domain_id(domain) for domain in domains])
     model.config.domains, model.config.max_tokens = list(domains), max_tokens
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {name: i for i, name in enumerate(labels)}

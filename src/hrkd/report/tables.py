@@ -16,6 +16,7 @@ from hrkd.errors import ArtifactError
 __all__ = [
     "cache_table",
     "data_table",
+    "ratios_table",
     "results_markdown",
     "results_table",
     "scores_table",
@@ -65,6 +66,23 @@ def _results(results: Row, split: str) -> PlainTable:
     name = results.get("recipe_name")
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
     table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
+    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+
+
+def ratios_table(results: Row) -> PlainTable | None:
+    """Domain ratios of the student's last epoch, mean ± standard deviation over its steps; None where there are none.
+
+    Args:
+        results: Content of ``results.json``.
+    """
+    entries = results.get("ratios")
+    if not entries:
+        return None
+    domains = list(results["domains"])
+    cells = {(entry["level"], entry["domain"]): f"{entry['mean']:.3f} ± {entry['std']:.3f}" for entry in entries}
+    rows = tuple((str(level), *(cells[level, name] for name in domains)) for level in sorted({key[0] for key in cells}))
+    note = f"Level 0 is the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
+    table = PlainTable("Domain ratios, last epoch of the student", ("Level", *domains), rows, (note,))
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 

@@ -24,6 +24,7 @@ from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
 from hrkd.method.scales import score_variances, state_variances
+from hrkd.method.transferable import DomainHead, token_means, transfer_losses
 from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.teachers import RoutedTeacher, cut_off, encoders_of
@@ -110,18 +111,22 @@ class LossTables:
     """Unweighted losses of a batch, and the prototypes that the ratios are made from.
 
     ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``prototypes`` (K, D, H), which have a gradient only
-    with ``ratio_gradient``.
+    with ``ratio_gradient``; ``transfer`` (D,), which counts in the last level, its weight included, if there is any.
     """
 
     hidden: Tensor
     attention: Tensor
     prediction: Tensor
     prototypes: Tensor
+    transfer: Tensor | None = None
 
     @property
     def levels(self) -> Tensor:
-        """L[k, d] = hidden + attention (level 0: hidden only), shape (K, D)."""
-        return torch.cat([self.hidden[:1], self.hidden[1:] + self.attention])
+        """L[k, d] = hidden + attention (level 0: hidden only) + transfer (last level only), shape (K, D)."""
+        rows = [self.hidden[:1], self.hidden[1:] + self.attention]
+        if self.transfer is not None:
+            rows[-1] = torch.cat([rows[-1][:-1], rows[-1][-1:] + self.transfer])
+        return torch.cat(rows)
 
 
 class Distillation(Trainable):
@@ -137,6 +142,10 @@ class Distillation(Trainable):
         relative: divide the losses of each level by the variance of what the teacher says there
             (:mod:`hrkd.method.scales`), as measured on the first batch of the training.
         ratio_gradient: let gradients reach the student through the ratios as well.
+        row_weights: factors of all losses of an example, one for each row of the training set, (N,).
+        transfer: a meta-teacher's head, whose features of the teacher's last state the student is to have too; only for
+            a layer map that ends with the teacher's last layer. A copy is made.
+        transfer_weight: of the losses of these features.
         learning: how hierarchy and graph are learnt. "fixed": not at all. "joint": they descend on the objective, which
             moves weight to whatever is easiest. "meta": they descend on what a student's step does to other texts
             (:func:`hrkd.training.hypergradient.ratio_gradients`).
@@ -163,6 +172,9 @@ class Distillation(Trainable):
         temperature: float = 1.0,
         relative: bool = False,
         ratio_gradient: bool = False,
+        row_weights: Tensor | None = None,
+        transfer: DomainHead | None = None,
+        transfer_weight: float = 1.0,
         learning: Learning = "fixed",
         ratio_learning_rate: float = 5e-3,
         entropy_weight: float = 0.1,
@@ -185,6 +197,9 @@ class Distillation(Trainable):
         self.register_buffer("units", torch.zeros(2, len(fit.weight)))
         self.register_buffer("waited", torch.zeros((), dtype=torch.long))  # updates since the last meta gradient
         self.ratio_gradient = ratio_gradient
+        self.row_weights = row_weights
+        self.transfer = None if transfer is None else copy.deepcopy(transfer).requires_grad_(False)
+        self.transfer_weight = transfer_weight
         self.learning = learning
         self.ratio_learning_rate = ratio_learning_rate
         self.entropy_weight = entropy_weight
@@ -240,7 +255,8 @@ class Distillation(Trainable):
             if self.learning == "joint":
                 loss = loss - self.entropy_weight * entropy(ratios.domains)
         logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
-        return StepOutput(loss, StepTables(*(table.detach() for table in logged)))
+        transfer = None if tables.transfer is None else tables.transfer.detach()
+        return StepOutput(loss, StepTables(*(table.detach() for table in logged), transfer=transfer))
 
     def prediction_losses(self, batch: Batch) -> Tensor:
         """The prediction loss of each domain alone, (D,); no level is looked at."""
@@ -265,17 +281,22 @@ class Distillation(Trainable):
         prediction = self._prediction(student.logits, teacher.logits, batch)
         if not self.hidden_weight:
             return self._without_levels(prediction)
-        fitted = self.fit.each(student.hidden_states)
-        hidden = hidden_losses(fitted, teacher.hidden_states, mask, domain_ids, domains, reductions=self.reductions)
-        common = (mask, domain_ids, domains)
+        fitted, common, weights = (
+            self.fit.each(student.hidden_states),
+            (mask, domain_ids, domains),
+            self._weights(batch),
+        )
+        hidden = hidden_losses(fitted, teacher.hidden_states, *common, reductions=self.reductions, row_weights=weights)
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
         elif self.attention == "queries_keys":
             ours, theirs = (cast(Sequence[Factors], trace.attention) for trace in (student, teacher))
-            attention = score_product_losses(ours, theirs, *common, teacher_norms=teacher.score_norms)
+            attention = score_product_losses(
+                ours, theirs, *common, teacher_norms=teacher.score_norms, row_weights=weights
+            )
         else:
             own, said = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
-            attention = attention_losses(own, said, *common, reductions=self.reductions)
+            attention = attention_losses(own, said, *common, reductions=self.reductions, row_weights=weights)
         if self.relative:
             units = self._units(student, teacher, mask)
             hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
@@ -283,7 +304,30 @@ class Distillation(Trainable):
         with torch.set_grad_enabled(self.ratio_gradient and torch.is_grad_enabled()):
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
-        return LossTables(hidden, attention, prediction, means_KDH)
+        transfer = self._transfer(student, teacher, batch, weights)
+        return LossTables(hidden, attention, prediction, means_KDH, transfer)
+
+    def _weights(self, batch: Batch) -> Tensor | None:
+        """Factors of the rows of a batch, (B,)."""
+        if self.row_weights is None:
+            return None
+        return self.row_weights[batch.indices.cpu()].to(batch.indices.device)
+
+    def _transfer(
+        self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, weights: Tensor | None
+    ) -> Tensor | None:
+        """Losses of the features that carry over, (D,)."""
+        if self.transfer is None:
+            return None
+        fitted_BH = torch.nn.functional.linear(
+            token_means(student.hidden_states[-1], batch.mask), self.fit.weight[-1], self.fit.bias[-1]
+        )
+        means = fitted_BH, token_means(teacher.hidden_states[-1].float(), batch.mask)
+        ours_BH, theirs_BH = (self.transfer.features(each, batch.domain_ids) for each in means)
+        domains = len(self.student.domains)
+        return self.transfer_weight * transfer_losses(
+            ours_BH, theirs_BH, batch.domain_ids, domains, row_weights=weights
+        )
 
     def _prediction(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
         return prediction_losses(
@@ -293,6 +337,7 @@ class Distillation(Trainable):
             len(self.student.domains),
             temperature=self.temperature,
             reductions=self.reductions,
+            row_weights=self._weights(batch),
         )
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
+from hrkd.method.transferable import prototype_scores, token_means
 from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.trace import EncoderTrace
 from hrkd.training.progress import Progress
 
-__all__ = ["predict_logits"]
+__all__ = ["predict_logits", "typicality"]
 
 
 @torch.no_grad()
@@ -40,3 +45,34 @@ def predict_logits(
             bar.advance(len(batch.labels))
     model.train(was_training)
     return logits
+
+
+@torch.no_grad()
+def typicality(
+    source: Callable[[Batch], EncoderTrace],
+    data: TokenizedDataset,
+    device: torch.device,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    title: str = "weighing",
+) -> tuple[Tensor, Tensor]:
+    """Scores of all rows (:func:`hrkd.method.transferable.prototype_scores`), (N,), and the logits, (N, C).
+
+    Features are the mean last states that ``source`` gives of a batch; both tensors lie on the processor.
+
+    Raises:
+        TrainingError: a row has no label.
+    """
+    labels, domains = torch.from_numpy(data.label_ids), torch.from_numpy(data.domain_ids)
+    found = []
+    with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
+        for batch in length_sorted_batches(data, batch_size):
+            trace = source(batch.to(device))
+            features_BH = token_means(trace.hidden_states[-1].float().cpu(), batch.mask)
+            found.append((batch.indices, features_BH, trace.logits.float().cpu()))
+            bar.advance(len(batch.labels))
+    rows, features_NH, logits_NC = (torch.cat(parts) for parts in zip(*found, strict=True))
+    back = rows.argsort()
+    sizes = len(data.source.labels), len(data.source.domains)
+    return prototype_scores(features_NH[back], labels, domains, *sizes), logits_NC[back]

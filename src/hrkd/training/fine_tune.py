@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
 from hrkd.method.prototypes import domain_means
+from hrkd.method.transferable import false_domains, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.shape import shape_of
 from hrkd.training.loop import StepOutput, Trainable
 
 __all__ = ["FineTuning"]
 
 
 class FineTuning(Trainable):
-    """Cross-entropy with the labels, mean over each domain's examples, then over domains (multi-task)."""
+    """Cross-entropy with the labels, mean over each domain's examples, then over domains (multi-task).
 
-    def __init__(self, model: MultiDomainClassifier) -> None:
+    A model with a domain head is a meta-teacher (Meta-KD, Pan et al. 2021): the cross-entropy between what the head
+    says of an example's domain and a domain that is not its own is added, so that features carry over.
+
+    Args:
+        model: whose heads and encoder are trained.
+        row_weights: factors of the examples' losses, one for each row of the training set, (N,).
+        domain_loss_weight: of the domain head's loss, before the factors.
+    """
+
+    def __init__(
+        self, model: MultiDomainClassifier, *, row_weights: Tensor | None = None, domain_loss_weight: float = 0.5
+    ) -> None:
         super().__init__()
         self.model = model
+        self.row_weights = row_weights
+        self.domain_loss_weight = domain_loss_weight
 
     def selected(self) -> nn.Module:
         """The model."""
@@ -26,7 +41,15 @@ class FineTuning(Trainable):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The loss of one batch."""
-        logits = self.model(**batch.inputs, domain_ids=batch.domain_ids).logits.float()
-        losses_B = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+        head = self.model.domain_head
+        last = head is not None and (shape_of(self.model.encoder.config).layers,)
+        trace = self.model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last)
+        losses_B = nn.functional.cross_entropy(trace.logits.float(), batch.labels, reduction="none")
+        if head is not None:
+            said = head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).float()
+            wanted = false_domains(batch.domain_ids, len(self.model.domains))
+            losses_B = losses_B + self.domain_loss_weight * nn.functional.cross_entropy(said, wanted, reduction="none")
+        if self.row_weights is not None:
+            losses_B = losses_B * self.row_weights[batch.indices.cpu()].to(losses_B)
         losses_D = domain_means(losses_B, torch.ones_like(losses_B), batch.domain_ids, len(self.model.domains))
         return StepOutput(losses_D.mean())

@@ -3,7 +3,7 @@
 ``steps``: one row per logged step (epoch, step, loss, learning_rate, gradient_norm, ...).
 ``levels``: one row per step, level and domain (hidden, attention, ratio).
 ``hierarchy``: one row per step, level, level looked at and domain (ratio).
-``predictions``: one row per step and domain (loss).
+``predictions``: one row per step and domain (loss; where a meta-teacher's features are imitated, transfer).
 Each epoch adds one file per table, moved into place when it is whole.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +21,15 @@ from torch import Tensor
 
 from hrkd.files import replace_file
 
-__all__ = ["Recorder", "StepTables"]
+__all__ = ["Recorder", "StepTables", "last_ratios"]
 
 
 @dataclass(frozen=True)
 class StepTables:
     """Tables of one distillation step; see :mod:`hrkd.method` for their meaning.
 
-    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``ratios`` (K, D), ``hierarchical`` (K, K, D).
+    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``ratios`` (K, D), ``hierarchical`` (K, K, D);
+    ``transfer`` (D,) where a meta-teacher's features are imitated.
     """
 
     hidden: Tensor
@@ -35,6 +37,19 @@ class StepTables:
     prediction: Tensor
     ratios: Tensor
     hierarchical: Tensor
+    transfer: Tensor | None = None
+
+
+def last_ratios(folder: Path) -> list[dict[str, Any]]:
+    """Domain ratios over the logged steps of a training's last epoch: level, domain, mean and std of each.
+
+    Args:
+        folder: of the training's tables.
+    """
+    *_, last = sorted((folder / "levels").glob("epoch-*.parquet"))
+    levels = pd.read_parquet(last).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
+    found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0)).reset_index()
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
 @dataclass
@@ -76,8 +91,12 @@ class Recorder:
             for lower, row in enumerate(rows[: level + 1]):
                 name = f"hierarchical ratio/level {level} from {lower}"
                 values |= {f"{name}/{domain}": value for domain, value in zip(self.domains, row, strict=True)}
-        losses = zip(self.domains, tables.prediction.tolist(), strict=True)
-        return values | {f"prediction loss/{domain}": value for domain, value in losses}
+        for title, losses in {"prediction loss": tables.prediction, "transfer loss": tables.transfer}.items():
+            if losses is not None:
+                values |= {
+                    f"{title}/{domain}": loss for domain, loss in zip(self.domains, losses.tolist(), strict=True)
+                }
+        return values
 
     def end_epoch(self, epoch: int) -> None:
         """Write the rows of ``epoch`` (counted from 1) and forget them."""
@@ -91,7 +110,10 @@ class Recorder:
             padding = np.full((len(numbers), ratios.shape[1] - attention.shape[1], ratios.shape[2]), np.nan)
             values = {"hidden": hidden, "attention": np.concatenate([padding, attention], axis=1), "ratio": ratios}
             frames["levels"] = self._tidy(numbers, ("level",), values)
-            frames["predictions"] = self._tidy(numbers, (), {"loss": prediction})
+            losses = {"loss": prediction}
+            if self._tables[0][1].transfer is not None:
+                losses["transfer"] = torch.stack([t.transfer for _, t in self._tables]).float().cpu().numpy()
+            frames["predictions"] = self._tidy(numbers, (), losses)
             looked_at = self._tidy(numbers, ("level", "from_level"), {"ratio": hierarchical})
             frames["hierarchy"] = looked_at[looked_at["from_level"] <= looked_at["level"]]
         for name, frame in frames.items():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
@@ -17,6 +18,7 @@ from hrkd.method.build import Graph, Hierarchy, build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.method.losses import Reductions
 from hrkd.method.ratios import DomainRatios
+from hrkd.method.transferable import DomainHead, expertise_weights
 from hrkd.method_rules import method_contradictions
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -24,6 +26,7 @@ from hrkd.models.shape import shape_of
 from hrkd.models.teachers import RoutedTeacher, encoders_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
 from hrkd.training.distill import Distillation, Learning, TeacherReader, TeacherSource
+from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
@@ -41,6 +44,8 @@ def fine_tune(
     train_set: TokenizedDataset,
     dev_set: TokenizedDataset,
     *,
+    meta_kd: bool = False,
+    domain_loss_weight: float = 0.5,
     batch_size: int = 8,
     group_by_length: bool = True,
     seed: int = 0,
@@ -57,13 +62,17 @@ def fine_tune(
     Afterwards it is in evaluation mode.
 
     Args:
+        meta_kd: make it a meta-teacher (Meta-KD, Pan et al. 2021): examples are weighed by how typical they are of
+            their class in all domains, as ``model`` sees them at the start, and a domain head is added, which is asked
+            to mistake domains for each other (:mod:`hrkd.method.transferable`).
+        domain_loss_weight: of the domain head's loss.
         batch_size: examples of every domain in a step.
         group_by_length: put texts of similar length into the same step.
         metrics: folder for the tables of every ``log_every``-th step.
         training: passed to :func:`hrkd.training.loop.train` (epochs, learning_rate, checkpoint, ...).
 
     Raises:
-        DataError: too few examples, or domains that are not the model's.
+        DataError: too few examples, or domains that are not the model's; ``meta_kd`` with one domain.
         TrainingError: a row has no label, or the loss is not finite.
     """
     accelerator = accelerator or Accelerator()
@@ -71,9 +80,18 @@ def fine_tune(
     _check_labels(train_set, dev_set)
     set_seed(seed)
     set_attention(model.encoder, "none")
+    row_weights = None
+    if meta_kd:
+        if len(model.domains) < 2:
+            raise DataError("a meta-teacher relates domains, and the data has one; leave teacher.meta_kd out")
+        model.add_domain_head()
+        last = (shape_of(model.encoder.config).layers,)
+        reader = TeacherReader(model.to(accelerator.device), last, attention="none")
+        row_weights, _ = typicality(reader, train_set, accelerator.device, progress=progress)
+        model.requires_grad_(True)
     _draw_apart(accelerator, seed)
     history = train(
-        FineTuning(model),
+        FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight),
         _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
         accelerator=accelerator,
@@ -109,6 +127,8 @@ def distill_from_models(
     temperature: float = 1.0,
     relative: bool = False,
     ratio_gradient: bool = False,
+    expertise: bool = False,
+    transfer_weight: float = 0.0,
     graph_heads: int = 8,
     graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
@@ -146,6 +166,9 @@ def distill_from_models(
             probabilities elsewhere (see :func:`hrkd.models.trace.set_attention` about their dropout).
         reductions, hidden_weight, prediction_weight, temperature, relative, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
+        expertise: weigh every example by how far the teacher is to be trusted on it (Meta-KD;
+            :func:`hrkd.method.transferable.expertise_weights`), which needs labels of all rows.
+        transfer_weight: of the losses of a meta-teacher's features that carry over between domains.
         batch_size: examples of every domain in a step.
         group_by_length: put texts of similar length into the same step (see
             :class:`hrkd.data.batching.MultiDomainLoader`).
@@ -158,15 +181,17 @@ def distill_from_models(
     Raises:
         ArtifactError: the teacher cache is damaged.
         DataError: too few examples, or domains that are not the models'.
-        ModelError: choices that rule each other out, a layer map that does not fit, or attention that a family
-            cannot give.
-        TrainingError: a row of the dev set has no label, or the loss is not finite.
+        ModelError: choices that rule each other out, a layer map that does not fit, attention that a family cannot
+            give, or ``transfer_weight`` with a teacher that has no domain head.
+        TrainingError: a row of the dev set has no label (with ``expertise``: any row), or the loss is not finite.
     """
     wrong = method_contradictions(
         graph=graph if ratios is None else "own",
         learning=learning,
         hidden_weight=hidden_weight,
         prediction_weight=prediction_weight,
+        expertise=expertise,
+        transfer_weight=transfer_weight,
     )
     if problems := list(wrong):
         raise ModelError("; ".join(problems))
@@ -179,6 +204,7 @@ def distill_from_models(
     set_seed(seed)
     big, small = shape_of(encoders_of(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
+    transfer = _domain_head(teacher, levels, big.layers) if transfer_weight else None
     encoders = [*encoders_of(teacher), student.encoder]
     kind: AttentionKind = "none"
     if hidden_weight:
@@ -214,6 +240,10 @@ def distill_from_models(
             )
             if isinstance(said, CachedTeacher) and said.live is None:
                 teacher.cpu()  # an accelerator's memory is for the student now
+        row_weights = None
+        if expertise:
+            scores, logits = typicality(said, train_set, accelerator.device, progress=progress)
+            row_weights = expertise_weights(scores, logits, torch.from_numpy(train_set.label_ids))
         module = Distillation(
             student,
             fit,
@@ -226,6 +256,9 @@ def distill_from_models(
             temperature=temperature,
             relative=relative,
             ratio_gradient=ratio_gradient,
+            row_weights=row_weights,
+            transfer=transfer,
+            transfer_weight=transfer_weight,
             learning=learning,
             ratio_learning_rate=ratio_learning_rate,
             entropy_weight=entropy_weight,
@@ -247,6 +280,22 @@ def distill_from_models(
         for encoder in encoders:
             set_attention(encoder, "none")
         student.eval()
+
+
+def _domain_head(teacher: MultiDomainClassifier | RoutedTeacher, layer_map: Sequence[int], layers: int) -> DomainHead:
+    """The head whose features a student is to have."""
+    head = teacher.domain_head if isinstance(teacher, MultiDomainClassifier) else None
+    if head is None:
+        raise ModelError(
+            "transfer_weight: this teacher has no features that carry over between domains; train it with "
+            "teacher.meta_kd, or leave transfer_weight out"
+        )
+    if layer_map[-1] != layers:
+        raise ModelError(
+            f"transfer_weight: its features are those of the teacher's last layer, {layers}, which the layer map does "
+            "not imitate; end student.layer_map with it"
+        )
+    return head
 
 
 def _can_be_cached(kind: AttentionKind, reductions: Reductions, cache: CacheRules, title: str) -> bool:

@@ -23,16 +23,19 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from hrkd.data.batching import Batch, TokenizedDataset
+from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
 from hrkd.errors import TrainingError
 from hrkd.memory import give_back
 from hrkd.method.losses import score_norms
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.teachers import RoutedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
 from hrkd.training.distill import TeacherReader, TeacherSource
+from hrkd.training.evaluate import predict_logits
 from hrkd.training.progress import Progress
 
-__all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_source"]
+__all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
@@ -255,6 +258,30 @@ def teacher_source(
         _fill(files, layout, live, data, todo, device, progress or Progress(False))
         (folder / "complete").touch()
     return CachedTeacher(files, layout, None if kept.all() else short or live)
+
+
+def teacher_logits(
+    teacher: MultiDomainClassifier | RoutedTeacher,
+    data: TokenizedDataset,
+    *,
+    rules: CacheRules,
+    device: torch.device,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (rows, C), looked at once and kept in the cache.
+
+    Raises:
+        ArtifactError: the cache is damaged.
+    """
+    if rules.gigabytes == 0:
+        return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
+    live = TeacherReader(teacher.to(device), (), attention="none")
+    said = teacher_source(live, data, rules=rules, device=device, progress=progress)
+    logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
+    for batch in length_sorted_batches(data, batch_size):
+        logits[batch.indices.numpy()] = said(batch.to(device)).logits.float().cpu().numpy()
+    return logits
 
 
 def _shortest_rows(data: TokenizedDataset) -> list[int]:
