@@ -18,8 +18,8 @@ from hrkd.method.losses import score_norms
 from hrkd.training import cache_files, teacher_cache
 from hrkd.training.cache_files import CacheFiles, CacheIndex, cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
-from hrkd.training.runs import distill_from_models
 from hrkd.training.evaluate import predict_logits
+from hrkd.training.runs import distill_from_models
 from hrkd.training.teacher_cache import CachedTeacher, CacheRules, fingerprint, teacher_logits, teacher_source
 
 CPU = torch.device("cpu")
