@@ -90,11 +90,12 @@ class DomainHead(nn.Module):
     @torch.no_grad()
     def keep_domains(self, domain_ids: Sequence[int]) -> None:
         """Know these domains alone, in this order."""
-        chosen = list(domain_ids)
-        self.embedding = nn.Embedding.from_pretrained(self.embedding.weight[chosen].clone(), freeze=False)
-        whole, self.classifier = self.classifier, nn.Linear(self.classifier.in_features, len(chosen))
-        self.classifier.weight.copy_(whole.weight[chosen])
-        self.classifier.bias.copy_(whole.bias[chosen])
+        chosen, width = list(domain_ids), self.dense.in_features
+        embedding, classifier = self.embedding, self.classifier
+        self.embedding, self.classifier = nn.Embedding(len(chosen), width), nn.Linear(width, len(chosen))
+        self.embedding.weight.copy_(embedding.weight[chosen])
+        self.classifier.weight.copy_(classifier.weight[chosen])
+        self.classifier.bias.copy_(classifier.bias[chosen])
 
 
 def false_domains(domain_ids_B: Tensor, num_domains: int) -> Tensor:

@@ -254,9 +254,15 @@ class Distillation(Trainable):
             )
             if self.learning == "joint":
                 loss = loss - self.entropy_weight * entropy(ratios.domains)
-        logged = (tables.hidden, tables.attention, tables.prediction, ratios.domains, ratios.hierarchical)
-        transfer = None if tables.transfer is None else tables.transfer.detach()
-        return StepOutput(loss, StepTables(*(table.detach() for table in logged), transfer=transfer))
+        logged = StepTables(
+            hidden=tables.hidden.detach(),
+            attention=tables.attention.detach(),
+            prediction=tables.prediction.detach(),
+            ratios=ratios.domains.detach(),
+            hierarchical=ratios.hierarchical.detach(),
+            transfer=None if tables.transfer is None else tables.transfer.detach(),
+        )
+        return StepOutput(loss, logged)
 
     def prediction_losses(self, batch: Batch) -> Tensor:
         """The prediction loss of each domain alone, (D,); no level is looked at."""
