@@ -390,6 +390,12 @@ class MethodConfig(Section):
     prediction_weight: NonNegative = 1.0
     """Weight of the soft cross-entropy with the teacher's predictions."""
 
+    stages: Literal["one", "two"] = "one"
+    """Distil levels and predictions together, or (TinyBERT) first the levels alone, then the predictions alone."""
+
+    level_epochs: PositiveInt | None = None
+    """With two stages, how many of `student.training.epochs` the first has; default: half of them, rounded up."""
+
     temperature: PositiveFloat = 1.0
     """Softmax temperature of the prediction loss, for teacher and student."""
 
@@ -411,7 +417,7 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        names = ("graph", "learning", "hidden_weight", "prediction_weight")
+        names = ("graph", "learning", "hidden_weight", "prediction_weight", "stages", "level_epochs")
         _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
         return self
 
@@ -505,3 +511,25 @@ class Recipe(Section):
 
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        first, total = self.method.level_epochs, self.student.training.epochs
+        if first is not None and first >= total:
+            yield (
+                f"method.level_epochs: {first} of {total} epochs (student.training.epochs) leave none for the second "
+                "stage; lower it, or train longer"
+            )
+
+    @property
+    def student_epochs(self) -> tuple[int, int]:
+        """Epochs of distillation on levels alone (0 with one stage), and of the stage that makes the student."""
+        total = self.student.training.epochs
+        if self.method.stages == "one":
+            return 0, total
+        first = self.method.level_epochs or -(-total // 2)
+        return first, max(1, total - first)

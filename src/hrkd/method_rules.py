@@ -8,9 +8,21 @@ __all__ = ["method_contradictions"]
 
 
 def method_contradictions(
-    *, graph: str, learning: str, hidden_weight: float, prediction_weight: float
+    *,
+    graph: str,
+    learning: str,
+    hidden_weight: float,
+    prediction_weight: float,
+    stages: str = "one",
+    level_epochs: int | None = None,
 ) -> Iterator[str]:
     """One message for each; it begins with the name of the field it is about."""
+    if stages == "two":
+        for name, weight in {"hidden_weight": hidden_weight, "prediction_weight": prediction_weight}.items():
+            if weight == 0:
+                yield f"stages: two: a stage with {name} alone would learn nothing, as that is 0; use one"
+    elif level_epochs is not None:
+        yield "level_epochs: counts the epochs of the first of two stages; leave it out or set stages: two"
     if hidden_weight == 0 and prediction_weight == 0:
         yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
     if learning == "fixed":
