@@ -11,6 +11,7 @@ from hrkd.config import (
     TrainingConfig,
 )
 
+SYNTHETIC = {"format": "synthetic"}
 SCRATCH = {"layers": 2, "width": 8, "heads": 2, "feed_forward": 16, "vocabulary": 50}
 
 
@@ -71,6 +72,9 @@ def test_the_student_trains_longer_than_the_teacher_by_default():
         (StudentConfig, {"checkpoint": "x", "teacher_layers": [1]}, "the student starts from its checkpoint"),
         (StudentConfig, {"layers": 1, "start": "random", "teacher_layers": [1]}, "takes nothing from the teacher"),
         (MethodConfig, {"hidden_weight": 0, "prediction_weight": 0}, "nothing would be distilled"),
+        (MethodConfig, {"stages": "two", "hidden_weight": 0}, "stages: two: a stage with hidden_weight alone"),
+        (MethodConfig, {"stages": "two", "prediction_weight": 0}, "stages: two: a stage with prediction_weight alone"),
+        (MethodConfig, {"level_epochs": 2}, "level_epochs: counts the epochs of the first of two stages"),
     ],
 )
 def test_contradictions_are_named(section, values, said):
@@ -90,6 +94,7 @@ def test_contradictions_are_named(section, values, said):
         (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),
         (StudentConfig, {"layers": 2, "layer_map": [1, 4], "teacher_layers": [2, 3]}),
         (MethodConfig, {"hidden_weight": 0}),
+        (MethodConfig, {"stages": "two", "level_epochs": 2, "graph": "relational", "learning": "meta"}),
     ],
 )
 def test_what_fits_together_passes(section, values):
@@ -112,6 +117,20 @@ def test_what_fits_together_passes(section, values):
 def test_what_python_would_take_for_a_number_is_refused(section, values):
     with pytest.raises(ValidationError):
         section(**values)
+
+
+@pytest.mark.parametrize(
+    ("method", "total", "expected"),
+    [
+        ({}, 5, (0, 5)),
+        ({"stages": "two"}, 5, (3, 2)),
+        ({"stages": "two"}, 1, (1, 1)),
+        ({"stages": "two", "level_epochs": 4}, 5, (4, 1)),
+    ],
+)
+def test_epochs_are_shared_out_between_two_stages(method, total, expected):
+    student = {"layers": 2, "training": {"epochs": total}}
+    assert Recipe(data=SYNTHETIC, teacher={"model": "x"}, student=student, method=method).student_epochs == expected
 
 
 def test_a_recipe_does_not_change():

@@ -199,6 +199,14 @@ class TestProblems:
             "my.yaml:6: student: times_smaller chooses the size; leave out layers",
         ]
 
+    def test_a_contradiction_between_sections_stands_at_its_field(self, write):
+        text = FINE + "method:\n  stages: two\n  level_epochs: 10\n"
+        line = text.splitlines().index("  level_epochs: 10") + 1
+        (problem,) = problems_of(write(text))
+        assert problem.startswith(
+            f"my.yaml:{line}: method.level_epochs: 10 of 10 epochs (student.training.epochs) leave"
+        )
+
     def test_all_contradictions_of_a_section_are_told_each_at_its_place(self, write):
         text = """\
 data:

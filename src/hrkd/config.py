@@ -399,6 +399,12 @@ class MethodConfig(Section):
     prediction_weight: NonNegative = 1.0
     """Weight of the soft cross-entropy with the teacher's predictions."""
 
+    stages: Literal["one", "two"] = "one"
+    """Distil levels and predictions together, or (TinyBERT) first the levels alone, then the predictions alone."""
+
+    level_epochs: PositiveInt | None = None
+    """With two stages, how many of `student.training.epochs` the first has; default: half of them, rounded up."""
+
     temperature: PositiveFloat = 1.0
     """Softmax temperature of the prediction loss, for teacher and student."""
 
@@ -427,7 +433,10 @@ class MethodConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        names = ("graph", "learning", "hidden_weight", "prediction_weight", "expertise", "transfer_weight")
+        names = (
+            *("graph", "learning", "hidden_weight", "prediction_weight"),
+            *("expertise", "transfer_weight", "stages", "level_epochs"),
+        )
         _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
         return self
 
@@ -532,3 +541,18 @@ class Recipe(Section):
             yield "method.expertise: weighs examples by their labels, which data.unlabelled has not; leave one out"
         if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
             yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"
+        first, total = self.method.level_epochs, self.student.training.epochs
+        if first is not None and first >= total:
+            yield (
+                f"method.level_epochs: {first} of {total} epochs (student.training.epochs) leave none for the second "
+                "stage; lower it, or train longer"
+            )
+
+    @property
+    def student_epochs(self) -> tuple[int, int]:
+        """Epochs of distillation on levels alone (0 with one stage), and of the stage that makes the student."""
+        total = self.student.training.epochs
+        if self.method.stages == "one":
+            return 0, total
+        first = self.method.level_epochs or -(-total // 2)
+        return first, max(1, total - first)

@@ -52,7 +52,7 @@ def changes_of(run: PlannedRun) -> list[str]:
     named by its settings, so that it holds no others.
     """
     folder = Run(run.folder)
-    if not isinstance(run, Cell) or not (folder.is_finished(run.stage) or folder.checkpoint(run.stage).is_dir()):
+    if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
         return []
     return differences(_decides(_recorded(run)), _decides(run.recipe))
 

@@ -13,14 +13,22 @@ def method_contradictions(
     learning: str,
     hidden_weight: float,
     prediction_weight: float,
-    expertise: bool,
-    transfer_weight: float,
+    expertise: bool = False,
+    transfer_weight: float = 0.0,
+    stages: str = "one",
+    level_epochs: int | None = None,
 ) -> Iterator[str]:
     """One message for each; it begins with the name of the field it is about."""
     if hidden_weight == 0 and expertise:
         yield "expertise: its weights come from the teacher's states, which are not looked at with hidden_weight 0"
     if hidden_weight == 0 and transfer_weight:
         yield "transfer_weight: counts with the levels' losses, whose hidden_weight is 0; leave one of them out"
+    if stages == "two":
+        for name, weight in {"hidden_weight": hidden_weight, "prediction_weight": prediction_weight}.items():
+            if weight == 0:
+                yield f"stages: two: a stage with {name} alone would learn nothing, as that is 0; use one"
+    elif level_epochs is not None:
+        yield "level_epochs: counts the epochs of the first of two stages; leave it out or set stages: two"
     if hidden_weight == 0 and prediction_weight == 0:
         yield "hidden_weight and prediction_weight are both 0; nothing would be distilled"
     if learning == "fixed":

@@ -185,9 +185,13 @@ def _after_teacher(
 
 
 def _planned(job: Job, *stages: str, teacher_folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """What each stage of a command is to be made with; a student brings its baseline, if there is one."""
-    if "student" in stages and job.recipe.student.baseline:
-        stages = (*stages, "baseline")
+    """What each stage of a command is to be made with; a student brings its baseline, if there is one, and its levels.
+
+    Levels that are in the folder count for a recipe of one stage too, so that they are not left over from another.
+    """
+    if "student" in stages:
+        two = job.recipe.method.stages == "two" or job.run.is_begun("levels")
+        stages = (*stages, *(["levels"] if two else []), *(["baseline"] if job.recipe.student.baseline else []))
     return {stage: job.made_with(stage, teacher_folder) for stage in stages}
 
 

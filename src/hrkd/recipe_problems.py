@@ -80,8 +80,9 @@ def _shown(value: Any) -> str:
 def _contradiction(path: PathParts, message: str, model: type[BaseModel]) -> Problem:
     """A message of a section's own check; one that begins with a field's name goes to that field."""
     name, colon, rest = message.partition(": ")
-    if colon and annotation_at((*path, name), model) is not None:
-        return Problem((*path, name), rest)
+    place = (*path, *name.split("."))
+    if colon and annotation_at(place, model) is not None:
+        return Problem(place, rest)
     return Problem(path, message)
 
 

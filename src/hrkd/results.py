@@ -101,7 +101,8 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
 def _ratios(job: Job) -> list[dict[str, Any]] | None:
     """How much domains counted at the end of the student's training; None where they all count the same."""
     method = job.recipe.method
-    return last_ratios(job.run.metrics("student")) if method.hidden_weight and method.graph != "uniform" else None
+    stage = "student" if method.stages == "one" else "levels"
+    return last_ratios(job.run.metrics(stage)) if method.hidden_weight and method.graph != "uniform" else None
 
 
 def _measure(job: Job, stage: str, staged: Staged, teacher: Teacher, said: Predicted) -> dict[str, Any]:

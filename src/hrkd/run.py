@@ -7,6 +7,7 @@
       splits.json        ids of train, dev, test      data.json          counts per domain
       teacher/           trained here (absent where the recipe names a fine-tuned one)
       student/  baseline/                             models, each with stage.json: what it was made with
+      levels/            the student after the first of two stages (method.stages: two); its heads are not trained
       metrics/<stage>/   tables of every step         checkpoints/<stage>/   only while a stage is under way
       predictions/<stage>.parquet                     id, domain, label, predicted: one row per row of test
       results.json  results.md
@@ -37,7 +38,7 @@ FIELDS = {
     "unlabelled": "data.unlabelled",
 }
 """Names of a record that are called otherwise in a recipe."""
-STAGES = ("teacher", "student", "baseline")
+STAGES = ("teacher", "levels", "student", "baseline")
 COSTS = ("seconds", "steps", "peak_megabytes")
 """Figures of :func:`training_cost`."""
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
@@ -118,6 +119,10 @@ class Run:
         """Whether stage ``name`` is done."""
         return (self.stage(name) / "stage.json").is_file()
 
+    def is_begun(self, name: str) -> bool:
+        """Whether stage ``name`` is done, or has a checkpoint to go on from."""
+        return self.is_finished(name) or self.checkpoint(name).is_dir()
+
     def begin(self, name: str, made_with: Mapping[str, Any]) -> None:
         """Note what a stage is being made with, so that a later run knows whether it may go on from its checkpoint."""
         if not self.checkpoint(name).is_dir():
@@ -183,11 +188,18 @@ def peak_megabytes() -> float | None:
 
 
 def training_cost(record: Mapping[str, Any]) -> dict[str, Any]:
-    """``seconds`` of all epochs of a training, dev evaluations included; ``steps``; ``peak_megabytes``, or None."""
+    """``seconds`` of all epochs of a training, dev evaluations included; ``steps``; ``peak_megabytes``, or None.
+
+    A student of two stages has the cost of the first in its record (``levels``): seconds and steps are those of both,
+    the memory is the larger.
+    """
+    before = record.get("levels") or {}
+    peaks = [each for each in (before.get("peak_megabytes"), record.get("peak_megabytes")) if each is not None]
+    seconds = sum(float(epoch["seconds"]) for epoch in record["epochs"])
     return {
-        "seconds": round(sum(float(epoch["seconds"]) for epoch in record["epochs"]), 1),
-        "steps": record["steps"],
-        "peak_megabytes": record.get("peak_megabytes"),
+        "seconds": round(before.get("seconds", 0) + seconds, 1),
+        "steps": before.get("steps", 0) + record["steps"],
+        "peak_megabytes": max(peaks, default=None),
     }
 
 

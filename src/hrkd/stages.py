@@ -1,4 +1,4 @@
-"""The stages of a run: teacher, student, baseline. Each is made once, from what is written down beside it."""
+"""The stages of a run: teacher, (levels,) student, baseline. Each is made once, from what is written down beside it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from hrkd.models.student import StartedStudent, build_student, student_from_chec
 from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
 from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.recipe import recipe_to_yaml
-from hrkd.run import Run, peak_megabytes, weights_digest
+from hrkd.run import Run, peak_megabytes, training_cost, weights_digest
 from hrkd.training.cache_files import cache_folder
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
@@ -61,6 +61,12 @@ logger = logging.getLogger("hrkd")
 
 STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
+LEVELS_ALONE = {"prediction_weight": 0.0, "keep": "last"}
+LOGITS_ALONE = {
+    **{"hidden_weight": 0.0, "graph": "uniform", "hierarchy": "none", "learning": "fixed"},
+    **{"expertise": False, "transfer_weight": 0.0},
+}
+"""What the two stages of ``method.stages: two`` have of their own; the second has no levels to be weighed."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class Job:
         """All that decides the weights of a stage.
 
         Args:
-            stage: "teacher", "student" or "baseline".
+            stage: "teacher", "levels", "student" or "baseline".
             teacher_folder: a teacher of another run.
         """
         recipe = self.recipe
@@ -161,9 +167,11 @@ class Job:
         checkpoint = recipe.student.checkpoint
         made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
-        if stage == "student":
+        if stage in ("levels", "student"):
             made_with["unlabelled"] = self.data.unlabelled_digest
-            made_with["method"] = recipe.method.model_dump(mode="json")
+            # One stage is no entry, as in records from before there were two.
+            one = {"stages"} if recipe.method.stages == "one" else set()
+            made_with["method"] = recipe.method.model_dump(mode="json", exclude=one)
             made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
         return made_with
 
@@ -329,37 +337,74 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
 
 
 def distil_student(job: Job, teacher: Teacher) -> Staged:
-    """Build the student and distil the teacher into it, unless that is done."""
+    """Build the student and distil the teacher into it, unless that is done; with two stages, the levels come first."""
     recipe = job.recipe
 
     def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
-        started, layer_map = _start_student(job, teacher)
-        for note in started.notes:
-            logger.info("student: %s", note)
-        checkpoint = job.run.checkpoint("student")
+        record: dict[str, Any] = {}
+        if recipe.method.stages == "two":
+            levels = _distil_levels(job, teacher)
+            started, layer_map = StartedStudent(levels.model, None, "levels"), levels.record["layer_map"]
+            record["levels"] = training_cost(levels.record)
+        else:
+            started, layer_map = _start_student(job, teacher)
         best = BestPerDomain(
             started.model,
             teacher.data.test,
             job.run.notes("student"),
             batch_size=recipe.evaluation.batch_size,
-            resume=checkpoint.is_dir(),
+            resume=job.run.checkpoint("student").is_dir(),
             writes=job.accelerator.is_main_process,
         )
-        history = distill_from_models(
-            teacher.model,
+        choices: dict[str, Any] = {"best_per_domain": best, **(LOGITS_ALONE if record else {})}
+        history = _distil(job, teacher, "student", started, layer_map, epochs=recipe.student_epochs[1], **choices)
+        return (
             started.model,
-            job.distillation_set(teacher.tokenizer, teacher.data.train),
-            teacher.data.dev,
-            layer_map=layer_map[1:],
-            basis=started.basis,
-            best_per_domain=best,
-            cache=cache_rules(recipe.cache),
-            **recipe.method.model_dump(),
-            **job.training(recipe.student.training, "student"),
+            teacher.tokenizer,
+            history,
+            {"best_per_domain": best.state, "layer_map": layer_map, **record},
         )
-        return started.model, teacher.tokenizer, history, {"best_per_domain": best.state, "layer_map": layer_map[1:]}
 
     return _stage(job, "student", job.made_with("student", teacher.foreign), make)
+
+
+def _distil_levels(job: Job, teacher: Teacher) -> Staged:
+    """Build the student and distil the teacher's levels into it, without predictions, unless that is done."""
+
+    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+        started, layer_map = _start_student(job, teacher)
+        epochs = job.recipe.student_epochs[0]
+        history = _distil(job, teacher, "levels", started, layer_map, epochs=epochs, **LEVELS_ALONE)
+        return started.model, teacher.tokenizer, history, {"layer_map": layer_map}
+
+    return _stage(job, "levels", job.made_with("levels", teacher.foreign), make)
+
+
+def _distil(
+    job: Job,
+    teacher: Teacher,
+    stage: str,
+    started: StartedStudent,
+    layer_map: Sequence[int],
+    *,
+    epochs: int,
+    **choices: Any,
+) -> TrainingHistory:
+    """One distillation as the recipe says it, but for the ``choices``."""
+    recipe = job.recipe
+    for note in started.notes:
+        logger.info("%s: %s", stage, note)
+    return distill_from_models(
+        teacher.model,
+        started.model,
+        job.distillation_set(teacher.tokenizer, teacher.data.train),
+        teacher.data.dev,
+        layer_map=layer_map,
+        basis=started.basis,
+        cache=cache_rules(recipe.cache),
+        **recipe.method.model_dump(exclude={"stages", "level_epochs"}) | choices,
+        **job.training(recipe.student.training.model_copy(update={"epochs": epochs}), stage),
+    )
 
 
 def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
@@ -513,12 +558,13 @@ def _frequent_words(rows: datasets.Dataset, size: int) -> list[str]:
 
 
 def _start_student(job: Job, teacher: Teacher) -> tuple[StartedStudent, tuple[int, ...]]:
+    """The student before training, and the teacher layer (from 1) of each of its layers."""
     config, seed = job.recipe.student, job.recipe.run.seed
     set_seed(seed)
     if config.checkpoint is not None:
         started = student_from_checkpoint(config.checkpoint, teacher.model, teacher.tokenizer)
         layers = shape_of(started.model.encoder.config).layers
-        return started, resolve_layer_map(config.layer_map, layers, shape_of(teacher.encoder.config).layers)
+        return started, resolve_layer_map(config.layer_map, layers, shape_of(teacher.encoder.config).layers)[1:]
     shape = resolve_shape(teacher.encoder.config, **config.size)
     layer_map = resolve_layer_map(config.layer_map, shape.layers, shape_of(teacher.encoder.config).layers)
     train_set = teacher.data.train
@@ -532,4 +578,4 @@ def _start_student(job: Job, teacher: Teacher) -> tuple[StartedStudent, tuple[in
         batches=(batch.to(job.accelerator.device).inputs for batch in length_sorted_batches(sample, 64)),
         seed=seed,
     )
-    return started, layer_map
+    return started, layer_map[1:]

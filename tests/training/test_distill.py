@@ -316,6 +316,40 @@ def test_without_weight_the_objective_is_the_prediction_loss(tiny):
     assert all(p.grad is None for p in (*module.fit.parameters(), *module.ratios.parameters()))
 
 
+def test_two_calls_are_two_stages(tiny, caplog):
+    caplog.set_level("INFO", logger="hrkd.training")
+    teacher, student = tiny.model(seed=1), tiny.model(width=8)
+    options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+    start = copy.deepcopy(student)
+    levels = distill_from_models(teacher, student, tiny.train, tiny.dev, prediction_weight=0.0, keep="last", **options)
+    assert "loss" in caplog.text
+    assert "dev" not in caplog.text
+    assert levels.best_epoch == 2
+    assert [set(entry) for entry in levels.epochs] == [{"epoch", "loss", "selection", "seconds"}] * 2, "no dev scores"
+    assert levels.epochs[1]["loss"] < levels.epochs[0]["loss"]
+    assert same(student.heads, start.heads)
+    assert not same(student.encoder, start.encoder)
+    first = copy.deepcopy(student)
+    second = {"hidden_weight": 0.0, "graph": "uniform", "learning": "fixed"}
+    logits = distill_from_models(teacher, student, tiny.train, tiny.dev, **second, **options)
+    assert f"dev/{tiny.dev.source.domains[0]}" in logits.epochs[0]
+    assert not same(student.heads, first.heads)
+
+
+def test_the_last_epoch_is_the_one_that_is_kept(tiny):
+    teacher, kept = tiny.model(seed=1), []
+    for epochs, keep in ((1, "last"), (3, "last"), (3, "best")):
+        student = tiny.model(width=8)
+        options = {"epochs": epochs, "batch_size": 4, "learning_rate": 1e-9}
+        history = distill_from_models(teacher, student, tiny.train, tiny.dev, keep=keep, **options)
+        kept.append(history.best_epoch)
+    assert kept == [1, 3, 1], "the dev score never rises here"
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [

@@ -75,10 +75,14 @@ class Trainable(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class EpochScore:
-    """What the dev set says after an epoch: ``selection`` decides which epoch is best; ``details`` is logged."""
+    """What is said of an epoch: that of the highest ``selection`` is kept; ``details`` are recorded.
+
+    ``said`` ends the epoch's line in the log.
+    """
 
     selection: float
     details: dict[str, float] = field(default_factory=dict)
+    said: str = ""
 
 
 @dataclass
@@ -194,9 +198,7 @@ def train(
         if score.selection > history.best_score:
             history.best_epoch, history.best_score = epoch, score.selection
             best = {k: v.detach().cpu().clone() for k, v in module.selected().state_dict().items()}
-        logger.info(
-            "%s: epoch %d/%d, loss %.4f, dev %.2f %%", title, epoch, epochs, entry["loss"], 100 * score.selection
-        )
+        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, entry["loss"], score.said)
         drawn = gather_object([random_state()])
         if accelerator.is_main_process:
             if recorder is not None:

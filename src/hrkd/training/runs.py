@@ -31,7 +31,7 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.progress import Progress
 from hrkd.training.record import Recorder
-from hrkd.training.selection import BestPerDomain, DevAccuracy
+from hrkd.training.selection import BestPerDomain, DevAccuracy, last_epoch
 from hrkd.training.teacher_cache import CachedTeacher, CacheRules, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
@@ -141,6 +141,7 @@ def distill_from_models(
     evaluation_batch_size: int = 64,
     metrics: Path | None = None,
     log_every: int = 1,
+    keep: Literal["best", "last"] = "best",
     best_per_domain: BestPerDomain | None = None,
     cache: CacheRules | None = None,
     progress: Progress | None = None,
@@ -150,6 +151,9 @@ def distill_from_models(
     """Distil ``teacher`` into ``student`` in place (HRKD); the student's best epoch on the dev set is kept.
 
     Afterwards both models compute attention as usual again and are in evaluation mode.
+
+    One call is one stage. The two of TinyBERT's task-specific distillation (Jiao et al. 2020) are two calls with the
+    same student: ``prediction_weight=0, keep="last"``, then ``hidden_weight=0, graph="uniform", learning="fixed"``.
 
     Args:
         train_set: labels of its rows are not read, so they may have none.
@@ -174,6 +178,8 @@ def distill_from_models(
             :class:`hrkd.data.batching.MultiDomainLoader`).
         metrics: folder for the tables of every ``log_every``-th step.
         epochs: passes over the largest domain.
+        keep: the epoch that is "best" on the dev set, or the "last" one, without a look at the dev set, which says
+            nothing while the heads are not trained (``prediction_weight=0``); ``best_per_domain`` is then not updated.
         cache: keep what the teacher says on disk, if more than one epoch reads it, and read it if it is there; default:
             ask the teacher in every step.
         training: passed to :func:`hrkd.training.loop.train` (learning_rate, checkpoint, ...).
@@ -226,7 +232,7 @@ def distill_from_models(
             centre_prototypes=centre_prototypes,
         )
     pad_to = student.config.max_tokens if reductions == "public_code" else None  # padding counts in its averages
-    evaluate = DevAccuracy(
+    dev = DevAccuracy(
         student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
     )
     try:
@@ -268,7 +274,7 @@ def distill_from_models(
         return train(
             module,
             _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length, pad_to=pad_to),
-            evaluate=evaluate,
+            evaluate=dev if keep == "best" else last_epoch,
             accelerator=accelerator,
             epochs=epochs,
             recorder=None if metrics is None else Recorder(metrics, student.domains, every=log_every),

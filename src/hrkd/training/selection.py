@@ -19,7 +19,7 @@ from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import EpochScore
 from hrkd.training.progress import Progress
 
-__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "merge_best_per_domain"]
+__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "last_epoch", "merge_best_per_domain"]
 
 
 def domain_accuracies(predictions: np.ndarray, data: TokenizedDataset) -> dict[str, float]:
@@ -53,7 +53,13 @@ class DevAccuracy:
         if self.best_per_domain is not None:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
-        return EpochScore(float(np.mean(list(accuracies.values()))), details)
+        mean = float(np.mean(list(accuracies.values())))
+        return EpochScore(mean, details, said=f", dev {100 * mean:.2f} %")
+
+
+def last_epoch(epoch: int) -> EpochScore:
+    """Scores an epoch by its number, so that the last one is kept and the dev set is not looked at."""
+    return EpochScore(float(epoch))
 
 
 class BestPerDomain:
