@@ -176,6 +176,8 @@ class DataConfig(Section):
     def _contradictions(self) -> Iterator[str]:
         if self.format == "synthetic" and self.source is not None:
             yield "source: a synthetic corpus is generated; leave source out or choose another format"
+        if self.format == "synthetic" and self.domains is not None:
+            yield "domains: a synthetic corpus has as many domains as synthetic.domains says; leave domains out"
         if self.format != "synthetic" and self.source is None:
             yield "source: missing; name a file, a folder or a hub data set (or set format: synthetic)"
         if self.shots is not None and self.fraction != 1.0:

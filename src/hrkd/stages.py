@@ -63,8 +63,12 @@ STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
 LEVELS_ALONE = {"prediction_weight": 0.0, "keep": "last"}
 LOGITS_ALONE = {
-    **{"hidden_weight": 0.0, "graph": "uniform", "hierarchy": "none", "learning": "fixed"},
-    **{"expertise": False, "transfer_weight": 0.0},
+    "hidden_weight": 0.0,
+    "graph": "uniform",
+    "hierarchy": "none",
+    "learning": "fixed",
+    "expertise": False,
+    "transfer_weight": 0.0,
 }
 """What the two stages of ``method.stages: two`` have of their own; the second has no levels to be weighed."""
 
@@ -236,7 +240,8 @@ class Job:
         """Predicted label ids, shape (rows,)."""
         model.to(self.accelerator.device)
         size = self.recipe.evaluation.batch_size
-        return np.argmax(predict_logits(model, data, batch_size=size, progress=self.progress), axis=1)
+        labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
+        return labels
 
     def ask(self, teacher: MultiDomainClassifier | RoutedTeacher, data: TokenizedDataset) -> np.ndarray:
         """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
@@ -248,7 +253,8 @@ class Job:
             batch_size=self.recipe.evaluation.batch_size,
             progress=self.progress,
         )
-        return np.argmax(logits, axis=1)
+        labels: np.ndarray = logits.argmax(axis=1)
+        return labels
 
 
 @dataclass(frozen=True)

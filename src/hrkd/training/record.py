@@ -111,8 +111,8 @@ class Recorder:
             values = {"hidden": hidden, "attention": np.concatenate([padding, attention], axis=1), "ratio": ratios}
             frames["levels"] = self._tidy(numbers, ("level",), values)
             losses = {"loss": prediction}
-            if self._tables[0][1].transfer is not None:
-                losses["transfer"] = torch.stack([t.transfer for _, t in self._tables]).float().cpu().numpy()
+            if transfer := [tables.transfer for _, tables in self._tables if tables.transfer is not None]:
+                losses["transfer"] = torch.stack(transfer).float().cpu().numpy()
             frames["predictions"] = self._tidy(numbers, (), losses)
             looked_at = self._tidy(numbers, ("level", "from_level"), {"ratio": hierarchical})
             frames["hierarchy"] = looked_at[looked_at["from_level"] <= looked_at["level"]]
