@@ -56,7 +56,7 @@ def test_a_run_leaves_exactly_these_files(finished):
     expected |= {f"predictions/{stage}.parquet" for stage in ("teacher", "student", "baseline")}
     expected |= {f"metrics/teacher/steps/epoch-00{e}.parquet" for e in range(1, 9)}
     expected |= {f"metrics/baseline/steps/epoch-00{e}.parquet" for e in (1, 2)}
-    tables = ("steps", "levels", "hierarchy", "predictions")
+    tables = ("steps", "levels", "hierarchy", "predictions", "relations")
     expected |= {f"metrics/student/{table}/epoch-00{e}.parquet" for table in tables for e in (1, 2)}
     assert files_of(folder) == expected
 

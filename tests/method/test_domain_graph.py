@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -100,6 +102,27 @@ def test_the_relational_graph_starts_uniform_and_every_weight_can_leave_it():
     module = relational()
     (module(states).softmax(-1) * torch.randn(3, 4, dtype=torch.float64)).sum().backward()
     assert all(weight.grad.abs().max() > 0 for weight in module.parameters())
+
+
+@pytest.mark.parametrize("form", [PublishedGraph, RelationalGraph])
+def test_relations_equal_the_loops_and_know_no_dropout(form):
+    torch.manual_seed(3)
+    module, states = form(2, 5, heads=2, head_width=4, dropout=0.5).double().train(), torch.randn(2, 3, 5).double()
+    expected = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for level, head, one in itertools.product(range(2), range(2), range(3)):
+        scores = []
+        for other in range(3):
+            mine, theirs = states[level, one], states[level, other]
+            if form is PublishedGraph:
+                layer = module.relate
+                mine, theirs = mine @ layer.weight[level, head], theirs @ layer.weight[level, head]
+                score = mine @ layer.source[level, head] + theirs @ layer.target[level, head]
+                scores.append(torch.nn.functional.leaky_relu(score, 0.2))
+            else:
+                pair = mine @ module.left[level, head] + theirs @ module.right[level, head]
+                scores.append(torch.nn.functional.leaky_relu(pair, 0.2) @ module.attention[level, head])
+        expected[level, one] += torch.stack(scores).softmax(dim=0) / 2
+    torch.testing.assert_close(module.relations(states), expected)
 
 
 def test_permuting_domains_permutes_the_relational_scores():

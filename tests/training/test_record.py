@@ -48,6 +48,21 @@ def test_ratios_are_told_of_the_last_epoch(tmp_path):
     assert found[1, "books"] == (0.5, 0.0)
 
 
+def test_relations_say_who_looks_at_whom(tmp_path):
+    recorder = Recorder(tmp_path, ("books", "films"))
+    relations = torch.tensor([[[0.9, 0.1], [0.3, 0.7]]]).expand(3, 2, 2)
+    recorder.add(1, {"loss": 1.0}, replace(TABLES, relations=relations))
+    recorder.end_epoch(1)
+    table = pd.read_parquet(tmp_path / "relations").query("level == 1").set_index(["domain", "other"])["weight"]
+    found = {pair: round(weight, 6) for pair, weight in table.items()}
+    assert found == {
+        ("books", "books"): 0.9,
+        ("books", "films"): 0.1,
+        ("films", "books"): 0.3,
+        ("films", "films"): 0.7,
+    }
+
+
 def test_only_every_so_many_steps_are_kept(tmp_path):
     recorder = Recorder(tmp_path, ("books", "films"), every=3)
     for step in range(1, 8):

@@ -55,13 +55,19 @@ class GraphAttention(nn.Module):
 
     def forward(self, nodes_KDF: Tensor) -> Tensor:
         """Shapes: (K, D, inputs) -> (K, D, heads * outputs)."""
-        nodes_KDF = functional.dropout(nodes_KDF, self.dropout, self.training)
-        values_KMDG = nodes_KDF[:, None] @ self.weight
+        values_KMDG = functional.dropout(nodes_KDF, self.dropout, self.training)[:, None] @ self.weight
+        attention_KMDE = functional.dropout(self._attention(values_KMDG), self.dropout, self.training)
+        return (attention_KMDE @ values_KMDG).transpose(1, 2).flatten(start_dim=2)
+
+    def attention(self, nodes_KDF: Tensor) -> Tensor:
+        """How much each node looks at each other one, without dropout: (K, D, inputs) -> (K, M, D, D)."""
+        return self._attention(nodes_KDF[:, None] @ self.weight)
+
+    def _attention(self, values_KMDG: Tensor) -> Tensor:
         source_KMD = torch.einsum("kmdg,kmg->kmd", values_KMDG, self.source)
         target_KMD = torch.einsum("kmdg,kmg->kmd", values_KMDG, self.target)
         scores_KMDE = functional.leaky_relu(source_KMD[..., :, None] + target_KMD[..., None, :], self.negative_slope)
-        attention_KMDE = functional.dropout(scores_KMDE.softmax(dim=-1), self.dropout, self.training)
-        return (attention_KMDE @ values_KMDG).transpose(1, 2).flatten(start_dim=2)
+        return scores_KMDE.softmax(dim=-1)
 
 
 class PublishedGraph(nn.Module):
@@ -90,6 +96,10 @@ class PublishedGraph(nn.Module):
         """Shapes: (K, D, H) -> scores (K, D)."""
         hidden = functional.elu(self.relate(states_KDH))
         return functional.elu(self.score(hidden)).squeeze(-1)
+
+    def relations(self, states_KDH: Tensor) -> Tensor:
+        """Attention of the first layer, mean over heads: (K, D, H) -> (K, D, D); each row sums to one."""
+        return self.relate.attention(states_KDH).mean(dim=1)
 
 
 class RelationalGraph(nn.Module):
@@ -142,14 +152,21 @@ class RelationalGraph(nn.Module):
 
     def forward(self, states_KDH: Tensor) -> Tensor:
         """Shapes: (K, D, H) -> scores (K, D)."""
-        left_KMDG, right_KMDG, own_KMDG = (states_KDH[:, None] @ each for each in (self.left, self.right, self.own))
+        right_KMDG, own_KMDG = (states_KDH[:, None] @ each for each in (self.right, self.own))
+        attention_KMDE = functional.dropout(self._attention(states_KDH, right_KMDG), self.dropout, self.training)
+        related_KDF = functional.elu(own_KMDG + attention_KMDE @ right_KMDG).transpose(1, 2).flatten(start_dim=2)
+        return torch.einsum("kdf,kf->kd", related_KDF, self.readout)
+
+    def relations(self, states_KDH: Tensor) -> Tensor:
+        """Attention, mean over heads: (K, D, H) -> (K, D, D); each row sums to one."""
+        return self._attention(states_KDH, states_KDH[:, None] @ self.right).mean(dim=1)
+
+    def _attention(self, states_KDH: Tensor, right_KMDG: Tensor) -> Tensor:
+        left_KMDG = states_KDH[:, None] @ self.left
         pairs_KMDEG = functional.leaky_relu(
             left_KMDG[..., :, None, :] + right_KMDG[..., None, :, :], self.negative_slope
         )
-        attention_KMDE = torch.einsum("kmdeg,kmg->kmde", pairs_KMDEG, self.attention).softmax(dim=-1)
-        attention_KMDE = functional.dropout(attention_KMDE, self.dropout, self.training)
-        related_KDF = functional.elu(own_KMDG + attention_KMDE @ right_KMDG).transpose(1, 2).flatten(start_dim=2)
-        return torch.einsum("kdf,kf->kd", related_KDF, self.readout)
+        return torch.einsum("kmdeg,kmg->kmde", pairs_KMDEG, self.attention).softmax(dim=-1)
 
 
 class RandomScores(nn.Module):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from hrkd.method.compare_aggregate import Aggregated
@@ -17,11 +19,21 @@ class Ratios:
     """How much each domain counts.
 
     ``domains`` (K, D): each level sums to one. ``hierarchical`` (K, K, D): see
-    :class:`hrkd.method.compare_aggregate.Aggregated`.
+    :class:`hrkd.method.compare_aggregate.Aggregated`. ``relations`` (K, D, D): how much each domain looks at each other
+    one, rows sum to one, without gradient; None for forms that relate none.
     """
 
     domains: Tensor
     hierarchical: Tensor
+    relations: Tensor | None = None
+
+
+@runtime_checkable
+class Relates(Protocol):
+    """A graph form that can say how much its nodes look at each other."""
+
+    def relations(self, states_KDH: Tensor) -> Tensor:
+        """Shapes: (K, D, H) -> (K, D, D)."""
 
 
 class DomainRatios(nn.Module):
@@ -46,4 +58,8 @@ class DomainRatios(nn.Module):
         if self.centre:
             prototypes_KDH = centred(prototypes_KDH)
         aggregated: Aggregated = self.hierarchy(prototypes_KDH)
-        return Ratios(self.graph(aggregated.states).softmax(dim=-1), aggregated.hierarchical_ratios)
+        relations = None
+        if isinstance(self.graph, Relates):
+            with torch.no_grad():
+                relations = self.graph.relations(aggregated.states)
+        return Ratios(self.graph(aggregated.states).softmax(dim=-1), aggregated.hierarchical_ratios, relations)

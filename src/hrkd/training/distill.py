@@ -261,6 +261,7 @@ class Distillation(Trainable):
             ratios=ratios.domains.detach(),
             hierarchical=ratios.hierarchical.detach(),
             transfer=None if tables.transfer is None else tables.transfer.detach(),
+            relations=ratios.relations,
         )
         return StepOutput(loss, logged)
 

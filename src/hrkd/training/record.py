@@ -3,6 +3,8 @@
 ``steps``: one row per logged step (epoch, step, loss, learning_rate, gradient_norm, ...).
 ``levels``: one row per step, level and domain (hidden, attention, ratio).
 ``hierarchy``: one row per step, level, level looked at and domain (ratio).
+``relations``: one row per step, level, domain and other domain (weight: how much the first looks at the other), where
+the ratios come from a graph.
 ``predictions``: one row per step and domain (loss; where a meta-teacher's features are imitated, transfer).
 Each epoch adds one file per table, moved into place when it is whole.
 """
@@ -29,7 +31,7 @@ class StepTables:
     """Tables of one distillation step; see :mod:`hrkd.method` for their meaning.
 
     ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``ratios`` (K, D), ``hierarchical`` (K, K, D);
-    ``transfer`` (D,) where a meta-teacher's features are imitated.
+    ``transfer`` (D,) where a meta-teacher's features are imitated; ``relations`` (K, D, D) where there is a graph.
     """
 
     hidden: Tensor
@@ -38,6 +40,7 @@ class StepTables:
     ratios: Tensor
     hierarchical: Tensor
     transfer: Tensor | None = None
+    relations: Tensor | None = None
 
 
 def last_ratios(folder: Path) -> list[dict[str, Any]]:
@@ -114,6 +117,10 @@ class Recorder:
             if transfer := [tables.transfer for _, tables in self._tables if tables.transfer is not None]:
                 losses["transfer"] = torch.stack(transfer).float().cpu().numpy()
             frames["predictions"] = self._tidy(numbers, (), losses)
+            if relations := [tables.relations for _, tables in self._tables if tables.relations is not None]:
+                weights = torch.stack(relations).transpose(2, 3).float().cpu().numpy()
+                related = self._tidy(numbers, ("level", "other"), {"weight": weights})
+                frames["relations"] = related.assign(other=related["other"].map(dict(enumerate(self.domains))))
             looked_at = self._tidy(numbers, ("level", "from_level"), {"ratio": hierarchical})
             frames["hierarchy"] = looked_at[looked_at["from_level"] <= looked_at["level"]]
         for name, frame in frames.items():
