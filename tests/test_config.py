@@ -54,6 +54,12 @@ def test_the_student_trains_longer_than_the_teacher_by_default():
         (TeacherConfig, {}, "found none of them"),
         (TeacherConfig, {"model": "x", "labels": ["a", "b"]}, "labels: names the outputs of a fine_tuned classifier"),
         (TeacherConfig, {"model": "x", "fine_tuned": "y"}, "found model and fine_tuned"),
+        (TeacherConfig, {"fine_tuned": "x", "encoders": "per_domain"}, "encoders: per_domain is about training"),
+        (
+            TeacherConfig,
+            {"model": "x", "encoders": "per_domain", "heads": "shared"},
+            "heads: shared contradicts encoders: per_domain",
+        ),
         (TeacherConfig, {"scratch": {"layers": 2}}, "expected exactly feed_forward, heads, layers, vocabulary, width"),
         (TeacherConfig, {"scratch": SCRATCH | {"heads": 3}}, "scratch: width 8 cannot be divided among 3 heads"),
         (StudentConfig, {}, "no size"),
@@ -84,7 +90,7 @@ def test_contradictions_are_named(section, values, said):
     [
         (DataConfig, {"source": "x", "sizes": {"books": (8, 1, 1)}, "dev": 0.9, "test": 0.9}),
         (DataConfig, {"source": "x", "splits_file": "s.json", "dev": 0.9, "test": 0.9}),
-        (TeacherConfig, {"scratch": SCRATCH}),
+        (TeacherConfig, {"scratch": SCRATCH, "encoders": "per_domain"}),
         (TeacherConfig, {"fine_tuned": "x", "labels": ["a", "b"], "heads": "shared", "training": {"epochs": 1}}),
         (StudentConfig, {"times_smaller": 7.5}),
         (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),

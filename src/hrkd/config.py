@@ -241,11 +241,20 @@ class TeacherConfig(Section):
     heads: Literal["per_domain", "shared"] = "per_domain"
     """One classification head per domain (the paper) or one for all; a `fine_tuned` teacher keeps its own."""
 
+    encoders: Literal["shared", "per_domain"] = "shared"
+    """One encoder for all domains, or single-domain teachers: a classifier per domain, each fine-tuned on its rows."""
+
     allow_weak: bool = False
     """Go on although the teacher is no better than chance on the dev set."""
 
     training: TrainingConfig = TrainingConfig()
     """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
+
+    @property
+    def decides_weights(self) -> dict[str, Any]:
+        """The fields that decide the weights of a teacher, as plain values."""
+        later = {"encoders"} if self.encoders == "shared" else set[str]()  # records from before the field stay good
+        return self.model_dump(mode="json", exclude={"allow_weak", *later})
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:
@@ -259,6 +268,10 @@ class TeacherConfig(Section):
             yield f"give exactly one of model, fine_tuned, scratch (found {found})"
         if self.labels is not None and self.fine_tuned is None:
             yield "labels: names the outputs of a fine_tuned classifier, and there is none; leave labels out"
+        if self.encoders == "per_domain" and self.fine_tuned is not None:
+            yield "encoders: per_domain is about training, and a fine_tuned teacher is trained; leave encoders out"
+        if self.encoders == "per_domain" and self.heads == "shared":
+            yield "heads: shared contradicts encoders: per_domain, where each domain has its own; leave one out"
         if self.scratch is not None:
             known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
             if set(self.scratch) != known:

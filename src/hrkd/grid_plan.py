@@ -183,7 +183,7 @@ class _Planner:
         )
         decides = {
             "data": rows.model_dump(mode="json"),
-            "teacher": recipe.teacher.model_dump(mode="json", exclude={"allow_weak"}),
+            "teacher": recipe.teacher.decides_weights,
             "precision": recipe.run.mixed_precision,
             "fast": recipe.run.fast,
         }

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hrkd.errors import ModelError
+from hrkd.errors import ArtifactError, ModelError
+from hrkd.files import read_json, write_json
 from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 from hrkd.models.plain import first_line, load_plain_classifier, locate, longest_input
 from hrkd.models.shape import shape_of
@@ -22,10 +23,15 @@ __all__ = [
     "RoutedTeacher",
     "check_same_tokenizer",
     "cut_off",
+    "domain_folders",
     "encoders_of",
     "load_fine_tuned",
     "load_tokenizer",
+    "write_domain_folders",
 ]
+
+INDEX = "domains.json"
+FORMAT = {"format": "hrkd-teachers", "version": 1}
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
 PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
@@ -115,6 +121,29 @@ def cut_off(teacher: MultiDomainClassifier | RoutedTeacher, layers: int) -> Any:
     return twin(teacher)
 
 
+def write_domain_folders(folder: Path, names: Mapping[str, str]) -> None:
+    """Make ``folder`` that of single-domain teachers; ``names`` says which folder in it is whose (domain: name)."""
+    write_json(folder / INDEX, FORMAT | {"domains": dict(names)})
+
+
+def domain_folders(source: str | Path) -> dict[str, str] | None:
+    """The folder of each domain's classifier below a folder of single-domain teachers; None for any other source.
+
+    Raises:
+        ArtifactError: a folder of single-domain teachers is damaged.
+    """
+    folder = Path(source).expanduser()
+    if not (folder / INDEX).is_file():
+        return None
+    index = read_json(folder / INDEX, what="the list of single-domain teachers")
+    if not isinstance(index, dict) or index.get("format") != FORMAT["format"]:
+        return None
+    folders = {domain: folder / name for domain, name in index["domains"].items()}
+    if missing := [str(each) for each in folders.values() if not each.is_dir()]:
+        raise ArtifactError(f"{folder / INDEX}: there is no {', '.join(missing)}; restore the folder or make it anew")
+    return {domain: str(each) for domain, each in folders.items()}
+
+
 def load_fine_tuned(
     spec: str | Mapping[str, str],
     *,
@@ -126,8 +155,8 @@ def load_fine_tuned(
     """A teacher that is fine-tuned already, brought to the data's order of domains and labels, in evaluation mode.
 
     Args:
-        spec: a folder that hrkd wrote; a folder (or hub name) of a plain sequence classifier, which then serves all
-            domains with its one head; or one of either per domain.
+        spec: a folder that hrkd wrote (of one model, or of single-domain teachers); a folder (or hub name) of a plain
+            sequence classifier, which then serves all domains with its one head; or a folder of one model per domain.
         domains: those of the data.
         labels: those of the data; they are matched by name, and outputs are put in their order.
         max_tokens: longest input, in tokens.
@@ -139,8 +168,12 @@ def load_fine_tuned(
         ModelError: not a fine-tuned classifier, or domains, labels, sizes or tokenizers that do not agree.
     """
     if isinstance(spec, str):
-        single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
-        return single
+        folders = domain_folders(spec)
+        if folders is None:
+            single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
+            return single
+        _check_known(spec, domains, list(folders))
+        spec = {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]
@@ -181,11 +214,14 @@ def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | 
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder (hrkd's or any other) or hub name.
+    """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first of single-domain teachers.
 
     Raises:
+        ArtifactError: a folder of single-domain teachers is damaged.
         ModelError: there is none, or it has no vocabulary.
     """
+    if folders := domain_folders(source):
+        source = next(iter(folders.values()))
     place = locate(source)
     folder = Path(place)
     if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
@@ -229,12 +265,7 @@ def _load_multi_domain(
         model = MultiDomainClassifier.from_pretrained(source)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{source}: the model cannot be loaded: {first_line(error)}") from error
-    missing = [domain for domain in domains if domain not in model.domains]
-    if missing:
-        raise ModelError(
-            f"{source}: this teacher does not know the domains {', '.join(missing)} of the data; it knows "
-            f"{', '.join(model.domains)} (data.domains selects domains)"
-        )
+    _check_known(source, domains, model.domains)
     longest = longest_input(model.encoder)
     if longest is not None and max_tokens > longest:
         raise ModelError(f"data.max_length: {max_tokens} tokens are asked for, {source} takes {longest} at most")
@@ -246,6 +277,15 @@ def _load_multi_domain(
     model.config.label2id = {name: i for i, name in enumerate(labels)}
     _reorder_outputs(model, order)
     return model
+
+
+def _check_known(source: str, domains: Sequence[str], known: Sequence[str]) -> None:
+    """Whether a teacher serves all domains of the data."""
+    if missing := [domain for domain in domains if domain not in known]:
+        raise ModelError(
+            f"{source}: this teacher does not know the domains {', '.join(missing)} of the data; it knows "
+            f"{', '.join(known)} (data.domains selects domains)"
+        )
 
 
 def _output_order(source: str, outputs: Sequence[str], labels: Sequence[str], count: int) -> list[int]:
