@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from hrkd import grid_runs
 from hrkd.comparison import compare
 from hrkd.data.synthetic import synthetic_reviews, vocabulary
-from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.teachers import RoutedTeacher, load_fine_tuned
 from hrkd.pipeline import compress, distill, evaluate, train_baseline, train_teacher
@@ -196,6 +196,21 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(recipe, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+def test_averaged_teachers_teach_without_states(finished, recipe, tmp_path):
+    average = PER_DOMAIN | {"teacher.combine": "average"}
+    with pytest.raises(RecipeError, match=r"^--teacher\.combine: average: averaged teachers have no single state"):
+        recipe(tmp_path / "run", **average)
+    average["method.hidden_weight"] = 0
+    results = distill(recipe(tmp_path / "run", **average), teacher_folder=finished[0] / "teacher")
+    assert results["models"]["teacher"]["test"] != finished[1]["models"]["teacher"]["test"]
+    again = evaluate(tmp_path / "run", teacher=finished[0] / "teacher")
+    assert again == results["models"]["student"]["test"]
+    with pytest.raises(ArtifactError, match=r"teacher\.combine: average then, not set now"):
+        distill(
+            recipe(tmp_path / "run", **average | {"teacher.combine": "route"}), teacher_folder=finished[0] / "teacher"
+        )
+
+
 def test_a_grid_with_single_domain_teachers_and_a_shared_one(tmp_path, monkeypatch):
     names = []
 
@@ -204,13 +219,19 @@ def test_a_grid_with_single_domain_teachers_and_a_shared_one(tmp_path, monkeypat
         return InThisProcess(arguments, log, environment, lock)
 
     monkeypatch.setattr(grid_runs, "start_process", start)
-    methods = {"own": {"teacher.encoders": "per_domain"}, "shared": {}, "labels": {"learns_from": "labels"}}
+    own = {"teacher.encoders": "per_domain"}
+    methods = {
+        "own": own,
+        "mean": own | {"teacher.combine": "average", "method.hidden_weight": 0},
+        "shared": {},
+        "labels": {"learns_from": "labels"},
+    }
     content = compare(tiny_grid(tmp_path, methods=methods, baseline="shared", seeds=[0]))
     assert content["failed"] == []
     assert sum(name.startswith("teachers/") for name in names) == 2
     (table,) = content["tables"]
     rows = {row["name"]: row for row in table["methods"]}
-    assert set(rows) == {"teacher of own", "teacher of shared, labels", *methods}
+    assert set(rows) == {"teacher of own", "teacher of mean", "teacher of shared, labels", *methods}
     own, shared = rows["teacher of own"], rows["teacher of shared, labels"]
     assert own["cost"]["parameters"] > 1.9 * shared["cost"]["parameters"]
     assert own["cost"]["steps"] == 2 * shared["cost"]["steps"]

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hrkd.method_rules import method_contradictions
+from hrkd.teacher_rules import NO_STATES, ONE_CLASSIFIER
 
 __all__ = [
     "CacheConfig",
@@ -244,6 +245,9 @@ class TeacherConfig(Section):
     encoders: Literal["shared", "per_domain"] = "shared"
     """One encoder for all domains, or single-domain teachers: a classifier per domain, each fine-tuned on its rows."""
 
+    combine: Literal["route", "average"] = "route"
+    """Who answers where each domain has a classifier: that of the text's domain, or all by their mean probabilities."""
+
     allow_weak: bool = False
     """Go on although the teacher is no better than chance on the dev set."""
 
@@ -254,7 +258,7 @@ class TeacherConfig(Section):
     def decides_weights(self) -> dict[str, Any]:
         """The fields that decide the weights of a teacher, as plain values."""
         later = {"encoders"} if self.encoders == "shared" else set[str]()  # records from before the field stay good
-        return self.model_dump(mode="json", exclude={"allow_weak", *later})
+        return self.model_dump(mode="json", exclude={"allow_weak", "combine", *later})
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:
@@ -272,6 +276,9 @@ class TeacherConfig(Section):
             yield "encoders: per_domain is about training, and a fine_tuned teacher is trained; leave encoders out"
         if self.encoders == "per_domain" and self.heads == "shared":
             yield "heads: shared contradicts encoders: per_domain, where each domain has its own; leave one out"
+        several = self.encoders == "per_domain" or isinstance(self.fine_tuned, str) or len(self.fine_tuned or ()) > 1
+        if self.combine == "average" and not several:
+            yield f"combine: average: {ONE_CLASSIFIER}"
         if self.scratch is not None:
             known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
             if set(self.scratch) != known:
@@ -518,3 +525,9 @@ class Recipe(Section):
 
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        if self.teacher.combine == "average" and self.method.hidden_weight:
+            raise ValueError(f"teacher.combine: average: {NO_STATES}")
+        return self

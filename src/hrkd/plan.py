@@ -18,14 +18,12 @@ from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
 from hrkd.models.student import settle_start
-from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer
+from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.stages import Job, scratch_tokenizer
 
 __all__ = ["plan"]
-
-AnyTeacher = MultiDomainClassifier | RoutedTeacher
 
 
 def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
@@ -43,9 +41,9 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
     if teacher is None:
         teacher = _new_teacher(job)
-    encoder = teacher.encoders[0] if isinstance(teacher, RoutedTeacher) else teacher.encoder
+    encoder = teacher.encoders[0] if isinstance(teacher, DomainTeachers) else teacher.encoder
     wide = shape_of(encoder.config)
-    heads: HeadMode = "per_domain" if isinstance(teacher, RoutedTeacher) else teacher.config.heads
+    heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     if recipe.student.checkpoint is not None:
         _check_checkpoint(job, recipe.student.checkpoint)
         config = _read_config(recipe.student.checkpoint, "student.checkpoint")
@@ -62,7 +60,8 @@ def _new_teacher(job: Job) -> AnyTeacher:
     teacher, config, domains = job.recipe.teacher, _teacher_config(job), job.data.splits.domains
     if teacher.encoders == "shared":
         return _outline(job, config, teacher.heads, domains)
-    return RoutedTeacher({domain: _outline(job, config, teacher.heads, (domain,)) for domain in domains})
+    outlines = {domain: _outline(job, config, teacher.heads, (domain,)) for domain in domains}
+    return combined(outlines, teacher.combine)
 
 
 def _new_student(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDomainClassifier:

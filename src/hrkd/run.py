@@ -36,6 +36,7 @@ FIELDS = {
     "precision": "run.precision",
     "max_length": "data.max_length",
     "unlabelled": "data.unlabelled",
+    "combine": "teacher.combine",
 }
 """Names of a record that are called otherwise in a recipe."""
 STAGES = ("teacher", "student", "baseline")

@@ -33,7 +33,8 @@ from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of
 from hrkd.models.student import StartedStudent, build_student, student_from_checkpoint
 from hrkd.models.teachers import (
-    RoutedTeacher,
+    AnyTeacher,
+    DomainTeachers,
     domain_folders,
     load_fine_tuned,
     load_tokenizer,
@@ -170,6 +171,7 @@ class Job:
         made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
         if stage == "student":
+            made_with["combine"] = None if recipe.teacher.combine == "route" else recipe.teacher.combine
             made_with["unlabelled"] = self.data.unlabelled_digest
             made_with["method"] = recipe.method.model_dump(mode="json")
             made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
@@ -264,7 +266,7 @@ class Teacher:
     a teacher of another run.
     """
 
-    model: MultiDomainClassifier | RoutedTeacher
+    model: AnyTeacher
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedSplits
     dev_scores: Scores
@@ -274,7 +276,7 @@ class Teacher:
     @property
     def encoder(self) -> Any:
         """The encoder that a student starts from: the only one, or that of the first domain."""
-        return self.model.encoders[0] if isinstance(self.model, RoutedTeacher) else self.model.encoder
+        return self.model.encoders[0] if isinstance(self.model, DomainTeachers) else self.model.encoder
 
 
 def fine_tune_teacher(job: Job) -> Path:
@@ -361,6 +363,7 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
         labels=splits.labels,
         max_tokens=job.recipe.data.max_length,
         teacher_labels=config.labels if record is None else None,
+        combine=config.combine,
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
     data = job.tokenized(tokenizer)

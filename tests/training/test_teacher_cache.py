@@ -15,6 +15,7 @@ from filelock import FileLock
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
+from hrkd.models.teachers import combined
 from hrkd.training import cache_files, teacher_cache
 from hrkd.training.cache_files import CacheFiles, CacheIndex, cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
@@ -333,3 +334,9 @@ def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
     assert again.rows == probed(tiny)
     other = reader(tiny, (0, 1))
     assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"
+
+
+def test_routed_and_averaged_teachers_of_the_same_weights_have_different_caches(tiny):
+    parts = {domain: tiny.model(seed=number) for number, domain in enumerate(tiny.splits.domains)}
+    marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16") for how in ("route", "average")}
+    assert len(marks) == 2

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,10 +19,16 @@ from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 from hrkd.models.plain import first_line, load_plain_classifier, locate, longest_input
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace, layer_list
+from hrkd.teacher_rules import NO_STATES, ONE_CLASSIFIER
 
 __all__ = [
+    "AnyTeacher",
+    "AveragedTeacher",
+    "Combine",
+    "DomainTeachers",
     "RoutedTeacher",
     "check_same_tokenizer",
+    "combined",
     "cut_off",
     "domain_folders",
     "encoders_of",
@@ -37,10 +44,12 @@ VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model",
 PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
 
 
-class RoutedTeacher(nn.Module):
-    """One classifier per domain; every row goes through that of its domain.
+Combine = Literal["route", "average"]
+"""Who answers for a row: the classifier of its domain, or all of them by the mean of their probabilities."""
 
-    Called like :class:`~hrkd.models.multi_domain.MultiDomainClassifier`.
+
+class DomainTeachers(nn.Module):
+    """One classifier per domain; called like :class:`~hrkd.models.multi_domain.MultiDomainClassifier`.
 
     Args:
         models: classifier of each domain, in the order of the domain ids; each serves this one domain alone.
@@ -69,6 +78,10 @@ class RoutedTeacher(nn.Module):
     def encoders(self) -> tuple[PreTrainedModel, ...]:
         """The encoder of each domain."""
         return tuple(classifier.encoder for classifier in self.classifiers)
+
+
+class RoutedTeacher(DomainTeachers):
+    """Every row goes through the classifier of its domain."""
 
     def forward(
         self,
@@ -99,12 +112,58 @@ class RoutedTeacher(nn.Module):
         return whole
 
 
-def encoders_of(teacher: MultiDomainClassifier | RoutedTeacher) -> tuple[PreTrainedModel, ...]:
+class AveragedTeacher(DomainTeachers):
+    """Every row goes through all classifiers, and their class probabilities are averaged (You et al., KDD 2017).
+
+    This is how Meta-KD (Pan et al., ACL 2021) lets the teachers of several domains teach together (MTN-KD).
+    """
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        domain_ids: Tensor,
+        *,
+        hidden_states: bool | Sequence[int] = False,
+        attention: bool = False,
+        **inputs: Tensor,
+    ) -> EncoderTrace:
+        """Logits (B, C) that are the logarithms of the mean probabilities; shapes as in the classifier's ``forward``.
+
+        Raises:
+            ModelError: hidden states or attention are asked for.
+        """
+        if hidden_states or attention:
+            raise ModelError(f"teacher.combine: average: {NO_STATES}")
+        first = torch.zeros_like(domain_ids)  # each classifier knows one domain
+        said = (model(input_ids, attention_mask, first, **inputs).logits.float() for model in self.models)
+        logs = torch.stack([logits.log_softmax(dim=1) for logits in said])
+        return EncoderTrace(logs.logsumexp(dim=0) - math.log(len(logs)))
+
+
+AnyTeacher = MultiDomainClassifier | DomainTeachers
+"""Whatever can teach."""
+
+
+def combined(models: Mapping[str, MultiDomainClassifier], combine: Combine = "route") -> DomainTeachers:
+    """One teacher of the classifiers of all domains, in the order of the domain ids.
+
+    Raises:
+        ModelError: their encoders differ in size, or an average is to be taken of one.
+    """
+    if combine == "route":
+        return RoutedTeacher(models)
+    if len(models) < 2:
+        raise ModelError(f"teacher.combine: average: {ONE_CLASSIFIER}")
+    return AveragedTeacher(models)
+
+
+def encoders_of(teacher: AnyTeacher) -> tuple[PreTrainedModel, ...]:
     """The encoder of a teacher, or of each of its domains."""
-    return teacher.encoders if isinstance(teacher, RoutedTeacher) else (teacher.encoder,)
+    return teacher.encoders if isinstance(teacher, DomainTeachers) else (teacher.encoder,)
 
 
-def cut_off(teacher: MultiDomainClassifier | RoutedTeacher, layers: int) -> Any:
+def cut_off(teacher: AnyTeacher, layers: int) -> Any:
     """The same teacher, its weights shared, whose encoders end after ``layers`` layers."""
     lists = {id(layer_list(encoder)) for encoder in encoders_of(teacher)}
 
@@ -151,7 +210,8 @@ def load_fine_tuned(
     labels: Sequence[str],
     max_tokens: int,
     teacher_labels: Sequence[str] | None = None,
-) -> MultiDomainClassifier | RoutedTeacher:
+    combine: Combine = "route",
+) -> AnyTeacher:
     """A teacher that is fine-tuned already, brought to the data's order of domains and labels, in evaluation mode.
 
     Args:
@@ -162,14 +222,18 @@ def load_fine_tuned(
         max_tokens: longest input, in tokens.
         teacher_labels: the data's label names in the order of the classifier's outputs, for a classifier that
             calls them otherwise.
+        combine: who answers where there is a classifier per domain.
 
     Raises:
         ArtifactError: a folder of hrkd is damaged.
-        ModelError: not a fine-tuned classifier, or domains, labels, sizes or tokenizers that do not agree.
+        ModelError: not a fine-tuned classifier, domains, labels, sizes or tokenizers that do not agree, or an average
+            of a single classifier.
     """
     if isinstance(spec, str):
         folders = domain_folders(spec)
         if folders is None:
+            if combine == "average":
+                raise ModelError(f"{spec}: teacher.combine: average: {ONE_CLASSIFIER}")
             single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
             return single
         _check_known(spec, domains, list(folders))
@@ -183,7 +247,7 @@ def load_fine_tuned(
     for domain in domains[1:]:
         check_same_tokenizer(first, spec[domain])
     models = {domain: _load(spec[domain], (domain,), labels, max_tokens, teacher_labels) for domain in domains}
-    return RoutedTeacher(models).eval()
+    return combined(models, combine).eval()
 
 
 def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:

@@ -7,8 +7,7 @@ import torch
 
 from hrkd.data.batching import TokenizedDataset, length_sorted_batches
 from hrkd.models.kernels import cpu_kernels
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.teachers import AnyTeacher
 from hrkd.training.progress import Progress
 
 __all__ = ["predict_logits"]
@@ -16,7 +15,7 @@ __all__ = ["predict_logits"]
 
 @torch.no_grad()
 def predict_logits(
-    model: MultiDomainClassifier | RoutedTeacher,
+    model: AnyTeacher,
     data: TokenizedDataset,
     *,
     batch_size: int = 64,
