@@ -123,7 +123,9 @@ def test_the_data_command_shows_them(more: Path, tmp_path: Path, capsys, monkeyp
 
 
 def test_other_text_makes_another_student_but_no_other_teacher(without: Path, more: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"its student was made with other settings \(data\.unlabelled: None then"):
+    with pytest.raises(
+        ArtifactError, match=r"its student was made with other settings \(data\.unlabelled: not set then"
+    ):
         compress(recipe(without, **{"data.unlabelled": str(more)}))
 
 

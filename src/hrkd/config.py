@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hrkd.method_rules import method_contradictions
+from hrkd.teacher_rules import NO_STATES, ONE_CLASSIFIER
 
 __all__ = [
     "CacheConfig",
@@ -243,6 +244,12 @@ class TeacherConfig(Section):
     heads: Literal["per_domain", "shared"] = "per_domain"
     """One classification head per domain (the paper) or one for all; a `fine_tuned` teacher keeps its own."""
 
+    encoders: Literal["shared", "per_domain"] = "shared"
+    """One encoder for all domains, or single-domain teachers: a classifier per domain, each fine-tuned on its rows."""
+
+    combine: Literal["route", "average"] = "route"
+    """Who answers where each domain has a classifier: that of the text's domain, or all by their mean probabilities."""
+
     meta_kd: bool = False
     """Train a meta-teacher (Meta-KD): examples weighed by how typical they are of their class in all domains, and
     features from which the domain cannot be told."""
@@ -255,6 +262,13 @@ class TeacherConfig(Section):
 
     training: TrainingConfig = TrainingConfig()
     """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
+
+    @property
+    def decides_weights(self) -> dict[str, Any]:
+        """The fields that decide the weights of a teacher, as plain values."""
+        later = {"encoders"} if self.encoders == "shared" else set[str]()  # records from before these fields stay good
+        later |= set() if self.meta_kd else {"meta_kd", "domain_loss_weight"}
+        return self.model_dump(mode="json", exclude={"allow_weak", "combine", *later})
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:
@@ -270,6 +284,15 @@ class TeacherConfig(Section):
             yield "meta_kd: says how a teacher is trained, and this one is fine_tuned already; leave one of them out"
         if self.labels is not None and self.fine_tuned is None:
             yield "labels: names the outputs of a fine_tuned classifier, and there is none; leave labels out"
+        if self.encoders == "per_domain" and self.fine_tuned is not None:
+            yield "encoders: per_domain is about training, and a fine_tuned teacher is trained; leave encoders out"
+        if self.encoders == "per_domain" and self.heads == "shared":
+            yield "heads: shared contradicts encoders: per_domain, where each domain has its own; leave one out"
+        if self.encoders == "per_domain" and self.meta_kd:
+            yield "meta_kd: relates domains, and encoders: per_domain has a teacher for each; leave one of them out"
+        several = self.encoders == "per_domain" or isinstance(self.fine_tuned, str) or len(self.fine_tuned or ()) > 1
+        if self.combine == "average" and not several:
+            yield f"combine: average: {ONE_CLASSIFIER}"
         if self.scratch is not None:
             known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
             if set(self.scratch) != known:
@@ -543,6 +566,8 @@ class Recipe(Section):
             yield "method.expertise: weighs examples by their labels, which data.unlabelled has not; leave one out"
         if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
             yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"
+        if self.teacher.combine == "average" and self.method.hidden_weight:
+            yield f"teacher.combine: average: {NO_STATES}"
         first, total = self.method.level_epochs, self.student.training.epochs
         if first is not None and first >= total:
             yield (

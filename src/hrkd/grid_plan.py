@@ -160,7 +160,8 @@ class _Planner:
         level = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
         teacher = self._teacher(recipe, data, level)
         if teacher is not None:
-            own = TeacherConfig(fine_tuned=str(teacher.folder / "teacher"), allow_weak=recipe.teacher.allow_weak)
+            kept = {name: getattr(recipe.teacher, name) for name in ("allow_weak", "combine")}
+            own = TeacherConfig(fine_tuned=str(teacher.folder / "teacher"), **kept)
             recipe = recipe.model_copy(update={"teacher": own})
         name = f"cells/{data}/{level}/{method}/seed-{seed}"
         return Cell(name, _verb(chosen), self._into(recipe, name), data, level, method, seed, teacher)
@@ -176,6 +177,7 @@ class _Planner:
         recipe = recipe.model_copy(
             update={
                 "data": rows,
+                "teacher": recipe.teacher.model_copy(update={"combine": "route"}),  # a matter of its pupils
                 "student": StudentConfig.model_construct(),
                 "method": MethodConfig(),
                 "run": recipe.run.model_copy(update={"seed": seed}),
@@ -183,7 +185,7 @@ class _Planner:
         )
         decides = {
             "data": rows.model_dump(mode="json"),
-            "teacher": recipe.teacher.model_dump(mode="json", exclude={"allow_weak"}),
+            "teacher": recipe.teacher.decides_weights,
             "precision": recipe.run.mixed_precision,
             "fast": recipe.run.fast,
         }

@@ -71,9 +71,9 @@ def _teacher_rows(cells: Sequence[Cell]) -> dict[str, tuple[str, int | None]]:
 
 def _kind_of_teacher(cell: Cell) -> str:
     """The same for teachers that differ in their seed alone."""
-    if cell.teacher is None:
-        return str(cell.recipe.teacher.fine_tuned)
-    return cell.teacher.name.rpartition("/")[0]
+    own = cell.recipe.teacher
+    name = str(own.fine_tuned) if cell.teacher is None else cell.teacher.name.rpartition("/")[0]
+    return f"{own.combine} {name}"
 
 
 def _check_teacher(plan: GridPlan, cell: Cell, results: dict[str, Any]) -> None:

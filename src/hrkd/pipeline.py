@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hrkd.config import Recipe
-from hrkd.data.batching import check_step_sizes, tokenize
+from hrkd.data.batching import TokenizedDataset, check_step_sizes, tokenize
 from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.files import read_json
-from hrkd.models.teachers import load_fine_tuned, load_tokenizer
+from hrkd.models.teachers import AnyTeacher, domain_folders, load_fine_tuned, load_tokenizer
 from hrkd.plan import plan
 from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
@@ -260,22 +258,19 @@ def evaluate(
     splits = job.data.splits
     if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != job.data.digest():
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
-    model = load_fine_tuned(
-        str(folder), domains=splits.domains, labels=splits.labels, max_tokens=job.recipe.data.max_length
-    )
-    tokenizer, max_length = load_tokenizer(str(folder)), job.recipe.data.max_length
-    part = tokenize(getattr(splits, split), tokenizer, max_length, cache=job.cache_folder)
-    said = None if teacher is None else _said_by(job, str(teacher), getattr(splits, split))
+    model, part = _opened(job, str(folder), getattr(splits, split))
+    said = None if teacher is None else job.predict(*_opened(job, str(teacher), getattr(splits, split)))
     scores = job.scores(model, part, teacher_labels=said).to_dict()
     job.show(scores_table(scores, title=f"{folder} on {split}"))
     return scores
 
 
-def _said_by(job: Job, teacher: str, rows: MultiDomainDataset) -> np.ndarray:
-    """Label ids that a teacher predicts, shape (rows,)."""
+def _opened(job: Job, folder: str, rows: MultiDomainDataset) -> tuple[AnyTeacher, TokenizedDataset]:
+    """The model of a folder, single-domain teachers combined as the recipe says, and rows as its token ids."""
     max_length = job.recipe.data.max_length
-    model = load_fine_tuned(teacher, domains=rows.domains, labels=rows.labels, max_tokens=max_length)
-    return job.predict(model, tokenize(rows, load_tokenizer(teacher), max_length, cache=job.cache_folder))
+    combine = job.recipe.teacher.combine if domain_folders(folder) else "route"
+    model = load_fine_tuned(folder, domains=rows.domains, labels=rows.labels, max_tokens=max_length, combine=combine)
+    return model, tokenize(rows, load_tokenizer(folder), max_length, cache=job.cache_folder)
 
 
 def describe_data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
@@ -17,14 +18,12 @@ from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
 from hrkd.models.student import settle_start
-from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer
+from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.stages import Job, scratch_tokenizer
 
 __all__ = ["plan"]
-
-AnyTeacher = MultiDomainClassifier | RoutedTeacher
 
 
 def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
@@ -41,18 +40,28 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
     if teacher is None:
-        teacher = _outline(job, _teacher_config(job), recipe.teacher.heads)
-    encoder = teacher.encoders[0] if isinstance(teacher, RoutedTeacher) else teacher.encoder
+        teacher = _new_teacher(job)
+    encoder = teacher.encoders[0] if isinstance(teacher, DomainTeachers) else teacher.encoder
     wide = shape_of(encoder.config)
-    heads: HeadMode = "per_domain" if isinstance(teacher, RoutedTeacher) else teacher.config.heads
+    heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     if recipe.student.checkpoint is not None:
         _check_checkpoint(job, recipe.student.checkpoint)
-        student = _outline(job, _read_config(recipe.student.checkpoint, "student.checkpoint"), heads)
+        config = _read_config(recipe.student.checkpoint, "student.checkpoint")
+        student = _outline(job, config, heads, splits.domains)
     else:
         student = _new_student(job, encoder, heads)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     choose_attention(recipe.method.attention, encoder, student.encoder)
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
+
+
+def _new_teacher(job: Job) -> AnyTeacher:
+    """The teacher to be trained, without its weights."""
+    teacher, config, domains = job.recipe.teacher, _teacher_config(job), job.data.splits.domains
+    if teacher.encoders == "shared":
+        return _outline(job, config, teacher.heads, domains)
+    outlines = {domain: _outline(job, config, teacher.heads, (domain,)) for domain in domains}
+    return combined(outlines, teacher.combine)
 
 
 def _new_student(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDomainClassifier:
@@ -61,7 +70,7 @@ def _new_student(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDo
     layer_map = resolve_layer_map(config.layer_map, shape.layers, wide.layers)
     if config.teacher_layers is not None:
         resolve_layer_map(config.teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")
-    student = _outline(job, student_config(teacher.config, shape, layer_map), heads)
+    student = _outline(job, student_config(teacher.config, shape, layer_map), heads, job.data.splits.domains)
     start = "auto" if config.start == "checkpoint" else config.start
     if settle_start(start, shape, wide) == "principal_components":
         check_narrower(family_of(teacher.config), teacher, student.encoder)
@@ -96,16 +105,16 @@ def _read_config(source: str, field: str) -> PreTrainedConfig:
         ) from error
 
 
-def _outline(job: Job, config: PreTrainedConfig, heads: HeadMode) -> MultiDomainClassifier:
+def _outline(job: Job, config: PreTrainedConfig, heads: HeadMode, domains: Sequence[str]) -> MultiDomainClassifier:
     """A model with shapes and no memory, for counting."""
-    splits, config = job.data.splits, copy.deepcopy(config)
-    config.num_labels = len(splits.labels)
+    labels, config = job.data.splits.labels, copy.deepcopy(config)
+    config.num_labels = len(labels)
     with torch.device("meta"):
         plain = AutoModelForSequenceClassification.from_config(config)
         return MultiDomainClassifier.from_plain(
             plain,
-            domains=splits.domains,
-            labels=splits.labels,
+            domains=domains,
+            labels=labels,
             heads=heads,
             max_tokens=job.recipe.data.max_length,
         )

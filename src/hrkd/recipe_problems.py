@@ -78,11 +78,11 @@ def _shown(value: Any) -> str:
 
 
 def _contradiction(path: PathParts, message: str, model: type[BaseModel]) -> Problem:
-    """A message of a section's own check; one that begins with a field's name goes to that field."""
+    """A message of a section's own check; one that begins with a field's (dotted) name goes to that field."""
     name, colon, rest = message.partition(": ")
-    place = (*path, *name.split("."))
-    if colon and annotation_at(place, model) is not None:
-        return Problem(place, rest)
+    field = (*path, *name.split("."))
+    if colon and annotation_at(field, model) is not None:
+        return Problem(field, rest)
     return Problem(path, message)
 
 

@@ -6,6 +6,7 @@
       recipe.yaml        the resolved recipe          environment.json   versions, machine
       splits.json        ids of train, dev, test      data.json          counts per domain
       teacher/           trained here (absent where the recipe names a fine-tuned one)
+      teacher/<domain>/                               with teacher.encoders: per_domain; domains.json says whose it is
       student/  baseline/                             models, each with stage.json: what it was made with
       levels/            the student after the first of two stages (method.stages: two); its heads are not trained
       metrics/<stage>/   tables of every step         checkpoints/<stage>/   only while a stage is under way
@@ -36,6 +37,7 @@ FIELDS = {
     "precision": "run.precision",
     "max_length": "data.max_length",
     "unlabelled": "data.unlabelled",
+    "combine": "teacher.combine",
 }
 """Names of a record that are called otherwise in a recipe."""
 STAGES = ("teacher", "levels", "student", "baseline")
@@ -46,7 +48,11 @@ PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenize
 
 @dataclass(frozen=True)
 class Run:
-    """Paths and bookkeeping of one output folder."""
+    """Paths and bookkeeping of one output folder.
+
+    A stage may have parts, named such as ``teacher/books``: each is finished or absent, and settings are those of the
+    stage, which is finished when all its parts are.
+    """
 
     folder: Path
     overwrite: bool = False
@@ -74,7 +80,7 @@ class Run:
 
     def notes(self, name: str) -> Path:
         """File for what a stage keeps beside its checkpoint."""
-        return self.checkpoint(name).with_name(f"{name}-best-per-domain.json")
+        return self.checkpoint(name).with_name(f"{self.checkpoint(name).name}-best-per-domain.json")
 
     def steps_before(self, name: str) -> int:
         """Training steps of the finished stages that come before stage ``name``."""
@@ -101,8 +107,9 @@ class Run:
 
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew."""
-        tables = (self.folder / "metrics").glob("*/*")
-        for folder in (self.folder, self.folder / "checkpoints", self.folder / "predictions", *tables):
+        below = [path for name in ("metrics", "checkpoints") for path in (self.folder / name).rglob("*")]
+        named = [self.folder / name for name in ("checkpoints", "predictions", *STAGES)]
+        for folder in (self.folder, *named, *(path for path in below if path.is_dir())):
             clear_leftovers(folder)
         for name, made_with in planned.items():
             if self._changes(name, made_with):
@@ -124,10 +131,14 @@ class Run:
         return self.is_finished(name) or self.checkpoint(name).is_dir()
 
     def begin(self, name: str, made_with: Mapping[str, Any]) -> None:
-        """Note what a stage is being made with, so that a later run knows whether it may go on from its checkpoint."""
-        if not self.checkpoint(name).is_dir():
+        """Note what a stage is being made with, so that a later run knows whether it may go on with what is there.
+
+        Nothing is noted of a part: the note of its stage holds for it.
+        """
+        if not self._is_under_way(name):
             shutil.rmtree(self.metrics(name), ignore_errors=True)
-        write_json(self.checkpoint(name).with_suffix(".json"), _plain(made_with))
+        if name in STAGES:
+            write_json(self.checkpoint(name).with_suffix(".json"), _plain(made_with))
 
     def end(self, name: str) -> None:
         """Remove what a finished stage needed only while it was under way."""
@@ -138,6 +149,10 @@ class Run:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
+    def _is_under_way(self, name: str) -> bool:
+        """Whether there is something to go on with: a checkpoint, or finished parts of an unfinished stage."""
+        return self.checkpoint(name).is_dir() or (self.stage(name).is_dir() and not self.is_finished(name))
+
     def _changes(self, name: str, made_with: Mapping[str, Any]) -> list[str]:
         """Fields in which a finished stage, or one under way, differs from ``made_with``.
 
@@ -147,7 +162,7 @@ class Run:
         if self.is_finished(name):
             record = read_json(self.stage(name) / "stage.json", what="the record of a stage")
             changes += differences(record | {"processes": wanted.get("processes")}, wanted)
-        if self.checkpoint(name).is_dir():
+        if self._is_under_way(name):
             record = read_json(self.checkpoint(name).with_suffix(".json"), what="the record of a stage")
             changes += differences(record, wanted)
         return changes
@@ -212,4 +227,5 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{where}.{key}".strip("."))]
-    return [] if old == new else [f"{FIELDS.get(where, where)}: {old} then, {new} now"]
+    then, now = ("not set" if value is None else value for value in (old, new))
+    return [] if old == new else [f"{FIELDS.get(where, where)}: {then} then, {now} now"]

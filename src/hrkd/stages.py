@@ -23,6 +23,7 @@ from hrkd.data.columns import chunks_of
 from hrkd.data.describe import describe
 from hrkd.data.splits import save_split_ids
 from hrkd.data.types import MultiDomainDataset
+from hrkd.deploy.folder_names import folder_names
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.files import read_json, replace_folder, write_json
 from hrkd.models.layer_map import resolve_layer_map
@@ -31,7 +32,14 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of
 from hrkd.models.student import StartedStudent, build_student, student_from_checkpoint
-from hrkd.models.teachers import RoutedTeacher, load_fine_tuned, load_tokenizer
+from hrkd.models.teachers import (
+    AnyTeacher,
+    DomainTeachers,
+    domain_folders,
+    load_fine_tuned,
+    load_tokenizer,
+    write_domain_folders,
+)
 from hrkd.preparation import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.recipe import recipe_to_yaml
 from hrkd.run import Run, peak_megabytes, training_cost, weights_digest
@@ -59,6 +67,8 @@ __all__ = [
 
 logger = logging.getLogger("hrkd")
 
+Made = tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]
+"""A trained model, its tokenizer, its training, and what else goes to the record of that."""
 STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
 LEVELS_ALONE = {"prediction_weight": 0.0, "keep": "last"}
@@ -152,12 +162,11 @@ class Job:
             teacher_folder: a teacher of another run.
         """
         recipe = self.recipe
-        teacher = recipe.teacher.model_dump(mode="json", exclude={"allow_weak"})
         sources = [recipe.teacher.model, recipe.teacher.fine_tuned]
         made_with = {
             "data": self.data.digest(),
             "max_length": recipe.data.max_length,
-            "teacher": teacher,
+            "teacher": recipe.teacher.decides_weights,
             "teacher_weights": [_weights(source) for source in sources if source is not None],
             "seed": recipe.run.seed,
             "precision": recipe.run.mixed_precision,
@@ -172,6 +181,7 @@ class Job:
         made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
         if stage in ("levels", "student"):
+            made_with["combine"] = None if recipe.teacher.combine == "route" else recipe.teacher.combine
             made_with["unlabelled"] = self.data.unlabelled_digest
             # One stage is no entry, as in records from before there were two.
             one = {"stages"} if recipe.method.stages == "one" else set()
@@ -196,8 +206,15 @@ class Job:
             more = tokenize(rows, tokenizer, self.recipe.data.max_length, bar.advance, self.cache_folder)
         return train.followed_by(more)
 
-    def training(self, config: TrainingConfig, stage: str) -> dict[str, Any]:
-        """Keyword arguments that every training takes."""
+    def training(self, config: TrainingConfig, stage: str, *, title: str = "", steps: int = 0) -> dict[str, Any]:
+        """Keyword arguments that every training takes.
+
+        Args:
+            config: a section ``training``.
+            stage: a stage, or a part of one.
+            title: what progress and trackers call it; default: its name.
+            steps: those of the parts before.
+        """
         return {
             **config.model_dump(),
             "seed": self.recipe.run.seed,
@@ -206,10 +223,10 @@ class Job:
             "metrics": self.run.metrics(stage),
             "log_every": self.recipe.run.log_every,
             "checkpoint": self.run.checkpoint(stage),
-            "steps_before": self.run.steps_before(stage),
+            "steps_before": self.run.steps_before(stage.partition("/")[0]) + steps,
             "compile_backend": "inductor" if self.recipe.run.fast else None,
             "progress": self.progress,
-            "title": stage,
+            "title": title or stage,
         }
 
     def scores(
@@ -243,7 +260,7 @@ class Job:
         labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
         return labels
 
-    def ask(self, teacher: MultiDomainClassifier | RoutedTeacher, data: TokenizedDataset) -> np.ndarray:
+    def ask(self, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
         """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
         logits = teacher_logits(
             teacher,
@@ -273,7 +290,7 @@ class Teacher:
     a teacher of another run.
     """
 
-    model: MultiDomainClassifier | RoutedTeacher
+    model: AnyTeacher
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedSplits
     dev_scores: Scores
@@ -283,16 +300,17 @@ class Teacher:
     @property
     def encoder(self) -> Any:
         """The encoder that a student starts from: the only one, or that of the first domain."""
-        return self.model.encoders[0] if isinstance(self.model, RoutedTeacher) else self.model.encoder
+        return self.model.encoders[0] if isinstance(self.model, DomainTeachers) else self.model.encoder
 
 
 def fine_tune_teacher(job: Job) -> Path:
-    """Fine-tune the teacher unless that is done; returns its folder."""
-    config = job.recipe.teacher
+    """Fine-tune the teacher, or that of each domain, unless that is done; returns its folder."""
+    config, made_with = job.recipe.teacher, job.made_with("teacher")
 
-    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+    def make() -> Made:
         set_seed(job.recipe.run.seed)
-        model, tokenizer = _new_teacher(job)
+        tokenizer = _teacher_tokenizer(job)
+        model = _new_teacher(job, tokenizer, job.data.splits.domains)
         data = job.tokenized(tokenizer)
         history = fine_tune(
             model,
@@ -304,8 +322,51 @@ def fine_tune_teacher(job: Job) -> Path:
         )
         return model, tokenizer, history, {}
 
-    _stage(job, "teacher", job.made_with("teacher"), make)
+    def make_parts() -> None:
+        _fine_tune_domains(job, made_with)
+
+    if config.encoders == "shared":
+        _make_model(job, "teacher", made_with, make)
+    else:
+        _make(job, "teacher", made_with, make_parts)
     return job.run.stage("teacher")
+
+
+def _fine_tune_domains(job: Job, made_with: dict[str, Any]) -> None:
+    """A classifier of each domain, fine-tuned on its rows alone, as parts of the teacher's folder; then that folder."""
+    names = folder_names(job.data.splits.domains)
+    tokenizer = _teacher_tokenizer(job)
+    data = job.tokenized(tokenizer)
+    records: dict[str, dict[str, Any]] = {}
+    for domain, name in names.items():
+        part = f"teacher/{name}"
+        steps = sum(record["steps"] for record in records.values())
+        training = job.training(job.recipe.teacher.training, part, title=f"teacher {domain}", steps=steps)
+
+        def make(domain: str = domain, training: dict[str, Any] = training) -> Made:
+            set_seed(job.recipe.run.seed)
+            model = _new_teacher(job, tokenizer, (domain,))
+            history = fine_tune(model, data.train.alone(domain), data.dev.alone(domain), **training)
+            return model, tokenizer, history, {}
+
+        records[domain] = _make_model(job, part, {**made_with, "domain": domain}, make)
+    if job.accelerator.is_main_process:
+        folder = job.run.stage("teacher")
+        write_json(folder / "training.json", _of_all_domains(records))
+        write_domain_folders(folder, names)
+        write_json(folder / "stage.json", made_with)
+
+
+def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The record of a training of several models, one after the other, from those of each (domain: record)."""
+    peaks = [record["peak_megabytes"] for record in records.values() if record["peak_megabytes"] is not None]
+    return {
+        "epochs": [{"domain": domain, **epoch} for domain, record in records.items() for epoch in record["epochs"]],
+        "best_epoch": {domain: record["best_epoch"] for domain, record in records.items()},
+        "best_score": {domain: record["best_score"] for domain, record in records.items()},
+        "steps": sum(record["steps"] for record in records.values()),
+        "peak_megabytes": max(peaks, default=None),
+    }
 
 
 def open_teacher(job: Job, folder: Path | None) -> Teacher:
@@ -333,6 +394,7 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
         labels=splits.labels,
         max_tokens=job.recipe.data.max_length,
         teacher_labels=config.labels if record is None else None,
+        combine=config.combine,
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
     data = job.tokenized(tokenizer)
@@ -346,7 +408,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
     """Build the student and distil the teacher into it, unless that is done; with two stages, the levels come first."""
     recipe = job.recipe
 
-    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+    def make() -> Made:
         record: dict[str, Any] = {}
         if recipe.method.stages == "two":
             levels = _distil_levels(job, teacher)
@@ -377,7 +439,7 @@ def distil_student(job: Job, teacher: Teacher) -> Staged:
 def _distil_levels(job: Job, teacher: Teacher) -> Staged:
     """Build the student and distil the teacher's levels into it, without predictions, unless that is done."""
 
-    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+    def make() -> Made:
         started, layer_map = _start_student(job, teacher)
         epochs = job.recipe.student_epochs[0]
         history = _distil(job, teacher, "levels", started, layer_map, epochs=epochs, **LEVELS_ALONE)
@@ -416,7 +478,7 @@ def _distil(
 def fine_tune_baseline(job: Job, teacher: Teacher) -> Staged:
     """The same student, started and trained alike but on labels alone, unless that is done."""
 
-    def make() -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]:
+    def make() -> Made:
         model = _start_student(job, teacher)[0].model
         training = job.training(job.recipe.student.training, "baseline")
         history = fine_tune(model, teacher.data.train, teacher.data.dev, **training)
@@ -453,12 +515,29 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
     )
 
 
-def _stage(
-    job: Job,
-    name: str,
-    made_with: dict[str, Any],
-    make: Callable[[], tuple[MultiDomainClassifier, PreTrainedTokenizerBase, TrainingHistory, dict[str, Any]]],
-) -> Staged:
+def _stage(job: Job, name: str, made_with: dict[str, Any], make: Callable[[], Made]) -> Staged:
+    record = _make_model(job, name, made_with, make)
+    model = MultiDomainClassifier.from_pretrained(job.run.stage(name))
+    return Staged(model.to(job.accelerator.device), record)
+
+
+def _make_model(job: Job, name: str, made_with: dict[str, Any], make: Callable[[], Made]) -> dict[str, Any]:
+    """Train and write the model of a stage, or of a part of one, unless that is done; the record of its training."""
+
+    def make_folder() -> None:
+        model, tokenizer, history, record = make()
+        if job.accelerator.is_main_process:
+            with replace_folder(job.run.stage(name)) as new:
+                model.save_pretrained(new)
+                tokenizer.save_pretrained(new)
+                write_json(new / "training.json", {**vars(history), "peak_megabytes": peak_megabytes(), **record})
+                write_json(new / "stage.json", made_with)
+
+    return _make(job, name, made_with, make_folder)
+
+
+def _make(job: Job, name: str, made_with: dict[str, Any], make_folder: Callable[[], None]) -> dict[str, Any]:
+    """Have the folder of a stage, or of a part of one, made unless it is finished; the record of its training."""
     folder, main = job.run.stage(name), job.accelerator.is_main_process
     if job.run.is_finished(name):
         logger.info("%s: finished before, taken from %s", name, folder)
@@ -468,19 +547,12 @@ def _stage(
         if main:
             job.run.begin(name, made_with)
         job.accelerator.wait_for_everyone()
-        model, tokenizer, history, record = make()
+        make_folder()
         if main:
-            with replace_folder(folder) as new:
-                model.save_pretrained(new)
-                tokenizer.save_pretrained(new)
-                write_json(new / "training.json", {**vars(history), "peak_megabytes": peak_megabytes(), **record})
-                write_json(new / "stage.json", made_with)
             job.run.end(name)
         job.accelerator.wait_for_everyone()
-    return Staged(
-        MultiDomainClassifier.from_pretrained(folder).to(job.accelerator.device),
-        read_json(folder / "training.json", what=f"the record of the {name}'s training"),
-    )
+    record: dict[str, Any] = read_json(folder / "training.json", what=f"the record of the {name}'s training")
+    return record
 
 
 def _check_made_for(job: Job, folder: Path) -> None:
@@ -497,8 +569,9 @@ def _check_made_for(job: Job, folder: Path) -> None:
 
 def _check_not_seen(job: Job, folder: Path) -> None:
     """A teacher of another run on the same source must not have been trained on dev or test rows of this one."""
-    ids = folder.parent / "splits.json"
-    if not ids.is_file():
+    above = [run / "splits.json" for run in list(folder.parents)[:2]]  # a part of a teacher lies deeper
+    ids = next((path for path in above if path.is_file()), None)
+    if ids is None:
         return
     parts = read_json(ids, what="the split of the teacher's run")
     train, known = set(parts["train"]), {row for name in ("train", "dev", "test") for row in parts[name]}
@@ -513,7 +586,8 @@ def _check_not_seen(job: Job, folder: Path) -> None:
 
 def _weights(source: str | Mapping[str, str]) -> Any:
     if isinstance(source, str):
-        return weights_digest(source)
+        folders = domain_folders(source)
+        return weights_digest(source) if folders is None else _weights(folders)
     return {domain: weights_digest(folder) for domain, folder in source.items()}
 
 
@@ -523,30 +597,27 @@ def _check_trackers(names: Sequence[str]) -> None:
         raise RecipeError(f"run.trackers: {', '.join(missing)} is not installed; install it or leave it out")
 
 
-def _new_teacher(job: Job) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
-    config, splits, max_tokens = job.recipe.teacher, job.data.splits, job.recipe.data.max_length
+def _teacher_tokenizer(job: Job) -> PreTrainedTokenizerBase:
+    config = job.recipe.teacher
     if config.scratch is not None:
-        tokenizer = scratch_tokenizer(job)
-        model = new_teacher(
-            config.scratch,
-            vocabulary_size=len(tokenizer),
-            domains=splits.domains,
-            labels=splits.labels,
-            heads=config.heads,
-            max_tokens=max_tokens,
-        )
-        return model, tokenizer
+        return scratch_tokenizer(job)
     assert config.model is not None, "the recipe's own check"
-    plain = load_plain_classifier(config.model, splits.labels, fine_tuned=False)
-    model = MultiDomainClassifier.from_plain(
-        plain,
-        domains=splits.domains,
-        labels=splits.labels,
-        heads=config.heads,
-        max_tokens=max_tokens,
-        new_heads=True,
-    )
-    return model, load_tokenizer(config.model)
+    return load_tokenizer(config.model)
+
+
+def _new_teacher(job: Job, tokenizer: PreTrainedTokenizerBase, domains: Sequence[str]) -> MultiDomainClassifier:
+    config, labels = job.recipe.teacher, job.data.splits.labels
+    form: dict[str, Any] = {
+        "domains": domains,
+        "labels": labels,
+        "heads": config.heads,
+        "max_tokens": job.recipe.data.max_length,
+    }
+    if config.scratch is not None:
+        return new_teacher(config.scratch, vocabulary_size=len(tokenizer), **form)
+    assert config.model is not None, "the recipe's own check"
+    plain = load_plain_classifier(config.model, labels, fine_tuned=False)
+    return MultiDomainClassifier.from_plain(plain, **form, new_heads=True)
 
 
 def scratch_tokenizer(job: Job) -> PreTrainedTokenizerBase:

@@ -87,6 +87,20 @@ def test_tokenising_tells_its_progress_and_draws_nothing(tiny, capsys, monkeypat
     assert capsys.readouterr() == ("", "")
 
 
+def test_one_domain_alone_is_a_data_set_with_one_domain(tiny):
+    middle = tiny.splits.domains[1]
+    alone, rows = tiny.train.alone(middle), np.flatnonzero(tiny.train.domain_ids == 1)
+    assert alone.source.domains == (middle,)
+    assert alone.source.labels == tiny.splits.labels
+    assert alone.source.rows["id"][:] == tiny.train.select(rows).source.rows["id"][:]
+    assert not alone.domain_ids.any()
+    assert alone.label_ids.tolist() == tiny.train.label_ids[rows].tolist()
+    found, expected = (each.inputs["input_ids"] for each in (alone.batch([2, 0]), tiny.train.batch(rows[[2, 0]])))
+    assert torch.equal(found, expected)
+    with pytest.raises(DataError, match="unknown domain 'sport'"):
+        tiny.train.alone("sport")
+
+
 def test_nothing_to_tokenise_is_an_error(tiny):
     with pytest.raises(DataError, match="no rows"):
         tokenize(tiny.splits.train.select([]), tiny.tokenizer, 24)

@@ -3,7 +3,14 @@ import torch
 
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer, load_fine_tuned, load_tokenizer
+from hrkd.models.teachers import (
+    AveragedTeacher,
+    RoutedTeacher,
+    check_same_tokenizer,
+    combined,
+    load_fine_tuned,
+    load_tokenizer,
+)
 from hrkd.models.trace import set_attention
 from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer
 
@@ -157,6 +164,35 @@ def test_routed_teacher_takes_further_inputs_and_batches_of_one_domain(tmp_path)
         logits = teacher(**batch, domain_ids=torch.ones(6, dtype=torch.long)).logits
         expected = tiny_plain("bert", seed=1)(**batch).logits
     assert torch.allclose(logits, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_averaged_teacher_gives_the_mean_of_all_probabilities(tmp_path):
+    teacher = load_fine_tuned(saved_parts(tmp_path), **OPTIONS, combine="average")
+    assert isinstance(teacher, AveragedTeacher)
+    probabilities = run(teacher).logits.softmax(dim=1)
+    plains, batch = [tiny_plain("bert", seed=number) for number in range(3)], tiny_batch()
+    for row in range(6):
+        one = {name: tensor[row : row + 1] for name, tensor in batch.items()}
+        for label in range(len(LABELS)):
+            mean = sum(plain(**one).logits.softmax(dim=1)[0, label].item() for plain in plains) / 3
+            assert probabilities[row, label].item() == pytest.approx(mean, abs=1e-5)
+    assert run(teacher, hidden_states=()).hidden_states == ()
+
+
+@pytest.mark.parametrize("asked", [{"hidden_states": True}, {"hidden_states": (0, 2)}, {"attention": True}])
+def test_averaged_teacher_has_no_states(asked):
+    teacher = combined({domain: tiny_model(domains=(domain,)) for domain in DOMAINS}, "average")
+    with pytest.raises(ModelError, match=r"no single state of a level to imitate; set method\.hidden_weight: 0"):
+        run(teacher, **asked)
+
+
+def test_an_average_needs_several_classifiers(tmp_path):
+    saved_plain(tmp_path)
+    with pytest.raises(ModelError, match=r"teacher\.combine: average: there is one classifier"):
+        load_fine_tuned(str(tmp_path), **OPTIONS, combine="average")
+    with pytest.raises(ModelError, match=r"teacher\.combine: average: there is one classifier"):
+        combined({"books": tiny_model(domains=("books",))}, "average")
 
 
 def test_routes_must_be_those_of_the_data(tmp_path):

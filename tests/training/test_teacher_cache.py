@@ -15,6 +15,7 @@ from filelock import FileLock
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
+from hrkd.models.teachers import combined
 from hrkd.training import cache_files, teacher_cache
 from hrkd.training.cache_files import CacheFiles, CacheIndex, cached_folders, clear_cache
 from hrkd.training.distill import TeacherReader
@@ -353,3 +354,9 @@ def test_logits_of_a_teacher_are_computed_once(tiny, tmp_path, monkeypatch, giga
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
         again = call == 1 and gigabytes > 0
         assert sum(asked) == (probed(tiny) if again else len(tiny.dev) + (probed(tiny) if gigabytes else 0))
+
+
+def test_routed_and_averaged_teachers_of_the_same_weights_have_different_caches(tiny):
+    parts = {domain: tiny.model(seed=number) for number, domain in enumerate(tiny.splits.domains)}
+    marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16") for how in ("route", "average")}
+    assert len(marks) == 2

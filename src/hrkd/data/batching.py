@@ -98,6 +98,16 @@ class TokenizedDataset:
             self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
         )
 
+    def alone(self, domain: str) -> TokenizedDataset:
+        """The rows of one domain as a data set that has no other; its domain id is 0.
+
+        Raises:
+            DataError: the data set has no such ``domain``.
+        """
+        source = self.source.alone(domain)
+        members = np.flatnonzero(self.domain_ids == self.source.domains.index(domain))
+        return replace(self.select(members), source=source)
+
     def followed_by(self, other: TokenizedDataset) -> TokenizedDataset:
         """These rows and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
         return TokenizedDataset(

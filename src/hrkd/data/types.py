@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import datasets
 import numpy as np
 
-from hrkd.data.columns import integers, stacked, take
+from hrkd.data.columns import integers, renumbered, stacked, take
 from hrkd.data.wording import count_of
 from hrkd.errors import DataError, TrainingError
 
@@ -82,6 +82,15 @@ class MultiDomainDataset:
         if domain not in self.domains:
             raise DataError(f"unknown domain {domain!r}; this data set has {', '.join(self.domains)}")
         return self.select(np.flatnonzero(self.domain_ids == self.domains.index(domain)))
+
+    def alone(self, domain: str) -> MultiDomainDataset:
+        """The rows of one domain as a data set that has no other; its domain id is 0.
+
+        Raises:
+            DataError: ``domain`` is not one of ``domains``.
+        """
+        numbers = np.zeros(len(self.domains), dtype=np.int64)
+        return replace(self, rows=renumbered(self.of_domain(domain).rows, domain=numbers), domains=(domain,))
 
     def count(self) -> Counter[tuple[str, str]]:
         """Number of rows by (domain, label)."""

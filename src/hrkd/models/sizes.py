@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.teachers import AnyTeacher, DomainTeachers
 
 __all__ = ["ModelSizes", "model_sizes", "size_rows"]
 
@@ -33,13 +33,13 @@ class ModelSizes:
     feed_forward: int
 
 
-def model_sizes(model: MultiDomainClassifier | RoutedTeacher | PreTrainedModel) -> ModelSizes:
+def model_sizes(model: AnyTeacher | PreTrainedModel) -> ModelSizes:
     """Sizes of a multi-domain model, of a routed teacher (all its encoders together) or of a plain one.
 
     Raises:
         ModelError: the family's configuration does not tell its shape.
     """
-    encoder = model.encoders[0] if isinstance(model, RoutedTeacher) else model.base_model
+    encoder = model.encoders[0] if isinstance(model, DomainTeachers) else model.base_model
     parameters = _count(model.parameters())
     tables = (table.weight for table in model.modules() if isinstance(table, nn.Embedding))
     return ModelSizes(
@@ -50,9 +50,7 @@ def model_sizes(model: MultiDomainClassifier | RoutedTeacher | PreTrainedModel) 
     )
 
 
-def size_rows(
-    teacher: MultiDomainClassifier | RoutedTeacher, student: MultiDomainClassifier, layer_map: Sequence[int]
-) -> list[dict[str, Any]]:
+def size_rows(teacher: AnyTeacher, student: MultiDomainClassifier, layer_map: Sequence[int]) -> list[dict[str, Any]]:
     """Teacher and student as rows of a table, with the sizes of :class:`ModelSizes`.
 
     ``imitates`` says which teacher layers the student's layers imitate (``layer_map`` without its level 0), and

@@ -18,7 +18,7 @@ from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config
-from hrkd.models.teachers import RoutedTeacher, check_same_tokenizer
+from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer
 
 __all__ = ["Start", "StartedStudent", "build_student", "settle_start", "student_from_checkpoint"]
 
@@ -40,7 +40,7 @@ class StartedStudent:
 
 
 def build_student(
-    teacher: MultiDomainClassifier | RoutedTeacher,
+    teacher: AnyTeacher,
     shape: StudentShape,
     *,
     start: Start = "auto",
@@ -75,7 +75,7 @@ def build_student(
         return StartedStudent(model, None, how, ("start: random weights",))
     named = f"teacher layers {', '.join(map(str, layers))}"
     notes = [f"start: {named}{' on principal components' if how == 'principal_components' else ', copied'}"]
-    if isinstance(teacher, RoutedTeacher):
+    if isinstance(teacher, DomainTeachers):
         notes.append(f"the encoder starts from the teacher of the first domain, {teacher.domains[0]}")
     model.to(source.device)
     heads = [head.state_dict() for head in _heads(teacher)]
@@ -95,7 +95,7 @@ def build_student(
 
 
 def student_from_checkpoint(
-    source: str | Path, teacher: MultiDomainClassifier | RoutedTeacher, tokenizer: str | PreTrainedTokenizerBase
+    source: str | Path, teacher: AnyTeacher, tokenizer: str | PreTrainedTokenizerBase
 ) -> StartedStudent:
     """A student that is a small pre-trained encoder, with the teacher's domains, labels, kind of heads and lengths.
 
@@ -134,7 +134,7 @@ def settle_start(
 
 
 def _new_student(
-    teacher: MultiDomainClassifier | RoutedTeacher, shape: StudentShape, layer_map: Sequence[int], seed: int
+    teacher: AnyTeacher, shape: StudentShape, layer_map: Sequence[int], seed: int
 ) -> MultiDomainClassifier:
     config = student_config(_first(teacher).encoder.config, shape, layer_map)
     config.num_labels = len(teacher.labels)
@@ -143,8 +143,8 @@ def _new_student(
         return _around(AutoModelForSequenceClassification.from_config(config), teacher)
 
 
-def _around(plain: PreTrainedModel, teacher: MultiDomainClassifier | RoutedTeacher) -> MultiDomainClassifier:
-    mode: HeadMode = "per_domain" if isinstance(teacher, RoutedTeacher) else teacher.config.heads
+def _around(plain: PreTrainedModel, teacher: AnyTeacher) -> MultiDomainClassifier:
+    mode: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     return MultiDomainClassifier.from_plain(
         plain,
         domains=teacher.domains,
@@ -155,13 +155,13 @@ def _around(plain: PreTrainedModel, teacher: MultiDomainClassifier | RoutedTeach
     )
 
 
-def _first(teacher: MultiDomainClassifier | RoutedTeacher) -> MultiDomainClassifier:
-    return teacher.classifiers[0] if isinstance(teacher, RoutedTeacher) else teacher
+def _first(teacher: AnyTeacher) -> MultiDomainClassifier:
+    return teacher.classifiers[0] if isinstance(teacher, DomainTeachers) else teacher
 
 
-def _heads(teacher: MultiDomainClassifier | RoutedTeacher) -> list[nn.Module]:
+def _heads(teacher: AnyTeacher) -> list[nn.Module]:
     """The teacher's heads in the order of the student's."""
-    if isinstance(teacher, RoutedTeacher):
+    if isinstance(teacher, DomainTeachers):
         return [classifier.heads[0] for classifier in teacher.classifiers]
     return list(teacher.heads)
 

@@ -3,38 +3,53 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from hrkd.errors import ModelError
+from hrkd.errors import ArtifactError, ModelError
+from hrkd.files import read_json, write_json
 from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 from hrkd.models.plain import first_line, load_plain_classifier, locate, longest_input
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace, layer_list
+from hrkd.teacher_rules import NO_STATES, ONE_CLASSIFIER
 
 __all__ = [
+    "AnyTeacher",
+    "AveragedTeacher",
+    "Combine",
+    "DomainTeachers",
     "RoutedTeacher",
     "check_same_tokenizer",
+    "combined",
     "cut_off",
+    "domain_folders",
     "encoders_of",
     "load_fine_tuned",
     "load_tokenizer",
+    "write_domain_folders",
 ]
+
+INDEX = "domains.json"
+FORMAT = {"format": "hrkd-teachers", "version": 1}
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
 PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
 
 
-class RoutedTeacher(nn.Module):
-    """One classifier per domain; every row goes through that of its domain.
+Combine = Literal["route", "average"]
+"""Who answers for a row: the classifier of its domain, or all of them by the mean of their probabilities."""
 
-    Called like :class:`~hrkd.models.multi_domain.MultiDomainClassifier`.
+
+class DomainTeachers(nn.Module):
+    """One classifier per domain; called like :class:`~hrkd.models.multi_domain.MultiDomainClassifier`.
 
     Args:
         models: classifier of each domain, in the order of the domain ids; each serves this one domain alone.
@@ -63,6 +78,10 @@ class RoutedTeacher(nn.Module):
     def encoders(self) -> tuple[PreTrainedModel, ...]:
         """The encoder of each domain."""
         return tuple(classifier.encoder for classifier in self.classifiers)
+
+
+class RoutedTeacher(DomainTeachers):
+    """Every row goes through the classifier of its domain."""
 
     def forward(
         self,
@@ -93,12 +112,58 @@ class RoutedTeacher(nn.Module):
         return whole
 
 
-def encoders_of(teacher: MultiDomainClassifier | RoutedTeacher) -> tuple[PreTrainedModel, ...]:
+class AveragedTeacher(DomainTeachers):
+    """Every row goes through all classifiers, and their class probabilities are averaged (You et al., KDD 2017).
+
+    This is how Meta-KD (Pan et al., ACL 2021) lets the teachers of several domains teach together (MTN-KD).
+    """
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        domain_ids: Tensor,
+        *,
+        hidden_states: bool | Sequence[int] = False,
+        attention: bool = False,
+        **inputs: Tensor,
+    ) -> EncoderTrace:
+        """Logits (B, C) that are the logarithms of the mean probabilities; shapes as in the classifier's ``forward``.
+
+        Raises:
+            ModelError: hidden states or attention are asked for.
+        """
+        if hidden_states or attention:
+            raise ModelError(f"teacher.combine: average: {NO_STATES}")
+        first = torch.zeros_like(domain_ids)  # each classifier knows one domain
+        said = (model(input_ids, attention_mask, first, **inputs).logits.float() for model in self.models)
+        logs = torch.stack([logits.log_softmax(dim=1) for logits in said])
+        return EncoderTrace(logs.logsumexp(dim=0) - math.log(len(logs)))
+
+
+AnyTeacher = MultiDomainClassifier | DomainTeachers
+"""Whatever can teach."""
+
+
+def combined(models: Mapping[str, MultiDomainClassifier], combine: Combine = "route") -> DomainTeachers:
+    """One teacher of the classifiers of all domains, in the order of the domain ids.
+
+    Raises:
+        ModelError: their encoders differ in size, or an average is to be taken of one.
+    """
+    if combine == "route":
+        return RoutedTeacher(models)
+    if len(models) < 2:
+        raise ModelError(f"teacher.combine: average: {ONE_CLASSIFIER}")
+    return AveragedTeacher(models)
+
+
+def encoders_of(teacher: AnyTeacher) -> tuple[PreTrainedModel, ...]:
     """The encoder of a teacher, or of each of its domains."""
-    return teacher.encoders if isinstance(teacher, RoutedTeacher) else (teacher.encoder,)
+    return teacher.encoders if isinstance(teacher, DomainTeachers) else (teacher.encoder,)
 
 
-def cut_off(teacher: MultiDomainClassifier | RoutedTeacher, layers: int) -> Any:
+def cut_off(teacher: AnyTeacher, layers: int) -> Any:
     """The same teacher, its weights shared, whose encoders end after ``layers`` layers."""
     lists = {id(layer_list(encoder)) for encoder in encoders_of(teacher)}
 
@@ -115,6 +180,29 @@ def cut_off(teacher: MultiDomainClassifier | RoutedTeacher, layers: int) -> Any:
     return twin(teacher)
 
 
+def write_domain_folders(folder: Path, names: Mapping[str, str]) -> None:
+    """Make ``folder`` that of single-domain teachers; ``names`` says which folder in it is whose (domain: name)."""
+    write_json(folder / INDEX, FORMAT | {"domains": dict(names)})
+
+
+def domain_folders(source: str | Path) -> dict[str, str] | None:
+    """The folder of each domain's classifier below a folder of single-domain teachers; None for any other source.
+
+    Raises:
+        ArtifactError: a folder of single-domain teachers is damaged.
+    """
+    folder = Path(source).expanduser()
+    if not (folder / INDEX).is_file():
+        return None
+    index = read_json(folder / INDEX, what="the list of single-domain teachers")
+    if not isinstance(index, dict) or index.get("format") != FORMAT["format"]:
+        return None
+    folders = {domain: folder / name for domain, name in index["domains"].items()}
+    if missing := [str(each) for each in folders.values() if not each.is_dir()]:
+        raise ArtifactError(f"{folder / INDEX}: there is no {', '.join(missing)}; restore the folder or make it anew")
+    return {domain: str(each) for domain, each in folders.items()}
+
+
 def load_fine_tuned(
     spec: str | Mapping[str, str],
     *,
@@ -122,25 +210,34 @@ def load_fine_tuned(
     labels: Sequence[str],
     max_tokens: int,
     teacher_labels: Sequence[str] | None = None,
-) -> MultiDomainClassifier | RoutedTeacher:
+    combine: Combine = "route",
+) -> AnyTeacher:
     """A teacher that is fine-tuned already, brought to the data's order of domains and labels, in evaluation mode.
 
     Args:
-        spec: a folder that hrkd wrote; a folder (or hub name) of a plain sequence classifier, which then serves all
-            domains with its one head; or one of either per domain.
+        spec: a folder that hrkd wrote (of one model, or of single-domain teachers); a folder (or hub name) of a plain
+            sequence classifier, which then serves all domains with its one head; or a folder of one model per domain.
         domains: those of the data.
         labels: those of the data; they are matched by name, and outputs are put in their order.
         max_tokens: longest input, in tokens.
         teacher_labels: the data's label names in the order of the classifier's outputs, for a classifier that
             calls them otherwise.
+        combine: who answers where there is a classifier per domain.
 
     Raises:
         ArtifactError: a folder of hrkd is damaged.
-        ModelError: not a fine-tuned classifier, or domains, labels, sizes or tokenizers that do not agree.
+        ModelError: not a fine-tuned classifier, domains, labels, sizes or tokenizers that do not agree, or an average
+            of a single classifier.
     """
     if isinstance(spec, str):
-        single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
-        return single
+        folders = domain_folders(spec)
+        if folders is None:
+            if combine == "average":
+                raise ModelError(f"{spec}: teacher.combine: average: {ONE_CLASSIFIER}")
+            single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
+            return single
+        _check_known(spec, domains, list(folders))
+        spec = {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]
@@ -150,7 +247,7 @@ def load_fine_tuned(
     for domain in domains[1:]:
         check_same_tokenizer(first, spec[domain])
     models = {domain: _load(spec[domain], (domain,), labels, max_tokens, teacher_labels) for domain in domains}
-    return RoutedTeacher(models).eval()
+    return combined(models, combine).eval()
 
 
 def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:
@@ -181,11 +278,14 @@ def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | 
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder (hrkd's or any other) or hub name.
+    """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first of single-domain teachers.
 
     Raises:
+        ArtifactError: a folder of single-domain teachers is damaged.
         ModelError: there is none, or it has no vocabulary.
     """
+    if folders := domain_folders(source):
+        source = next(iter(folders.values()))
     place = locate(source)
     folder = Path(place)
     if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
@@ -229,12 +329,7 @@ def _load_multi_domain(
         model = MultiDomainClassifier.from_pretrained(source)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{source}: the model cannot be loaded: {first_line(error)}") from error
-    missing = [domain for domain in domains if domain not in model.domains]
-    if missing:
-        raise ModelError(
-            f"{source}: this teacher does not know the domains {', '.join(missing)} of the data; it knows "
-            f"{', '.join(model.domains)} (data.domains selects domains)"
-        )
+    _check_known(source, domains, model.domains)
     longest = longest_input(model.encoder)
     if longest is not None and max_tokens > longest:
         raise ModelError(f"data.max_length: {max_tokens} tokens are asked for, {source} takes {longest} at most")
@@ -248,6 +343,15 @@ def _load_multi_domain(
     model.config.label2id = {name: i for i, name in enumerate(labels)}
     _reorder_outputs(model, order)
     return model
+
+
+def _check_known(source: str, domains: Sequence[str], known: Sequence[str]) -> None:
+    """Whether a teacher serves all domains of the data."""
+    if missing := [domain for domain in domains if domain not in known]:
+        raise ModelError(
+            f"{source}: this teacher does not know the domains {', '.join(missing)} of the data; it knows "
+            f"{', '.join(known)} (data.domains selects domains)"
+        )
 
 
 def _output_order(source: str, outputs: Sequence[str], labels: Sequence[str], count: int) -> list[int]:

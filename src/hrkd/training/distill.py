@@ -27,7 +27,7 @@ from hrkd.method.scales import score_variances, state_variances
 from hrkd.method.transferable import DomainHead, token_means, transfer_losses
 from hrkd.models.kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import RoutedTeacher, cut_off, encoders_of
+from hrkd.models.teachers import AnyTeacher, cut_off, encoders_of
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
 from hrkd.training.hypergradient import ratio_gradients
 from hrkd.training.loop import StepOutput, Trainable
@@ -61,9 +61,7 @@ class TeacherReader:
         attention: what is read of it; "none": nothing.
     """
 
-    def __init__(
-        self, teacher: MultiDomainClassifier | RoutedTeacher, layer_map: Sequence[int], *, attention: AttentionKind
-    ) -> None:
+    def __init__(self, teacher: AnyTeacher, layer_map: Sequence[int], *, attention: AttentionKind) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.layer_map = tuple(layer_map)
         self.attention = attention

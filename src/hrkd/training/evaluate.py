@@ -11,8 +11,7 @@ from torch import Tensor
 from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
 from hrkd.method.transferable import prototype_scores, token_means
 from hrkd.models.kernels import cpu_kernels
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.teachers import AnyTeacher
 from hrkd.models.trace import EncoderTrace
 from hrkd.training.progress import Progress
 
@@ -21,7 +20,7 @@ __all__ = ["predict_logits", "typicality"]
 
 @torch.no_grad()
 def predict_logits(
-    model: MultiDomainClassifier | RoutedTeacher,
+    model: AnyTeacher,
     data: TokenizedDataset,
     *,
     batch_size: int = 64,

@@ -23,7 +23,7 @@ from hrkd.method_rules import method_contradictions
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.teachers import RoutedTeacher, encoders_of
+from hrkd.models.teachers import AnyTeacher, encoders_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
 from hrkd.training.distill import Distillation, Learning, TeacherReader, TeacherSource
 from hrkd.training.evaluate import typicality
@@ -105,7 +105,7 @@ def fine_tune(
 
 
 def distill_from_models(
-    teacher: MultiDomainClassifier | RoutedTeacher,
+    teacher: AnyTeacher,
     student: MultiDomainClassifier,
     train_set: TokenizedDataset,
     dev_set: TokenizedDataset,
@@ -288,7 +288,7 @@ def distill_from_models(
         student.eval()
 
 
-def _domain_head(teacher: MultiDomainClassifier | RoutedTeacher, layer_map: Sequence[int], layers: int) -> DomainHead:
+def _domain_head(teacher: AnyTeacher, layer_map: Sequence[int], layers: int) -> DomainHead:
     """The head whose features a student is to have."""
     head = teacher.domain_head if isinstance(teacher, MultiDomainClassifier) else None
     if head is None:
@@ -343,7 +343,7 @@ def _loader(
     )
 
 
-def _check_domains(model: MultiDomainClassifier | RoutedTeacher, data: TokenizedDataset) -> None:
+def _check_domains(model: AnyTeacher, data: TokenizedDataset) -> None:
     if tuple(model.domains) != tuple(data.source.domains):
         raise DataError(
             f"the model serves the domains {', '.join(model.domains)}, the data has {', '.join(data.source.domains)}; "

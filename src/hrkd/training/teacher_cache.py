@@ -27,8 +27,7 @@ from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
 from hrkd.errors import TrainingError
 from hrkd.memory import give_back
 from hrkd.method.losses import score_norms
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import RoutedTeacher
+from hrkd.models.teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
 from hrkd.training.distill import TeacherReader, TeacherSource
@@ -261,7 +260,7 @@ def teacher_source(
 
 
 def teacher_logits(
-    teacher: MultiDomainClassifier | RoutedTeacher,
+    teacher: AnyTeacher,
     data: TokenizedDataset,
     *,
     rules: CacheRules,
@@ -313,6 +312,8 @@ def fingerprint(
     for name, tensor in sorted(teacher.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if isinstance(teacher, AveragedTeacher):  # of the same weights as a routed one
+        total.update(b"average")
     for encoder in getattr(teacher, "encoders", None) or [teacher.encoder]:
         total.update(encoder.config.to_json_string(use_diff=True).encode())
     for table in data.rows.with_format("arrow").iter(1000):
