@@ -131,7 +131,7 @@ def test_a_run_killed_in_each_stage_gives_the_same(finished, teacher, tmp_path, 
 def test_a_changed_recipe_is_refused_with_the_field(finished, teacher):
     for changes, said in (
         ({"method.stages": "one"}, r"student was made with other settings \(method.stages: two then"),
-        ({"method.level_epochs": 3}, r"method.level_epochs: None then, 3 now"),
+        ({"method.level_epochs": 3}, r"method.level_epochs: not set then, 3 now"),
         ({"method.temperature": 2.0}, r"method.temperature: 1.0 then, 2.0 now"),
     ):
         with pytest.raises(ArtifactError, match=said):
