@@ -92,7 +92,7 @@ def test_every_row_of_the_largest_domain_is_seen_once_an_epoch(without: Path, mo
         assert len(seen) - len(set(seen)) < 4, "only the last step is filled up"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hrkd.stages.distill_from_models", note)
+    monkeypatch.setattr("hrkd.student_stage.distill_from_models", note)
     with pytest.raises(KeyboardInterrupt):
         distill(recipe(tmp_path / "run", **{"data.unlabelled": str(more)}), teacher_folder=without / "teacher")
 

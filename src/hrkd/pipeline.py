@@ -1,4 +1,4 @@
-"""The wiring: from a recipe to a measured student. Configuration objects end at :mod:`hrkd.stages`.
+"""The wiring: from a recipe to a measured student. Configuration objects end at the stages.
 
 ``compress`` is ``train_teacher`` and ``distill``; every stage leaves a finished folder or nothing, and is taken
 up where it stopped. :func:`hrkd.training.runs.distill_from_models` is the same distillation on live objects.
@@ -17,23 +17,15 @@ from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.files import read_json
+from hrkd.job import Job, Show, Staged, quiet
 from hrkd.models.teachers import AnyTeacher, domain_folders, load_fine_tuned, load_tokenizer
 from hrkd.plan import plan
 from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.results import build_results, write_results
-from hrkd.stages import (
-    Job,
-    Show,
-    Staged,
-    Teacher,
-    distil_student,
-    fine_tune_baseline,
-    fine_tune_teacher,
-    open_teacher,
-    quiet,
-)
+from hrkd.student_stage import distil_student, fine_tune_baseline
+from hrkd.teacher_stage import Teacher, fine_tune_teacher, open_teacher
 from hrkd.training.cache_files import cache_folder
 from hrkd.training.progress import Progress
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from hrkd.data.batching import check_step_sizes
 from hrkd.errors import ModelError
+from hrkd.job import Job
 from hrkd.models.families import family_of
 from hrkd.models.initialise import check_narrower
 from hrkd.models.layer_map import resolve_layer_map
@@ -21,7 +22,7 @@ from hrkd.models.student import settle_start
 from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
-from hrkd.stages import Job, scratch_tokenizer
+from hrkd.teacher_stage import scratch_tokenizer
 
 __all__ = ["plan"]
 

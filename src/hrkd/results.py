@@ -12,10 +12,11 @@ from hrkd.data.batching import TokenizedDataset
 from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.model_card import write_model_card
 from hrkd.files import replace_file, write_json, write_text
+from hrkd.job import Job, Staged
 from hrkd.models.sizes import model_sizes
 from hrkd.report.tables import ratios_table, results_markdown, results_table
 from hrkd.run import COSTS, training_cost
-from hrkd.stages import Job, Staged, Teacher
+from hrkd.teacher_stage import Teacher
 from hrkd.training.record import last_ratios
 from hrkd.training.selection import merge_best_per_domain
 
