@@ -122,6 +122,7 @@ def _measured(
         correct=(said["label"] == said["predicted"]).to_numpy(),
         cost=_cost(cell, stage, results),
         synthetic=results["synthetic"],
+        ratios=results.get("ratios") if stage == "student" else None,
     )
 
 

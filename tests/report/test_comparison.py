@@ -1,5 +1,7 @@
 """The report of a comparison, from answers that are made up: figures, warnings, tables, picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,24 @@ def test_the_picture_is_drawn(tmp_path, fractions):
     text = (tmp_path / "compare.svg").read_text()
     assert "<svg" in text
     assert ("share of the training rows" in text) == (len(fractions) > 1)
+
+
+def test_ratios_are_means_over_seeds():
+    measured = models(seeds=(0, 1))
+    assert len(comparison_tables(content(measured))) == 3
+    given = {0: ((0.4, 0.1), (0.6, 0.1)), 1: ((0.6, 0.3), (0.4, 0.3))}
+    with_ratios = [
+        replace(
+            each,
+            ratios=[
+                {"level": 1, "domain": name, "mean": mean, "std": std}
+                for name, (mean, std) in zip(DOMAINS, given[each.seed], strict=True)
+            ],
+        )
+        if each.method == "hrkd"
+        else each
+        for each in measured
+    ]
+    (*_, table) = comparison_tables(content(with_ratios))
+    assert table.rows == (("hrkd, level 1", "0.500 ± 0.200", "0.500 ± 0.200"),)
+    assert "0.500" in table.notes[0]

@@ -32,7 +32,8 @@ class Measured:
     ``level`` says how much of the training set was used and ``fraction`` its share (None where shots are counted).
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
-    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps.
+    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any, are
+    those of the last epoch: level, domain, mean and std over steps of each.
     """
 
     data: str
@@ -47,6 +48,7 @@ class Measured:
     correct: np.ndarray
     cost: Mapping[str, float | None]
     synthetic: bool = False
+    ratios: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,22 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": list(interval),
         "cost": {name: _together(models, name) for name in COSTS},
+        "ratios": _ratios(models),
     }
+
+
+def _ratios(models: Sequence[Measured]) -> list[Content] | None:
+    """Ratios of each level and domain, as means over seeds: of their means over steps, and of their deviations."""
+    seeds: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for model in models:
+        for entry in model.ratios or ():
+            seeds.setdefault((entry["level"], entry["domain"]), []).append(entry)
+    found = [
+        {"level": level, "domain": domain}
+        | {figure: float(np.mean([entry[figure] for entry in entries])) for figure in ("mean", "std")}
+        for (level, domain), entries in seeds.items()
+    ]
+    return found or None
 
 
 def _mean_and_deviation(values: Sequence[float]) -> Content:

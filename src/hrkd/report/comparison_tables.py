@@ -29,13 +29,15 @@ def comparison_markdown(content: Row, plot: str | None = None) -> str:
 
 
 def comparison_tables(content: Row) -> list[PlainTable]:
-    """For every data set and fraction: accuracies, differences to the baseline with tests, costs."""
+    """For every data set and fraction: accuracies, differences to the baseline with tests, costs, domain ratios."""
     found = []
     for table in content["tables"]:
         found.append(_accuracies(table, content))
         if table["differences"]:
             found.append(_differences(table, content))
         found.append(_costs(table))
+        if any(row["ratios"] for row in table["methods"]):
+            found.append(_ratios(table))
     return found
 
 
@@ -188,6 +190,23 @@ def _costs(table: Row) -> PlainTable:
         "teacher also fills its cache. Peak memory: the most that a run's process held."
     )
     return PlainTable(f"{_place(table)}: cost", columns, tuple(rows), (note,))
+
+
+def _ratios(table: Row) -> PlainTable:
+    domains = table["domains"]
+    rows: list[tuple[str, ...]] = []
+    for row in table["methods"]:
+        cells = {
+            (entry["level"], entry["domain"]): f"{entry['mean']:.3f} ± {entry['std']:.3f}"
+            for entry in row["ratios"] or ()
+        }
+        levels = sorted({level for level, _ in cells})
+        rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
+    note = (
+        "Mean ± standard deviation over the steps of the last epoch, both as means over seeds. Level 0 is the embedding "
+        f"output. Uniform ratios would be {1 / len(domains):.3f}."
+    )
+    return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
 
 
 def _shown(value: float | None, form: Any) -> str:
