@@ -32,8 +32,8 @@ class Measured:
     ``level`` says how much of the training set was used and ``fraction`` its share (None where shots are counted).
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
-    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any, are
-    those of the last epoch: level, domain, mean and std over steps of each.
+    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
+    are those of the last epoch: level, domain, mean and std over steps of each.
     """
 
     data: str

@@ -203,8 +203,8 @@ def _ratios(table: Row) -> PlainTable:
         levels = sorted({level for level, _ in cells})
         rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
     note = (
-        "Mean ± standard deviation over the steps of the last epoch, both as means over seeds. Level 0 is the embedding "
-        f"output. Uniform ratios would be {1 / len(domains):.3f}."
+        "Mean ± standard deviation over the steps of the last epoch, both as means over seeds. Level 0 is the "
+        f"embedding output. Uniform ratios would be {1 / len(domains):.3f}."
     )
     return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
 
