@@ -56,7 +56,9 @@ def main() -> None:
     print("| graph | level | first epoch | last epoch | ratios, least to most | student, test % |")
     print("|---|---:|---|---|---|---:|")
     with tempfile.TemporaryDirectory() as folder:
-        teacher = train_teacher(load_recipe("demo", {"run.output": f"{folder}/teacher"}))
+        teacher = train_teacher(
+            load_recipe("demo", {"run.output": f"{folder}/teacher", "cache.folder": f"{folder}/cache"})
+        )
         for number, (name, method) in enumerate(GRAPHS.items()):
             runs: list[tuple[pd.DataFrame, dict[str, Any]]] = []
             for seed in range(SEEDS):

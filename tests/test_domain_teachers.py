@@ -231,7 +231,7 @@ def test_a_grid_with_single_domain_teachers_and_a_shared_one(tmp_path, monkeypat
     assert sum(name.startswith("teachers/") for name in names) == 2
     (table,) = content["tables"]
     rows = {row["name"]: row for row in table["methods"]}
-    assert set(rows) == {"teacher of own", "teacher of mean", "teacher of shared, labels", *methods}
-    own, shared = rows["teacher of own"], rows["teacher of shared, labels"]
+    assert set(rows) == {"teacher of own", "teacher of mean", "teacher", *methods}
+    own, shared = rows["teacher of own"], rows["teacher"]
     assert own["cost"]["parameters"] > 1.9 * shared["cost"]["parameters"]
     assert own["cost"]["steps"] == 2 * shared["cost"]["steps"]

@@ -252,10 +252,10 @@ class TeacherConfig(Section):
 
     meta_kd: bool = False
     """Train a meta-teacher (Meta-KD): examples weighed by how typical they are of their class in all domains, and
-    features from which the domain cannot be told."""
+    features from which a classifier is to tell a domain drawn at random."""
 
     domain_loss_weight: NonNegative = 0.5
-    """For `meta_kd`: weight of the loss that hides the domain."""
+    """For `meta_kd`: weight of that classifier's loss."""
 
     allow_weak: bool = False
     """Go on although the teacher is no better than chance on the dev set."""
@@ -280,6 +280,8 @@ class TeacherConfig(Section):
         if len(given) != 1:
             found = "none of them" if not given else " and ".join(given)
             yield f"give exactly one of model, fine_tuned, scratch (found {found})"
+        if self.domain_loss_weight != type(self).model_fields["domain_loss_weight"].default and not self.meta_kd:
+            yield "domain_loss_weight: belongs to a meta-teacher; leave it out or set meta_kd: true"
         if self.meta_kd and self.fine_tuned is not None:
             yield "meta_kd: says how a teacher is trained, and this one is fine_tuned already; leave one of them out"
         if self.labels is not None and self.fine_tuned is None:
@@ -438,7 +440,8 @@ class MethodConfig(Section):
     the prediction loss are of one size."""
 
     expertise: bool = False
-    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); all texts need labels."""
+    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); all texts need labels. With two
+    stages in the first one only."""
 
     transfer_weight: NonNegative = 0.0
     """Weight of the loss on a meta-teacher's features that carry over between domains (Meta-KD); needs
@@ -456,6 +459,17 @@ class MethodConfig(Section):
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the graph's inputs and attention while training."""
 
+    @property
+    def decides_weights(self) -> dict[str, Any]:
+        """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
+        younger = {name for name in ("stages", "expertise", "transfer_weight") if name not in self._set_otherwise}
+        return self.model_dump(mode="json", exclude=younger)
+
+    @property
+    def _set_otherwise(self) -> set[str]:
+        fields = type(self).model_fields
+        return {name for name, field in fields.items() if getattr(self, name) != field.default}
+
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
         names = (
@@ -467,7 +481,7 @@ class MethodConfig(Section):
 
 
 class CacheConfig(Section):
-    """Rows, token ids and what the teacher says of the training texts, kept on disk for all epochs, runs and seeds."""
+    """Rows, token ids and what the teacher says of all texts, kept on disk for all epochs, runs and seeds."""
 
     folder: Path | None = None
     """Folder of all caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
@@ -564,6 +578,9 @@ class Recipe(Section):
     def _contradictions(self) -> Iterator[str]:
         if self.method.expertise and self.data.unlabelled is not None:
             yield "method.expertise: weighs examples by their labels, which data.unlabelled has not; leave one out"
+        several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)
+        if self.method.expertise and several:
+            yield "method.expertise: compares domains in the states of one teacher, and each has its own; leave it out"
         if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
             yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"
         if self.teacher.combine == "average" and self.method.hidden_weight:

@@ -28,7 +28,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
     teachers: dict[tuple[str, ...], Measured] = {}
     errors: dict[str, str] = {}
     items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
-    rows = _teacher_rows(plan.cells)
+    rows = _teacher_rows(plan.cells, plan.grid.baseline)
     for cell in plan.cells:
         if changes := changes_of(cell):
             errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
@@ -51,19 +51,19 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
     return [*teachers.values(), *models], errors
 
 
-def _teacher_rows(cells: Sequence[Cell]) -> dict[str, tuple[str, int | None]]:
+def _teacher_rows(cells: Sequence[Cell], baseline: str) -> dict[str, tuple[str, int | None]]:
     """The row of each cell's teacher, and the teacher's seed (None: the user's own classifier), by the cell's name.
 
-    A table has one row ``teacher``, unless its methods have different ones.
+    That of the baseline is called ``teacher``, others by the first method that has them.
     """
     kinds = {cell.name: _kind_of_teacher(cell) for cell in cells}
     rows = {}
     for cell in cells:
         beside = [other for other in cells if (other.data, other.level) == (cell.data, cell.level)]
         name = TEACHER
-        if len({kinds[other.name] for other in beside}) > 1:
-            pupils = dict.fromkeys(other.method for other in beside if kinds[other.name] == kinds[cell.name])
-            name = f"{TEACHER} of {', '.join(pupils)}"
+        pupils = list(dict.fromkeys(other.method for other in beside if kinds[other.name] == kinds[cell.name]))
+        if baseline not in pupils:
+            name = f"{TEACHER} of {pupils[0]}" + (f" and {len(pupils) - 1} more" if len(pupils) > 1 else "")
         seed = None if cell.teacher is None else cell.teacher.recipe.run.seed
         rows[cell.name] = name, seed
     return rows

@@ -34,6 +34,7 @@ from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, score
 from hrkd.training.progress import Progress, Show, quiet
+from hrkd.training.runs import check_meta_teacher
 from hrkd.training.teacher_cache import CacheRules, teacher_logits
 
 __all__ = [
@@ -105,9 +106,12 @@ class Job:
 
         Raises:
             ArtifactError: the folder cannot.
+            DataError: a meta-teacher, and one domain.
             RecipeError: a tracker is not installed.
         """
         _check_trackers(self.recipe.run.trackers)
+        if self.recipe.teacher.meta_kd:
+            check_meta_teacher(self.data.splits.domains)
         if self.accelerator.is_main_process:  # others might see a folder that it has begun to write
             self.run.check(planned)
 
@@ -154,9 +158,7 @@ class Job:
         if stage in ("levels", "student"):
             made_with["combine"] = None if recipe.teacher.combine == "route" else recipe.teacher.combine
             made_with["unlabelled"] = self.data.unlabelled_digest
-            # One stage is no entry, as in records from before there were two.
-            one = {"stages"} if recipe.method.stages == "one" else set()
-            made_with["method"] = recipe.method.model_dump(mode="json", exclude=one)
+            made_with["method"] = recipe.method.decides_weights
             made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
         return made_with
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hrkd.data.batching import check_step_sizes
-from hrkd.errors import ModelError
+from hrkd.errors import ModelError, RecipeError
 from hrkd.job import Job
 from hrkd.models.families import family_of
 from hrkd.models.initialise import check_narrower
@@ -23,6 +23,7 @@ from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenize
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.teacher_stage import scratch_tokenizer
+from hrkd.training.runs import check_last_layer
 
 __all__ = ["plan"]
 
@@ -34,6 +35,7 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         teacher: a finished one; default: the one to be trained, as its configuration describes it.
 
     Raises:
+        RecipeError: expertise weights, and text without labels.
         ModelError: sizes, layers, start, attention or tokenizer that do not fit.
         DataError: a domain with fewer examples than a step needs.
     """
@@ -53,6 +55,10 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         student = _new_student(job, encoder, heads)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     choose_attention(recipe.method.attention, encoder, student.encoder)
+    if recipe.method.transfer_weight:
+        check_last_layer(layer_map, wide.layers)
+    if recipe.method.expertise and job.data.unlabelled is not None:
+        raise RecipeError("method.expertise: weighs examples by their labels, and there is text without; leave one out")
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
 
 

@@ -8,6 +8,7 @@ The parts are merged first and checked once. Every problem found stands on a lin
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -35,8 +36,12 @@ __all__ = [
 
 REQUIRED = ("data", "teacher", "student")
 
-# Valid for as long as the other sections are checked; never part of a recipe that is returned.
-_STAND_INS = {"data": {"format": "synthetic"}, "teacher": {"model": "none"}, "student": {"layers": 1}}
+# Valid beside whatever stands in the other sections, while these are checked; never part of a recipe that is returned.
+_STAND_INS: dict[str, dict[str, Any]] = {
+    "data": {"format": "synthetic"},
+    "teacher": {"fine_tuned": "none"},
+    "student": {"layers": 1, "training": {"epochs": sys.maxsize}},
+}
 
 
 def load_recipe(

@@ -103,7 +103,9 @@ def _ratios(job: Job) -> list[dict[str, Any]] | None:
     """How much domains counted at the end of the student's training; None where they all count the same."""
     method = job.recipe.method
     stage = "student" if method.stages == "one" else "levels"
-    return last_ratios(job.run.metrics(stage)) if method.hidden_weight and method.graph != "uniform" else None
+    if not method.hidden_weight or method.graph == "uniform":
+        return None
+    return last_ratios(job.run.metrics(stage)) or None
 
 
 def _measure(job: Job, stage: str, staged: Staged, teacher: Teacher, said: Predicted) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def test_tables_are_in_single_precision_under_autocast(tiny, half):
         tables = module.losses(batch, module.teacher(batch))
         output = module(batch)
     for name, table in [*vars(tables).items(), *vars(output.tables).items()]:
-        assert name == "transfer" or table.dtype == torch.float32, name
+        assert table is None or table.dtype == torch.float32, name
     torch.testing.assert_close(output.tables.hidden, expected.tables.hidden, rtol=0.05, atol=0.01)
     torch.testing.assert_close(output.loss, expected.loss, rtol=0.05, atol=0.01)
 

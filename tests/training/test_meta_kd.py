@@ -14,7 +14,7 @@ from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.transferable import expertise_weights, prototype_scores, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import new_teacher
-from hrkd.models.teachers import load_fine_tuned
+from hrkd.models.teachers import combined, load_fine_tuned
 from hrkd.pipeline import compress
 from hrkd.training.distill import TeacherReader
 from hrkd.training.evaluate import typicality
@@ -57,25 +57,40 @@ def test_weights_of_nought_take_a_row_out_of_the_loss(tiny):
     torch.testing.assert_close(FineTuning(model, row_weights=weights)(batch).loss, sum(parts))
 
 
-def test_a_meta_teacher_confuses_domains_more_than_one_that_is_not_asked_to(tiny):
-    """What the head gives to a row's own domain, after a training with its loss and one without."""
-    found = []
-    for weight in (0.0, 1.0):
-        teacher = tiny.model(seed=1)
-        teacher.add_domain_head()
-        module = FineTuning(teacher, domain_loss_weight=weight)
-        optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
-        for epoch in range(6):
-            for batch in MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(epoch):
-                optimizer.zero_grad()
-                module(batch).loss.backward()
-                optimizer.step()
-        batch = tiny.train.batch(range(len(tiny.train)))
-        with torch.no_grad():
-            trace = teacher.eval()(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=(2,))
-            said = teacher.domain_head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).softmax(dim=1)
-        found.append(float(said.gather(1, batch.domain_ids[:, None]).mean()))
-    assert found[1] < 0.15 < found[0]
+def test_a_meta_teacher_makes_a_head_that_knows_domains_forget_them(tiny):
+    """What the head gives to a row's own domain: once it has learnt that, and after a training with its loss."""
+    teacher = tiny.model(seed=1)
+    teacher.add_domain_head()
+    batch = tiny.train.batch(range(len(tiny.train)))
+
+    def of_the_own():
+        trace = teacher(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=(2,))
+        said = teacher.domain_head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).log_softmax(dim=1)
+        return said.gather(1, batch.domain_ids[:, None])
+
+    optimizer = torch.optim.Adam(teacher.domain_head.parameters(), lr=1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (-of_the_own().mean()).backward()
+        optimizer.step()
+    before = float(of_the_own().detach().exp().mean())
+    module, optimizer = FineTuning(teacher, domain_loss_weight=1.0), torch.optim.Adam(teacher.parameters(), lr=5e-3)
+    for epoch in range(6):
+        for each in MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(epoch):
+            optimizer.zero_grad()
+            module(each).loss.backward()
+            optimizer.step()
+    after = float(of_the_own().detach().exp().mean())
+    assert before > 0.8
+    assert abs(after - 1 / 3) < 0.2
+
+
+def test_the_head_of_a_model_is_left_alone_where_it_is_not_asked_for(tiny):
+    model, batch = tiny.model().eval(), first_batch(tiny)
+    expected = FineTuning(model)(batch).loss
+    model.add_domain_head()
+    torch.testing.assert_close(FineTuning(model)(batch).loss, expected)
+    assert FineTuning(model, domain_loss_weight=0.5)(batch).loss > expected
 
 
 def test_a_saved_meta_teacher_says_the_same_of_chosen_domains(tiny, tmp_path):
@@ -113,7 +128,6 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     reader = TeacherReader(teacher, (0, 1, 2), attention="none")
     scores, logits = typicality(reader, tiny.train, torch.device("cpu"))
     weights = expertise_weights(scores, logits, torch.from_numpy(tiny.train.label_ids))
-    torch.manual_seed(3)
     distill_from_models(
         teacher,
         copy.deepcopy(student),
@@ -141,6 +155,17 @@ def test_what_cannot_be_is_refused(tiny, tmp_path):
         tiny_recipe(tmp_path, **{"method.transfer_weight": 1.0})
     with pytest.raises(RecipeError, match=r"method\.expertise.*data\.unlabelled"):
         tiny_recipe(tmp_path, **{"method.expertise": True, "data.unlabelled": "more.csv"})
+    parts = {domain: tiny.model().eval() for domain in tiny.splits.domains}
+    with pytest.raises(ModelError, match=r"expertise: compares examples of different domains"):
+        distill_from_models(combined(parts), tiny.model(width=8), expertise=True, **train)
+    with pytest.raises(RecipeError, match=r"method\.expertise.*each has its own"):
+        tiny_recipe(tmp_path, **{"teacher.encoders": "per_domain", "method.expertise": True})
+    with pytest.raises(RecipeError, match=r"domain_loss_weight.*set meta_kd"):
+        tiny_recipe(tmp_path, **{"teacher.domain_loss_weight": 1.0})
+    changes = {"teacher.meta_kd": True, "method.transfer_weight": 1.0, "student.layer_map": [1]}
+    with pytest.raises(ModelError, match=r"last layer, 2, which the layer map does not imitate"):
+        compress(tiny_recipe(tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
     with pytest.raises(RecipeError, match=r"meta_kd.*fine_tuned already"):
         tiny_recipe(tmp_path, **{"teacher.fine_tuned": "x", "teacher.scratch": None, "teacher.meta_kd": True})
 

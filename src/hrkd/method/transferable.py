@@ -1,8 +1,9 @@
 """Meta-KD (Pan et al., ACL 2021): which examples carry over to other domains, and features that do.
 
 The paper's teacher weighs every example by how typical it is of its class in all domains (:func:`prototype_scores`),
-and is asked to mistake domains for each other (:class:`DomainHead`); its student trusts the teacher on typical
-examples that it gets right (:func:`expertise_weights`), and imitates those features (:func:`transfer_losses`).
+and its features are to say as little as possible of the domain (:class:`DomainHead`, :func:`corrupted_domains`). Its
+student trusts the teacher on typical examples that it gets right (:func:`expertise_weights`), and imitates those
+features (:func:`transfer_losses`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from hrkd.method.prototypes import domain_means
 
-__all__ = ["DomainHead", "expertise_weights", "false_domains", "prototype_scores", "token_means", "transfer_losses"]
+__all__ = ["DomainHead", "corrupted_domains", "expertise_weights", "prototype_scores", "token_means", "transfer_losses"]
 
 
 def token_means(states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
@@ -98,10 +99,12 @@ class DomainHead(nn.Module):
         self.classifier.bias.copy_(classifier.bias[chosen])
 
 
-def false_domains(domain_ids_B: Tensor, num_domains: int) -> Tensor:
-    """One of the other domains for each row, drawn anew in every call, (B,)."""
-    shift_B = torch.randint(1, num_domains, domain_ids_B.shape, device=domain_ids_B.device)
-    return (domain_ids_B + shift_B) % num_domains
+def corrupted_domains(domain_ids_B: Tensor, num_domains: int) -> Tensor:
+    """A domain for each row, drawn anew from all in every call, (B,); the best that a classifier of it can say is 1/D.
+
+    If it were never the row's own, a classifier would do best to know that one and to leave it out.
+    """
+    return torch.randint(0, num_domains, domain_ids_B.shape, device=domain_ids_B.device)
 
 
 def transfer_losses(

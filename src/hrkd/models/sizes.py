@@ -36,12 +36,17 @@ class ModelSizes:
 def model_sizes(model: AnyTeacher | PreTrainedModel) -> ModelSizes:
     """Sizes of a multi-domain model, of a routed teacher (all its encoders together) or of a plain one.
 
+    A meta-teacher's domain head, which serves training alone, does not count.
+
     Raises:
         ModelError: the family's configuration does not tell its shape.
     """
     encoder = model.encoders[0] if isinstance(model, DomainTeachers) else model.base_model
-    parameters = _count(model.parameters())
-    tables = (table.weight for table in model.modules() if isinstance(table, nn.Embedding))
+    head = getattr(model, "domain_head", None)
+    apart = set() if head is None else set(head.modules())
+    counted = [module for module in model.modules() if module not in apart]
+    parameters = _count(parameter for module in counted for parameter in module.parameters(recurse=False))
+    tables = (table.weight for table in counted if isinstance(table, nn.Embedding))
     return ModelSizes(
         parameters=parameters,
         parameters_without_embeddings=parameters - _count(tables),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
 from hrkd.method.prototypes import domain_means
-from hrkd.method.transferable import false_domains, token_means
+from hrkd.method.transferable import corrupted_domains, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.training.loop import StepOutput, Trainable
@@ -18,17 +18,17 @@ __all__ = ["FineTuning"]
 class FineTuning(Trainable):
     """Cross-entropy with the labels, mean over each domain's examples, then over domains (multi-task).
 
-    A model with a domain head is a meta-teacher (Meta-KD, Pan et al. 2021): the cross-entropy between what the head
-    says of an example's domain and a domain that is not its own is added, so that features carry over.
+    For a meta-teacher (Meta-KD, Pan et al. 2021) the cross-entropy between what the model's domain head says of an
+    example and a domain drawn at random is added.
 
     Args:
         model: whose heads and encoder are trained.
-        row_weights: factors of the examples' losses, one for each row of the training set, (N,).
-        domain_loss_weight: of the domain head's loss, before the factors.
+        row_weights: factors of the examples' losses, one for each row of the training set, (N,), not negative.
+        domain_loss_weight: of the domain head's loss, before the factors; 0: the head, if there is one, is left alone.
     """
 
     def __init__(
-        self, model: MultiDomainClassifier, *, row_weights: Tensor | None = None, domain_loss_weight: float = 0.5
+        self, model: MultiDomainClassifier, *, row_weights: Tensor | None = None, domain_loss_weight: float = 0.0
     ) -> None:
         super().__init__()
         self.model = model
@@ -41,13 +41,13 @@ class FineTuning(Trainable):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The loss of one batch."""
-        head = self.model.domain_head
-        last = head is not None and (shape_of(self.model.encoder.config).layers,)
-        trace = self.model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last)
+        head = self.model.domain_head if self.domain_loss_weight else None
+        levels = () if head is None else (shape_of(self.model.encoder.config).layers,)
+        trace = self.model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=levels)
         losses_B = nn.functional.cross_entropy(trace.logits.float(), batch.labels, reduction="none")
         if head is not None:
             said = head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).float()
-            wanted = false_domains(batch.domain_ids, len(self.model.domains))
+            wanted = corrupted_domains(batch.domain_ids, len(self.model.domains))
             losses_B = losses_B + self.domain_loss_weight * nn.functional.cross_entropy(said, wanted, reduction="none")
         if self.row_weights is not None:
             losses_B = losses_B * self.row_weights[batch.indices.cpu()].to(losses_B)

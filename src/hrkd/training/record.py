@@ -5,7 +5,8 @@
 ``hierarchy``: one row per step, level, level looked at and domain (ratio).
 ``relations``: one row per step, level, domain and other domain (weight: how much the first looks at the other), where
 the ratios come from a graph.
-``predictions``: one row per step and domain (loss; where a meta-teacher's features are imitated, transfer).
+``predictions``: one row per step and domain (loss; where a meta-teacher's features are imitated, transfer, times its
+weight).
 Each epoch adds one file per table, moved into place when it is whole.
 """
 
@@ -44,13 +45,15 @@ class StepTables:
 
 
 def last_ratios(folder: Path) -> list[dict[str, Any]]:
-    """Domain ratios over the logged steps of a training's last epoch: level, domain, mean and std of each.
+    """Domain ratios over the logged steps of a training's last epoch: level, domain, mean and std; [] without tables.
 
     Args:
         folder: of the training's tables.
     """
-    *_, last = sorted((folder / "levels").glob("epoch-*.parquet"))
-    levels = pd.read_parquet(last).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
+    files = sorted((folder / "levels").glob("epoch-*.parquet"))
+    if not files:
+        return []
+    levels = pd.read_parquet(files[-1]).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
     found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0)).reset_index()
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 

@@ -23,7 +23,7 @@ from hrkd.method_rules import method_contradictions
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.teachers import AnyTeacher, encoders_of
+from hrkd.models.teachers import AnyTeacher, DomainTeachers, encoders_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
 from hrkd.training.distill import Distillation, Learning, TeacherReader, TeacherSource
 from hrkd.training.evaluate import typicality
@@ -63,8 +63,8 @@ def fine_tune(
 
     Args:
         meta_kd: make it a meta-teacher (Meta-KD, Pan et al. 2021): examples are weighed by how typical they are of
-            their class in all domains, as ``model`` sees them at the start, and a domain head is added, which is asked
-            to mistake domains for each other (:mod:`hrkd.method.transferable`).
+            their class in all domains, as ``model`` sees them at the start, and a domain head is added, whose features
+            are to say little of the domain (:mod:`hrkd.method.transferable`).
         domain_loss_weight: of the domain head's loss.
         batch_size: examples of every domain in a step.
         group_by_length: put texts of similar length into the same step.
@@ -82,16 +82,21 @@ def fine_tune(
     set_attention(model.encoder, "none")
     row_weights = None
     if meta_kd:
-        if len(model.domains) < 2:
-            raise DataError("a meta-teacher relates domains, and the data has one; leave teacher.meta_kd out")
+        check_meta_teacher(model.domains)
         model.add_domain_head()
+        model.to(accelerator.device).eval()
         last = (shape_of(model.encoder.config).layers,)
-        reader = TeacherReader(model.to(accelerator.device), last, attention="none")
-        row_weights, _ = typicality(reader, train_set, accelerator.device, progress=progress)
-        model.requires_grad_(True)
+        scores, _ = typicality(
+            lambda batch: model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last),
+            train_set,
+            accelerator.device,
+            batch_size=evaluation_batch_size,
+            progress=progress,
+        )
+        row_weights = scores.clamp_min(0)  # a negative factor would leave the loss without a lower bound
     _draw_apart(accelerator, seed)
     history = train(
-        FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight),
+        FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight if meta_kd else 0.0),
         _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
         accelerator=accelerator,
@@ -156,7 +161,7 @@ def distill_from_models(
     same student: ``prediction_weight=0, keep="last"``, then ``hidden_weight=0, graph="uniform", learning="fixed"``.
 
     Args:
-        train_set: labels of its rows are not read, so they may have none.
+        train_set: labels of its rows are read for ``expertise`` alone, so that they may have none.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout, centre_prototypes: see
@@ -188,7 +193,7 @@ def distill_from_models(
         ArtifactError: the teacher cache is damaged.
         DataError: too few examples, or domains that are not the models'.
         ModelError: choices that rule each other out, a layer map that does not fit, attention that a family cannot
-            give, or ``transfer_weight`` with a teacher that has no domain head.
+            give, ``transfer_weight`` with a teacher that has no domain head, or ``expertise`` with one for each domain.
         TrainingError: a row of the dev set has no label (with ``expertise``: any row), or the loss is not finite.
     """
     wrong = method_contradictions(
@@ -210,6 +215,9 @@ def distill_from_models(
     set_seed(seed)
     big, small = shape_of(encoders_of(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
+    if expertise:
+        check_expertise(teacher)
+        _check_labels(train_set)
     transfer = _domain_head(teacher, levels, big.layers) if transfer_weight else None
     encoders = [*encoders_of(teacher), student.encoder]
     kind: AttentionKind = "none"
@@ -248,7 +256,9 @@ def distill_from_models(
                 teacher.cpu()  # an accelerator's memory is for the student now
         row_weights = None
         if expertise:
-            scores, logits = typicality(said, train_set, accelerator.device, progress=progress)
+            scores, logits = typicality(
+                said, train_set, accelerator.device, batch_size=evaluation_batch_size, progress=progress
+            )
             row_weights = expertise_weights(scores, logits, torch.from_numpy(train_set.label_ids))
         module = Distillation(
             student,
@@ -296,12 +306,44 @@ def _domain_head(teacher: AnyTeacher, layer_map: Sequence[int], layers: int) -> 
             "transfer_weight: this teacher has no features that carry over between domains; train it with "
             "teacher.meta_kd, or leave transfer_weight out"
         )
+    check_last_layer(layer_map, layers)
+    return head
+
+
+def check_meta_teacher(domains: Sequence[str]) -> None:
+    """Whether a meta-teacher has anything to relate.
+
+    Raises:
+        DataError: fewer than two ``domains``.
+    """
+    if len(domains) < 2:
+        raise DataError("a meta-teacher relates domains, and the data has one; leave teacher.meta_kd out")
+
+
+def check_last_layer(layer_map: Sequence[int], layers: int) -> None:
+    """Whether a student imitates the last of a teacher's ``layers``, whose features ``transfer_weight`` is about.
+
+    Raises:
+        ModelError: it does not.
+    """
     if layer_map[-1] != layers:
         raise ModelError(
             f"transfer_weight: its features are those of the teacher's last layer, {layers}, which the layer map does "
             "not imitate; end student.layer_map with it"
         )
-    return head
+
+
+def check_expertise(teacher: AnyTeacher) -> None:
+    """Whether the states of all domains lie in one space, so that ``expertise`` can compare them.
+
+    Raises:
+        ModelError: each domain has an encoder of its own.
+    """
+    if isinstance(teacher, DomainTeachers):
+        raise ModelError(
+            "expertise: compares examples of different domains in the teacher's states, and here each domain has an "
+            "encoder of its own; use one teacher for all, or leave expertise out"
+        )
 
 
 def _can_be_cached(kind: AttentionKind, reductions: Reductions, cache: CacheRules, title: str) -> bool:

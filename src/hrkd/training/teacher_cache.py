@@ -273,9 +273,10 @@ def teacher_logits(
     Raises:
         ArtifactError: the cache is damaged.
     """
+    teacher = teacher.to(device)
     if rules.gigabytes == 0:
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
-    live = TeacherReader(teacher.to(device), (), attention="none")
+    live = TeacherReader(teacher, (), attention="none")
     said = teacher_source(live, data, rules=rules, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
     for batch in length_sorted_batches(data, batch_size):
