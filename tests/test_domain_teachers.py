@@ -202,7 +202,11 @@ def test_averaged_teachers_teach_without_states(finished, recipe, tmp_path):
         recipe(tmp_path / "run", **average)
     average["method.hidden_weight"] = 0
     results = distill(recipe(tmp_path / "run", **average), teacher_folder=finished[0] / "teacher")
-    assert results["models"]["teacher"]["test"] != finished[1]["models"]["teacher"]["test"]
+    distill(
+        recipe(tmp_path / "routed", **average | {"teacher.combine": "route"}), teacher_folder=finished[0] / "teacher"
+    )
+    students = [load_file(tmp_path / run / "student" / "model.safetensors") for run in ("run", "routed")]
+    assert not all(torch.equal(students[0][name], students[1][name]) for name in students[0])
     again = evaluate(tmp_path / "run", teacher=finished[0] / "teacher")
     assert again == results["models"]["student"]["test"]
     with pytest.raises(ArtifactError, match=r"teacher\.combine: average then, not set now"):

@@ -319,8 +319,8 @@ class StudentConfig(Section):
     """Width of the feed-forward layers; default: the teacher's, scaled by width."""
 
     times_smaller: Annotated[float, Field(gt=1)] | None = None
-    """Choose the size so that the student has about this many times fewer parameters than the teacher (than one, if each
-    domain has its own)."""
+    """Choose the size so that the student has about this many times fewer parameters than the teacher (or than one,
+    if each domain has its own)."""
 
     checkpoint: str | None = None
     """Folder or hub name of a small pre-trained encoder (such as the general TinyBERT); it fixes the size."""
