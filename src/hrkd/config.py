@@ -400,14 +400,19 @@ class MethodConfig(Section):
     ratio_learning_rate: PositiveFloat = 5e-3
     """Peak learning rate of graph and hierarchy, for joint and meta learning."""
 
-    entropy_weight: NonNegative = 0.1
-    """Weight of the ratios' entropy (1 = uniform), which joint and meta learning maximise besides."""
+    entropy_weight: NonNegative = 1.0
+    """Weight of the ratios' entropy, which joint and meta learning maximise besides: with w, the ratios that a level's
+    effects e ask for are softmax(e / w); meta learning measures effects in units of their root mean square."""
 
     meta_interval: PositiveInt = 10
     """Updates of the student from one gradient of meta learning to the next."""
 
     centre_prototypes: bool | None = None
     """Take what all domains have in common out of the prototypes first; default: for the relational graph only."""
+
+    prototype_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Weight of earlier steps in the prototypes that ratios are made of, a moving average; default: 0.95 for the
+    relational graph, 0 (this step alone) for others."""
 
     hierarchy: Literal["compare_aggregate", "mean", "none"] = "compare_aggregate"
     """What a level sees of the levels below: the paper's attention over them, their mean, or nothing."""

@@ -215,7 +215,18 @@ def test_a_weight_of_zero_looks_at_no_level():
     assert objective(nothing, nothing, torch.tensor([1.0, 3.0]), hidden_weight=0.0).item() == 2
 
 
-def test_entropy_is_one_for_uniform_ratios_and_zero_for_one_domain():
-    ratios = torch.tensor([[0.25] * 4, [1.0, 0, 0, 0]])
-    torch.testing.assert_close(entropy(ratios), torch.tensor(0.5))
+def test_entropy_is_that_of_all_levels_together():
+    ratios = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.0, 1.0, 0.0, 0.0]])
+    torch.testing.assert_close(entropy(ratios), torch.tensor(4.0).log())
     assert entropy(torch.ones(2, 1)) == 0
+
+
+def test_the_entropy_weight_is_the_temperature_of_the_ratios_that_are_best():
+    effects, weight = random(2, 4), 0.7
+    best = (effects / weight).softmax(dim=1)
+
+    def worth(ratios):
+        return (ratios * effects).sum() + weight * entropy(ratios)
+
+    others = (random(50, 2, 4, seed=1) * 3).softmax(dim=2)
+    assert all(worth(best) > worth(other) for other in [*others, *(0.99 * best + 0.01 * others)])

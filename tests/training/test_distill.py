@@ -10,6 +10,7 @@ from hrkd.data.batching import Batch
 from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
+from hrkd.method.ratios import Ratios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
 from hrkd.training.cache_files import cached_folders
@@ -402,3 +403,30 @@ def test_a_reader_is_shortened_only_where_that_changes_nothing(family):
             torch.testing.assert_close(one, other)
         assert len(found.attention) == 2
     assert TeacherReader(teacher, (0, 1, 3), attention=kind).without_logits(batch) is None
+
+
+def test_prototypes_move_as_a_bias_corrected_average(tiny):
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, prototypes):
+            seen.append(prototypes)
+            return Ratios(torch.full(prototypes.shape[:2], 1 / 3), torch.zeros(3, 3, 3))
+
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8).eval(), prototype_momentum=0.8)
+    module.student.eval()
+    module.ratios = Watched()
+    module.train()
+    module.student.eval()
+    batches = [batch for batch, _ in zip(iter_batches(tiny), range(3), strict=False)]
+    own = [module.losses(batch, module.teacher(batch)).prototypes for batch in batches]
+    for batch in batches:
+        module(batch)
+    expected = (0.8**2 * own[0] + 0.8 * own[1] + own[2]) / (0.8**2 + 0.8 + 1)
+    torch.testing.assert_close(seen[0], own[0])
+    torch.testing.assert_close(seen[2], expected)
+    torch.testing.assert_close(module.steady(own[0]), expected)
+    module.eval()
+    module(batches[0])
+    torch.testing.assert_close(seen[3], own[0])
+    torch.testing.assert_close(module.steady(own[0]), expected, msg="measuring moves nothing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -28,8 +26,8 @@ def objective(
 
 
 def entropy(ratios_KD: Tensor) -> Tensor:
-    """Mean over levels of the entropy of each level's ratios, in units of that of uniform ratios (0 to 1), a scalar.
+    """Sum over levels of the entropy of each level's ratios, in nats (K log D where all are uniform), a scalar.
 
-    Shape: (K, D).
+    Shape: (K, D). Of the ratios of a level, those that maximise ``sum_d r[d] e[d] + w * entropy`` are softmax(e / w).
     """
-    return -torch.xlogy(ratios_KD, ratios_KD).sum(dim=1).mean() / math.log(max(2, ratios_KD.shape[1]))
+    return -torch.xlogy(ratios_KD, ratios_KD).sum()

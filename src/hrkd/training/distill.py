@@ -140,6 +140,8 @@ class Distillation(Trainable):
         relative: divide the losses of each level by the variance of what the teacher says there
             (:mod:`hrkd.method.scales`), as measured on the first batch of the training.
         ratio_gradient: let gradients reach the student through the ratios as well.
+        prototype_momentum: weight of earlier steps in the prototypes that the ratios are made of: an exponential moving
+            average, bias-corrected as Adam's. 0: those of the step alone.
         row_weights: factors of all losses of an example, one for each row of the training set, (N,).
         transfer: a meta-teacher's head, whose features of the teacher's last state the student is to have too; only for
             a layer map that ends with the teacher's last layer. A copy is made.
@@ -170,17 +172,20 @@ class Distillation(Trainable):
         temperature: float = 1.0,
         relative: bool = False,
         ratio_gradient: bool = False,
+        prototype_momentum: float = 0.0,
         row_weights: Tensor | None = None,
         transfer: DomainHead | None = None,
         transfer_weight: float = 1.0,
         learning: Learning = "fixed",
         ratio_learning_rate: float = 5e-3,
-        entropy_weight: float = 0.1,
+        entropy_weight: float = 1.0,
         meta_interval: int = 10,
     ) -> None:
         super().__init__()
         self.units: Tensor
         self.waited: Tensor
+        self.moving: Tensor
+        self.moved: Tensor
         self.student = student
         self.fit = fit.requires_grad_(hidden_weight > 0)
         self.ratios = ratios.requires_grad_(learning == "joint")
@@ -193,8 +198,13 @@ class Distillation(Trainable):
         self.relative = relative
         # In the checkpoint, so that a resumed training goes on in the same units; zeros until they are measured.
         self.register_buffer("units", torch.zeros(2, len(fit.weight)))
+        self._has_units = False
         self.register_buffer("waited", torch.zeros((), dtype=torch.long))  # updates since the last meta gradient
         self.ratio_gradient = ratio_gradient
+        self.prototype_momentum = prototype_momentum
+        levels, width, _ = fit.weight.shape
+        self.register_buffer("moving", torch.zeros(levels, len(student.domains), width))
+        self.register_buffer("moved", torch.zeros(()))  # steps in the moving average
         self.row_weights = row_weights
         self.transfer = None if transfer is None else copy.deepcopy(transfer).requires_grad_(False)
         self.transfer_weight = transfer_weight
@@ -223,6 +233,7 @@ class Distillation(Trainable):
         """Forget the batches of before."""
         self._support: Batch | None = None
         self._query: Batch | None = None
+        self._query_logits = torch.empty(0)  # what the teacher says of the query
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
@@ -238,11 +249,12 @@ class Distillation(Trainable):
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective of one batch."""
+        said = self.teacher(batch)
         if self.learning == "meta" and self.training:
-            self._query = batch
-        tables = self.losses(batch, self.teacher(batch))
+            self._query, self._query_logits = batch, said.logits
+        tables = self.losses(batch, said)
         with _no_autocast(tables.hidden):
-            ratios: Ratios = self.ratios(tables.prototypes)
+            ratios: Ratios = self.ratios(self._move(tables.prototypes) if self.training else tables.prototypes)
             loss = objective(
                 ratios.domains,
                 tables.levels,
@@ -263,11 +275,27 @@ class Distillation(Trainable):
         )
         return StepOutput(loss, logged)
 
+    def steady(self, prototypes_KDH: Tensor) -> Tensor:
+        """What ratios are made of after a step: the moving average, or with a momentum of 0 the prototypes given."""
+        if not self.prototype_momentum:
+            return prototypes_KDH
+        return self.moving / (1 - self.prototype_momentum**self.moved)
+
+    def _move(self, prototypes_KDH: Tensor) -> Tensor:
+        """The moving average with the prototypes of one more step in it."""
+        if not self.prototype_momentum:
+            return prototypes_KDH
+        moving_KDH = torch.lerp(prototypes_KDH, self.moving, self.prototype_momentum)
+        self.moving.copy_(moving_KDH.detach())
+        self.moved += 1
+        return moving_KDH / (1 - self.prototype_momentum**self.moved)
+
     def prediction_losses(self, batch: Batch) -> Tensor:
         """The prediction loss of each domain alone, (D,); no level is looked at."""
         student = self.student(**batch.inputs, domain_ids=batch.domain_ids)
+        said = self.teacher(batch).logits if batch is not self._query else self._query_logits
         with _no_autocast(student.logits):
-            return self._prediction(student.logits.float(), self.teacher(batch).logits, batch)
+            return self._prediction(student.logits.float(), said, batch)
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
@@ -347,12 +375,13 @@ class Distillation(Trainable):
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
         """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""
-        if not self.units.any():
+        if not self._has_units and not self.units.any():  # a look at the buffer makes a GPU wait
             self.units[0] = state_variances(teacher.hidden_states, mask_BT)
             self.units[1] = 1.0
             if self.attention != "none":
                 heads = [(each[0] if isinstance(each, QueriesKeys) else each).shape[1] for each in student.attention]
                 self.units[1, 1:] = score_variances(teacher.attention, mask_BT, heads)
+        self._has_units = True
         return self.units
 
     def _without_levels(self, prediction_D: Tensor) -> LossTables:

@@ -59,6 +59,9 @@ class Distilled(Protocol):
     def prediction_losses(self, batch: Batch) -> Tensor:
         """Shape (D,)."""
 
+    def steady(self, prototypes_KDH: Tensor) -> Tensor:
+        """What the ratios are made of, (K, D, H) -> (K, D, H)."""
+
 
 def ratio_gradients(
     module: Distilled, support: Batch, query: Batch, optimizer: torch.optim.Optimizer
@@ -72,6 +75,7 @@ def ratio_gradients(
     with _evaluation(module.student):
         direction = preconditioned(_query_gradient(module, query), module.student, optimizer)
         effects_KD, prototypes_KDH = _effects(module, support, direction)
+        prototypes_KDH = module.steady(prototypes_KDH)
     effects_KD = effects_KD / effects_KD.square().mean().sqrt().clamp_min(torch.finfo(effects_KD.dtype).tiny)
     names, parameters = zip(*module.ratios.named_parameters(), strict=True)
     with torch.enable_grad():

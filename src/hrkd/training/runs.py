@@ -38,6 +38,9 @@ __all__ = ["distill_from_models", "fine_tune"]
 
 logger = logging.getLogger("hrkd.training")
 
+RELATIONAL_MOMENTUM = 0.95
+"""Of the prototypes of the relational graph: what sets domains apart is small beside how much 8 texts differ from 8."""
+
 
 def fine_tune(
     model: MultiDomainClassifier,
@@ -123,7 +126,7 @@ def distill_from_models(
     ratios: DomainRatios | None = None,
     learning: Learning = "fixed",
     ratio_learning_rate: float = 5e-3,
-    entropy_weight: float = 0.1,
+    entropy_weight: float = 1.0,
     meta_interval: int = 10,
     attention: Literal["auto", "scores", "probabilities", "none"] = "auto",
     reductions: Reductions = "masked",
@@ -138,6 +141,7 @@ def distill_from_models(
     graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
     centre_prototypes: bool | None = None,
+    prototype_momentum: float | None = None,
     epochs: int = 3,
     batch_size: int = 8,
     group_by_length: bool = True,
@@ -166,6 +170,8 @@ def distill_from_models(
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout, centre_prototypes: see
             :func:`hrkd.method.build.build_domain_ratios`.
+        prototype_momentum: weight of earlier steps in the prototypes that ratios are made of; default: 0.95 with the
+            relational graph, else 0.
         ratios: a module of one's own, in the place of the parts named by those arguments, which then have no effect;
             it maps prototypes (K, D, H) of K student levels, D domains and the teacher's width H to
             :class:`hrkd.method.ratios.Ratios`.
@@ -226,6 +232,9 @@ def distill_from_models(
     if attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", title)
     fit = FitLayers(len(levels), small.width, big.width, basis=basis)
+    momentum = prototype_momentum
+    if momentum is None:
+        momentum = RELATIONAL_MOMENTUM if graph == "relational" and ratios is None else 0.0
     if ratios is None:
         ratios = build_domain_ratios(
             len(levels),
@@ -272,6 +281,7 @@ def distill_from_models(
             temperature=temperature,
             relative=relative,
             ratio_gradient=ratio_gradient,
+            prototype_momentum=momentum,
             row_weights=row_weights,
             transfer=transfer,
             transfer_weight=transfer_weight,
