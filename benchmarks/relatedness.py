@@ -2,8 +2,8 @@
 
     python benchmarks/relatedness.py > benchmarks/results/2026-01-31-relatedness.md
 
-Students are those of the demo recipe with 800 reviews a domain and six epochs (one teacher for all), three seeds each. A
-graph that had found it would look more at the domain of the same group than at each of the others.
+Students are those of the demo recipe with 800 reviews a domain and six epochs (one teacher for all), three seeds each.
+A graph that had found it would look more at the domain of the same group than at each of the others.
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ def main() -> None:
     prepare()
     groups = synthetic_reviews(domains=4, examples=40).groups
     print(f"# Does the graph find related domains?\n\n    {' '.join(['python', *sys.argv])}\n\n* {machine()}")
-    print(
-        f"* groups: {'; '.join(' and '.join(group) for group in groups)}; {EXAMPLES} reviews a domain, {EPOCHS} epochs, {SEEDS} seeds\n"
-    )
+    print(f"* groups: {'; '.join(' and '.join(group) for group in groups)}")
+    print(f"* {EXAMPLES} reviews a domain, {EPOCHS} epochs, {SEEDS} seeds\n")
     print("Attention is the mean over heads; related minus others is the mean over seeds and domains, each seed in")
     print("brackets, in the first epoch and in the last. Ratios are those of the last epoch.\n")
     print("| graph | level | first epoch | last epoch | ratios, least to most | student, test % |")
