@@ -1,11 +1,15 @@
 """Two processes on the CPU, started as a user starts them."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+
+from hrkd.recipe import recipe_to_yaml
+from tiny import tiny_recipe
 
 TRAIN = """
 import sys
@@ -49,9 +53,13 @@ torch.save({"drawn": drawn[-1], **model.state_dict()}, folder / f"end-{accelerat
 def start(folder, *, stop_after=99):
     folder.mkdir(exist_ok=True)
     (folder / "train.py").write_text(TRAIN)
+    run(str(folder / "train.py"), str(folder), str(stop_after))
+
+
+def run(*arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, str(folder / "train.py"), str(folder), str(stop_after)],
+        [*command, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
@@ -73,3 +81,17 @@ def test_two_processes_train_one_model_and_go_on_exactly(tmp_path):
     assert not torch.equal(drawn[0], drawn[1]), "each process draws dropout of its own"
     assert torch.equal(drawn[0], drawn[2])
     assert torch.equal(drawn[1], drawn[3])
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_make_a_meta_teacher_and_a_student_in_two_stages(tmp_path):
+    changes = {"teacher.meta_kd": True, "method.stages": "two", "method.expertise": True, "method.transfer_weight": 1.0}
+    changes |= {"method.graph": "relational", "method.learning": "meta", "method.meta_interval": 1}
+    changes |= {"teacher.training.epochs": 1, "student.training.epochs": 3, "student.baseline": False}
+    changes |= {"data.synthetic.examples": 60}
+    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(tiny_recipe(tmp_path / "run", **changes)))
+    run("-m", "hrkd", "compress", str(tmp_path / "recipe.yaml"))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["models"]["student"]["test"]["mean"]["accuracy"] > 0
+    assert {row["level"] for row in results["ratios"]} == {0, 1}
+    assert (tmp_path / "run" / "metrics" / "levels" / "relations").is_dir()
