@@ -147,7 +147,7 @@ def test_the_report_says_what_the_runs_say(finished):
     assert "Fewer than 3 seeds" in text
     assert "| uniform |" in text
     assert "<svg" in (folder / "out" / "compare.svg").read_text()
-    assert len(shown) == 4, "three tables and where they are"
+    assert len(shown) == 5, "four tables and where they are"
 
 
 def test_the_csv_is_tidy(finished):

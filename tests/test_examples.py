@@ -33,11 +33,11 @@ def test_every_example_is_run_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"}
 
 
-@pytest.mark.parametrize(("grid", "cells"), [("compare_demo.yaml", 9), ("compare_amazon.yaml", 57)])
-def test_example_grids_make_runs_that_are_checked(grid, cells):
+@pytest.mark.parametrize(("grid", "cells", "teachers"), [("compare_demo.yaml", 9, 1), ("compare_amazon.yaml", 57, 4)])
+def test_example_grids_make_runs_that_are_checked(grid, cells, teachers):
     plan = load_grid(EXAMPLES / grid)
     assert len(plan.cells) == cells
-    assert len(plan.teachers) == 1
+    assert len(plan.teachers) == teachers
 
 
 def test_every_example_grid_is_checked_here():
