@@ -109,6 +109,12 @@ def test_from_pretrained_is_the_same_model_and_quiet(predictor, student_folder, 
     assert not caplog.records
 
 
+def test_a_run_after_its_first_stage_has_no_student_yet(student, tmp_path):
+    student.save_pretrained(tmp_path / "levels")
+    with pytest.raises(ArtifactError, match=r"student is not finished yet; hrkd compress goes on"):
+        Predictor.from_pretrained(tmp_path)
+
+
 def test_other_folders_are_refused(student, student_folder, tokenizer, tmp_path):
     with pytest.raises(ArtifactError, match="no such folder"):
         Predictor.from_pretrained(tmp_path / "nowhere")

@@ -51,6 +51,8 @@ def _check(folder: Path) -> None:
 
 def _found_instead(folder: Path) -> str:
     inside = [path.name for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+    if "levels" in inside and "student" not in inside:
+        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
     if "student" in inside:
         return f"this is the folder of a run; its student is {folder / 'student'}"
     if inside:
