@@ -468,13 +468,9 @@ class MethodConfig(Section):
     @property
     def decides_weights(self) -> dict[str, Any]:
         """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
-        younger = {name for name in ("stages", "expertise", "transfer_weight") if name not in self._set_otherwise}
-        return self.model_dump(mode="json", exclude=younger)
-
-    @property
-    def _set_otherwise(self) -> set[str]:
-        fields = type(self).model_fields
-        return {name for name, field in fields.items() if getattr(self, name) != field.default}
+        fields, younger = type(self).model_fields, ("stages", "expertise", "transfer_weight")
+        unset = {name for name in younger if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=unset)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:

@@ -19,7 +19,7 @@ from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
 from hrkd.models.student import settle_start
-from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined
+from hrkd.models.teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined, encoders_of
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.teacher_stage import scratch_tokenizer
@@ -44,7 +44,7 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
     if teacher is None:
         teacher = _new_teacher(job)
-    encoder = teacher.encoders[0] if isinstance(teacher, DomainTeachers) else teacher.encoder
+    encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     if recipe.student.checkpoint is not None:

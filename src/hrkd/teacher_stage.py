@@ -23,7 +23,7 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.teachers import (
     AnyTeacher,
-    DomainTeachers,
+    encoders_of,
     load_fine_tuned,
     load_tokenizer,
     write_domain_folders,
@@ -60,7 +60,7 @@ class Teacher:
     @property
     def encoder(self) -> Any:
         """The encoder that a student starts from: the only one, or that of the first domain."""
-        return self.model.encoders[0] if isinstance(self.model, DomainTeachers) else self.model.encoder
+        return encoders_of(self.model)[0]
 
 
 def fine_tune_teacher(job: Job) -> Path:

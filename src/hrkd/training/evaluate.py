@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from hrkd.models.teachers import AnyTeacher
 from hrkd.models.trace import EncoderTrace
 from hrkd.training.progress import Progress
 
-__all__ = ["predict_logits", "typicality"]
+__all__ = ["predict_logits", "traces", "typicality"]
 
 
 @torch.no_grad()
@@ -34,16 +34,33 @@ def predict_logits(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
+
+    def said(batch: Batch) -> EncoderTrace:
+        with cpu_kernels(device):
+            trace: EncoderTrace = model(**batch.inputs, domain_ids=batch.domain_ids)
+        return trace
+
     logits = np.empty((len(data), len(model.labels)), dtype=np.float32)
-    with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
-        for batch in length_sorted_batches(data, batch_size):
-            here = batch.to(device)
-            with cpu_kernels(device):
-                trace = model(**here.inputs, domain_ids=here.domain_ids)
-            logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
-            bar.advance(len(batch.labels))
+    for batch, trace in traces(said, data, device, batch_size=batch_size, progress=progress, title=title):
+        logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     model.train(was_training)
     return logits
+
+
+def traces(
+    source: Callable[[Batch], EncoderTrace],
+    data: TokenizedDataset,
+    device: torch.device,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+    title: str = "evaluating",
+) -> Iterator[tuple[Batch, EncoderTrace]]:
+    """All rows once, in length-sorted batches: each batch, on the processor, with what ``source`` says of it."""
+    with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
+        for batch in length_sorted_batches(data, batch_size):
+            yield batch, source(batch.to(device))
+            bar.advance(len(batch.labels))
 
 
 @torch.no_grad()
@@ -65,12 +82,9 @@ def typicality(
     """
     labels, domains = torch.from_numpy(data.label_ids), torch.from_numpy(data.domain_ids)
     found = []
-    with (progress or Progress(False)).bar(title, total=len(data), unit="texts") as bar:
-        for batch in length_sorted_batches(data, batch_size):
-            trace = source(batch.to(device))
-            features_BH = token_means(trace.hidden_states[-1].float().cpu(), batch.mask)
-            found.append((batch.indices, features_BH, trace.logits.float().cpu()))
-            bar.advance(len(batch.labels))
+    for batch, trace in traces(source, data, device, batch_size=batch_size, progress=progress, title=title):
+        features_BH = token_means(trace.hidden_states[-1].float().cpu(), batch.mask)
+        found.append((batch.indices, features_BH, trace.logits.float().cpu()))
     rows, features_NH, logits_NC = (torch.cat(parts) for parts in zip(*found, strict=True))
     back = rows.argsort()
     sizes = len(data.source.labels), len(data.source.domains)

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
+from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
 from hrkd.memory import give_back
 from hrkd.method.losses import score_norms
@@ -31,7 +31,7 @@ from hrkd.models.teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.cache_files import CacheFiles, CacheIndex, Precision
 from hrkd.training.distill import TeacherReader, TeacherSource
-from hrkd.training.evaluate import predict_logits
+from hrkd.training.evaluate import predict_logits, traces
 from hrkd.training.progress import Progress
 
 __all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_logits", "teacher_source"]
@@ -279,8 +279,8 @@ def teacher_logits(
     live = TeacherReader(teacher, (), attention="none")
     said = teacher_source(live, data, rules=rules, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
-    for batch in length_sorted_batches(data, batch_size):
-        logits[batch.indices.numpy()] = said(batch.to(device)).logits.float().cpu().numpy()
+    for batch, trace in traces(said, data, device, batch_size=batch_size):
+        logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     return logits
 
 
