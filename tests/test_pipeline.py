@@ -155,6 +155,7 @@ def test_a_student_that_cannot_be_is_refused_before_the_teacher_is_trained(tmp_p
         ({"student.training.batch_size": 500}, "a step needs 500"),
         ({"student.teacher_layers": [9]}, r"student\.teacher_layers"),
         ({"student.width": 64}, "at most the teacher's width"),
+        ({"method.domain_weights": {"cars": 2.0}}, "no domain is called .cars.; there are: "),
         ({"student.heads": 4}, "at most the teacher's heads"),
     ):
         with pytest.raises((ModelError, DataError), match=message):

@@ -199,6 +199,15 @@ class TestProblems:
             "my.yaml:6: student: times_smaller chooses the size; leave out layers",
         ]
 
+    @pytest.mark.parametrize(
+        ("weights", "place", "problem"),
+        [("{books: 0}", ".books", "above 0"), ("{}", "", "not empty"), ("{books: much}", ".books", "a number")],
+    )
+    def test_weights_of_domains_are_positive_numbers_by_name(self, write, weights, place, problem):
+        (found,) = problems_of(write(FINE + f"method:\n  domain_weights: {weights}\n"))
+        assert f"method.domain_weights{place}: " in found
+        assert problem in found
+
     def test_a_contradiction_between_sections_stands_at_its_field(self, write):
         text = FINE + "method:\n  stages: two\n  level_epochs: 10\n"
         line = text.splitlines().index("  level_epochs: 10") + 1

@@ -414,6 +414,9 @@ class MethodConfig(Section):
     """Weight of earlier steps in the prototypes that ratios are made of, a moving average; default: 0.95 for the
     relational graph, 0 (this step alone) for others."""
 
+    domain_weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
+    """How much domains count at every level before the graph speaks, by name, as `{books: 3}`; others have 1."""
+
     hierarchy: Literal["compare_aggregate", "mean", "none"] = "compare_aggregate"
     """What a level sees of the levels below: the paper's attention over them, their mean, or nothing."""
 
@@ -468,7 +471,7 @@ class MethodConfig(Section):
     @property
     def decides_weights(self) -> dict[str, Any]:
         """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
-        fields, younger = type(self).model_fields, ("stages", "expertise", "transfer_weight")
+        fields, younger = type(self).model_fields, ("stages", "expertise", "transfer_weight", "domain_weights")
         unset = {name for name in younger if getattr(self, name) == fields[name].default}
         return self.model_dump(mode="json", exclude=unset)
 
@@ -476,7 +479,7 @@ class MethodConfig(Section):
     def _something_to_learn(self) -> MethodConfig:
         names = (
             *("graph", "learning", "hidden_weight", "prediction_weight"),
-            *("expertise", "transfer_weight", "stages", "level_epochs"),
+            *("expertise", "transfer_weight", "stages", "level_epochs", "domain_weights"),
         )
         _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
         return self

@@ -34,7 +34,7 @@ from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, score
 from hrkd.training.progress import Progress, Show, quiet
-from hrkd.training.runs import check_meta_teacher
+from hrkd.training.runs import check_meta_teacher, weights_of_domains
 from hrkd.training.teacher_cache import CacheRules, teacher_logits
 
 __all__ = [
@@ -106,12 +106,13 @@ class Job:
 
         Raises:
             ArtifactError: the folder cannot.
-            DataError: a meta-teacher, and one domain.
+            DataError: a meta-teacher, and one domain; a weight for a domain that there is not.
             RecipeError: a tracker is not installed.
         """
         _check_trackers(self.recipe.run.trackers)
         if self.recipe.teacher.meta_kd:
             check_meta_teacher(self.data.splits.domains)
+        weights_of_domains(self.recipe.method.domain_weights, self.data.splits.domains)
         if self.accelerator.is_main_process:  # others might see a folder that it has begun to write
             self.run.check(planned)
 

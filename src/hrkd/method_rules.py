@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 __all__ = ["method_contradictions"]
 
@@ -17,12 +17,15 @@ def method_contradictions(
     transfer_weight: float = 0.0,
     stages: str = "one",
     level_epochs: int | None = None,
+    domain_weights: Mapping[str, float] | None = None,
 ) -> Iterator[str]:
     """One message for each; it begins with the name of the field it is about."""
     if hidden_weight == 0 and expertise:
         yield "expertise: its weights come from the teacher's states, which are not looked at with hidden_weight 0"
     if hidden_weight == 0 and transfer_weight:
         yield "transfer_weight: counts with the levels' losses, whose hidden_weight is 0; leave one of them out"
+    if hidden_weight == 0 and domain_weights:
+        yield "domain_weights: weigh the levels' losses, whose hidden_weight is 0; leave one of them out"
     if stages == "two":
         for name, weight in {"hidden_weight": hidden_weight, "prediction_weight": prediction_weight}.items():
             if weight == 0:

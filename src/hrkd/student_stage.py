@@ -37,6 +37,7 @@ LOGITS_ALONE = {
     "learning": "fixed",
     "expertise": False,
     "transfer_weight": 0.0,
+    "domain_weights": None,
 }
 """What the two stages of ``method.stages: two`` have of their own; the second has no levels to be weighed."""
 

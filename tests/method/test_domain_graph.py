@@ -66,6 +66,16 @@ def test_dropout_moves_the_ratios_in_training_only():
     torch.testing.assert_close(ratios(states).domains, ratios(states).domains)
 
 
+def test_weights_of_domains_multiply_what_the_graph_says():
+    states, weights = torch.randn(3, 4, 8), [3.0, 1.0, 1.0, 0.5]
+    uniform = build_domain_ratios(3, 4, 8, graph="uniform", domain_weights=weights)(states).domains
+    torch.testing.assert_close(uniform, (torch.tensor(weights) / sum(weights)).expand(3, 4))
+    plain, weighed = (build_domain_ratios(3, 4, 8, domain_weights=each).eval() for each in (None, weights))
+    weighed.load_state_dict(plain.state_dict())
+    expected = plain(states).domains * torch.tensor(weights)
+    torch.testing.assert_close(weighed(states).domains, expected / expected.sum(dim=1, keepdim=True))
+
+
 def test_ratios_sum_to_one_and_uniform_is_uniform():
     states = torch.randn(3, 4, 8)
     torch.testing.assert_close(build_domain_ratios(3, 4, 8)(states).domains.sum(dim=1), torch.ones(3))

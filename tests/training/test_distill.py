@@ -358,11 +358,24 @@ def same(one, other):
         ({"graph": "uniform", "learning": "meta"}, "graph: uniform has nothing to be learnt"),
         ({"hidden_weight": 0.0, "learning": "joint"}, "whose hidden_weight is 0"),
         ({"hidden_weight": 0.0, "prediction_weight": 0.0}, "nothing would be distilled"),
+        ({"hidden_weight": 0.0, "domain_weights": {"books": 2.0}}, "domain_weights: weigh the levels' losses"),
     ],
 )
 def test_choices_that_rule_each_other_out_are_refused(tiny, choices, message):
     with pytest.raises(ModelError, match=message):
         distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **choices)
+
+
+def test_domains_count_as_their_weights_say(tiny, tmp_path):
+    teacher, (first, *others) = tiny.model(seed=1), tiny.train.source.domains
+    options = {"graph": "uniform", "epochs": 1, "batch_size": 4, "metrics": tmp_path}
+    distill_from_models(
+        teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={first: 2 * len(others)}, **options
+    )
+    ratios = pd.read_parquet(tmp_path / "levels").groupby("domain", observed=True)["ratio"].agg(["min", "max"])
+    assert ratios.loc[first].tolist() == pytest.approx([2 / 3, 2 / 3])
+    with pytest.raises(DataError, match=r"domain_weights: no domain is called 'cars'; there are: "):
+        distill_from_models(teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={"cars": 2.0}, **options)
 
 
 def test_models_are_put_back_after_a_failure(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -29,6 +30,7 @@ def build_domain_ratios(
     graph_width: int | Literal["hidden"] | None = None,
     graph_dropout: float = 0.1,
     centre_prototypes: bool | None = None,
+    domain_weights: Sequence[float] | None = None,
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
 
@@ -36,6 +38,7 @@ def build_domain_ratios(
     logged all the same. ``graph_width`` of each head: default 16 for "relational", and H / heads for "published", so
     that all heads together are as wide as a prototype and the graph has about 1/heads of the paper's weights (K x heads
     x H x H); "hidden": H, the paper's. ``centre_prototypes``: default with "relational" only.
+    ``domain_weights`` (D): how much each domain counts before the graph speaks; default: all alike.
     """
     if hierarchy == "compare_aggregate":
         compare: nn.Module = CompareAggregate(levels, domains, width, reference_attention=reference_attention)
@@ -43,7 +46,8 @@ def build_domain_ratios(
         compare = LevelMean() if hierarchy == "mean" else NoHierarchy()
     centre = graph == "relational" if centre_prototypes is None else centre_prototypes
     if graph in ("uniform", "random"):
-        return DomainRatios(compare, UniformScores() if graph == "uniform" else RandomScores(), centre=centre)
+        scores = UniformScores() if graph == "uniform" else RandomScores()
+        return DomainRatios(compare, scores, centre=centre, weights=domain_weights)
     own = graph == "relational"
     if graph_width is None:
         graph_width = RELATIONAL_WIDTH if own else max(1, width // graph_heads)
@@ -53,4 +57,4 @@ def build_domain_ratios(
         "dropout": graph_dropout,
     }
     form = RelationalGraph if own else PublishedGraph
-    return DomainRatios(compare, form(levels, width, **options), centre=centre)
+    return DomainRatios(compare, form(levels, width, **options), centre=centre, weights=domain_weights)

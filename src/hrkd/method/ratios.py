@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -39,19 +40,25 @@ class Relates(Protocol):
 class DomainRatios(nn.Module):
     """Composition of a hierarchy (compare-aggregate, or its ablations) and a graph form.
 
-    ``ratios[k, :] = softmax over domains of graph(hierarchy(prototypes))[k, :]``.
+    ``ratios[k, :] = softmax over domains of graph(hierarchy(prototypes))[k, :] + log weights``.
 
     Args:
         hierarchy, graph: the parts.
         centre: take what all domains have in common out of the prototypes first
             (:func:`hrkd.method.prototypes.centred`).
+        weights: how much each domain counts before the graph speaks, D positive numbers; default: all alike.
     """
 
-    def __init__(self, hierarchy: nn.Module, graph: nn.Module, *, centre: bool = False) -> None:
+    def __init__(
+        self, hierarchy: nn.Module, graph: nn.Module, *, centre: bool = False, weights: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.hierarchy = hierarchy
         self.graph = graph
         self.centre = centre
+        self.log_weights: Tensor | None
+        known = None if weights is None else torch.tensor(weights).log()
+        self.register_buffer("log_weights", known, persistent=False)
 
     def forward(self, prototypes_KDH: Tensor) -> Ratios:
         """Shapes: (K, D, H) -> ratios (K, D), hierarchical ratios (K, K, D)."""
@@ -62,4 +69,7 @@ class DomainRatios(nn.Module):
         if isinstance(self.graph, Relates):
             with torch.no_grad():
                 relations = self.graph.relations(aggregated.states)
-        return Ratios(self.graph(aggregated.states).softmax(dim=-1), aggregated.hierarchical_ratios, relations)
+        scores_KD = self.graph(aggregated.states)
+        if self.log_weights is not None:
+            scores_KD = scores_KD + self.log_weights
+        return Ratios(scores_KD.softmax(dim=-1), aggregated.hierarchical_ratios, relations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,6 +142,7 @@ def distill_from_models(
     graph_dropout: float = 0.1,
     centre_prototypes: bool | None = None,
     prototype_momentum: float | None = None,
+    domain_weights: Mapping[str, float] | None = None,
     epochs: int = 3,
     batch_size: int = 8,
     group_by_length: bool = True,
@@ -172,6 +173,7 @@ def distill_from_models(
             :func:`hrkd.method.build.build_domain_ratios`.
         prototype_momentum: weight of earlier steps in the prototypes that ratios are made of; default: 0.95 with the
             relational graph, else 0.
+        domain_weights: how much a domain counts at every level before the graph speaks, by name; default: 1.
         ratios: a module of one's own, in the place of the parts named by those arguments, which then have no effect;
             it maps prototypes (K, D, H) of K student levels, D domains and the teacher's width H to
             :class:`hrkd.method.ratios.Ratios`.
@@ -197,7 +199,7 @@ def distill_from_models(
 
     Raises:
         ArtifactError: the teacher cache is damaged.
-        DataError: too few examples, or domains that are not the models'.
+        DataError: too few examples, domains that are not the models', or a weight for a domain that is none of them.
         ModelError: choices that rule each other out, a layer map that does not fit, attention that a family cannot
             give, ``transfer_weight`` with a teacher that has no domain head, or ``expertise`` with one for each domain.
         TrainingError: a row of the dev set has no label (with ``expertise``: any row), or the loss is not finite.
@@ -209,6 +211,7 @@ def distill_from_models(
         prediction_weight=prediction_weight,
         expertise=expertise,
         transfer_weight=transfer_weight,
+        domain_weights=domain_weights,
     )
     if problems := list(wrong):
         raise ModelError("; ".join(problems))
@@ -221,6 +224,7 @@ def distill_from_models(
     set_seed(seed)
     big, small = shape_of(encoders_of(teacher)[0].config), shape_of(student.encoder.config)
     levels = resolve_layer_map(layer_map, small.layers, big.layers)
+    weights = weights_of_domains(domain_weights, student.domains)
     if expertise:
         check_expertise(teacher)
         _check_labels(train_set)
@@ -247,6 +251,7 @@ def distill_from_models(
             graph_width=graph_width,
             graph_dropout=graph_dropout,
             centre_prototypes=centre_prototypes,
+            domain_weights=weights,
         )
     pad_to = student.config.max_tokens if reductions == "public_code" else None  # padding counts in its averages
     dev = DevAccuracy(
@@ -318,6 +323,22 @@ def _domain_head(teacher: AnyTeacher, layer_map: Sequence[int], layers: int) -> 
         )
     check_last_layer(layer_map, layers)
     return head
+
+
+def weights_of_domains(named: Mapping[str, float] | None, domains: Sequence[str]) -> tuple[float, ...] | None:
+    """One weight for each of the ``domains``, 1 where none is ``named``; None if none is at all.
+
+    Raises:
+        DataError: a name that is none of the ``domains``.
+    """
+    if not named:
+        return None
+    if unknown := [name for name in named if name not in domains]:
+        raise DataError(
+            f"method.domain_weights: no domain is called {' or '.join(map(repr, unknown))}; there are: "
+            f"{', '.join(domains)}"
+        )
+    return tuple(float(named.get(name, 1.0)) for name in domains)
 
 
 def check_meta_teacher(domains: Sequence[str]) -> None:
