@@ -3,7 +3,9 @@
     python benchmarks/relatedness.py > benchmarks/results/2026-01-31-relatedness.md
 
 Students are those of the demo recipe with 800 reviews a domain and six epochs (one teacher for all), three seeds each.
-A graph that had found it would look more at the domain of the same group than at each of the others.
+A graph that had found it would look more at the domain of the same group than at each of the others. For comparison:
+whether gradients know it, by the cosines between the gradients of two domains' losses by the finished student's
+encoder, and whether prototypes do, by the cosines between the centred means of two domains' states.
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from bench import machine
+from transformers import AutoTokenizer
 
 from hrkd.cli.terminal import prepare
+from hrkd.config import Recipe
+from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.synthetic import synthetic_reviews
+from hrkd.method.prototypes import centred, prototypes
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.pipeline import distill, train_teacher
+from hrkd.preparation import prepare_data
 from hrkd.recipe import load_recipe
 
 SEEDS, EPOCHS, EXAMPLES = 3, 6, 800
@@ -40,6 +49,41 @@ def looks(table: pd.DataFrame, epoch: int, groups: tuple[tuple[str, ...], ...]) 
     return {int(level): (float(row[True]), float(row[False])) for level, row in means.iterrows()}
 
 
+def similarities(model: MultiDomainClassifier, data: TokenizedDataset) -> dict[str, pd.DataFrame]:
+    """Cosines between domains, (D, D): of the gradients of their losses by the encoder, and of their prototypes."""
+    domains, batch = len(model.domains), data.batch(range(len(data)))
+    levels = range(model.encoder.config.num_hidden_layers + 1)
+    trace = model.eval()(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=levels)
+    encoder = [each for each in model.encoder.parameters() if each.requires_grad]
+    found = []
+    for domain in range(domains):
+        own = batch.domain_ids == domain
+        loss = torch.nn.functional.cross_entropy(trace.logits[own], batch.labels[own])
+        gradients = torch.autograd.grad(loss, encoder, retain_graph=True, materialize_grads=True)
+        found.append(torch.cat([each.flatten() for each in gradients]))
+    means = prototypes([each.detach() for each in trace.hidden_states], batch.mask, batch.domain_ids, domains)
+    compared = {"gradients": torch.stack(found)}
+    compared |= {f"prototypes, level {level}": each for level, each in enumerate(centred(means))}
+    unit = {name: torch.nn.functional.normalize(each, dim=-1) for name, each in compared.items()}
+    names = model.domains
+    return {kind: pd.DataFrame((each @ each.T).numpy(), names, names) for kind, each in unit.items()}
+
+
+def opened(student: Path, recipe: Recipe) -> tuple[MultiDomainClassifier, TokenizedDataset]:
+    """A finished student and the dev rows of its recipe."""
+    tokenizer = AutoTokenizer.from_pretrained(student)
+    splits = prepare_data(recipe.data, None, None).splits
+    return MultiDomainClassifier.from_pretrained(student), tokenize(splits.dev, tokenizer, recipe.data.max_length)
+
+
+def gap(cosines: pd.DataFrame, groups: tuple[tuple[str, ...], ...]) -> float:
+    """Mean over pairs of the same group minus mean over the other pairs."""
+    group = {name: number for number, names in enumerate(groups) for name in names}
+    pairs = [(one, other) for one in cosines.index for other in cosines.columns if one != other]
+    same = [cosines.loc[pair] for pair in pairs if group[pair[0]] == group[pair[1]]]
+    return float(np.mean(same) - np.mean([cosines.loc[pair] for pair in pairs if group[pair[0]] != group[pair[1]]]))
+
+
 def main() -> None:
     """Measure and print."""
     prepare()
@@ -54,6 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         common = {"cache.folder": f"{folder}/cache", "data.synthetic.examples": EXAMPLES}
         teacher = train_teacher(load_recipe("demo", {"run.output": f"{folder}/teacher", **common}))
+        known: dict[str, list[float]] = {}
         for number, (name, method) in enumerate(GRAPHS.items()):
             runs: list[tuple[pd.DataFrame, dict[str, Any]]] = []
             for seed in range(SEEDS):
@@ -62,6 +107,8 @@ def main() -> None:
                 changes |= {"student.training.epochs": EPOCHS, **common, **method}
                 results = distill(load_recipe("demo", changes), teacher_folder=teacher)
                 runs.append((pd.read_parquet(output / "metrics" / "student" / "relations"), results))
+                for kind, cosines in similarities(*opened(output / "student", load_recipe("demo", changes))).items():
+                    known.setdefault(kind, []).append(gap(cosines, groups))
             accuracy = np.mean([results["models"]["student"]["test"]["mean"]["accuracy"] for _, results in runs])
             for level in (0, 1):
                 cells = []
@@ -72,6 +119,9 @@ def main() -> None:
                 spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
                 print(f"| {name} | {level} | {cells[0]} | {cells[1]} | {spread} | {100 * accuracy:.1f} |")
             sys.stdout.flush()
+    print("\nCosines between domains of one group minus those between others, of all students on the dev rows:\n")
+    for kind, gaps in known.items():
+        print(f"* {kind}: {np.mean(gaps):+.3f} ({min(gaps):+.3f} to {max(gaps):+.3f})")
 
 
 if __name__ == "__main__":
