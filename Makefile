@@ -38,8 +38,8 @@ format: setup  ## put imports and layout in order
 types: setup  ## check types
 	$(BIN)/mypy
 
-pytest: setup
-	$(BIN)/python -m pytest
+pytest: setup  # a process for each core, each with one thread: threads that wait for each other lose most
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 	$(BIN)/python -m pytest -m peer

@@ -43,7 +43,7 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
     if teacher is None:
-        teacher = _new_teacher(job)
+        teacher = _teacher_outline(job)
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
@@ -52,7 +52,7 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         config = _read_config(recipe.student.checkpoint, "student.checkpoint")
         student = _outline(job, config, heads, splits.domains)
     else:
-        student = _new_student(job, encoder, heads)
+        student = _student_outline(job, encoder, heads)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     choose_attention(recipe.method.attention, encoder, student.encoder)
     if recipe.method.transfer_weight:
@@ -62,7 +62,7 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
 
 
-def _new_teacher(job: Job) -> AnyTeacher:
+def _teacher_outline(job: Job) -> AnyTeacher:
     """The teacher to be trained, without its weights."""
     teacher, config, domains = job.recipe.teacher, _teacher_config(job), job.data.splits.domains
     if teacher.encoders == "shared":
@@ -71,7 +71,7 @@ def _new_teacher(job: Job) -> AnyTeacher:
     return combined(outlines, teacher.combine)
 
 
-def _new_student(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDomainClassifier:
+def _student_outline(job: Job, teacher: PreTrainedModel, heads: HeadMode) -> MultiDomainClassifier:
     config, wide = job.recipe.student, shape_of(teacher.config)
     shape = resolve_shape(teacher.config, **config.size)
     layer_map = resolve_layer_map(config.layer_map, shape.layers, wide.layers)
