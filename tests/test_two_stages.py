@@ -74,6 +74,17 @@ def test_one_stage_gives_another_student(finished, teacher, tmp_path):
     assert results["steps"] == finished[1]["steps"], "as many epochs together"
 
 
+def test_labels_count_in_the_second_stage_alone(finished, teacher, tmp_path):
+    distill(recipe(tmp_path / "run", **{"method.label_weight": 2.0}), teacher_folder=teacher)
+    assert same(weights(tmp_path / "run", "levels"), weights(finished[0], "levels"))
+    losses = [
+        pd.read_parquet(each / "metrics" / "student" / "predictions")["loss"]
+        for each in (tmp_path / "run", finished[0])
+    ]
+    assert losses[0].mean() > 2 * losses[1].mean()
+    assert not same(weights(tmp_path / "run", "student"), weights(finished[0], "student"))
+
+
 def test_costs_are_those_of_both_stages(finished):
     folder, results = finished
     costs = [training_cost(record(folder, "levels"))]

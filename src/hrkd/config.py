@@ -435,6 +435,10 @@ class MethodConfig(Section):
     prediction_weight: NonNegative = 1.0
     """Weight of the soft cross-entropy with the teacher's predictions."""
 
+    label_weight: NonNegative = 0.0
+    """Weight of the cross-entropy with the labels, added to the loss with the teacher's predictions; texts without a
+    label go without it."""
+
     stages: Literal["one", "two"] = "one"
     """Distil levels and predictions together, or (TinyBERT) first the levels alone, then the predictions alone."""
 
@@ -471,14 +475,15 @@ class MethodConfig(Section):
     @property
     def decides_weights(self) -> dict[str, Any]:
         """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
-        fields, younger = type(self).model_fields, ("stages", "expertise", "transfer_weight", "domain_weights")
+        fields = type(self).model_fields
+        younger = ("stages", "expertise", "transfer_weight", "domain_weights", "label_weight")
         unset = {name for name in younger if getattr(self, name) == fields[name].default}
         return self.model_dump(mode="json", exclude=unset)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
         names = (
-            *("graph", "learning", "hidden_weight", "prediction_weight"),
+            *("graph", "learning", "hidden_weight", "prediction_weight", "label_weight"),
             *("expertise", "transfer_weight", "stages", "level_epochs", "domain_weights"),
         )
         _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))

@@ -13,6 +13,7 @@ def method_contradictions(
     learning: str,
     hidden_weight: float,
     prediction_weight: float,
+    label_weight: float = 0.0,
     expertise: bool = False,
     transfer_weight: float = 0.0,
     stages: str = "one",
@@ -26,6 +27,8 @@ def method_contradictions(
         yield "transfer_weight: counts with the levels' losses, whose hidden_weight is 0; leave one of them out"
     if hidden_weight == 0 and domain_weights:
         yield "domain_weights: weigh the levels' losses, whose hidden_weight is 0; leave one of them out"
+    if prediction_weight == 0 and label_weight:
+        yield "label_weight: is part of the prediction loss, whose prediction_weight is 0; leave one of them out"
     if stages == "two":
         for name, weight in {"hidden_weight": hidden_weight, "prediction_weight": prediction_weight}.items():
             if weight == 0:

@@ -29,7 +29,7 @@ logger = logging.getLogger("hrkd")
 
 STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
-LEVELS_ALONE = {"prediction_weight": 0.0, "keep": "last"}
+LEVELS_ALONE = {"prediction_weight": 0.0, "label_weight": 0.0, "keep": "last"}
 LOGITS_ALONE = {
     "hidden_weight": 0.0,
     "graph": "uniform",

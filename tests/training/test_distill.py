@@ -6,7 +6,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.data.batching import Batch
+from hrkd.data.batching import Batch, tokenize
+from hrkd.data.sources import load_domains
+from hrkd.data.unlabelled import choose_unlabelled
 from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
@@ -317,6 +319,29 @@ def test_without_weight_the_objective_is_the_prediction_loss(tiny):
     assert all(p.grad is None for p in (*module.fit.parameters(), *module.ratios.parameters()))
 
 
+def test_labels_are_part_of_the_prediction_loss(tiny):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), label_weight=0.5).eval()
+    batch = next(iter_batches(tiny))
+    batch = replace(batch, labels=batch.labels.index_fill(0, torch.tensor([0]), -1))
+    logits, said = module.student(**batch.inputs, domain_ids=batch.domain_ids).logits, module.teacher(batch).logits
+    expected = []
+    for domain in range(3):
+        rows = [row for row in range(len(batch.labels)) if batch.domain_ids[row] == domain]
+        soft = torch.stack([-(said[row].softmax(0) * logits[row].log_softmax(0)).sum() for row in rows]).mean()
+        known = [row for row in rows if batch.labels[row] >= 0]
+        hard = torch.stack([-logits[row].log_softmax(0)[batch.labels[row]] for row in known]).mean()
+        expected.append(soft + 0.5 * hard)
+    torch.testing.assert_close(module(batch).tables.prediction, torch.stack(expected))
+    torch.testing.assert_close(module.prediction_losses(batch), torch.stack(expected))
+
+
+def test_a_label_weight_without_a_label_is_refused(tiny):
+    names = {"text": list(tiny.splits.domains), "domain": list(tiny.splits.domains)}
+    bare = tokenize(choose_unlabelled(load_domains(names, label=None), tiny.splits).rows, tiny.tokenizer, 24)
+    with pytest.raises(TrainingError, match="label_weight: no row of the training set has a label"):
+        distill_from_models(tiny.model(seed=1), tiny.model(width=8), bare, tiny.dev, label_weight=1.0)
+
+
 def test_two_calls_are_two_stages(tiny, caplog):
     caplog.set_level("INFO", logger="hrkd.training")
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
@@ -358,6 +383,7 @@ def same(one, other):
         ({"graph": "uniform", "learning": "meta"}, "graph: uniform has nothing to be learnt"),
         ({"hidden_weight": 0.0, "learning": "joint"}, "whose hidden_weight is 0"),
         ({"hidden_weight": 0.0, "prediction_weight": 0.0}, "nothing would be distilled"),
+        ({"prediction_weight": 0.0, "label_weight": 1.0}, "label_weight: is part of the prediction loss"),
         ({"hidden_weight": 0.0, "domain_weights": {"books": 2.0}}, "domain_weights: weigh the levels' losses"),
     ],
 )

@@ -22,6 +22,7 @@ __all__ = [
     "Reductions",
     "attention_losses",
     "hidden_losses",
+    "label_losses",
     "merge_heads",
     "prediction_losses",
     "score_norms",
@@ -292,3 +293,21 @@ def prediction_losses(
     masked = reductions == "masked"
     loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
     return domain_means(_weighted(loss_B, row_weights), torch.ones_like(loss_B), domain_ids_B, num_domains)
+
+
+def label_losses(
+    logits_BC: Tensor,
+    labels_B: Tensor,
+    domain_ids_B: Tensor,
+    num_domains: int,
+    *,
+    row_weights: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy with the labels, (D,): mean over the domain's examples that have one, 0 where none has.
+
+    Shapes: logits (B, C), labels (B,), below 0 where there is none; domain ids (B,); ``row_weights`` (B,) are factors
+    of each example's loss. Beside the teacher's predictions it is the second term of Hinton et al. 2015.
+    """
+    known_B = (labels_B >= 0).float()
+    loss_B = torch.nn.functional.cross_entropy(_widened(logits_BC), labels_B.clamp_min(0), reduction="none")
+    return domain_means(_weighted(loss_B, row_weights), known_B, domain_ids_B, num_domains)

@@ -17,6 +17,7 @@ from hrkd.method.losses import (
     Reductions,
     attention_losses,
     hidden_losses,
+    label_losses,
     prediction_losses,
     score_product_losses,
 )
@@ -137,6 +138,8 @@ class Distillation(Trainable):
         teacher: what the teacher says of a batch.
         attention: what the models give for the attention losses; "none": no such losses.
         reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
+        label_weight: of the cross-entropy with the labels, which is part of the prediction loss
+            (:func:`hrkd.method.losses.label_losses`).
         relative: divide the losses of each level by the variance of what the teacher says there
             (:mod:`hrkd.method.scales`), as measured on the first batch of the training.
         ratio_gradient: let gradients reach the student through the ratios as well.
@@ -170,6 +173,7 @@ class Distillation(Trainable):
         hidden_weight: float = 1.0,
         prediction_weight: float = 1.0,
         temperature: float = 1.0,
+        label_weight: float = 0.0,
         relative: bool = False,
         ratio_gradient: bool = False,
         prototype_momentum: float = 0.0,
@@ -195,6 +199,7 @@ class Distillation(Trainable):
         self.hidden_weight = hidden_weight
         self.prediction_weight = prediction_weight
         self.temperature = temperature
+        self.label_weight = label_weight
         self.relative = relative
         # In the checkpoint, so that a resumed training goes on in the same units; zeros until they are measured.
         self.register_buffer("units", torch.zeros(2, len(fit.weight)))
@@ -363,15 +368,19 @@ class Distillation(Trainable):
         )
 
     def _prediction(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        return prediction_losses(
+        """With the teacher's classes and, where they have a weight, with the labels, (D,)."""
+        common, weights = (batch.domain_ids, len(self.student.domains)), self._weights(batch)
+        loss_D = prediction_losses(
             student,
             teacher,
-            batch.domain_ids,
-            len(self.student.domains),
+            *common,
             temperature=self.temperature,
             reductions=self.reductions,
-            row_weights=self._weights(batch),
+            row_weights=weights,
         )
+        if self.label_weight:
+            loss_D = loss_D + self.label_weight * label_losses(student, batch.labels, *common, row_weights=weights)
+        return loss_D
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
         """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""

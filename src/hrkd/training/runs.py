@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from hrkd.data.batching import MultiDomainLoader, TokenizedDataset
-from hrkd.errors import DataError, ModelError
+from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import Graph, Hierarchy, build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.method.losses import Reductions
@@ -133,6 +133,7 @@ def distill_from_models(
     hidden_weight: float = 1.0,
     prediction_weight: float = 1.0,
     temperature: float = 1.0,
+    label_weight: float = 0.0,
     relative: bool = False,
     ratio_gradient: bool = False,
     expertise: bool = False,
@@ -166,7 +167,7 @@ def distill_from_models(
     same student: ``prediction_weight=0, keep="last"``, then ``hidden_weight=0, graph="uniform", learning="fixed"``.
 
     Args:
-        train_set: labels of its rows are read for ``expertise`` alone, so that they may have none.
+        train_set: labels of its rows are read for ``expertise`` and ``label_weight`` alone; else they may have none.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         graph, hierarchy, reference_attention, graph_heads, graph_width, graph_dropout, centre_prototypes: see
@@ -181,7 +182,7 @@ def distill_from_models(
             :class:`hrkd.training.distill.Distillation`.
         attention: what the attention losses compare; "auto": raw scores where both families have them,
             probabilities elsewhere (see :func:`hrkd.models.trace.set_attention` about their dropout).
-        reductions, hidden_weight, prediction_weight, temperature, relative, ratio_gradient: see
+        reductions, hidden_weight, prediction_weight, temperature, label_weight, relative, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
         expertise: weigh every example by how far the teacher is to be trusted on it (Meta-KD;
             :func:`hrkd.method.transferable.expertise_weights`), which needs labels of all rows.
@@ -202,13 +203,15 @@ def distill_from_models(
         DataError: too few examples, domains that are not the models', or a weight for a domain that is none of them.
         ModelError: choices that rule each other out, a layer map that does not fit, attention that a family cannot
             give, ``transfer_weight`` with a teacher that has no domain head, or ``expertise`` with one for each domain.
-        TrainingError: a row of the dev set has no label (with ``expertise``: any row), or the loss is not finite.
+        TrainingError: a row of the dev set has no label (with ``expertise``: any row; with ``label_weight``: all
+            training rows), or the loss is not finite.
     """
     wrong = method_contradictions(
         graph=graph if ratios is None else "own",
         learning=learning,
         hidden_weight=hidden_weight,
         prediction_weight=prediction_weight,
+        label_weight=label_weight,
         expertise=expertise,
         transfer_weight=transfer_weight,
         domain_weights=domain_weights,
@@ -228,6 +231,8 @@ def distill_from_models(
     if expertise:
         check_expertise(teacher)
         _check_labels(train_set)
+    if label_weight and (train_set.label_ids_or_none < 0).all():
+        raise TrainingError("label_weight: no row of the training set has a label; leave it out")
     transfer = _domain_head(teacher, levels, big.layers) if transfer_weight else None
     encoders = [*encoders_of(teacher), student.encoder]
     kind: AttentionKind = "none"
@@ -284,6 +289,7 @@ def distill_from_models(
             hidden_weight=hidden_weight,
             prediction_weight=prediction_weight,
             temperature=temperature,
+            label_weight=label_weight,
             relative=relative,
             ratio_gradient=ratio_gradient,
             prototype_momentum=momentum,
