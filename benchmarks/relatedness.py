@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 
 from hrkd.cli.terminal import prepare
 from hrkd.config import Recipe
-from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.batching import Batch, tokenize
 from hrkd.data.synthetic import synthetic_reviews
 from hrkd.method.prototypes import centred, prototypes
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -49,9 +49,9 @@ def looks(table: pd.DataFrame, epoch: int, groups: tuple[tuple[str, ...], ...]) 
     return {int(level): (float(row[True]), float(row[False])) for level, row in means.iterrows()}
 
 
-def similarities(model: MultiDomainClassifier, data: TokenizedDataset) -> dict[str, pd.DataFrame]:
+def similarities(model: MultiDomainClassifier, batch: Batch) -> dict[str, pd.DataFrame]:
     """Cosines between domains, (D, D): of the gradients of their losses by the encoder, and of their prototypes."""
-    domains, batch = len(model.domains), data.batch(range(len(data)))
+    domains = len(model.domains)
     levels = range(model.encoder.config.num_hidden_layers + 1)
     trace = model.eval()(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=levels)
     encoder = [each for each in model.encoder.parameters() if each.requires_grad]
@@ -69,11 +69,11 @@ def similarities(model: MultiDomainClassifier, data: TokenizedDataset) -> dict[s
     return {kind: pd.DataFrame((each @ each.T).numpy(), names, names) for kind, each in unit.items()}
 
 
-def opened(student: Path, recipe: Recipe) -> tuple[MultiDomainClassifier, TokenizedDataset]:
-    """A finished student and the dev rows of its recipe."""
-    tokenizer = AutoTokenizer.from_pretrained(student)
+def dev_rows(teacher: Path, recipe: Recipe) -> Batch:
+    """All dev rows of a recipe in one batch."""
     splits = prepare_data(recipe.data, None, None).splits
-    return MultiDomainClassifier.from_pretrained(student), tokenize(splits.dev, tokenizer, recipe.data.max_length)
+    rows = tokenize(splits.dev, AutoTokenizer.from_pretrained(teacher), recipe.data.max_length)
+    return rows.batch(range(len(rows)))
 
 
 def gap(cosines: pd.DataFrame, groups: tuple[tuple[str, ...], ...]) -> float:
@@ -98,6 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         common = {"cache.folder": f"{folder}/cache", "data.synthetic.examples": EXAMPLES}
         teacher = train_teacher(load_recipe("demo", {"run.output": f"{folder}/teacher", **common}))
+        dev = dev_rows(teacher, load_recipe("demo", common))
         known: dict[str, list[float]] = {}
         for number, (name, method) in enumerate(GRAPHS.items()):
             runs: list[tuple[pd.DataFrame, dict[str, Any]]] = []
@@ -107,7 +108,8 @@ def main() -> None:
                 changes |= {"student.training.epochs": EPOCHS, **common, **method}
                 results = distill(load_recipe("demo", changes), teacher_folder=teacher)
                 runs.append((pd.read_parquet(output / "metrics" / "student" / "relations"), results))
-                for kind, cosines in similarities(*opened(output / "student", load_recipe("demo", changes))).items():
+                student = MultiDomainClassifier.from_pretrained(output / "student")
+                for kind, cosines in similarities(student, dev).items():
                     known.setdefault(kind, []).append(gap(cosines, groups))
             accuracy = np.mean([results["models"]["student"]["test"]["mean"]["accuracy"] for _, results in runs])
             for level in (0, 1):

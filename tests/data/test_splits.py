@@ -226,6 +226,16 @@ def test_paper_sizes():
     assert_no_text_on_two_sides(splits)
 
 
+def test_paper_sizes_of_one_domain_are_those_it_has_in_the_whole():
+    rows = [(d, LABELS[n % 2], f"{d} {n}") for d in PAPER_SIZES for n in range(2000)]
+    whole, alone = (
+        split_domains(build([row for row in rows if row[0] in names]), sizes="paper")
+        for names in (PAPER_SIZES, ["dvd"])
+    )
+    for (_, one), (_, other) in zip(whole, alone, strict=True):
+        assert sorted(one.of_domain("dvd").rows["text"]) == sorted(other.rows["text"])
+
+
 def test_paper_sizes_want_the_papers_domains():
     with pytest.raises(RecipeError, match="books, dvd, electronics, kitchen, but the data has a, b"):
         split_domains(build(plain("a", 30) + plain("b", 30)), sizes="paper")

@@ -69,7 +69,7 @@ def split_domains(
         dev_rows: ``random``, or ``last``: dev is the last ``dev`` share of each domain, out of the rows left after
             test, in source order and without regard to labels (the paper's MNLI protocol); rows whose text also
             stands earlier stay in train.
-        sizes: Exact (train, dev, test) rows per domain, or ``paper`` for :data:`PAPER_SIZES`; surplus rows are unused.
+        sizes: Exact (train, dev, test) rows per domain, or ``paper`` for those of :data:`PAPER_SIZES`; surplus rows are unused.
         splits_file: JSON file of ids.
 
     Raises:
@@ -110,7 +110,9 @@ def _check_arguments(
         raise RecipeError("sizes and dev_rows: last exclude each other; leave one of them out")
     if any(not {"dev", "test"}.isdisjoint(values) for values in _split_values(dataset)):
         raise RecipeError("sizes: the data already says which rows are dev or test; leave sizes out")
-    return _check_sizes(dataset, PAPER_SIZES if isinstance(sizes, str) else sizes)
+    if isinstance(sizes, str):
+        sizes = {name: PAPER_SIZES[name] for name in dataset.domains if name in PAPER_SIZES} or PAPER_SIZES
+    return _check_sizes(dataset, sizes)
 
 
 def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
