@@ -69,7 +69,8 @@ def split_domains(
         dev_rows: ``random``, or ``last``: dev is the last ``dev`` share of each domain, out of the rows left after
             test, in source order and without regard to labels (the paper's MNLI protocol); rows whose text also
             stands earlier stay in train.
-        sizes: Exact (train, dev, test) rows per domain, or ``paper`` for those of :data:`PAPER_SIZES`; surplus rows are unused.
+        sizes: Exact (train, dev, test) rows per domain, or ``paper`` for those of :data:`PAPER_SIZES`; surplus rows are
+            unused.
         splits_file: JSON file of ids.
 
     Raises:
