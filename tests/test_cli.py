@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -263,6 +264,13 @@ class TestErrors:
         status, _, errors = run("compress", *FLAGS)
         assert status == 130
         assert "goes on from the last checkpoint" in errors
+
+    def test_terminated(self, run, pipeline):
+        pipeline.compress.side_effect = lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+        status, _, errors = run("compress", *FLAGS)
+        assert status == 143
+        assert "error: terminated; the same command goes on from the last checkpoint" in errors
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
     def test_a_bug_is_not_hidden(self, run, pipeline):
         pipeline.compress.side_effect = ZeroDivisionError

@@ -4,6 +4,9 @@ import csv
 import fcntl
 import json
 import os
+import subprocess
+import sys
+import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -287,3 +290,14 @@ def test_a_process_of_its_own_under_a_teacher_of_the_user(finished, tmp_path, co
     twin = next(row for row in finished[1]["tables"][0]["methods"] if row["name"] == "labels")
     assert labels["accuracy"]["mean"]["values"] == twin["accuracy"]["mean"]["values"][:1]
     assert not (tmp_path / "out" / "teachers").exists()
+
+
+def test_a_comparison_that_is_terminated_ends_its_runs(tmp_path):
+    (tmp_path / "grid.yaml").write_text(json.dumps(tiny_grid(tmp_path)))
+    process = subprocess.Popen([sys.executable, "-m", "hrkd", "compare", str(tmp_path / "grid.yaml")])
+    while process.poll() is None and not any((tmp_path / "out" / "started").rglob("*.log")):
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    with (tmp_path / "out" / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # taken as long as a run lives

@@ -6,8 +6,11 @@ and ``--version`` answer at once.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cyclopts import App, CycloptsError
 
@@ -32,12 +35,17 @@ VERBS = {
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TERMINATED = 128 + signal.SIGTERM
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as `kill`, `timeout` and job schedulers send it: to be left by the same way as an interrupt."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to those of the process. Returns the exit status.
 
-    0: done; 2: something that the user can mend, told in one message; 130: interrupted.
+    0: done; 2: something that the user can mend, told in one message; 130: interrupted; 143: terminated.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -45,15 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from hrkd.cli.flags import join_switches
 
             tokens = join_switches(tokens)
-        _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        with _terminations():
+            _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(f"{error}\n{_where_to_look(tokens)}")
     except HrkdError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last checkpoint, where there is one")
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
+        _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
+        return TERMINATED if how == "terminated" else INTERRUPTED
     return 0
+
+
+@contextmanager
+def _terminations() -> Iterator[None]:
+    """Raise where a SIGTERM comes, so that a comparison ends its runs; a handler that somebody else has set stays."""
+    free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _app(tokens: Sequence[str]) -> App:
