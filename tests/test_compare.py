@@ -295,7 +295,8 @@ def test_a_process_of_its_own_under_a_teacher_of_the_user(finished, tmp_path, co
 def test_a_comparison_that_is_terminated_ends_its_runs(tmp_path):
     (tmp_path / "grid.yaml").write_text(json.dumps(tiny_grid(tmp_path)))
     process = subprocess.Popen([sys.executable, "-m", "hrkd", "compare", str(tmp_path / "grid.yaml")])
-    while process.poll() is None and not any((tmp_path / "out" / "started").rglob("*.log")):
+    logs = (tmp_path / "out" / "started").rglob
+    while process.poll() is None and not any(log.stat().st_size for log in logs("*.log")):
         time.sleep(0.1)
     process.terminate()
     assert process.wait(timeout=60) == 143

@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hrkd.config import MethodConfig
 from hrkd.data.sources import load_domains
 from hrkd.data.synthetic import synthetic_reviews
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.pipeline import compress, describe_data, distill, evaluate, train_baseline, train_teacher
+from hrkd.results import method_in_words
 from tiny import tiny_recipe as recipe
 
 
@@ -366,3 +368,16 @@ def test_fast_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(RecipeError, match=r"run\.fast: bf16 and torch\.compile are for a GPU"):
         compress(recipe(tmp_path / "run", **{"run.fast": True, "run.device": "auto"}))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "hierarchical relational knowledge distillation"),
+        ({"graph": "random"}, "distillation of the teacher's hidden states, attention and predictions"),
+        ({"graph": "uniform", "attention": "none"}, "distillation of the teacher's hidden states and predictions"),
+        ({"hidden_weight": 0, "label_weight": 1}, "distillation of the teacher's predictions, beside the labels"),
+    ],
+)
+def test_a_card_says_what_was_done(fields, words):
+    assert method_in_words(MethodConfig(**fields)) == words

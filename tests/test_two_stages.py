@@ -77,6 +77,8 @@ def test_one_stage_gives_another_student(finished, teacher, tmp_path):
 def test_labels_count_in_the_second_stage_alone(finished, teacher, tmp_path):
     distill(recipe(tmp_path / "run", **{"method.label_weight": 2.0}), teacher_folder=teacher)
     assert same(weights(tmp_path / "run", "levels"), weights(finished[0], "levels"))
+    card = (tmp_path / "run" / "student" / "README.md").read_text()
+    assert "Made with hierarchical relational knowledge distillation, beside the labels." in card
     losses = [
         pd.read_parquet(each / "metrics" / "student" / "predictions")["loss"]
         for each in (tmp_path / "run", finished[0])

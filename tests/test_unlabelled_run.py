@@ -141,6 +141,13 @@ def test_text_in_memory_and_few_shots(without: Path, with_more: Path, more: Path
     assert same(weights(tmp_path / "run", "student"), weights(with_more, "student"))
 
 
+@pytest.mark.parametrize("change", [{"method.label_weight": 1.0}, {"method.expertise": True}])
+def test_what_reads_labels_goes_on_without(without: Path, with_more: Path, more: Path, tmp_path: Path, change) -> None:
+    distill(recipe(tmp_path, **{"data.unlabelled": str(more)}, **change), teacher_folder=without / "teacher")
+    assert steps(tmp_path, "student") == steps(with_more, "student")
+    assert not same(weights(tmp_path, "student"), weights(with_more, "student"))
+
+
 def test_measuring_a_run_does_not_look_at_the_text(with_more: Path, tmp_path: Path) -> None:
     changed = recipe(with_more, **{"data.unlabelled": str(tmp_path / "gone.csv")})
     with pytest.raises(DataError, match=r"data\.unlabelled: .*gone\.csv: no such file"):

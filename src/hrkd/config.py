@@ -436,8 +436,8 @@ class MethodConfig(Section):
     """Weight of the soft cross-entropy with the teacher's predictions."""
 
     label_weight: NonNegative = 0.0
-    """Weight of the cross-entropy with the labels, added to the loss with the teacher's predictions; texts without a
-    label go without it."""
+    """Weight of the cross-entropy with the labels within the prediction loss, beside the teacher's predictions; texts
+    without a label go without it."""
 
     stages: Literal["one", "two"] = "one"
     """Distil levels and predictions together, or (TinyBERT) first the levels alone, then the predictions alone."""
@@ -453,8 +453,8 @@ class MethodConfig(Section):
     the prediction loss are of one size."""
 
     expertise: bool = False
-    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); all texts need labels. With two
-    stages in the first one only."""
+    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); for a text without a label, as if
+    the teacher were right. With two stages in the first one only."""
 
     transfer_weight: NonNegative = 0.0
     """Weight of the loss on a meta-teacher's features that carry over between domains (Meta-KD); needs
@@ -586,8 +586,6 @@ class Recipe(Section):
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        if self.method.expertise and self.data.unlabelled is not None:
-            yield "method.expertise: weighs examples by their labels, which data.unlabelled has not; leave one out"
         several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)
         if self.method.expertise and several:
             yield "method.expertise: compares domains in the states of one teacher, and each has its own; leave it out"

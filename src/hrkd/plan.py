@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from hrkd.data.batching import check_step_sizes
-from hrkd.errors import ModelError, RecipeError
+from hrkd.errors import ModelError
 from hrkd.job import Job
 from hrkd.models.families import family_of
 from hrkd.models.initialise import check_narrower
@@ -35,7 +35,6 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
         teacher: a finished one; default: the one to be trained, as its configuration describes it.
 
     Raises:
-        RecipeError: expertise weights, and text without labels.
         ModelError: sizes, layers, start, attention or tokenizer that do not fit.
         DataError: a domain with fewer examples than a step needs.
     """
@@ -57,8 +56,6 @@ def plan(job: Job, teacher: AnyTeacher | None = None) -> None:
     choose_attention(recipe.method.attention, encoder, student.encoder)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
-    if recipe.method.expertise and job.data.unlabelled is not None:
-        raise RecipeError("method.expertise: weighs examples by their labels, and there is text without; leave one out")
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
 
 

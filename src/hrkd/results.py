@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hrkd.config import MethodConfig
 from hrkd.data.batching import TokenizedDataset
 from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.model_card import write_model_card
@@ -20,7 +21,7 @@ from hrkd.teacher_stage import Teacher
 from hrkd.training.record import last_ratios
 from hrkd.training.selection import merge_best_per_domain
 
-__all__ = ["build_results", "write_results"]
+__all__ = ["build_results", "method_in_words", "write_results"]
 
 Predicted = Mapping[str, np.ndarray]
 """Label ids, shape (rows,), by part of the data."""
@@ -39,7 +40,8 @@ def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: 
         },
     }
     if student is not None:
-        models["student"] = {"title": "Student (HRKD)", **_measure(job, "student", student, teacher, said)}
+        title = "Student (HRKD)" if _has_graph(job.recipe.method) else "Student"
+        models["student"] = {"title": title, **_measure(job, "student", student, teacher, said)}
         best = merge_best_per_domain(student.record["best_per_domain"], test)
         models["student_best_per_domain"] = {
             "title": "Student, best epoch of each domain",
@@ -90,6 +92,7 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
             base_model=job.recipe.teacher.model,
             labels=results["labels"],
             domains=results["domains"],
+            method=method_in_words(job.recipe.method),
             max_tokens=job.recipe.data.max_length,
             synthetic=results["synthetic"],
         )
@@ -97,6 +100,21 @@ def write_results(job: Job, results: Mapping[str, Any]) -> None:
     if ratios is not None:
         job.show(ratios)
     job.show(f"Written: {job.run.folder / 'results.md'}, {job.run.results}, {job.run.stage(made)}")
+
+
+def method_in_words(method: MethodConfig) -> str:
+    """What a student was made with, for its model card."""
+    if _has_graph(method):
+        words = "hierarchical relational knowledge distillation"
+    else:
+        levels = "hidden states, attention and " if method.hidden_weight and method.attention != "none" else ""
+        levels = levels or ("hidden states and " if method.hidden_weight else "")
+        words = f"distillation of the teacher's {levels}predictions"
+    return f"{words}, beside the labels" if method.label_weight else words
+
+
+def _has_graph(method: MethodConfig) -> bool:
+    return bool(method.hidden_weight) and method.graph not in ("uniform", "random")
 
 
 def _ratios(job: Job) -> list[dict[str, Any]] | None:

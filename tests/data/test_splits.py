@@ -239,6 +239,8 @@ def test_paper_sizes_of_one_domain_are_those_it_has_in_the_whole():
 def test_paper_sizes_want_the_papers_domains():
     with pytest.raises(RecipeError, match="books, dvd, electronics, kitchen, but the data has a, b"):
         split_domains(build(plain("a", 30) + plain("b", 30)), sizes="paper")
+    with pytest.raises(RecipeError, match="books, dvd, electronics, kitchen, but the data has books, toys"):
+        split_domains(build(plain("books", 30) + plain("toys", 30)), sizes="paper")
 
 
 def test_sizes_larger_than_the_domain():

@@ -99,6 +99,9 @@ def test_warnings():
     assert "did not help" not in plain
     assert "is below" not in plain
     assert "Fewer" not in plain
+    assert "labels alone" not in plain
+    alone = comparison_markdown(content([each for each in models() if each.method != "labels"]))
+    assert "No method learns from labels alone" in alone
     bad = comparison_markdown(content(models(hrkd=21, teacher=30, synthetic=True)))
     assert "Distillation did not help here: hrkd reaches 54.2 %, labels, which learns from labels alone, 56.2 %." in bad
     assert "The teacher (37.5 %) is below hrkd" in bad

@@ -9,7 +9,9 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.data.batching import MultiDomainLoader
+from hrkd.data.batching import MultiDomainLoader, tokenize
+from hrkd.data.sources import load_domains
+from hrkd.data.unlabelled import choose_unlabelled
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.transferable import expertise_weights, prototype_scores, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -39,13 +41,19 @@ def first_batch(tiny):
 
 def test_typicality_is_the_score_of_the_mean_last_states_in_the_order_of_the_rows(tiny):
     model = tiny.model().eval()
-    scores, logits = typicality(TeacherReader(model, (0, 2), attention="none"), tiny.train, torch.device("cpu"))
+    reader = TeacherReader(model, (0, 2), attention="none")
+    scores, logits, labels = typicality(reader, tiny.train, torch.device("cpu"))
     batch = tiny.train.batch(range(len(tiny.train)))
     with torch.no_grad():
         trace = model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=True)
     features = token_means(trace.hidden_states[-1], batch.mask)
     torch.testing.assert_close(scores, prototype_scores(features, batch.labels, batch.domain_ids, 2, 3))
     torch.testing.assert_close(logits, trace.logits, rtol=1e-4, atol=1e-5)
+    assert torch.equal(labels, batch.labels)
+    more = {"text": ["a quiet film", "a loud tool"], "domain": list(tiny.splits.domains[:2])}
+    bare = tokenize(choose_unlabelled(load_domains(more, label=None), tiny.splits).rows, tiny.tokenizer, 24)
+    _, logits, labels = typicality(reader, tiny.train.followed_by(bare), torch.device("cpu"))
+    assert torch.equal(labels, torch.cat([batch.labels, logits[-2:].argmax(dim=1)])), "the teacher's answer stands in"
 
 
 def test_weights_of_nought_take_a_row_out_of_the_loss(tiny):
@@ -126,8 +134,7 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     added = logged["transfer"].groupby("step")["transfer"].mean()  # the ratio of every domain is 1/D
     assert (losses["transfer"] - losses["plain"]).to_numpy() == pytest.approx(added.to_numpy(), rel=1e-3, abs=1e-5)
     reader = TeacherReader(teacher, (0, 1, 2), attention="none")
-    scores, logits = typicality(reader, tiny.train, torch.device("cpu"))
-    weights = expertise_weights(scores, logits, torch.from_numpy(tiny.train.label_ids))
+    weights = expertise_weights(*typicality(reader, tiny.train, torch.device("cpu")))
     distill_from_models(
         teacher,
         copy.deepcopy(student),
@@ -153,8 +160,6 @@ def test_what_cannot_be_is_refused(tiny, tmp_path):
         distill_from_models(tiny.model(seed=1), tiny.model(width=8), expertise=True, hidden_weight=0, **train)
     with pytest.raises(RecipeError, match=r"method\.transfer_weight.*set teacher\.meta_kd"):
         tiny_recipe(tmp_path, **{"method.transfer_weight": 1.0})
-    with pytest.raises(RecipeError, match=r"method\.expertise.*data\.unlabelled"):
-        tiny_recipe(tmp_path, **{"method.expertise": True, "data.unlabelled": "more.csv"})
     parts = {domain: tiny.model().eval() for domain in tiny.splits.domains}
     with pytest.raises(ModelError, match=r"expertise: compares examples of different domains"):
         distill_from_models(combined(parts), tiny.model(width=8), expertise=True, **train)

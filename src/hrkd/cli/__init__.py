@@ -75,6 +75,7 @@ def _terminations() -> Iterator[None]:
         return
 
     def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends what does not end by itself
         raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)

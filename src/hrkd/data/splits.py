@@ -112,7 +112,8 @@ def _check_arguments(
     if any(not {"dev", "test"}.isdisjoint(values) for values in _split_values(dataset)):
         raise RecipeError("sizes: the data already says which rows are dev or test; leave sizes out")
     if isinstance(sizes, str):
-        sizes = {name: PAPER_SIZES[name] for name in dataset.domains if name in PAPER_SIZES} or PAPER_SIZES
+        known = all(name in PAPER_SIZES for name in dataset.domains)
+        sizes = {name: PAPER_SIZES[name] for name in dataset.domains} if known else PAPER_SIZES
     return _check_sizes(dataset, sizes)
 
 

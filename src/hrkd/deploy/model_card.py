@@ -16,7 +16,6 @@ from hrkd.files import write_text
 __all__ = ["write_model_card"]
 
 TAGS = ("hrkd", "knowledge-distillation", "multi-domain")
-HRKD = "hierarchical relational knowledge distillation"
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1"}  # our name, the Hub's
 
 Results = Mapping[str, Any]
@@ -29,7 +28,7 @@ def write_model_card(
     base_model: str | None,
     labels: Sequence[str],
     domains: Sequence[str],
-    method: str = HRKD,
+    method: str,
     max_tokens: int | None = None,
     synthetic: bool = False,
     license: str | None = None,  # noqa: A002

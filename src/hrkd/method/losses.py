@@ -303,11 +303,11 @@ def label_losses(
     *,
     row_weights: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy with the labels, (D,): mean over the domain's examples that have one, 0 where none has.
+    """Cross-entropy with the labels, mean over the domain's examples, (D,); one without a label has no loss.
 
     Shapes: logits (B, C), labels (B,), below 0 where there is none; domain ids (B,); ``row_weights`` (B,) are factors
     of each example's loss. Beside the teacher's predictions it is the second term of Hinton et al. 2015.
     """
-    known_B = (labels_B >= 0).float()
     loss_B = torch.nn.functional.cross_entropy(_widened(logits_BC), labels_B.clamp_min(0), reduction="none")
-    return domain_means(_weighted(loss_B, row_weights), known_B, domain_ids_B, num_domains)
+    loss_B = loss_B * (labels_B >= 0)
+    return domain_means(_weighted(loss_B, row_weights), torch.ones_like(loss_B), domain_ids_B, num_domains)

@@ -98,6 +98,10 @@ def warnings_of_table(table: Row) -> list[str]:
         for other in unaided
         if row["kind"] == "distilled" and _mean(row) < _mean(other)
     ]
+    if not unaided and any(row["kind"] == "distilled" for row in rows.values()):
+        found.append(
+            "No method learns from labels alone (learns_from: labels): whether distillation helps at all is not told."
+        )
     for row in rows.values():
         teacher = rows.get(row["teacher"])
         if teacher is not None and _mean(teacher) < _mean(row):

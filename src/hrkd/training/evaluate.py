@@ -72,20 +72,20 @@ def typicality(
     batch_size: int = 64,
     progress: Progress | None = None,
     title: str = "weighing",
-) -> tuple[Tensor, Tensor]:
-    """Scores of all rows (:func:`hrkd.method.transferable.prototype_scores`), (N,), and the logits, (N, C).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of all rows (:func:`hrkd.method.transferable.prototype_scores`), (N,), logits, (N, C), and labels, (N,).
 
-    Features are the mean last states that ``source`` gives of a batch; both tensors lie on the processor.
-
-    Raises:
-        TrainingError: a row has no label.
+    Features are the mean last states that ``source`` gives of a batch. A row without a label has the one that
+    ``source`` finds most probable. All three lie on the processor.
     """
-    labels, domains = torch.from_numpy(data.label_ids), torch.from_numpy(data.domain_ids)
+    given, domains = torch.from_numpy(data.label_ids_or_none), torch.from_numpy(data.domain_ids)
     found = []
     for batch, trace in traces(source, data, device, batch_size=batch_size, progress=progress, title=title):
         features_BH = token_means(trace.hidden_states[-1].float().cpu(), batch.mask)
         found.append((batch.indices, features_BH, trace.logits.float().cpu()))
     rows, features_NH, logits_NC = (torch.cat(parts) for parts in zip(*found, strict=True))
     back = rows.argsort()
+    features_NH, logits_NC = features_NH[back], logits_NC[back]
+    labels = torch.where(given < 0, logits_NC.argmax(dim=1), given)
     sizes = len(data.source.labels), len(data.source.domains)
-    return prototype_scores(features_NH[back], labels, domains, *sizes), logits_NC[back]
+    return prototype_scores(features_NH, labels, domains, *sizes), logits_NC, labels

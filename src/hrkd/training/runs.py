@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
@@ -89,7 +88,7 @@ def fine_tune(
         model.add_domain_head()
         model.to(accelerator.device).eval()
         last = (shape_of(model.encoder.config).layers,)
-        scores, _ = typicality(
+        scores, _, _ = typicality(
             lambda batch: model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last),
             train_set,
             accelerator.device,
@@ -185,7 +184,7 @@ def distill_from_models(
         reductions, hidden_weight, prediction_weight, temperature, label_weight, relative, ratio_gradient: see
             :class:`hrkd.training.distill.Distillation`.
         expertise: weigh every example by how far the teacher is to be trusted on it (Meta-KD;
-            :func:`hrkd.method.transferable.expertise_weights`), which needs labels of all rows.
+            :func:`hrkd.method.transferable.expertise_weights`); the teacher's answer stands in for a missing label.
         transfer_weight: of the losses of a meta-teacher's features that carry over between domains.
         batch_size: examples of every domain in a step.
         group_by_length: put texts of similar length into the same step (see
@@ -203,8 +202,8 @@ def distill_from_models(
         DataError: too few examples, domains that are not the models', or a weight for a domain that is none of them.
         ModelError: choices that rule each other out, a layer map that does not fit, attention that a family cannot
             give, ``transfer_weight`` with a teacher that has no domain head, or ``expertise`` with one for each domain.
-        TrainingError: a row of the dev set has no label (with ``expertise``: any row; with ``label_weight``: all
-            training rows), or the loss is not finite.
+        TrainingError: a row of the dev set has no label (with ``label_weight``: no training row has one), or the loss
+            is not finite.
     """
     wrong = method_contradictions(
         graph=graph if ratios is None else "own",
@@ -230,7 +229,6 @@ def distill_from_models(
     weights = weights_of_domains(domain_weights, student.domains)
     if expertise:
         check_expertise(teacher)
-        _check_labels(train_set)
     if label_weight and (train_set.label_ids_or_none < 0).all():
         raise TrainingError("label_weight: no row of the training set has a label; leave it out")
     transfer = _domain_head(teacher, levels, big.layers) if transfer_weight else None
@@ -275,10 +273,10 @@ def distill_from_models(
                 teacher.cpu()  # an accelerator's memory is for the student now
         row_weights = None
         if expertise:
-            scores, logits = typicality(
+            weighed = typicality(
                 said, train_set, accelerator.device, batch_size=evaluation_batch_size, progress=progress
             )
-            row_weights = expertise_weights(scores, logits, torch.from_numpy(train_set.label_ids))
+            row_weights = expertise_weights(*weighed)
         module = Distillation(
             student,
             fit,
