@@ -183,7 +183,8 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
         return
     raise TrainingError(
         f"{message}; there is nothing to distil. Look at the labels (hrkd data), train longer "
-        "(teacher.training.epochs, with run.overwrite true or another run.output), or set teacher.allow_weak to go on"
+        "(teacher.training.epochs; outside a comparison with run.overwrite true or another run.output), or set "
+        "teacher.allow_weak to go on"
     )
 
 

@@ -219,7 +219,10 @@ def _check_columns(part: Part, wanted: Sequence[str], added: Sequence[str]) -> N
     if missing := [name for name in wanted if name not in part.columns]:
         close = [(name, nearest(name, part.columns)) for name in missing]
         told = [f"{name!r}" + (f" (did you mean {near!r}?)" if near else "") for name, near in close]
-        raise DataError(f"{part.name}: no column {first_of(told)}; found {', '.join(part.columns)}")
+        raise DataError(
+            f"{part.name}: no column {first_of(told)}; found {', '.join(part.columns)}. Say which columns to read "
+            "(text, text_pair, domain_column; on the command line --text-column, --pair-column, --domain-column)"
+        )
     if repeated := [repr(name) for name in wanted if part.columns.count(name) > 1]:
         raise DataError(f"{part.name}: more than one column is called {first_of(repeated)}; rename the others")
     if taken := [repr(name) for name in added if name in part.columns]:
