@@ -31,6 +31,15 @@ class Tiny:
     dev: Any
     test: Any
 
+    def unlabelled(self, *texts):
+        """Texts without labels, one of each of the first domains, tokenised as train is."""
+        from hrkd.data.batching import tokenize
+        from hrkd.data.sources import load_domains
+        from hrkd.data.unlabelled import choose_unlabelled
+
+        columns = {"text": list(texts), "domain": list(self.splits.domains[: len(texts)])}
+        return tokenize(choose_unlabelled(load_domains(columns, label=None), self.splits).rows, self.tokenizer, 24)
+
     def model(self, *, layers=2, width=16, heads=2, feed_forward=24, seed=0, mode="per_domain"):
         """A BERT with random weights for this corpus."""
         import torch

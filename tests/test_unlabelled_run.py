@@ -158,12 +158,7 @@ def test_measuring_a_run_does_not_look_at_the_text(with_more: Path, tmp_path: Pa
 
 
 def test_fine_tuning_refuses_rows_without_labels(tiny) -> None:
-    from hrkd.data.batching import tokenize
-    from hrkd.data.unlabelled import choose_unlabelled
-
-    found = load_domains({"text": ["one", "two"], "domain": [tiny.splits.domains[0]] * 2}, label=None)
-    rows = tokenize(choose_unlabelled(found, tiny.splits).rows, tiny.tokenizer, 24)
-    both = tiny.train.followed_by(rows)
+    both = tiny.train.followed_by(tiny.unlabelled("one", "two"))
     assert both.batch([len(both) - 1, 0]).labels.tolist() == [-1, tiny.train.label_ids[0]]
     assert torch.equal(both.batch([0, 1]).inputs["input_ids"], tiny.train.batch([0, 1]).inputs["input_ids"])
     for train_set, dev_set in ((both, tiny.dev), (tiny.train, both)):

@@ -106,10 +106,11 @@ def method_in_words(method: MethodConfig) -> str:
     """What a student was made with, for its model card."""
     if _has_graph(method):
         words = "hierarchical relational knowledge distillation"
+    elif not method.hidden_weight:
+        words = "distillation of the teacher's predictions"
     else:
-        levels = "hidden states, attention and " if method.hidden_weight and method.attention != "none" else ""
-        levels = levels or ("hidden states and " if method.hidden_weight else "")
-        words = f"distillation of the teacher's {levels}predictions"
+        attention = "" if method.attention == "none" else ", attention"
+        words = f"distillation of the teacher's hidden states{attention} and predictions"
     return f"{words}, beside the labels" if method.label_weight else words
 
 

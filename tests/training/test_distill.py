@@ -6,9 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.data.batching import Batch, tokenize
-from hrkd.data.sources import load_domains
-from hrkd.data.unlabelled import choose_unlabelled
+from hrkd.data.batching import Batch
 from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
@@ -336,8 +334,7 @@ def test_labels_are_part_of_the_prediction_loss(tiny):
 
 
 def test_a_label_weight_without_a_label_is_refused(tiny):
-    names = {"text": list(tiny.splits.domains), "domain": list(tiny.splits.domains)}
-    bare = tokenize(choose_unlabelled(load_domains(names, label=None), tiny.splits).rows, tiny.tokenizer, 24)
+    bare = tiny.unlabelled("one", "two", "three")
     with pytest.raises(TrainingError, match="label_weight: no row of the training set has a label"):
         distill_from_models(tiny.model(seed=1), tiny.model(width=8), bare, tiny.dev, label_weight=1.0)
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.data.batching import MultiDomainLoader, tokenize
-from hrkd.data.sources import load_domains
-from hrkd.data.unlabelled import choose_unlabelled
+from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.transferable import expertise_weights, prototype_scores, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -50,9 +48,8 @@ def test_typicality_is_the_score_of_the_mean_last_states_in_the_order_of_the_row
     torch.testing.assert_close(scores, prototype_scores(features, batch.labels, batch.domain_ids, 2, 3))
     torch.testing.assert_close(logits, trace.logits, rtol=1e-4, atol=1e-5)
     assert torch.equal(labels, batch.labels)
-    more = {"text": ["a quiet film", "a loud tool"], "domain": list(tiny.splits.domains[:2])}
-    bare = tokenize(choose_unlabelled(load_domains(more, label=None), tiny.splits).rows, tiny.tokenizer, 24)
-    _, logits, labels = typicality(reader, tiny.train.followed_by(bare), torch.device("cpu"))
+    more = tiny.train.followed_by(tiny.unlabelled("a quiet film", "a loud tool"))
+    _, logits, labels = typicality(reader, more, torch.device("cpu"))
     assert torch.equal(labels, torch.cat([batch.labels, logits[-2:].argmax(dim=1)])), "the teacher's answer stands in"
 
 
