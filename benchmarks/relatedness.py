@@ -5,7 +5,8 @@
 Students are those of the demo recipe with 800 reviews a domain and six epochs (one teacher for all), three seeds each.
 A graph that had found it would look more at the domain of the same group than at each of the others. For comparison:
 whether gradients know it, by the cosines between the gradients of two domains' losses by the finished student's
-encoder, and whether prototypes do, by the cosines between the centred means of two domains' states.
+encoder; whether prototypes do, by the cosines between the centred means of two domains' states; and whether what sets
+the classes apart does, by the cosines between the centred differences of a domain's mean states of both classes.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def looks(table: pd.DataFrame, epoch: int, groups: tuple[tuple[str, ...], ...]) 
 
 
 def similarities(model: MultiDomainClassifier, batch: Batch) -> dict[str, pd.DataFrame]:
-    """Cosines between domains, (D, D): of the gradients of their losses by the encoder, and of their prototypes."""
+    """Cosines between domains, (D, D): of their losses' gradients by the encoder, prototypes, and class differences."""
     domains = len(model.domains)
     levels = range(model.encoder.config.num_hidden_layers + 1)
     trace = model.eval()(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=levels)
@@ -61,9 +62,16 @@ def similarities(model: MultiDomainClassifier, batch: Batch) -> dict[str, pd.Dat
         loss = torch.nn.functional.cross_entropy(trace.logits[own], batch.labels[own])
         gradients = torch.autograd.grad(loss, encoder, retain_graph=True, materialize_grads=True)
         found.append(torch.cat([each.flatten() for each in gradients]))
-    means = prototypes([each.detach() for each in trace.hidden_states], batch.mask, batch.domain_ids, domains)
     compared = {"gradients": torch.stack(found)}
+    states = [each.detach() for each in trace.hidden_states]
+    means = prototypes(states, batch.mask, batch.domain_ids, domains)
     compared |= {f"prototypes, level {level}": each for level, each in enumerate(centred(means))}
+    negative, positive = (
+        prototypes([each[rows] for each in states], batch.mask[rows], batch.domain_ids[rows], domains)
+        for rows in (batch.labels == 0, batch.labels == 1)
+    )
+    differences = centred(positive - negative)
+    compared |= {f"class differences, level {level}": each for level, each in enumerate(differences)}
     unit = {name: torch.nn.functional.normalize(each, dim=-1) for name, each in compared.items()}
     names = model.domains
     return {kind: pd.DataFrame((each @ each.T).numpy(), names, names) for kind, each in unit.items()}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import create_autospec
 
 import numpy as np
@@ -380,6 +381,7 @@ class TestPredict:
         from hrkd.deploy import predict
 
         predictor = create_autospec(predict.Predictor, instance=True)
+        predictor.model = SimpleNamespace(domains=["books", "films"])
         labels = [{"label": "positive", "score": 0.98765}, {"label": "negative", "score": 0.01235}]
         predictor.side_effect = lambda texts, *, all_labels, **_: [labels if all_labels else labels[0] for _ in texts]
         monkeypatch.setattr(predict.Predictor, "from_pretrained", lambda folder: predictor)
@@ -393,6 +395,11 @@ class TestPredict:
         assert (status, errors) == (0, "")
         assert output == "positive 0.9877\ta good read\npositive 0.9877\tgripping\n"
         assert predict.given.call_args.kwargs["domain"] == "books"
+
+    def test_without_a_domain_it_names_those_there_are(self, run, predict):
+        status, _, errors = run("predict", "student", "a good read")
+        assert status == 2
+        assert "--domain: missing; name the domain of the texts (books, films)" in errors
 
     def test_all_labels_and_pairs(self, run, predict):
         given = ["--domain", "fiction", "one", "two", "--text-pair", "three", "--text-pair", "four", "--all-labels"]
@@ -411,7 +418,6 @@ class TestPredict:
         ("given", "said"),
         [
             ([], "give either texts to classify, or --input and --output"),
-            (["a text"], "--domain: missing"),
             (["--input", "in.csv"], "--input and --output belong together"),
             (["a text", "--input", "in.csv", "--output", "out.csv"], "give either texts"),
         ],

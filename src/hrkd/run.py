@@ -100,9 +100,11 @@ class Run:
         for name, made_with in planned.items():
             changes = self._changes(name, made_with)
             if changes and not self.overwrite:
+                again = name != "teacher" and self.is_finished("teacher")
+                served = f" (hrkd distill --teacher-folder {self.folder} takes its teacher)" if again else ""
                 raise ArtifactError(
                     f"{self.folder}: its {name} was made with other settings ({'; '.join(changes)}); "
-                    "choose another run.output, or set run.overwrite to make it anew"
+                    f"choose another run.output{served}, or set run.overwrite to make it anew"
                 )
 
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:

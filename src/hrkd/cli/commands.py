@@ -224,13 +224,14 @@ def predict(
     Prints label, score and text, one text a line (line breaks and tabs in it become blanks).
     With `--input` and `--output` it labels a file.
     """
-    _check_what_to_predict(texts, domain, input_file, output_file)
+    _check_what_to_predict(texts, input_file, output_file)
     console = prepare()
     from hrkd.deploy.predict import Predictor, predict_file
 
     predictor = Predictor.from_pretrained(student)
     if input_file is None or output_file is None:
-        assert domain is not None
+        if domain is None:
+            raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(predictor.model.domains)})")
         _predict_texts(predictor, texts, domain, text_pair, all_labels)
         return
     count = predict_file(
@@ -248,15 +249,11 @@ def predict(
     console.print(f"{count} texts labelled: {output_file}", soft_wrap=True)
 
 
-def _check_what_to_predict(
-    texts: tuple[str, ...], domain: str | None, input_file: Path | None, output_file: Path | None
-) -> None:
+def _check_what_to_predict(texts: tuple[str, ...], input_file: Path | None, output_file: Path | None) -> None:
     if (input_file is None) != (output_file is None):
         raise RecipeError("--input and --output belong together: the table to label and the table to write")
     if bool(texts) == (input_file is not None):
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
-    if texts and domain is None:
-        raise RecipeError("--domain: missing; name the domain of the texts")
 
 
 def _predict_texts(
