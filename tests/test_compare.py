@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import pandas as pd
 import pytest
@@ -17,7 +17,9 @@ from hrkd import grid_runs, pipeline
 from hrkd.cli import main, terminal
 from hrkd.comparison import compare
 from hrkd.errors import ArtifactError, HrkdError, RecipeError
+from hrkd.grid_plan import load_grid
 from hrkd.recipe import load_recipe
+from hrkd.training.progress import Progress
 from tiny import tiny_recipe
 
 VERBS = {
@@ -169,6 +171,72 @@ def test_a_second_call_runs_nothing_and_reports_the_same(finished, started):
     assert compare(tiny_grid(folder)) == content
     assert compare(tiny_grid(folder), report_only=True) == content
     assert started == []
+
+
+@contextmanager
+def put_back(file):
+    """Whatever happens to a file inside is undone."""
+    kept = file.read_bytes()
+    try:
+        yield
+    finally:
+        file.write_bytes(kept)
+
+
+def test_answers_are_paired_by_row_whatever_their_order(finished):
+    folder, content, _, _ = finished
+    file = folder / "out" / CELLS[0] / "predictions" / "student.parquet"
+    with put_back(file):
+        pd.read_parquet(file).sample(frac=1, random_state=0).to_parquet(file)
+        assert compare(tiny_grid(folder), report_only=True) == content
+
+
+def test_answers_to_other_rows_are_not_compared(finished):
+    folder, _, _, _ = finished
+    file = folder / "out" / CELLS[1] / "predictions" / "student.parquet"
+    with put_back(file):
+        said = pd.read_parquet(file)
+        said.loc[0, "id"] += "x"
+        said.to_parquet(file)
+        content = compare(tiny_grid(folder), report_only=True)
+    error = f"its test rows are not those of {CELLS[0]}, so that they cannot be compared"
+    assert content["failed"] == [{"run": CELLS[1], "error": error}]
+    assert [each["seeds"] for each in content["tables"][0]["differences"]] == [[1], [1]]
+
+
+def test_a_teacher_of_other_rows_is_not_compared(finished):
+    folder, _, _, _ = finished
+    (file,) = (folder / "out" / "teachers").rglob("teacher/stage.json")
+    with put_back(file):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "other"}))
+        content = compare(tiny_grid(folder), report_only=True)
+    assert [each["run"] for each in content["failed"]] == CELLS
+    assert all("was trained on other data; remove that folder" in each["error"] for each in content["failed"])
+
+
+def test_as_many_runs_at_a_time_as_asked(tmp_path, monkeypatch):
+    running, most = set(), []
+
+    class Slow:
+        returncode = 0
+
+        def __init__(self, log):
+            self.log, self.looks = log, 3
+            running.add(log)
+            most.append(len(running))
+
+        def poll(self):
+            self.looks -= 1
+            if self.looks:
+                return None
+            running.discard(self.log)
+            return 0
+
+    monkeypatch.setattr(grid_runs, "start_process", lambda _, log, *__: Slow(log))
+    monkeypatch.setattr(grid_runs, "SECONDS_BETWEEN_LOOKS", 0)
+    plan = load_grid(tiny_grid(tmp_path))
+    assert grid_runs.make_runs(plan.cells, tmp_path, jobs=2, overwrite=False, progress=Progress(False)) == {}
+    assert (len(most), max(most), running) == (6, 2, set())
 
 
 def test_only_what_a_kill_left_undone_is_run(tmp_path, started, monkeypatch):

@@ -142,7 +142,7 @@ class TestErrors:
             "grid.yaml:1: methods: ['hrkd'] is not allowed: "
             "must be a mapping (name: recipe fields (name: value) and learns_from), not empty",
             "grid.yaml: recipe: missing; must be text or recipe fields (name: value)",
-            "grid.yaml: baseline: missing; must be text",
+            "grid.yaml: baseline: missing; must be text or a list (each text), not empty",
         ]
 
     def test_contradictions_of_the_grid(self, tmp_path):
@@ -160,6 +160,17 @@ class TestErrors:
             "all methods share their rows; set it in the field data",
             "grid.yaml:7: baseline: no method is called 'unifrom'; did you mean uniform?",
         ]
+
+    def test_every_baseline_must_be_there(self, tmp_path):
+        methods = "recipe: demo\nmethods:\n  uniform: {method.graph: uniform}\n  hrkd:\n"
+        assert refused(tmp_path, methods + "baseline: [uniform, hrk]\n") == [
+            "grid.yaml:5: baseline: no method is called 'hrk'; did you mean hrkd?"
+        ]
+        assert refused(tmp_path, methods + "baseline: [hrkd, hrkd]\n") == [
+            "grid.yaml:5: baseline: hrkd stands there twice"
+        ]
+        (tmp_path / "grid.yaml").write_text(methods + "baseline: [uniform, hrkd]\n")
+        assert load_grid(tmp_path / "grid.yaml").grid.baselines == ("uniform", "hrkd")
 
     def test_a_method_given_twice(self, tmp_path):
         lines = refused(tmp_path, "recipe: demo\nmethods:\n  uniform:\n  uniform:\nbaseline: uniform\n")

@@ -106,7 +106,7 @@ def _check_unchanged(plan: GridPlan) -> None:
 def _settings(plan: GridPlan) -> Settings:
     grid = plan.grid
     return Settings(
-        baseline=grid.baseline,
+        baselines=grid.baselines,
         methods=tuple(grid.methods),
         seeds=tuple(grid.seeds),
         teacher_sees=grid.teacher_sees,

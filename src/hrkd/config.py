@@ -467,7 +467,8 @@ class MethodConfig(Section):
     """Attention heads of the graph's first layer."""
 
     graph_width: PositiveInt | Literal["hidden"] | None = None
-    """Width of each of these heads; default: the teacher's hidden size / heads; `hidden`: that size itself (paper)."""
+    """Width of each of these heads; default: 16 for the relational graph, for the published one the teacher's hidden
+    size / heads; `hidden`: that size itself (paper)."""
 
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the graph's inputs and attention while training."""
@@ -599,6 +600,28 @@ class Recipe(Section):
                 f"method.level_epochs: {first} of {total} epochs (student.training.epochs) leave none for the second "
                 "stage; lower it, or train longer"
             )
+
+    def decides_weights(self, stage: str) -> dict[str, Any]:
+        """What decides the weights of a stage, as far as a recipe says it and but for the rows, as plain values.
+
+        Args:
+            stage: "teacher", "levels", "student" or "baseline".
+        """
+        decides: dict[str, Any] = {
+            "max_length": self.data.max_length,
+            "teacher": self.teacher.decides_weights,
+            "seed": self.run.seed,
+            "precision": self.run.mixed_precision,
+            "fast": self.run.fast or None,
+        }
+        if stage == "teacher":
+            return decides
+        decides["student"] = self.student.model_dump(mode="json", exclude={"baseline"})
+        if stage in ("levels", "student"):
+            decides["combine"] = None if self.teacher.combine == "route" else self.teacher.combine
+            decides["method"] = self.method.decides_weights
+            decides["cache"] = self.cache.model_dump(mode="json", exclude={"folder"})
+        return decides
 
     @property
     def student_epochs(self) -> tuple[int, int]:

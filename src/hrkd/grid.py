@@ -79,8 +79,8 @@ class Grid(Section):
     methods: Annotated[dict[str, Method], Field(min_length=1)]
     """Methods by name, each with the recipe fields in which it differs from the recipe."""
 
-    baseline: str
-    """The method that all others are compared with."""
+    baseline: str | Annotated[list[str], Field(min_length=1)]
+    """The method that all others are compared with, or several of them, each with a table of its own."""
 
     output: Path = Path("runs/compare")
     """Folder for all runs and the report."""
@@ -99,6 +99,11 @@ class Grid(Section):
         """The data sets by name; that of the recipe is called ``data``."""
         return self.data or {"data": Overrides()}
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The methods that others are compared with."""
+        return (self.baseline,) if isinstance(self.baseline, str) else tuple(self.baseline)
+
     @model_validator(mode="after")
     def _consistent(self) -> Grid:
         if lines := "\n".join(self._contradictions()):
@@ -110,11 +115,16 @@ class Grid(Section):
         yield from _unusable_names("methods", self.methods)
         if TEACHER in self.methods:
             yield f"methods: {TEACHER} is what the tables call the teacher; choose another name"
-        if self.baseline not in self.methods:
-            close = difflib.get_close_matches(self.baseline, self.methods, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.methods)}"
-            yield f"baseline: no method is called {self.baseline!r}; {hint}"
-        lists: dict[str, Sequence[float]] = {"seeds": self.seeds, "fractions": self.fractions or []}
+        for name in self.baselines:
+            if name not in self.methods:
+                close = difflib.get_close_matches(name, self.methods, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.methods)}"
+                yield f"baseline: no method is called {name!r}; {hint}"
+        lists: dict[str, Sequence[Any]] = {
+            "seeds": self.seeds,
+            "fractions": self.fractions or [],
+            "baseline": self.baselines,
+        }
         for field, values in lists.items():
             twice = sorted({value for value in values if values.count(value) > 1})
             yield from (f"{field}: {value} stands there twice" for value in twice)

@@ -28,7 +28,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
     teachers: dict[tuple[str, ...], Measured] = {}
     errors: dict[str, str] = {}
     items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
-    rows = _teacher_rows(plan.cells, plan.grid.baseline)
+    rows = _teacher_rows(plan.cells, plan.grid.baselines[0])
     for cell in plan.cells:
         if changes := changes_of(cell):
             errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
@@ -54,7 +54,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
 def _teacher_rows(cells: Sequence[Cell], baseline: str) -> dict[str, tuple[str, int | None]]:
     """The row of each cell's teacher, and the teacher's seed (None: the user's own classifier), by the cell's name.
 
-    That of the baseline is called ``teacher``, others by the first method that has them.
+    That of the first baseline is called ``teacher``, others by the first method that has them.
     """
     kinds = {cell.name: _kind_of_teacher(cell) for cell in cells}
     rows = {}

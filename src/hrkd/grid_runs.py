@@ -57,23 +57,17 @@ def changes_of(run: PlannedRun) -> list[str]:
     folder = Run(run.folder)
     if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
         return []
-    return differences(_decides(_recorded(run)), _decides(run.recipe))
+    return differences(_decides(_recorded(run), run.stage), _decides(run.recipe, run.stage))
 
 
 def _recorded(run: PlannedRun) -> Recipe:
     return load_recipe(run.folder / "recipe.yaml")
 
 
-def _decides(recipe: Recipe) -> dict[str, Any]:
-    """What decides the weights of a cell's model, as far as its recipe says it."""
-    return {
-        "data": recipe.data.model_dump(mode="json"),
-        "teacher": recipe.teacher.model_dump(mode="json", exclude={"allow_weak"}),
-        "student": recipe.student.model_dump(mode="json", exclude={"baseline"}),
-        "method": recipe.method.model_dump(mode="json"),
-        "cache": recipe.cache.model_dump(mode="json", exclude={"folder"}),
-        "run": {"seed": recipe.run.seed, "precision": recipe.run.mixed_precision, "fast": recipe.run.fast},
-    }
+def _decides(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """What decides the weights of a cell's model, and its rows, as far as its recipe says it."""
+    unseen = {"max_length"} if stage == "student" else {"max_length", "unlabelled"}
+    return {"data": recipe.data.model_dump(mode="json", exclude=unseen), **recipe.decides_weights(stage)}
 
 
 def make_runs(

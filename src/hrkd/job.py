@@ -140,13 +140,9 @@ class Job:
         recipe = self.recipe
         sources = [recipe.teacher.model, recipe.teacher.fine_tuned]
         made_with = {
+            **recipe.decides_weights(stage),
             "data": self.data.digest(),
-            "max_length": recipe.data.max_length,
-            "teacher": recipe.teacher.decides_weights,
             "teacher_weights": [_weights(source) for source in sources if source is not None],
-            "seed": recipe.run.seed,
-            "precision": recipe.run.mixed_precision,
-            "fast": recipe.run.fast or None,
             "processes": self.accelerator.num_processes,
         }
         if stage == "teacher":
@@ -154,13 +150,9 @@ class Job:
         if teacher_folder is not None:
             made_with |= {"teacher": str(teacher_folder), "teacher_weights": [_weights(str(teacher_folder))]}
         checkpoint = recipe.student.checkpoint
-        made_with["student"] = recipe.student.model_dump(mode="json", exclude={"baseline"})
         made_with["student_weights"] = None if checkpoint is None else _weights(checkpoint)
         if stage in ("levels", "student"):
-            made_with["combine"] = None if recipe.teacher.combine == "route" else recipe.teacher.combine
             made_with["unlabelled"] = self.data.unlabelled_digest
-            made_with["method"] = recipe.method.decides_weights
-            made_with["cache"] = recipe.cache.model_dump(mode="json", exclude={"folder"})
         return made_with
 
     def tokenized(self, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:

@@ -35,6 +35,7 @@ __all__ = ["COSTS", "Run", "differences", "environment", "peak_megabytes", "trai
 FIELDS = {
     "seed": "run.seed",
     "precision": "run.precision",
+    "fast": "run.fast",
     "max_length": "data.max_length",
     "unlabelled": "data.unlabelled",
     "combine": "teacher.combine",

@@ -11,7 +11,7 @@ from hrkd.report.comparison_tables import comparison_markdown, comparison_tables
 
 DOMAINS = ("books", "dvd")
 DOMAIN_IDS = np.repeat([0, 1], [40, 60])
-SETTINGS = Settings("uniform", ("hrkd", "uniform", "labels"), (0, 1, 2), "fraction", "shared", resamples=500)
+SETTINGS = Settings(("uniform",), ("hrkd", "uniform", "labels"), (0, 1, 2), "fraction", "shared", resamples=500)
 
 
 def model(method, seed, wrong, kind="distilled", fraction=1.0, **more):
@@ -80,6 +80,18 @@ def test_differences_are_to_the_baseline_over_the_seeds_of_both():
     assert hrkd["mcnemar"] is None
 
 
+def test_several_baselines_have_a_table_each_and_one_correction():
+    found = content(models(), replace(SETTINGS, baselines=("uniform", "labels")))
+    differences = only(found)["differences"]
+    pairs = [("hrkd", "uniform"), ("labels", "uniform"), ("hrkd", "labels")]
+    assert [(each["method"], each["baseline"]) for each in differences] == pairs, "two baselines are compared once"
+    between = differences[2]
+    assert between["difference"] == pytest.approx((16 / 40 + 16 / 60) / 2)
+    assert between["p_holm"] == pytest.approx(3 * min(each["p"] for each in differences))
+    titles = [table.title for table in comparison_tables(found)]
+    assert titles[1:3] == [f"data, fraction 1.0: difference to {name}, in points" for name in ("uniform", "labels")]
+
+
 def test_holm_counts_all_comparisons_of_the_report():
     both = [*models(fraction=0.5), *models(hrkd=11)]
     found = [each for table in content(both)["tables"] for each in table["differences"]]
@@ -108,12 +120,32 @@ def test_warnings():
     assert "The corpus is synthetic" in bad
 
 
+def test_a_student_is_held_against_the_labels_of_its_own_teacher():
+    other = [replace(model("labels_of_other", seed, 1, "labels"), teacher="teacher of other") for seed in (0, 1, 2)]
+    settings = replace(SETTINGS, methods=(*SETTINGS.methods, "labels_of_other"))
+    assert "did not help" not in comparison_markdown(content([*models(), *other], settings))
+    alone = [each for each in [*models(), *other] if each.method != "labels"]
+    assert "did not help here: hrkd reaches" in comparison_markdown(content(alone, settings)), "there is no nearer one"
+
+
 def test_verdicts():
     _, differences, _ = comparison_tables(content(models(uniform=4)))
     verdicts = {row[0]: row[-1] for row in differences.rows}
     assert verdicts == {"hrkd": "no evidence of a difference", "labels": "worse"}
     rows = {row[0]: row for row in differences.rows}
     assert rows["hrkd"][1:5] == ("+0.0", "[0.0, 0.0]", "1.000", "1.000")
+    _, differences, _ = comparison_tables(content(models(hrkd=4)))
+    assert {row[0]: row[-1] for row in differences.rows} == {"hrkd": "better", "labels": "worse"}
+
+
+def test_an_interval_without_zero_is_not_enough_where_p_is_corrected_away():
+    found = content(models())
+    (difference, _) = only(found)["differences"]
+    difference |= {"interval": [0.01, 0.03], "difference": 0.02, "p": 0.03, "p_holm": 0.06, "exact": False}
+    _, table, _ = comparison_tables(found)
+    assert table.rows[0][-1] == "no evidence after correction"
+    assert table.rows[0][3] == "0.030 *"
+    assert table.notes[0].startswith("p with *: estimated from 500 random sign changes")
 
 
 def test_what_is_missing_is_told():
@@ -160,4 +192,9 @@ def test_ratios_are_means_over_seeds():
     ]
     (*_, table) = comparison_tables(content(with_ratios))
     assert table.rows == (("hrkd, level 1", "0.500 ± 0.200", "0.500 ± 0.200"),)
+    for each in with_ratios:
+        for entry in each.ratios or ():
+            entry["std"] = None  # a single step was logged
+    (*_, single) = comparison_tables(content(with_ratios))
+    assert single.rows == (("hrkd, level 1", "0.500", "0.500"),)
     assert "0.500" in table.notes[0]

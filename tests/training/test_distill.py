@@ -257,6 +257,22 @@ def test_joint_learning_moves_weight_to_what_is_easiest(tiny):
     assert tables.ratios.max(dim=1).values.min() > 0.5
 
 
+def test_entropy_holds_back_joint_learning(tiny):
+    """With a weight w of the entropy, ratios end at softmax(-losses / w)."""
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learning="joint", entropy_weight=0.5).eval()
+    module.ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
+    batch = next(iter_batches(tiny))
+    optimiser = torch.optim.Adam(module.ratios.parameters(), lr=0.01)
+    for _ in range(200):
+        optimiser.zero_grad()
+        output = module(batch)
+        output.loss.backward()
+        optimiser.step()
+    tables = output.tables
+    levels = torch.cat([tables.hidden[:1], tables.hidden[1:] + tables.attention])
+    torch.testing.assert_close(tables.ratios, (-levels / 0.5).softmax(dim=1), rtol=0, atol=0.01)
+
+
 @pytest.mark.parametrize("kind", ["scores", "queries_keys"])
 def test_relative_losses_know_no_unit(tiny, kind):
     """A teacher whose states are ten times as large, and its fitted student too: the same shares."""

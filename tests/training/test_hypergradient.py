@@ -8,6 +8,7 @@ from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit import FitLayers
 from hrkd.models.trace import choose_attention, set_attention
+from hrkd.training import hypergradient
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
 from hrkd.training.loop import parameter_groups
@@ -35,31 +36,64 @@ def two_batches(tiny):
     return next(batches), next(batches)
 
 
-def slow_gradients(module, support, query, precondition):
-    """The same by reverse mode: one backward pass for every entry of the table."""
+def slow_effects(module, support, query, precondition):
+    """The table by reverse mode: one backward pass for every entry."""
     student = [p for p in module.student.parameters() if p.requires_grad]
     loss = module.losses(query, module.teacher(query)).prediction.mean()
     direction = precondition(torch.autograd.grad(loss, student, materialize_grads=True))
-    tables = module.losses(support, module.teacher(support))
-    effects = torch.zeros_like(tables.levels)
+    effects = torch.zeros(3, 3)
     for k in range(3):
         for d in range(3):
             single = module.losses(support, module.teacher(support)).levels[k, d]
             gradients = torch.autograd.grad(single, student, materialize_grads=True)
             effects[k, d] = sum((g * v).sum() for g, v in zip(gradients, direction, strict=True))
+    return effects
+
+
+def slow_gradients(module, support, query, precondition, *, entropy_weight=0.0, prototypes=None):
+    """Gradients of the ratios' parameters from that table."""
+    effects = slow_effects(module, support, query, precondition)
     effects = effects / effects.square().mean().sqrt()
+    if prototypes is None:
+        prototypes = module.losses(support, module.teacher(support)).prototypes
     module.ratios.requires_grad_(True)
-    surrogate = -(module.ratios(tables.prototypes).domains * effects).sum()
+    ratios = module.ratios(prototypes).domains
+    surrogate = (ratios * (entropy_weight * ratios.log() - effects)).sum()
     return torch.autograd.grad(surrogate, list(module.ratios.parameters()))
+
+
+def as_it_is(gradients):
+    return gradients
 
 
 @pytest.mark.parametrize("kind", ["scores", "queries_keys", "none"])
 def test_one_forward_pass_gives_what_reverse_mode_gives_entry_by_entry(tiny, kind):
     module = distillation(tiny, kind).eval()
     support, query = two_batches(tiny)
+    expected = slow_effects(module, support, query, as_it_is)
+    named = dict(module.student.named_parameters())
+    loss = module.prediction_losses(query).mean()
+    direction = dict(zip(named, torch.autograd.grad(loss, named.values(), materialize_grads=True), strict=True))
+    effects, _ = hypergradient._effects(module, support, direction)
+    torch.testing.assert_close(effects, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
-    expected = slow_gradients(module, support, query, lambda gradients: gradients)
+    expected = slow_gradients(module, support, query, as_it_is)
     assert len(found) == len(expected)
+    for one, other in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_ratios_have_their_entropy_and_are_those_of_the_moving_average(tiny, momentum):
+    module = distillation(tiny, "queries_keys", entropy_weight=0.7, prototype_momentum=momentum).eval()
+    support, query = two_batches(tiny)
+    steady = None
+    if momentum:
+        module.moving.normal_()
+        module.moved.fill_(3)
+        steady = module.moving / (1 - 0.8**3)
+    found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    expected = slow_gradients(module, support, query, as_it_is, entropy_weight=0.7, prototypes=steady)
     for one, other in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 

@@ -48,6 +48,13 @@ def test_ratios_are_told_of_the_last_epoch(tmp_path):
     assert found[1, "books"] == (0.5, 0.0)
 
 
+def test_a_single_step_has_no_deviation(tmp_path):
+    recorder = Recorder(tmp_path, ("books", "films"))
+    recorder.add(1, {"loss": 1.0}, TABLES)
+    recorder.end_epoch(1)
+    assert {row["std"] for row in last_ratios(tmp_path)} == {None}
+
+
 def test_relations_say_who_looks_at_whom(tmp_path):
     recorder = Recorder(tmp_path, ("books", "films"))
     relations = torch.tensor([[[0.9, 0.1], [0.3, 0.7]]]).expand(3, 2, 2)

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["PlainTable", "interval", "megabytes", "millions", "percent"]
+__all__ = ["PlainTable", "interval", "megabytes", "millions", "percent", "ratio"]
 
 
 def percent(fraction: float) -> str:
@@ -21,6 +21,11 @@ def percent(fraction: float) -> str:
 def interval(bounds: Sequence[float] | None) -> str:
     """Two fractions as " [86.1, 89.4]", to stand behind a value; nothing for None."""
     return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+
+
+def ratio(mean: float, deviation: float | None) -> str:
+    """A share with its deviation over steps: "0.250 ± 0.012"; without, where one step alone was logged."""
+    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
 
 
 def millions(count: int) -> str:

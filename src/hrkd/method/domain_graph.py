@@ -172,7 +172,7 @@ class RelationalGraph(nn.Module):
 class RandomScores(nn.Module):
     """Random loss weighting: scores are drawn from a normal distribution in every step (Lin et al., TMLR 2022).
 
-    What an unlearnt graph with dropout comes to; outside of training all domains score alike.
+    An unlearnt graph with dropout is random too, within less. Outside of training all domains score alike.
     """
 
     def forward(self, states_KDH: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Measured:
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
     (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
-    are those of the last epoch: level, domain, mean and std over steps of each.
+    are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
     """
 
     data: str
@@ -53,9 +53,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Settings:
-    """How methods are compared. ``methods`` are all names in their order; ``seeds`` those that were asked for."""
+    """How methods are compared.
 
-    baseline: str
+    ``baselines`` are the methods that others are compared with, ``methods`` all names in their order, ``seeds`` those
+    that were asked for.
+    """
+
+    baselines: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     teacher_sees: str
@@ -169,7 +173,7 @@ def _ratios(models: Sequence[Measured]) -> list[Content] | None:
             seeds.setdefault((entry["level"], entry["domain"]), []).append(entry)
     found = [
         {"level": level, "domain": domain}
-        | {figure: float(np.mean([entry[figure] for entry in entries])) for figure in ("mean", "std")}
+        | {figure: _mean_of_known([entry[figure] for entry in entries]) for figure in ("mean", "std")}
         for (level, domain), entries in seeds.items()
     ]
     return found or None
@@ -185,6 +189,11 @@ def _together(models: Sequence[Measured], cost: str) -> float | None:
     return float(COSTS[cost](known)) if known else None
 
 
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
     """Seeds of methods that are not there."""
     there = {row[0].method: {model.seed for model in row} for row in rows}
@@ -193,15 +202,16 @@ def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Con
 
 
 def _differences(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
-    """Every method against the baseline, over the seeds that both have."""
+    """Every method against every baseline, over the seeds that both have; two baselines only once."""
     methods = {row[0].method: {model.seed: model for model in row} for row in rows if row[0].kind != "teacher"}
-    baseline = methods.pop(settings.baseline, {})
     compared = []
-    for name, models in methods.items():
-        seeds = [seed for seed in models if seed in baseline]
-        if seeds:
-            pairs = [(models[seed], baseline[seed]) for seed in seeds]
-            compared.append({"method": name, "seeds": seeds, **_compare(pairs, settings)})
+    for number, baseline in enumerate(settings.baselines):
+        beside, done = methods.get(baseline, {}), settings.baselines[: number + 1]
+        for name, models in methods.items():
+            seeds = [seed for seed in models if seed in beside]
+            if seeds and name not in done:
+                pairs = [(models[seed], beside[seed]) for seed in seeds]
+                compared.append({"method": name, "baseline": baseline, "seeds": seeds, **_compare(pairs, settings)})
     return compared
 
 

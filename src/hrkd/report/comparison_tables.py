@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent, ratio
 
 __all__ = ["comparison_markdown", "comparison_tables", "warnings_of_table"]
 
@@ -29,12 +29,11 @@ def comparison_markdown(content: Row, plot: str | None = None) -> str:
 
 
 def comparison_tables(content: Row) -> list[PlainTable]:
-    """For every data set and fraction: accuracies, differences to the baseline with tests, costs, domain ratios."""
+    """For every data set and fraction: accuracies, differences to each baseline with tests, costs, domain ratios."""
     found = []
     for table in content["tables"]:
         found.append(_accuracies(table, content))
-        if table["differences"]:
-            found.append(_differences(table, content))
+        found += _differences(table, content["settings"])
         found.append(_costs(table))
         if any(row["ratios"] for row in table["methods"]):
             found.append(_ratios(table))
@@ -46,10 +45,14 @@ def _about(content: Row) -> str:
     settings = content["settings"]
     level, count = f"{100 * settings['confidence']:g} %", sum(len(table["differences"]) for table in content["tables"])
     shared = settings["teacher_seeds"] == "shared"
-    varies = "Seeds vary the student alone; all share one teacher" if shared else "Each seed has a teacher of its own"
+    varies = (
+        "Seeds vary the student alone, of one teacher for each method"
+        if shared
+        else "Each seed has teachers of its own"
+    )
     return (
-        f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}, "
-        "and all share one split. Differences are in points, paired by test row and seed. Their "
+        f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}; "
+        "all share one split. Differences are in points, paired by test row and seed. Their "
         f"{level} intervals are bootstraps that resample the test rows within domains (with all seeds' answers to a "
         "row) and the seeds; p is a sign-flip test over test rows, two-sided; p (Holm) is corrected for the "
         f"{count} comparison{'' if count == 1 else 's'} of this report."
@@ -95,7 +98,7 @@ def warnings_of_table(table: Row) -> list[str]:
         f"Distillation did not help here: {row['name']} reaches {percent(_mean(row))} %, "
         f"{other['name']}, which learns from labels alone, {percent(_mean(other))} %."
         for row in rows.values()
-        for other in unaided
+        for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
         if row["kind"] == "distilled" and _mean(row) < _mean(other)
     ]
     if not unaided and any(row["kind"] == "distilled" for row in rows.values()):
@@ -123,8 +126,14 @@ def _mean(row: Row) -> float:
     return mean
 
 
-def _differences(table: Row, content: Row) -> PlainTable:
-    settings = content["settings"]
+def _differences(table: Row, settings: Row) -> Iterator[PlainTable]:
+    for baseline in settings["baselines"]:
+        differences = [each for each in table["differences"] if each["baseline"] == baseline]
+        if differences:
+            yield _differences_to(baseline, differences, _place(table), settings)
+
+
+def _differences_to(baseline: str, differences: Sequence[Row], place: str, settings: Row) -> PlainTable:
     rows: list[tuple[str, ...]] = [
         (
             each["method"],
@@ -136,12 +145,12 @@ def _differences(table: Row, content: Row) -> PlainTable:
             str(len(each["seeds"])),
             _verdict(each, settings["confidence"]),
         )
-        for each in table["differences"]
+        for each in differences
     ]
-    title = f"{_place(table)}: difference to {settings['baseline']}, in points"
+    title = f"{place}: difference to {baseline}, in points"
     heading = f"{100 * settings['confidence']:g} % interval"
     columns = ("Method", "Difference", heading, "p", "p (Holm)", "McNemar", "Seeds", "Verdict")
-    return PlainTable(title, columns, tuple(rows), tuple(_notes_on_tests(table["differences"], settings)))
+    return PlainTable(title, columns, tuple(rows), tuple(_notes_on_tests(differences, settings)))
 
 
 def _notes_on_tests(differences: Sequence[Row], settings: Row) -> Iterator[str]:
@@ -200,15 +209,12 @@ def _ratios(table: Row) -> PlainTable:
     domains = table["domains"]
     rows: list[tuple[str, ...]] = []
     for row in table["methods"]:
-        cells = {
-            (entry["level"], entry["domain"]): f"{entry['mean']:.3f} ± {entry['std']:.3f}"
-            for entry in row["ratios"] or ()
-        }
+        cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in row["ratios"] or ()}
         levels = sorted({level for level, _ in cells})
         rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
     note = (
-        "Mean ± standard deviation over the steps of the last epoch, both as means over seeds. Level 0 is the "
-        f"embedding output. Uniform ratios would be {1 / len(domains):.3f}."
+        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. Level 0 is "
+        f"the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
     )
     return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
 

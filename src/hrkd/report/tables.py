@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent, ratio
 from hrkd.errors import ArtifactError
 
 __all__ = [
@@ -70,7 +70,7 @@ def _results(results: Row, split: str) -> PlainTable:
 
 
 def ratios_table(results: Row) -> PlainTable | None:
-    """Domain ratios of the student's last epoch, mean ± standard deviation over its steps; None where there are none.
+    """Domain ratios of the student's last epoch, mean ± deviation over its logged steps; None where there are none.
 
     Args:
         results: Content of ``results.json``.
@@ -79,7 +79,7 @@ def ratios_table(results: Row) -> PlainTable | None:
     if not entries:
         return None
     domains = list(results["domains"])
-    cells = {(entry["level"], entry["domain"]): f"{entry['mean']:.3f} ± {entry['std']:.3f}" for entry in entries}
+    cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in entries}
     rows = tuple((str(level), *(cells[level, name] for name in domains)) for level in sorted({key[0] for key in cells}))
     note = f"Level 0 is the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
     table = PlainTable("Domain ratios, last epoch of the student", ("Level", *domains), rows, (note,))

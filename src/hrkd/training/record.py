@@ -47,6 +47,8 @@ class StepTables:
 def last_ratios(folder: Path) -> list[dict[str, Any]]:
     """Domain ratios over the logged steps of a training's last epoch: level, domain, mean and std; [] without tables.
 
+    The standard deviation is None where one step alone was logged.
+
     Args:
         folder: of the training's tables.
     """
@@ -54,8 +56,11 @@ def last_ratios(folder: Path) -> list[dict[str, Any]]:
     if not files:
         return []
     levels = pd.read_parquet(files[-1]).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
-    found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0)).reset_index()
-    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+    found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0) if len(ratios) > 1 else None).reset_index()
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in found.to_dict("records")
+    ]
 
 
 @dataclass
