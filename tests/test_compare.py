@@ -16,6 +16,7 @@ import pytest
 from hrkd import grid_runs, pipeline
 from hrkd.cli import main, terminal
 from hrkd.comparison import compare
+from hrkd.data.synthetic import synthetic_reviews
 from hrkd.errors import ArtifactError, HrkdError, RecipeError
 from hrkd.grid_plan import load_grid
 from hrkd.recipe import load_recipe
@@ -302,6 +303,40 @@ def test_cells_of_a_teacher_that_fails_are_not_started(tmp_path, started):
     assert "not shown to be better than chance" in content["failed"][0]["error"]
     assert {each["error"].partition(" (")[0] for each in content["failed"][1:]} == {"its teacher failed"}
     assert content["tables"] == []
+
+
+def test_models_of_separate_domains_are_one_row(tmp_path, started):
+    dataset = synthetic_reviews(domains=2, examples=80, label_noise=0.0).dataset
+    domains = list(dataset.domains)
+    named = {"domain": [domains[i] for i in dataset.domain_ids], "label": dataset.label_ids}
+    pd.DataFrame({"text": dataset.rows["text"], **named}).to_csv(tmp_path / "reviews.csv", index=False)
+    methods = {
+        "uniform": {"method.graph": "uniform"},
+        "single": {"learns_from": "labels", "separate_domains": domains[::-1]},
+        "half": {"learns_from": "labels", "separate_domains": domains[:1]},
+    }
+    grid = tiny_grid(tmp_path, seeds=[0], methods=methods)
+    grid["recipe"]["data"] = {"source": str(tmp_path / "reviews.csv"), "dev": 0.2, "test": 0.2, "max_length": 32}
+    content = compare(grid)
+    (table,) = content["tables"]
+    rows = {row["name"]: row for row in table["methods"]}
+    assert list(rows) == ["teacher", "teacher of single", "uniform", "single"]
+    steps = []
+    for domain in domains:
+        run = tmp_path / "out" / "cells/data/fraction-1.0/single" / domain / "seed-0"
+        results = json.loads((run / "results.json").read_text())
+        for name, model in (("single", "student_without_distillation"), ("teacher of single", "teacher")):
+            accuracy = results["models"][model]["test"]["domains"][domain]["accuracy"]
+            assert rows[name]["accuracy"][domain]["mean"] == pytest.approx(accuracy)
+        assert results["domains"] == [domain]
+        steps.append(results["steps"]["student_without_distillation"])
+    assert rows["single"]["cost"]["steps"] == sum(steps)
+    assert rows["single"]["cost"]["parameters"] > rows["uniform"]["cost"]["parameters"]
+    assert [each["method"] for each in table["differences"]] == ["single"]
+    assert content["missing"] == []
+    (failed,) = content["failed"]
+    error = "its test rows are not those of cells/data/fraction-1.0/uniform/seed-0, so that they cannot be compared"
+    assert failed == {"run": f"cells/data/fraction-1.0/half/{domains[0]}/seed-0", "error": error}
 
 
 def test_one_comparison_at_a_time_in_a_folder(tmp_path, started):

@@ -76,6 +76,22 @@ class TestCells:
         (tmp_path / "mine.yaml").write_text(json.dumps(RECIPE))
         assert load_grid(grid(recipe=str(tmp_path / "mine.yaml"))).cells[0].recipe.data.source == "reviews.csv"
 
+    def test_separate_domains_have_a_cell_and_a_teacher_each(self):
+        methods = {"uniform": None, "single": {"separate_domains": ["books", "dvd & vhs"], "learns_from": "labels"}}
+        plan = load_grid(grid(methods=methods, fractions=..., seeds=[3]))
+        assert [cell.name for cell in plan.cells] == [
+            "cells/data/fraction-1.0/uniform/seed-3",
+            "cells/data/fraction-1.0/single/books/seed-3",
+            "cells/data/fraction-1.0/single/dvd-vhs/seed-3",
+        ]
+        assert [cell.recipe.data.domains for cell in plan.cells] == [None, ["books"], ["dvd & vhs"]]
+        assert [cell.domain for cell in plan.cells] == [None, "books", "dvd & vhs"]
+        assert [teacher.recipe.data.domains for teacher in plan.teachers] == [None, ["books"], ["dvd & vhs"]]
+
+    def test_a_separate_domain_twice(self, tmp_path):
+        text = "recipe: demo\nmethods:\n  one: {separate_domains: [books, books]}\nbaseline: one\n"
+        assert refused(tmp_path, text) == ["grid.yaml:3: methods.one.separate_domains: books stands there twice"]
+
     def test_fields_of_the_call_go_before_the_grid(self):
         plan = load_grid(grid(), {"output": "runs/y", "jobs": 2})
         assert (str(plan.cells[0].folder).partition("/cells")[0], plan.grid.jobs) == ("runs/y", 2)

@@ -52,6 +52,10 @@ class Method(Overrides):
     learns_from: Literal["teacher", "labels"] = "teacher"
     """`teacher`: distilled; `labels`: the same student without distillation, fine-tuned on labels alone."""
 
+    separate_domains: Annotated[list[str], Field(min_length=1)] | None = None
+    """Domains of which each gets a model of its own, and a teacher of its own, from its rows alone; together they are
+    one row of the tables. All domains of the data must be named."""
+
 
 class Grid(Section):
     """All that `hrkd compare` runs: every method on every data set with every fraction and every seed."""
@@ -124,6 +128,10 @@ class Grid(Section):
             "seeds": self.seeds,
             "fractions": self.fractions or [],
             "baseline": self.baselines,
+            **{
+                f"methods.{name}.separate_domains": method.separate_domains or []
+                for name, method in self.methods.items()
+            },
         }
         for field, values in lists.items():
             twice = sorted({value for value in values if values.count(value) > 1})

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hrkd.config import MethodConfig, Recipe, StudentConfig, TeacherConfig
+from hrkd.deploy.folder_names import folder_names
 from hrkd.errors import RecipeError
 from hrkd.grid import Grid, Method
 from hrkd.places import Places, dotted, flag_name
@@ -40,7 +41,8 @@ class PlannedRun:
 class Cell(PlannedRun):
     """One point of the grid, and the run of its teacher (None: the user's own classifier).
 
-    ``level`` says how much of the training set is used, such as ``fraction-0.1`` or ``shots-16``.
+    ``level`` says how much of the training set is used, such as ``fraction-0.1`` or ``shots-16``. ``domain`` is the one
+    that it is about, where each domain has a model of its own: then several cells are one point.
     """
 
     data: str
@@ -48,6 +50,7 @@ class Cell(PlannedRun):
     method: str
     seed: int
     teacher: PlannedRun | None
+    domain: str | None = None
 
     @property
     def stage(self) -> str:
@@ -126,13 +129,13 @@ class _Planner:
         """
         base, problems = self._base(), dict[str, str]()
         fractions: Sequence[float | None] = self.grid.fractions or [None]
-        found = []
+        found: list[Cell] = []
         for data in self.grid.data_sets:
             for fraction in fractions:
                 for seed in self.grid.seeds:
                     for method in self.grid.methods:
                         try:
-                            found.append(self._cell(base, data, fraction, method, seed))
+                            found += self._point(base, data, fraction, method, seed)
                         except RecipeError as error:
                             where = f"data {data}, method {method}"
                             problems.update({line: where for line in str(error).splitlines() if line not in problems})
@@ -150,11 +153,30 @@ class _Planner:
         lines = {path[1:]: line for path, line in self.source.lines.items() if path[:1] == ("recipe",)}
         return self.name, YamlSource(self.grid.recipe.given, lines)
 
-    def _cell(self, base: tuple[str, YamlSource], data: str, fraction: float | None, method: str, seed: int) -> Cell:
-        chosen, known = self.grid.methods[method], self.grid.data_sets[data]
+    def _point(
+        self, base: tuple[str, YamlSource], data: str, fraction: float | None, method: str, seed: int
+    ) -> Iterator[Cell]:
+        """The cell of a method, or those of its domains."""
         decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False}
         if fraction is not None:
             decided["data.fraction"] = fraction
+        domains = self.grid.methods[method].separate_domains
+        if domains is None:
+            yield self._cell(base, data, method, decided)
+            return
+        for domain, folder in folder_names(domains).items():
+            yield self._cell(base, data, method, decided | {"data.domains": [domain]}, domain, folder)
+
+    def _cell(
+        self,
+        base: tuple[str, YamlSource],
+        data: str,
+        method: str,
+        decided: Mapping[str, Any],
+        domain: str | None = None,
+        folder: str = "",
+    ) -> Cell:
+        chosen, known, seed = self.grid.methods[method], self.grid.data_sets[data], decided["run.seed"]
         overrides = merge_overrides(known.given, chosen.given, decided)
         recipe = check_recipe(*base, overrides, place=self._places(data, method))
         level = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
@@ -163,8 +185,8 @@ class _Planner:
             kept = {name: getattr(recipe.teacher, name) for name in ("allow_weak", "combine")}
             own = TeacherConfig(fine_tuned=str(teacher.folder / "teacher"), **kept)
             recipe = recipe.model_copy(update={"teacher": own})
-        name = f"cells/{data}/{level}/{method}/seed-{seed}"
-        return Cell(name, _verb(chosen), self._into(recipe, name), data, level, method, seed, teacher)
+        name = "/".join(filter(None, ("cells", data, level, method, folder, f"seed-{seed}")))
+        return Cell(name, _verb(chosen), self._into(recipe, name), data, level, method, seed, teacher, domain)
 
     def _teacher(self, recipe: Recipe, data: str, level: str) -> PlannedRun | None:
         """The run of a cell's teacher. Its name has a hash of all that decides it, so that equal ones are one."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,51 +23,91 @@ MODELS = {"student": "student", "baseline": "student_without_distillation", "tea
 """Stages, and what results.json calls their models."""
 
 
+Point = tuple[str, str, str, int]
+"""Data set, level, method, seed."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a finished cell left: its answers and its teacher's, sorted by id, and its results."""
+
+    cell: Cell
+    own: pd.DataFrame
+    teacher: pd.DataFrame
+    results: dict[str, Any]
+
+
 def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
-    """All models of finished cells, teachers once, and the errors of cells that cannot be compared, by their name."""
+    """All models of finished cells, teachers once, and the errors of cells that cannot be compared, by their name.
+
+    The models of separate domains are one, if all of them are there.
+    """
     models: list[Measured] = []
-    teachers: dict[tuple[str, ...], Measured] = {}
+    teachers: dict[tuple[Any, ...], Measured] = {}
     errors: dict[str, str] = {}
     items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
-    rows = _teacher_rows(plan.cells, plan.grid.baselines[0])
-    for cell in plan.cells:
-        if changes := changes_of(cell):
-            errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
-        elif is_finished(cell):
-            try:
-                results = read_json(Run(cell.folder).results, what="the results of a run")
-                _check_teacher(plan, cell, results)
-                own, said = (_read_predictions(cell, stage) for stage in (cell.stage, TEACHER))
-                name, first = items.setdefault((cell.data, cell.level), (cell.name, own))
-                if not own[["id", "domain", "label"]].equals(first[["id", "domain", "label"]]):
-                    raise ArtifactError(f"its test rows are not those of {name}, so that they cannot be compared")
-            except ArtifactError as error:
-                errors[cell.name] = str(error)
-                continue
-            row, seed = rows[cell.name]
-            models.append(_measured(cell, cell.stage, own, results, method=cell.method, seed=cell.seed, teacher=row))
-            key = (cell.data, cell.level, row, str(seed))
-            if key not in teachers:
-                teachers[key] = _measured(cell, TEACHER, said, results, method=row, seed=seed, teacher=row)
+    points = _points(plan.cells)
+    rows = _teacher_rows(points, plan.grid.baselines[0])
+    for (data, level, method, seed), cells in points.items():
+        read = [found for cell in cells if (found := _read(plan, cell, errors)) is not None]
+        if len(read) < len(cells):
+            continue
+        own, said = (_together([getattr(each, name) for each in read]) for name in ("own", "teacher"))
+        name, first = items.setdefault((data, level), (cells[0].name, own))
+        if not own[["id", "domain", "label"]].equals(first[["id", "domain", "label"]]):
+            error = f"its test rows are not those of {name}, so that they cannot be compared"
+            errors |= {cell.name: error for cell in cells}
+            continue
+        row, teacher_seed = rows[data, level, method], _teacher_seed(cells[0])
+        models.append(_measured(read, cells[0].stage, own, method=method, seed=seed, teacher=row))
+        key = (data, level, row, teacher_seed)
+        if key not in teachers:
+            teachers[key] = _measured(read, TEACHER, said, method=row, seed=teacher_seed, teacher=row)
     return [*teachers.values(), *models], errors
 
 
-def _teacher_rows(cells: Sequence[Cell], baseline: str) -> dict[str, tuple[str, int | None]]:
-    """The row of each cell's teacher, and the teacher's seed (None: the user's own classifier), by the cell's name.
+def _points(cells: Sequence[Cell]) -> dict[Point, list[Cell]]:
+    points: dict[Point, list[Cell]] = {}
+    for cell in cells:
+        points.setdefault((cell.data, cell.level, cell.method, cell.seed), []).append(cell)
+    return points
+
+
+def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
+    """A cell, if it is finished and can be compared; else why it cannot is put down."""
+    if changes := changes_of(cell):
+        errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
+    elif is_finished(cell):
+        try:
+            results = read_json(Run(cell.folder).results, what="the results of a run")
+            _check_teacher(plan, cell, results)
+            return _Read(cell, _read_predictions(cell, cell.stage), _read_predictions(cell, TEACHER), results)
+        except ArtifactError as error:
+            errors[cell.name] = str(error)
+    return None
+
+
+def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return parts[0] if len(parts) == 1 else pd.concat(parts).sort_values("id", ignore_index=True)
+
+
+def _teacher_rows(points: Mapping[Point, Sequence[Cell]], baseline: str) -> dict[tuple[str, str, str], str]:
+    """The row of the teacher by data set, level and method.
 
     That of the first baseline is called ``teacher``, others by the first method that has them.
     """
-    kinds = {cell.name: _kind_of_teacher(cell) for cell in cells}
+    kinds = {point[:3]: tuple(map(_kind_of_teacher, cells)) for point, cells in points.items()}
     rows = {}
-    for cell in cells:
-        beside = [other for other in cells if (other.data, other.level) == (cell.data, cell.level)]
-        name = TEACHER
-        pupils = list(dict.fromkeys(other.method for other in beside if kinds[other.name] == kinds[cell.name]))
-        if baseline not in pupils:
-            name = f"{TEACHER} of {pupils[0]}" + (f" and {len(pupils) - 1} more" if len(pupils) > 1 else "")
-        seed = None if cell.teacher is None else cell.teacher.recipe.run.seed
-        rows[cell.name] = name, seed
+    for point, kind in kinds.items():
+        pupils = [other[2] for other in kinds if other[:2] == point[:2] and kinds[other] == kind]
+        more = f" and {len(pupils) - 1} more" if len(pupils) > 1 else ""
+        rows[point] = TEACHER if baseline in pupils else f"{TEACHER} of {pupils[0]}{more}"
     return rows
+
+
+def _teacher_seed(cell: Cell) -> int | None:
+    """None: the user's own classifier."""
+    return None if cell.teacher is None else cell.teacher.recipe.run.seed
 
 
 def _kind_of_teacher(cell: Cell) -> str:
@@ -98,16 +139,9 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
 
 
 def _measured(
-    cell: Cell,
-    stage: str,
-    said: pd.DataFrame,
-    results: dict[str, Any],
-    *,
-    method: str,
-    seed: int | None,
-    teacher: str,
+    read: Sequence[_Read], stage: str, said: pd.DataFrame, *, method: str, seed: int | None, teacher: str
 ) -> Measured:
-    domains = tuple(results["domains"])
+    cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
     kind = {"student": "distilled", "baseline": "labels"}.get(stage, stage)
     return Measured(
         data=cell.data,
@@ -120,10 +154,20 @@ def _measured(
         domains=domains,
         domain_ids=np.asarray([domains.index(name) for name in said["domain"]]),
         correct=(said["label"] == said["predicted"]).to_numpy(),
-        cost=_cost(cell, stage, results),
-        synthetic=results["synthetic"],
-        ratios=results.get("ratios") if stage == "student" else None,
+        cost=_cost_together([_cost(each.cell, stage, each.results) for each in read]),
+        synthetic=read[0].results["synthetic"],
+        ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
     )
+
+
+def _cost_together(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of models that were made one after the other: sums, but the most memory; None where one is not known."""
+    found: dict[str, float | None] = {}
+    for name in costs[0]:
+        values = [cost[name] for cost in costs]
+        known = [value for value in values if value is not None]
+        found[name] = (max if name == "peak_megabytes" else sum)(known) if len(known) == len(values) else None
+    return found
 
 
 def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
