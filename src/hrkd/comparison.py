@@ -14,7 +14,7 @@ from hrkd.files import replace_file, write_json, write_text
 from hrkd.grid_plan import GridPlan, PlannedRun, load_grid
 from hrkd.grid_results import collect
 from hrkd.grid_runs import changes_of, is_finished, make_runs
-from hrkd.report.comparison import Measured, Settings, comparison_content, tidy_rows
+from hrkd.report.comparison import COLUMNS, Measured, Settings, comparison_content, tidy_rows
 from hrkd.report.comparison_plot import can_plot, plot_comparison
 from hrkd.report.comparison_tables import comparison_markdown, comparison_tables
 from hrkd.training.progress import Progress, Show, quiet
@@ -22,7 +22,6 @@ from hrkd.training.progress import Progress, Show, quiet
 __all__ = ["compare"]
 
 logger = logging.getLogger("hrkd.compare")
-COLUMNS = ("data", "fraction", "method", "seed", "domain", "accuracy")
 
 
 def compare(

@@ -19,8 +19,12 @@ from hrkd.run import COSTS, Run, training_cost
 
 __all__ = ["collect"]
 
-MODELS = {"student": "student", "baseline": "student_without_distillation", "teacher": "teacher"}
-"""Stages, and what results.json calls their models."""
+MODELS = {
+    "student": ("student", "distilled"),
+    "baseline": ("student_without_distillation", "labels"),
+    TEACHER: ("teacher", "teacher"),
+}
+"""Stages, what results.json calls their models, and what kind of model the report calls them."""
 
 
 Point = tuple[str, str, str, int]
@@ -142,13 +146,12 @@ def _measured(
     read: Sequence[_Read], stage: str, said: pd.DataFrame, *, method: str, seed: int | None, teacher: str
 ) -> Measured:
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
-    kind = {"student": "distilled", "baseline": "labels"}.get(stage, stage)
     return Measured(
         data=cell.data,
         level=cell.level,
         fraction=cell.recipe.data.fraction if cell.recipe.data.shots is None else None,
         method=method,
-        kind=kind,
+        kind=MODELS[stage][1],
         teacher=teacher,
         seed=seed,
         domains=domains,
@@ -172,7 +175,7 @@ def _cost_together(costs: Sequence[Mapping[str, float | None]]) -> dict[str, flo
 
 def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
     """What a model cost; of a teacher the run that trained it says so."""
-    model = MODELS[stage]
+    model, _ = MODELS[stage]
     known: dict[str, float | None] = {}
     if stage != TEACHER:
         known = {name: results[name].get(model) for name in COSTS}

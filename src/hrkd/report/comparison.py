@@ -10,17 +10,20 @@ import numpy as np
 
 from hrkd.report.paired import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
 
-__all__ = ["FORMAT", "Measured", "Settings", "comparison_content", "tidy_rows"]
+__all__ = ["COLUMNS", "Measured", "Settings", "comparison_content", "tidy_rows"]
 
 FORMAT, VERSION = "hrkd-comparison", 1
 MEAN = "mean"
-COSTS: dict[str, Callable[..., Any]] = {
+COST_SUMMARIES: dict[str, Callable[..., Any]] = {
     "seconds": np.mean,
     "peak_megabytes": np.max,
     "parameters": np.max,
     "steps": np.mean,
 }
 """What is told of a method's cost, and how it is put together from its seeds."""
+
+COLUMNS = ("data", "fraction", "method", "seed", "domain", "accuracy")
+"""Columns of compare.csv."""
 
 Content = dict[str, Any]
 
@@ -101,17 +104,13 @@ def comparison_content(
 
 
 def tidy_rows(measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
-    """One row per model and domain: data, fraction (or shots), method, seed, domain, accuracy (0 to 1)."""
+    """One row of :data:`COLUMNS` per model and domain; the level stands for the fraction where shots are counted."""
     for model in measured:
+        fraction = model.level if model.fraction is None else model.fraction
         for d, domain in enumerate(model.domains):
-            yield {
-                "data": model.data,
-                "fraction": model.level if model.fraction is None else model.fraction,
-                "method": model.method,
-                "seed": model.seed,
-                "domain": domain,
-                "accuracy": float(model.correct[model.domain_ids == d].mean()),
-            }
+            accuracy = float(model.correct[model.domain_ids == d].mean())
+            values = model.data, fraction, model.method, model.seed, domain, accuracy
+            yield dict(zip(COLUMNS, values, strict=True))
 
 
 def _grouped(measured: Sequence[Measured], key: Callable[[Measured], Any]) -> list[list[Measured]]:
@@ -160,7 +159,7 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "seeds": [model.seed for model in models],
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": list(interval),
-        "cost": {name: _together(models, name) for name in COSTS},
+        "cost": {name: _together(models, name) for name in COST_SUMMARIES},
         "ratios": _ratios(models),
     }
 
@@ -186,7 +185,7 @@ def _mean_and_deviation(values: Sequence[float]) -> Content:
 
 def _together(models: Sequence[Measured], cost: str) -> float | None:
     known = [value for model in models if (value := model.cost.get(cost)) is not None]
-    return float(COSTS[cost](known)) if known else None
+    return float(COST_SUMMARIES[cost](known)) if known else None
 
 
 def _mean_of_known(values: Sequence[float | None]) -> float | None:
