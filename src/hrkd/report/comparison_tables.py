@@ -199,8 +199,8 @@ def _costs(table: Row) -> PlainTable:
     ]
     columns = ("Method", "Training, s", "Peak memory, MB", "M parameters", "Steps")
     note = (
-        "Training: mean over seeds of the time of all epochs, dev evaluations included; the first run of a "
-        "teacher also fills its cache. Peak memory: the most that a run's process held."
+        "Training: mean over seeds of the time of all epochs, dev evaluations included; what goes before them (the "
+        "student's start, the teacher's cache) is not in it. Peak memory: the most that a run's process held."
     )
     return PlainTable(f"{_place(table)}: cost", columns, tuple(rows), (note,))
 
