@@ -67,6 +67,13 @@ class TestCells:
         assert {cell.level for cell in plan.cells} == {"shots-16"}
         assert {cell.level for cell in load_grid(grid(fractions=...)).cells} == {"fraction-1.0"}
 
+    def test_shots_in_the_place_of_fractions(self):
+        plan = load_grid(
+            grid(fractions=..., shots=[1, 8], recipe=RECIPE | {"data": {"source": "x.csv", "fraction": 0.5}})
+        )
+        assert [cell.level for cell in plan.cells[::6]] == ["shots-1", "shots-8"]
+        assert {(cell.recipe.data.shots, cell.recipe.data.fraction) for cell in plan.cells} == {(1, 1.0), (8, 1.0)}
+
     def test_a_method_goes_before_a_data_set(self):
         changes = {"data": {"mine": {"student.layers": 4}}, "methods": {"uniform": {"student": {"layers": 5}}}}
         assert {cell.recipe.student.layers for cell in load_grid(grid(**changes)).cells} == {5}
@@ -156,7 +163,8 @@ class TestErrors:
         lines = refused(tmp_path, "methods: [hrkd]\n")
         assert lines == [
             "grid.yaml:1: methods: ['hrkd'] is not allowed: "
-            "must be a mapping (name: recipe fields (name: value) and learns_from), not empty",
+            "must be a mapping (name: recipe fields (name: value) and learns_from and separate_domains), "
+            "not empty",
             "grid.yaml: recipe: missing; must be text or recipe fields (name: value)",
             "grid.yaml: baseline: missing; must be text or a list (each text), not empty",
         ]
@@ -175,6 +183,14 @@ class TestErrors:
             "grid.yaml:3: methods: uniform sets data.split_seed; "
             "all methods share their rows; set it in the field data",
             "grid.yaml:7: baseline: no method is called 'unifrom'; did you mean uniform?",
+        ]
+
+    def test_fractions_and_shots(self, tmp_path):
+        text = "recipe: demo\nmethods: {one: }\nbaseline: one\nfractions: [0.5]\nshots: [4]\n"
+        assert refused(tmp_path, text) == ["grid.yaml:5: shots: fractions and shots exclude each other; keep one"]
+        text = "recipe: demo\nmethods: {one: }\nbaseline: one\nshots: [4]\ndata: {a: {data.fraction: 0.5}}\n"
+        assert refused(tmp_path, text) == [
+            "grid.yaml:5: data: a sets data.fraction; the grid's field shots says how many rows"
         ]
 
     def test_every_baseline_must_be_there(self, tmp_path):

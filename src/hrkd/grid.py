@@ -71,6 +71,9 @@ class Grid(Section):
     fractions: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] | None = None
     """Shares of the training rows to run with (`data.fraction`); default: what the recipe says."""
 
+    shots: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
+    """In the place of fractions: training rows of each domain and label to run with (`data.shots`)."""
+
     teacher_sees: Literal["fraction", "all"] = "fraction"
     """What teachers are trained on: the same few rows as their students, or all training rows."""
 
@@ -104,6 +107,13 @@ class Grid(Section):
         return self.data or {"data": Overrides()}
 
     @property
+    def levels(self) -> list[dict[str, Any]]:
+        """How much of the training set is used, as recipe fields; one that holds none leaves it to the recipe."""
+        if self.shots is not None:
+            return [{"data.shots": shots, "data.fraction": 1.0} for shots in self.shots]
+        return [{}] if self.fractions is None else [{"data.fraction": share} for share in self.fractions]
+
+    @property
     def baselines(self) -> tuple[str, ...]:
         """The methods that others are compared with."""
         return (self.baseline,) if isinstance(self.baseline, str) else tuple(self.baseline)
@@ -127,6 +137,7 @@ class Grid(Section):
         lists: dict[str, Sequence[Any]] = {
             "seeds": self.seeds,
             "fractions": self.fractions or [],
+            "shots": self.shots or [],
             "baseline": self.baselines,
             **{
                 f"methods.{name}.separate_domains": method.separate_domains or []
@@ -136,16 +147,21 @@ class Grid(Section):
         for field, values in lists.items():
             twice = sorted({value for value in values if values.count(value) > 1})
             yield from (f"{field}: {value} stands there twice" for value in twice)
+        if self.fractions and self.shots:
+            yield "shots: fractions and shots exclude each other; keep one"
         yield from self._fields_of_the_grid()
 
     def _fields_of_the_grid(self) -> Iterator[str]:
         """Fields that an override may not set, because the grid does or because methods must share their test rows."""
         shared = {f"data.{name}": "all methods share their rows; set it in the field data" for name in SPLIT}
-        fractions = {"data.fraction": "the grid's field fractions says it", "data.shots": "it excludes fractions"}
+        own = "shots" if self.shots else "fractions"
+        levels = {f"data.{name}": f"the grid's field {own} says how many rows" for name in ("fraction", "shots")}
         for name, method in self.methods.items():
             yield from _set_by(f"methods: {name}", method, OF_THE_GRID | shared)
         for name, overrides in (self.data or {}).items():
-            yield from _set_by(f"data: {name}", overrides, OF_THE_GRID | (fractions if self.fractions else {}))
+            yield from _set_by(
+                f"data: {name}", overrides, OF_THE_GRID | (levels if self.fractions or self.shots else {})
+            )
 
 
 def grid_json_schema() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,13 @@ class _Planner:
             RecipeError: recipes that are wrong; each problem once, with its place or else its first cell.
         """
         base, problems = self._base(), dict[str, str]()
-        fractions: Sequence[float | None] = self.grid.fractions or [None]
         found: list[Cell] = []
         for data in self.grid.data_sets:
-            for fraction in fractions:
+            for level in self.grid.levels:
                 for seed in self.grid.seeds:
                     for method in self.grid.methods:
                         try:
-                            found += self._point(base, data, fraction, method, seed)
+                            found += self._point(base, data, level, method, seed)
                         except RecipeError as error:
                             where = f"data {data}, method {method}"
                             problems.update({line: where for line in str(error).splitlines() if line not in problems})
@@ -154,12 +153,10 @@ class _Planner:
         return self.name, YamlSource(self.grid.recipe.given, lines)
 
     def _point(
-        self, base: tuple[str, YamlSource], data: str, fraction: float | None, method: str, seed: int
+        self, base: tuple[str, YamlSource], data: str, level: Mapping[str, Any], method: str, seed: int
     ) -> Iterator[Cell]:
         """The cell of a method, or those of its domains."""
-        decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False}
-        if fraction is not None:
-            decided["data.fraction"] = fraction
+        decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False, **level}
         domains = self.grid.methods[method].separate_domains
         if domains is None:
             yield self._cell(base, data, method, decided)

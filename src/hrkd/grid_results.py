@@ -150,6 +150,7 @@ def _measured(
         data=cell.data,
         level=cell.level,
         fraction=cell.recipe.data.fraction if cell.recipe.data.shots is None else None,
+        shots=cell.recipe.data.shots,
         method=method,
         kind=MODELS[stage][1],
         teacher=teacher,

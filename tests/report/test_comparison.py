@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hrkd.report.comparison import Measured, Settings, comparison_content, tidy_rows
-from hrkd.report.comparison_plot import plot_comparison
+from hrkd.report.comparison_plot import AMOUNTS, plot_comparison
 from hrkd.report.comparison_tables import comparison_markdown, comparison_tables
 
 DOMAINS = ("books", "dvd")
@@ -165,13 +165,21 @@ def test_tidy_rows_are_one_per_model_and_domain():
     assert wanted in rows
 
 
-@pytest.mark.parametrize("fractions", [(1.0,), (0.1, 1.0)])
-def test_the_picture_is_drawn(tmp_path, fractions):
-    measured = [each for fraction in fractions for each in models(fraction=fraction)]
+@pytest.mark.parametrize(
+    ("amounts", "axis"),
+    [
+        ([{"fraction": 1.0}], None),
+        ([{"fraction": 0.1}, {"fraction": 1.0}], "share of the training rows"),
+        ([{"fraction": None, "shots": 2}, {"fraction": None, "shots": 8}], "training rows of each domain and label"),
+        ([{"fraction": 0.1}, {"fraction": None, "shots": 8}], None),
+    ],
+)
+def test_the_picture_is_drawn(tmp_path, amounts, axis):
+    measured = [replace(each, level=str(amount), **amount) for amount in amounts for each in models()]
     plot_comparison(content(measured), tmp_path / "compare.svg")
     text = (tmp_path / "compare.svg").read_text()
     assert "<svg" in text
-    assert ("share of the training rows" in text) == (len(fractions) > 1)
+    assert [name for name in AMOUNTS.values() if name in text] == ([] if axis is None else [axis])
 
 
 def test_ratios_are_means_over_seeds():

@@ -32,7 +32,8 @@ Content = dict[str, Any]
 class Measured:
     """One model of the grid on its test items, which are sorted by id.
 
-    ``level`` says how much of the training set was used and ``fraction`` its share (None where shots are counted).
+    ``level`` says how much of the training set was used, and ``fraction`` its share or ``shots`` the rows of each
+    domain and label; the other is None.
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
     (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
@@ -50,6 +51,7 @@ class Measured:
     domain_ids: np.ndarray
     correct: np.ndarray
     cost: Mapping[str, float | None]
+    shots: int | None = None
     synthetic: bool = False
     ratios: Sequence[Mapping[str, Any]] | None = None
 
@@ -131,6 +133,7 @@ def _table(models: Sequence[Measured], settings: Settings) -> Content:
         "data": first.data,
         "level": first.level,
         "fraction": first.fraction,
+        "shots": first.shots,
         "examples": len(first.correct),
         "domains": list(first.domains),
         "synthetic": first.synthetic,

@@ -1,4 +1,4 @@
-"""The picture of a comparison: accuracy by method with intervals, or as a curve over the fractions."""
+"""The picture of a comparison: accuracy by method with intervals, or as a curve over the rows used."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 from hrkd.errors import ArtifactError
 
-__all__ = ["can_plot", "plot_comparison"]
+__all__ = ["AMOUNTS", "can_plot", "plot_comparison"]
 
 PANEL = (5.5, 4.0)  # inches
 OFFSET = 0.02  # by which curves are moved apart, as a factor
+AMOUNTS = {"fraction": "share of the training rows", "shots": "training rows of each domain and label"}
+"""What a curve runs over, and how its axis is called."""
 
 Row = Mapping[str, Any]
 
@@ -40,8 +42,11 @@ def plot_comparison(content: Row, path: Path) -> None:
         panels.setdefault(table["data"], []).append(table)
     figure = Figure(figsize=(PANEL[0] * len(panels), PANEL[1]), layout="constrained")
     for axes, (name, tables) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        curves = len(tables) > 1 and all(table["fraction"] is not None for table in tables)
-        (_curves if curves else _points)(axes, tables)
+        known = [name for name in AMOUNTS if all(table[name] is not None for table in tables)]
+        if len(tables) > 1 and known:
+            _curves(axes, tables, known[0])
+        else:
+            _points(axes, tables)
         axes.set_title(name)
         axes.grid(alpha=0.3)
     level = f"{100 * content['settings']['confidence']:g} %"
@@ -50,19 +55,19 @@ def plot_comparison(content: Row, path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _curves(axes: Any, tables: Sequence[Row]) -> None:
-    """Accuracy against the fraction, a curve per method."""
+def _curves(axes: Any, tables: Sequence[Row], amount: str) -> None:
+    """Accuracy against how much of the training set is used, a curve per method."""
     names = dict.fromkeys(row["name"] for table in tables for row in table["methods"])
     for number, name in enumerate(names):
-        found = [(table["fraction"], row) for table in tables for row in table["methods"] if row["name"] == name]
+        found = [(table[amount], row) for table in tables for row in table["methods"] if row["name"] == name]
         found.sort(key=lambda point: point[0])
         aside = 1 + OFFSET * (number - (len(names) - 1) / 2)
         axes.errorbar([x * aside for x, _ in found], *_heights([row for _, row in found]), label=name, capsize=3)
     axes.set_xscale("log")
-    ticks = sorted(table["fraction"] for table in tables)
+    ticks = sorted(table[amount] for table in tables)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlabel("share of the training rows")
+    axes.set_xlabel(AMOUNTS[amount])
     axes.legend(fontsize="small")
 
 
