@@ -20,7 +20,7 @@ from hrkd.recipe import check_recipe, merge_overrides, read_recipe
 from hrkd.recipe_problems import find_problems
 from hrkd.yaml_source import PathParts, YamlSource, read_yaml_file
 
-__all__ = ["Cell", "GridPlan", "PlannedRun", "load_grid"]
+__all__ = ["Cell", "GridPlan", "PlannedRun", "decides", "load_grid"]
 
 
 @dataclass(frozen=True)
@@ -202,13 +202,8 @@ class _Planner:
                 "run": recipe.run.model_copy(update={"seed": seed}),
             }
         )
-        decides = {
-            "data": rows.model_dump(mode="json"),
-            "teacher": recipe.teacher.decides_weights,
-            "precision": recipe.run.mixed_precision,
-            "fast": recipe.run.fast,
-        }
-        digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
+        settings = decides(recipe, "teacher") | {"seed": None}  # the seed has a folder of its own
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         name = f"teachers/{data}/{level}/{digest}/seed-{seed}"
         return PlannedRun(name, "train-teacher", self._into(recipe, name))
 
@@ -232,6 +227,12 @@ class _Planner:
             return flag_name(path)
 
         return place
+
+
+def decides(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """What decides the weights of a stage, and its rows, as far as the recipe of a run says it."""
+    unseen = {"max_length"} if stage == "student" else {"max_length", "unlabelled"}
+    return {"data": recipe.data.model_dump(mode="json", exclude=unseen), **recipe.decides_weights(stage)}
 
 
 def _verb(method: Method) -> str:

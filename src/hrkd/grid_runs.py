@@ -22,12 +22,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hrkd.config import Recipe
 from hrkd.errors import ArtifactError
 from hrkd.files import write_text
-from hrkd.grid_plan import Cell, PlannedRun
+from hrkd.grid_plan import Cell, PlannedRun, decides
 from hrkd.recipe import load_recipe, recipe_to_yaml
 from hrkd.run import Run, differences
 from hrkd.training.progress import Bar, Progress
@@ -57,17 +56,11 @@ def changes_of(run: PlannedRun) -> list[str]:
     folder = Run(run.folder)
     if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
         return []
-    return differences(_decides(_recorded(run), run.stage), _decides(run.recipe, run.stage))
+    return differences(decides(_recorded(run), run.stage), decides(run.recipe, run.stage))
 
 
 def _recorded(run: PlannedRun) -> Recipe:
     return load_recipe(run.folder / "recipe.yaml")
-
-
-def _decides(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """What decides the weights of a cell's model, and its rows, as far as its recipe says it."""
-    unseen = {"max_length"} if stage == "student" else {"max_length", "unlabelled"}
-    return {"data": recipe.data.model_dump(mode="json", exclude=unseen), **recipe.decides_weights(stage)}
 
 
 def make_runs(

@@ -14,7 +14,8 @@ __all__ = ["COLUMNS", "Measured", "Settings", "comparison_content", "tidy_rows"]
 
 FORMAT, VERSION = "hrkd-comparison", 1
 MEAN = "mean"
-COST_SUMMARIES: dict[str, Callable[..., Any]] = {
+Summary = Callable[[Sequence[float]], Any]
+COST_SUMMARIES: dict[str, Summary] = {
     "seconds": np.mean,
     "peak_megabytes": np.max,
     "parameters": np.max,
@@ -162,7 +163,7 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "seeds": [model.seed for model in models],
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": list(interval),
-        "cost": {name: _together(models, name) for name in COST_SUMMARIES},
+        "cost": {name: _known([model.cost.get(name) for model in models], how) for name, how in COST_SUMMARIES.items()},
         "ratios": _ratios(models),
     }
 
@@ -175,7 +176,7 @@ def _ratios(models: Sequence[Measured]) -> list[Content] | None:
             seeds.setdefault((entry["level"], entry["domain"]), []).append(entry)
     found = [
         {"level": level, "domain": domain}
-        | {figure: _mean_of_known([entry[figure] for entry in entries]) for figure in ("mean", "std")}
+        | {figure: _known([entry[figure] for entry in entries], np.mean) for figure in ("mean", "std")}
         for (level, domain), entries in seeds.items()
     ]
     return found or None
@@ -186,14 +187,10 @@ def _mean_and_deviation(values: Sequence[float]) -> Content:
     return {"mean": float(np.mean(values)), "deviation": deviation, "values": list(values)}
 
 
-def _together(models: Sequence[Measured], cost: str) -> float | None:
-    known = [value for model in models if (value := model.cost.get(cost)) is not None]
-    return float(COST_SUMMARIES[cost](known)) if known else None
-
-
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
+def _known(values: Sequence[float | None], summary: Summary) -> float | None:
+    """The summary of those values that are known; None if none is."""
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return float(summary(known)) if known else None
 
 
 def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
