@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -259,6 +260,13 @@ def test_only_what_a_kill_left_undone_is_run(tmp_path, started, monkeypatch):
     content = compare(grid)
     assert content["missing"] == []
     assert [name for name in started if name.startswith("cells")] == CELLS
+
+
+def test_a_folder_that_was_moved_is_still_finished(finished, tmp_path, started):
+    shutil.copytree(finished[0] / "out", tmp_path / "out")
+    content = compare(tiny_grid(tmp_path))
+    assert started == content["failed"] == content["missing"] == []
+    assert content["tables"] == finished[1]["tables"]
 
 
 def test_a_changed_grid_names_the_runs_that_would_be_made_anew(tmp_path, started):

@@ -74,6 +74,17 @@ class TestCells:
         assert [cell.level for cell in plan.cells[::6]] == ["shots-1", "shots-8"]
         assert {(cell.recipe.data.shots, cell.recipe.data.fraction) for cell in plan.cells} == {(1, 1.0), (8, 1.0)}
 
+    @pytest.mark.parametrize("order", [("strict", "lenient"), ("lenient", "strict")])
+    def test_a_teacher_may_be_weak_if_one_of_its_pupils_takes_it(self, order):
+        methods = {name: {"teacher.allow_weak": name == "lenient"} for name in order}
+        plan = load_grid(grid(methods=methods, baseline="strict", fractions=...))
+        (teacher,) = plan.teachers
+        assert teacher.recipe.teacher.allow_weak
+        assert {cell.method: cell.recipe.teacher.allow_weak for cell in plan.cells} == {
+            "strict": False,
+            "lenient": True,
+        }
+
     def test_a_method_goes_before_a_data_set(self):
         changes = {"data": {"mine": {"student.layers": 4}}, "methods": {"uniform": {"student": {"layers": 5}}}}
         assert {cell.recipe.student.layers for cell in load_grid(grid(**changes)).cells} == {5}

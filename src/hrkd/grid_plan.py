@@ -67,8 +67,12 @@ class GridPlan:
 
     @property
     def teachers(self) -> tuple[PlannedRun, ...]:
-        """Every teacher that is to be trained, once."""
-        return tuple({cell.teacher.name: cell.teacher for cell in self.cells if cell.teacher is not None}.values())
+        """Every teacher that is to be trained, once; a weak one, if any of its pupils takes it."""
+        found: dict[str, PlannedRun] = {}
+        for cell in self.cells:
+            if cell.teacher is not None and (cell.teacher.name not in found or cell.teacher.recipe.teacher.allow_weak):
+                found[cell.teacher.name] = cell.teacher
+        return tuple(found.values())
 
 
 def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> GridPlan:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hrkd.config import Recipe
 from hrkd.errors import ArtifactError
@@ -56,11 +57,21 @@ def changes_of(run: PlannedRun) -> list[str]:
     folder = Run(run.folder)
     if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
         return []
-    return differences(decides(_recorded(run), run.stage), decides(run.recipe, run.stage))
+    return differences(_decides(_recorded(run), run), _decides(run.recipe, run))
 
 
 def _recorded(run: PlannedRun) -> Recipe:
     return load_recipe(run.folder / "recipe.yaml")
+
+
+def _decides(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """What decides a cell's model, wherever the folder of the grid lies and however its path is spelled."""
+    decided = decides(recipe, cell.stage)
+    folder = recipe.teacher.fine_tuned
+    if cell.teacher is not None and isinstance(folder, str):
+        below_output = Path(cell.teacher.name, "teacher").parts
+        decided["teacher"]["fine_tuned"] = "/".join(Path(folder).parts[-len(below_output) :])
+    return decided
 
 
 def make_runs(

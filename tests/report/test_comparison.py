@@ -128,6 +128,25 @@ def test_a_student_is_held_against_the_labels_of_its_own_teacher():
     assert "did not help here: hrkd reaches" in comparison_markdown(content(alone, settings)), "there is no nearer one"
 
 
+def test_distillation_is_held_against_labels_over_the_seeds_of_both():
+    _, _, hrkd, _, _, *labels = models(seeds=(0, 1), hrkd=18)
+    perfect = replace(labels[0], correct=np.ones_like(labels[0].correct))
+    measured = [hrkd, perfect, labels[1]]
+    assert "did not help here" not in comparison_markdown(content(measured)), "seed 1 alone is compared"
+    measured = [replace(hrkd, seed=2), perfect, labels[1]]
+    assert "did not help here: hrkd" in comparison_markdown(content(measured)), "no seed of both: all are"
+
+
+def test_what_a_teacher_of_the_user_has_seen_is_not_told():
+    own = [replace(each, seed=None) if each.kind == "teacher" else each for each in models()]
+    report = comparison_markdown(content(own))
+    assert "teacher trained on" not in report
+    assert "The teacher was fine-tuned elsewhere: on which rows is not known here." in report
+    plain = comparison_markdown(content(models()))
+    assert "teacher trained on the same training rows as the student" in plain
+    assert "elsewhere" not in plain
+
+
 def test_verdicts():
     _, differences, _ = comparison_tables(content(models(uniform=4)))
     verdicts = {row[0]: row[-1] for row in differences.rows}
@@ -198,7 +217,10 @@ def test_ratios_are_means_over_seeds():
         else each
         for each in measured
     ]
-    (*_, table) = comparison_tables(content(with_ratios))
+    found = content(with_ratios)
+    (books, _) = only(found)["methods"][1]["ratios"]
+    assert books["values"] == [0.4, 0.6]
+    (*_, table) = comparison_tables(found)
     assert table.rows == (("hrkd, level 1", "0.500 ± 0.200", "0.500 ± 0.200"),)
     for each in with_ratios:
         for entry in each.ratios or ():

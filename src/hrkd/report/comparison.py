@@ -169,7 +169,10 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
 
 
 def _ratios(models: Sequence[Measured]) -> list[Content] | None:
-    """Ratios of each level and domain, as means over seeds: of their means over steps, and of their deviations."""
+    """Ratios of each level and domain, as means over seeds: of their means over steps, and of their deviations.
+
+    ``values`` are the means over steps of each seed.
+    """
     seeds: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
     for model in models:
         for entry in model.ratios or ():
@@ -177,6 +180,7 @@ def _ratios(models: Sequence[Measured]) -> list[Content] | None:
     found = [
         {"level": level, "domain": domain}
         | {figure: _known([entry[figure] for entry in entries], np.mean) for figure in ("mean", "std")}
+        | {"values": [entry["mean"] for entry in entries]}
         for (level, domain), entries in seeds.items()
     ]
     return found or None

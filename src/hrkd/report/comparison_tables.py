@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent, ratio
@@ -79,8 +80,9 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
         for each in table["missing"]
         if each["method"] not in there
     ]
-    seen = SEEN[content["settings"]["teacher_sees"]]
-    title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows, teacher trained on {seen}"
+    title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
+    if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
+        title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
     return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(warnings_of_table(table)))
 
 
@@ -95,11 +97,12 @@ def warnings_of_table(table: Row) -> list[str]:
     found = ["The corpus is synthetic: these figures say nothing about real text."] if table["synthetic"] else []
     unaided = [row for row in rows.values() if row["kind"] == "labels"]
     found += [
-        f"Distillation did not help here: {row['name']} reaches {percent(_mean(row))} %, "
-        f"{other['name']}, which learns from labels alone, {percent(_mean(other))} %."
+        f"Distillation did not help here: {row['name']} reaches {percent(reached)} %, "
+        f"{other['name']}, which learns from labels alone, {percent(alone)} %."
         for row in rows.values()
         for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
-        if row["kind"] == "distilled" and _mean(row) < _mean(other)
+        for reached, alone in [_means_beside(row, other)]
+        if row["kind"] == "distilled" and reached < alone
     ]
     if not unaided and any(row["kind"] == "distilled" for row in rows.values()):
         found.append(
@@ -112,6 +115,11 @@ def warnings_of_table(table: Row) -> list[str]:
                 f"The {teacher['name']} ({percent(_mean(teacher))} %) is below {row['name']} "
                 f"({percent(_mean(row))} %): it may be trained too little or too long."
             )
+    found += [
+        f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
+        for row in rows.values()
+        if row["kind"] == "teacher" and _is_own(row)
+    ]
     few = [row["name"] for row in rows.values() if row["kind"] != "teacher" and len(row["seeds"]) < ENOUGH_SEEDS]
     if few:
         found.append(
@@ -119,6 +127,20 @@ def warnings_of_table(table: Row) -> list[str]:
         )
     found += [f"Missing: {each['method']}, seeds {', '.join(map(str, each['seeds']))}." for each in table["missing"]]
     return found
+
+
+def _is_own(teacher: Row) -> bool:
+    """Whether it is the user's own classifier, which the grid did not train."""
+    return list(teacher["seeds"]) == [None]
+
+
+def _means_beside(row: Row, other: Row) -> tuple[float, float]:
+    """The means of two methods over the seeds that both have; over all where they have none in common."""
+    one, two = (dict(zip(each["seeds"], each["accuracy"]["mean"]["values"], strict=True)) for each in (row, other))
+    common = [seed for seed in one if seed in two]
+    if not common:
+        return _mean(row), _mean(other)
+    return fmean(one[seed] for seed in common), fmean(two[seed] for seed in common)
 
 
 def _mean(row: Row) -> float:
