@@ -67,7 +67,7 @@ class GridPlan:
 
     @property
     def teachers(self) -> tuple[PlannedRun, ...]:
-        """Every teacher that is to be trained, once; a weak one, if any of its pupils takes it."""
+        """Every teacher that is to be trained, once; it may be weak if one of its pupils takes that."""
         found: dict[str, PlannedRun] = {}
         for cell in self.cells:
             if cell.teacher is not None and (cell.teacher.name not in found or cell.teacher.recipe.teacher.allow_weak):
