@@ -31,20 +31,20 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from hrkd.data.batching import Batch, MultiDomainLoader, TokenizedDataset
-from hrkd.memory import STEPS_BETWEEN, give_back, keep_freed_memory
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.fit import FitLayers
-from hrkd.models.kernels import cpu_kernels
+from hrkd.method.fit_layers import FitLayers
+from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
-from hrkd.run import peak_megabytes
-from hrkd.training.ahead import ahead
-from hrkd.training.cache_files import Precision
+from hrkd.run.folder import peak_megabytes
+from hrkd.support.allocator import STEPS_BETWEEN, give_back, keep_freed_memory
 from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import Trainable, parameter_groups
-from hrkd.training.teacher_cache import CacheRules, teacher_source
+from hrkd.training.prefetch import ahead
+from hrkd.training.teacher_cache.source import CacheRules, teacher_source
+from hrkd.training.teacher_cache.store import Precision
 
 CPU = torch.device("cpu")
 KINDS = {

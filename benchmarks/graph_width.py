@@ -17,8 +17,8 @@ from bench import machine
 
 from hrkd.cli.terminal import prepare
 from hrkd.method.build import build_domain_ratios
-from hrkd.pipeline import distill, train_teacher
-from hrkd.recipe import load_recipe
+from hrkd.recipe.loading import load_recipe
+from hrkd.run.commands import distill, train_teacher
 
 WIDTHS = {"H / heads": None, "H": "hidden"}
 LEVELS, SEEDS, DRAWS = 5, 3, 20

@@ -94,10 +94,10 @@ def measure(file: Path, cache: Path) -> dict[str, object]:
 
     from hrkd.data.batching import MultiDomainLoader, tokenize
     from hrkd.data.describe import describe
-    from hrkd.data.sources import load_domains
-    from hrkd.data.splits import split_domains
+    from hrkd.data.readers.sources import load_domains
+    from hrkd.data.splits.split import split_domains
     from hrkd.models.scratch import new_teacher, word_tokenizer
-    from hrkd.preparation import PreparedData
+    from hrkd.run.prepare import PreparedData
 
     torch.manual_seed(0)
     tokenizer = word_tokenizer(vocabulary(), max_tokens=MAX_TOKENS)

@@ -25,14 +25,14 @@ from bench import machine
 from transformers import AutoTokenizer
 
 from hrkd.cli.terminal import prepare
-from hrkd.config import Recipe
 from hrkd.data.batching import Batch, tokenize
-from hrkd.data.synthetic import synthetic_reviews
+from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.method.prototypes import centred, prototypes
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.pipeline import distill, train_teacher
-from hrkd.preparation import prepare_data
-from hrkd.recipe import load_recipe
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import Recipe
+from hrkd.run.commands import distill, train_teacher
+from hrkd.run.prepare import prepare_data
 
 SEEDS, EPOCHS, EXAMPLES = 3, 6, 800
 CORPORA = ((4, 0.8), (4, 0.0), (3, 0.8))

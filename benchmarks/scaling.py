@@ -20,9 +20,9 @@ from bench import LAYER_MAP, TEACHER, distillation, machine, optimiser_of, steps
 from setting import STUDENT, VOCABULARY, bert, interleaved
 
 from hrkd.data.batching import Batch
-from hrkd.memory import keep_freed_memory
 from hrkd.method.build import build_domain_ratios
 from hrkd.models.trace import EncoderTrace, QueriesKeys
+from hrkd.support.allocator import keep_freed_memory
 from hrkd.training.fine_tune import FineTuning
 
 REPETITIONS = 5

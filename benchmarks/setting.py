@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from hrkd.data.batching import TokenizedDataset, tokenize
-from hrkd.data.sources import load_domains
+from hrkd.data.readers.sources import load_domains
 from hrkd.data.types import MultiDomainDataset
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import word_tokenizer
@@ -61,7 +61,7 @@ def bert(
 
 def amazon_reviews(folder: Path, tokenizer: Path, rows: int) -> TokenizedDataset:
     """The first ``rows`` of every domain of Amazon Reviews, in tokens of a BERT vocabulary."""
-    from hrkd.models.teachers import load_tokenizer
+    from hrkd.models.domain_teachers import load_tokenizer
 
     dataset = load_domains(str(folder), format="amazon_reviews")
     chosen = [np.flatnonzero(dataset.domain_ids == d)[:rows] for d in range(len(dataset.domains))]

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from hrkd.preparation import prepare_data
-from hrkd.recipe import load_recipe
+from hrkd.recipe.loading import load_recipe
+from hrkd.run.prepare import prepare_data
 
 
 def main() -> None:

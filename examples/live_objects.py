@@ -11,13 +11,13 @@ import torch
 
 from hrkd import load_domains, split_domains
 from hrkd.data.batching import length_sorted_batches, tokenize
-from hrkd.data.synthetic import synthetic_reviews, vocabulary
+from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.deploy.predict import Predictor
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.models.shape import StudentShape
-from hrkd.models.student import build_student
-from hrkd.training.runs import distill_from_models, fine_tune
+from hrkd.models.start.build import build_student
+from hrkd.training.trainers import distill_from_models, fine_tune
 
 MAX_TOKENS = 48
 

@@ -34,8 +34,8 @@ class Tiny:
     def unlabelled(self, *texts):
         """Texts without labels, one of each of the first domains, tokenised as train is."""
         from hrkd.data.batching import tokenize
-        from hrkd.data.sources import load_domains
-        from hrkd.data.unlabelled import choose_unlabelled
+        from hrkd.data.readers.sources import load_domains
+        from hrkd.data.splits.unlabelled import choose_unlabelled
 
         columns = {"text": list(texts), "domain": list(self.splits.domains[: len(texts)])}
         return tokenize(choose_unlabelled(load_domains(columns, label=None), self.splits).rows, self.tokenizer, 24)
@@ -62,8 +62,8 @@ class Tiny:
 def tiny() -> Tiny:
     """A tiny corpus with its tokenizer, shared by all tests; do not change it."""
     from hrkd.data.batching import tokenize
-    from hrkd.data.splits import split_domains
-    from hrkd.data.synthetic import synthetic_reviews, vocabulary
+    from hrkd.data.splits.split import split_domains
+    from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
     from hrkd.models.scratch import word_tokenizer
 
     corpus = synthetic_reviews(domains=3, examples=50, seed=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hrkd.grid_plan import load_grid
+from hrkd.comparison.planning import load_grid
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

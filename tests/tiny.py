@@ -15,7 +15,7 @@ from transformers import (
 
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import word_tokenizer
-from hrkd.recipe import load_recipe
+from hrkd.recipe.loading import load_recipe
 
 DOMAINS = ("books", "dvd", "kitchen")
 LABELS = ("bad", "fair", "good")

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hrkd.comparison import compare
-    from hrkd.config import Recipe
-    from hrkd.data.sources import load_domains
-    from hrkd.data.splits import split_domains
+    from hrkd.comparison.command import compare
+    from hrkd.comparison.planning import load_grid
+    from hrkd.data.readers.sources import load_domains
+    from hrkd.data.splits.split import split_domains
     from hrkd.data.types import MultiDomainDataset
     from hrkd.deploy.export import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
-    from hrkd.grid_plan import load_grid
     from hrkd.models.multi_domain import MultiDomainClassifier
-    from hrkd.pipeline import compress, describe_data, distill, evaluate, train_baseline, train_teacher
-    from hrkd.recipe import load_recipe
-    from hrkd.training.runs import distill_from_models
+    from hrkd.recipe.loading import load_recipe
+    from hrkd.recipe.schema import Recipe
+    from hrkd.run.commands import compress, describe_data, distill, evaluate, train_baseline, train_teacher
+    from hrkd.training.trainers import distill_from_models
 
     __version__: str
 
@@ -60,22 +60,22 @@ _HOMES = {
     "MultiDomainClassifier": "hrkd.models.multi_domain",
     "MultiDomainDataset": "hrkd.data.types",
     "Predictor": "hrkd.deploy.predict",
-    "Recipe": "hrkd.config",
+    "Recipe": "hrkd.recipe.schema",
     "RecipeError": "hrkd.errors",
     "TrainingError": "hrkd.errors",
-    "compare": "hrkd.comparison",
-    "compress": "hrkd.pipeline",
-    "describe_data": "hrkd.pipeline",
-    "distill": "hrkd.pipeline",
-    "distill_from_models": "hrkd.training.runs",
-    "evaluate": "hrkd.pipeline",
+    "compare": "hrkd.comparison.command",
+    "compress": "hrkd.run.commands",
+    "describe_data": "hrkd.run.commands",
+    "distill": "hrkd.run.commands",
+    "distill_from_models": "hrkd.training.trainers",
+    "evaluate": "hrkd.run.commands",
     "export_plain": "hrkd.deploy.export",
-    "load_domains": "hrkd.data.sources",
-    "load_grid": "hrkd.grid_plan",
-    "load_recipe": "hrkd.recipe",
-    "split_domains": "hrkd.data.splits",
-    "train_baseline": "hrkd.pipeline",
-    "train_teacher": "hrkd.pipeline",
+    "load_domains": "hrkd.data.readers.sources",
+    "load_grid": "hrkd.comparison.planning",
+    "load_recipe": "hrkd.recipe.loading",
+    "split_domains": "hrkd.data.splits.split",
+    "train_baseline": "hrkd.run.commands",
+    "train_teacher": "hrkd.run.commands",
 }
 
 

@@ -12,7 +12,7 @@ from hrkd.data.batching import MultiDomainLoader, tokenize
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError
 from hrkd.models.scratch import word_tokenizer
-from hrkd.preparation import tokenize_splits
+from hrkd.run.prepare import tokenize_splits
 
 
 class Counting:

@@ -11,9 +11,9 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer
 
 from hrkd.deploy.export import export_plain
-from hrkd.deploy.folder_names import folder_names
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.support.folder_names import folder_names
 
 TEXT = "the very good book is not a bad plot song the film is good"
 

@@ -1,8 +1,8 @@
 import pytest
 from safetensors.torch import load_file
 
+from hrkd.models.domain_teachers import RoutedTeacher
 from hrkd.models.sizes import model_sizes, size_rows
-from hrkd.models.teachers import RoutedTeacher
 from tiny import DOMAINS, FAMILIES, tiny_model, tiny_plain
 
 

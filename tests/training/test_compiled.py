@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from hrkd.training.runs import distill_from_models
+from hrkd.training.trainers import distill_from_models
 
 
 def test_a_compiled_student_learns_the_same(tiny):

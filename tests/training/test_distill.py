@@ -9,15 +9,15 @@ from accelerate import Accelerator
 from hrkd.data.batching import Batch
 from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.fit import FitLayers
+from hrkd.method.fit_layers import FitLayers
 from hrkd.method.ratios import Ratios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
-from hrkd.training.cache_files import cached_folders
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.loop import parameter_groups
-from hrkd.training.runs import distill_from_models, fine_tune
-from hrkd.training.teacher_cache import CacheRules
+from hrkd.training.teacher_cache.source import CacheRules
+from hrkd.training.teacher_cache.store import cached_folders
+from hrkd.training.trainers import distill_from_models, fine_tune
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 

@@ -5,8 +5,8 @@ import pytest
 from accelerate import Accelerator
 from torch import nn
 
-from hrkd.training.runs import distill_from_models, fine_tune
-from hrkd.training.teacher_cache import CacheRules
+from hrkd.training.teacher_cache.source import CacheRules
+from hrkd.training.trainers import distill_from_models, fine_tune
 
 WITHOUT_DROPOUT = [
     4.938664, 4.978784, 4.977377, 4.911838, 4.897526, 4.828886, 4.801668, 4.763567,

@@ -9,7 +9,7 @@ from tiny import tiny_recipe
 
 RUN = """
 import hashlib, json, sys
-from hrkd.pipeline import compress
+from hrkd.run.commands import compress
 
 compress(json.loads(sys.argv[1]))
 folder = json.loads(sys.argv[1])["run"]["output"]

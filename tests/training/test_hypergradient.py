@@ -6,13 +6,13 @@ from torch import nn
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.fit import FitLayers
+from hrkd.method.fit_layers import FitLayers
 from hrkd.models.trace import choose_attention, set_attention
 from hrkd.training import hypergradient
 from hrkd.training.distill import Distillation, TeacherReader
 from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
 from hrkd.training.loop import parameter_groups
-from hrkd.training.runs import distill_from_models
+from hrkd.training.trainers import distill_from_models
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 LEVELS = (0, 1, 2)

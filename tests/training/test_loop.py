@@ -8,7 +8,7 @@ from torch import nn
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
-from hrkd.method.fit import FitLayers
+from hrkd.method.fit_layers import FitLayers
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
 

@@ -11,16 +11,16 @@ from accelerate import Accelerator
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import DataError, ModelError, RecipeError
-from hrkd.method.transferable import expertise_weights, prototype_scores, token_means
+from hrkd.method.meta_kd import expertise_weights, prototype_scores, token_means
+from hrkd.models.domain_teachers import combined, load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import new_teacher
-from hrkd.models.teachers import combined, load_fine_tuned
-from hrkd.pipeline import compress
+from hrkd.run.commands import compress
 from hrkd.training.distill import TeacherReader
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
-from hrkd.training.runs import distill_from_models, fine_tune
-from hrkd.training.teacher_cache import CacheRules
+from hrkd.training.teacher_cache.source import CacheRules
+from hrkd.training.trainers import distill_from_models, fine_tune
 from tiny import tiny_recipe
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}

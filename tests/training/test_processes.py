@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from hrkd.recipe import recipe_to_yaml
+from hrkd.recipe.loading import recipe_to_yaml
 from tiny import tiny_recipe
 
 TRAIN = """
@@ -16,11 +16,11 @@ import sys
 import torch
 from accelerate import Accelerator
 from hrkd.data.batching import tokenize
-from hrkd.data.splits import split_domains
-from hrkd.data.synthetic import synthetic_reviews, vocabulary
+from hrkd.data.splits.split import split_domains
+from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.training.selection import DevAccuracy
-from hrkd.training.runs import fine_tune
+from hrkd.training.trainers import fine_tune
 from pathlib import Path
 
 folder, stop_after = Path(sys.argv[1]), int(sys.argv[2])

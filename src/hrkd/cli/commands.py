@@ -11,9 +11,9 @@ from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.terminal import prepare, progress
-from hrkd.config import Recipe
 from hrkd.errors import RecipeError, TrainingError
-from hrkd.recipe import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
+from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
+from hrkd.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -49,9 +49,9 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """
     checked = load_recipe(recipe, overrides_of(flags))
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    pipeline.compress(checked, show=console.print, progress=progress())
+    commands.compress(checked, show=console.print, progress=progress())
 
 
 @takes_fields("data", "teacher", "evaluation", "run")
@@ -62,9 +62,9 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    folder = pipeline.train_teacher(checked, show=console.print, progress=progress())
+    folder = commands.train_teacher(checked, show=console.print, progress=progress())
     console.print(f"Teacher: {folder}", soft_wrap=True)
 
 
@@ -77,9 +77,9 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     """
     checked = load_recipe(recipe, overrides_of(flags))
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    pipeline.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+    commands.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
 
 
 @takes_fields(*Recipe.model_fields)
@@ -93,9 +93,9 @@ def train_baseline(
     """
     checked = load_recipe(recipe, overrides_of(flags))
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    pipeline.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+    commands.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
 
 
 def compare(
@@ -117,14 +117,14 @@ def compare(
     again, it runs only what is missing. Writes compare.md, compare.csv, compare.json and, with matplotlib,
     compare.svg. The guide describes the grid file and what is tested.
     """
-    from hrkd.grid_plan import load_grid
+    from hrkd.comparison.planning import load_grid
 
     given = {"output": output, "jobs": jobs}
     checked = load_grid(grid, {name: value for name, value in given.items() if value is not None})
     console = prepare()
-    from hrkd import comparison
+    from hrkd.comparison import command
 
-    content = comparison.compare(
+    content = command.compare(
         checked, report_only=report_only, overwrite=overwrite, show=console.print, progress=progress()
     )
     if failed := content["failed"]:
@@ -156,9 +156,9 @@ def evaluate(
     given = source is not None or flags
     checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    scores = pipeline.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
+    scores = commands.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
     _write_json(json_file, scores)
 
 
@@ -180,9 +180,9 @@ def data(
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
     _check_json(json_file)
     console = prepare()
-    from hrkd import pipeline
+    from hrkd.run import commands
 
-    _write_json(json_file, pipeline.describe_data(checked, tokenizer, show=console.print))
+    _write_json(json_file, commands.describe_data(checked, tokenizer, show=console.print))
 
 
 def _check_json(file: Path | None) -> None:
@@ -192,7 +192,7 @@ def _check_json(file: Path | None) -> None:
 
 def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
     if file is not None:
-        from hrkd.files import write_json
+        from hrkd.support.atomic_files import write_json
 
         write_json(file, figures)
 
@@ -298,7 +298,7 @@ def cache(
     """
     console = prepare()
     from hrkd.report.tables import cache_table
-    from hrkd.training.cache_files import cache_folder, cached_folders, clear_cache
+    from hrkd.training.teacher_cache.store import cache_folder, cached_folders, clear_cache
 
     place = cache_folder(folder)
     if clear is not None:

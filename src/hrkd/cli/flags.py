@@ -1,4 +1,4 @@
-"""Every field of the recipe as a command-line flag, made from the models of :mod:`hrkd.config`.
+"""Every field of the recipe as a command-line flag, made from the models of :mod:`hrkd.recipe.schema`.
 
 Values stay text here; they are checked with the recipe, once, so that a wrong flag reads like a wrong line.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_or
 
 from cyclopts import Group, Parameter, Token
 
-from hrkd.fields import RecipeField, annotation_at, expected, members, recipe_fields
+from hrkd.recipe.fields import RecipeField, annotation_at, expected, members, recipe_fields
 
 __all__ = ["Flags", "join_switches", "overrides_of", "takes_fields"]
 

@@ -7,12 +7,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from hrkd.memory import keep_freed_memory
+from hrkd.support.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hrkd.training.progress import Progress
+    from hrkd.support.progress import Progress
 
 __all__ = ["prepare", "progress", "result_console"]
 
@@ -49,7 +49,7 @@ def result_console() -> Console:
 
 def progress() -> Progress:
     """Progress on the console of the log lines, so that neither overwrites the other."""
-    from hrkd.training.progress import Progress
+    from hrkd.support.progress import Progress
 
     handlers = logging.getLogger("hrkd").handlers
     console = next((handler.console for handler in handlers if hasattr(handler, "console")), None)

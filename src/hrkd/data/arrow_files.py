@@ -25,7 +25,7 @@ import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
-from hrkd.files import read_json, replace_folder, write_json
+from hrkd.support.atomic_files import read_json, replace_folder, write_json
 
 __all__ = ["as_dataset", "kept_table", "open_table", "write_table"]
 

@@ -24,8 +24,8 @@ from hrkd.data.rows import (
     sorted_labels,
 )
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
-from hrkd.data.wording import SHOWN, Found, count_of, first_of
 from hrkd.errors import DataError
+from hrkd.support.messages import SHOWN, Found, count_of, first_of
 
 __all__ = ["assemble"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hrkd.data.columns import chunks_of
-from hrkd.data.draws import text_keys
+from hrkd.data.splits.draws import text_keys
+from hrkd.data.splits.unlabelled import LeftOut, Unlabelled
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
-from hrkd.data.unlabelled import LeftOut, Unlabelled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,8 +10,8 @@ import datasets
 import numpy as np
 
 from hrkd.data.columns import integers, renumbered, stacked, take
-from hrkd.data.wording import count_of
 from hrkd.errors import DataError, TrainingError
+from hrkd.support.messages import count_of
 
 __all__ = ["NO_LABEL", "MultiDomainDataset", "Splits"]
 

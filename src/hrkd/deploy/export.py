@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
-from hrkd.deploy.folder_names import folder_names
-from hrkd.deploy.student_folder import open_student
+from hrkd.deploy.open_model import open_student
 from hrkd.errors import ArtifactError
-from hrkd.files import read_json, replace_folder, write_json
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.support.folder_names import folder_names
 
 __all__ = ["export_plain"]
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-from hrkd.data.parts import Part
+from hrkd.data.readers.parts import Part
+from hrkd.data.readers.table_writer import check_writable, writable_kind, write_table
+from hrkd.data.readers.tables import read_table
 from hrkd.data.rows import nearest
-from hrkd.data.tables import read_table
-from hrkd.data.wording import first_of
-from hrkd.deploy.student_folder import open_student
-from hrkd.deploy.write_tables import check_writable, writable_kind, write_table
+from hrkd.deploy.open_model import open_student
 from hrkd.errors import DataError
-from hrkd.models.kernels import cpu_kernels
+from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.training.progress import Progress
+from hrkd.support.messages import first_of
+from hrkd.support.progress import Progress
 
 __all__ = ["Predictor", "predict_file"]
 

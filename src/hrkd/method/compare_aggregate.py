@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hrkd.method.start import xavier_uniform
+from hrkd.method.initial_weights import xavier_uniform
 
 __all__ = ["Aggregated", "CompareAggregate", "LevelMean", "NoHierarchy", "levels_up_to"]
 

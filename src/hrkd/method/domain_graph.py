@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrkd.method.start import xavier_uniform
+from hrkd.method.initial_weights import xavier_uniform
 
 __all__ = ["GraphAttention", "PublishedGraph", "RandomScores", "RelationalGraph", "UniformScores"]
 

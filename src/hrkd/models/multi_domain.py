@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
-from hrkd.method.transferable import DomainHead
+from hrkd.method.meta_kd import DomainHead
 from hrkd.models.plain import longest_input, without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
@@ -123,7 +123,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
 
     ``save_pretrained`` and ``from_pretrained`` work as everywhere in transformers (safetensors, ``id2label``);
     domains and longest input stand in the configuration. A meta-teacher has a ``domain_head``
-    (:class:`hrkd.method.transferable.DomainHead`), which only training looks at.
+    (:class:`hrkd.method.meta_kd.DomainHead`), which only training looks at.
     """
 
     config_class = MultiDomainConfig
@@ -149,7 +149,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """Nothing: the plain classifier has initialised encoder and head in its family's own way."""
 
     def add_domain_head(self) -> None:
-        """A :class:`hrkd.method.transferable.DomainHead` with random weights, for training a meta-teacher."""
+        """A :class:`hrkd.method.meta_kd.DomainHead` with random weights, for training a meta-teacher."""
         self.config.domain_head = True
         self.domain_head = DomainHead(shape_of(self.encoder.config).width, len(self.domains))
 

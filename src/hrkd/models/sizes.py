@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.teachers import AnyTeacher, DomainTeachers
 
 __all__ = ["ModelSizes", "model_sizes", "size_rows"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from hrkd.deploy.plain_table import PlainTable, interval, megabytes, millions, percent, ratio
 from hrkd.errors import ArtifactError
+from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
 
 __all__ = [
     "cache_table",
@@ -261,7 +261,7 @@ def cache_table(rows: Sequence[Row], folder: str) -> Table:
     """Caches, one row each, and what they take together.
 
     Args:
-        rows: ``name`` and what :func:`hrkd.training.cache_files.cached_folders` tells.
+        rows: ``name`` and what :func:`hrkd.training.teacher_cache.store.cached_folders` tells.
         folder: where they lie.
     """
     total = sum(row["bytes"] for row in rows)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hrkd.errors import ArtifactError
-from hrkd.files import replace_folder
+from hrkd.support.atomic_files import replace_folder
 
 __all__ = ["RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
-from hrkd.method.fit import FitLayers
+from hrkd.method.fit_layers import FitLayers
+from hrkd.method.loss_units import score_variances, state_variances
 from hrkd.method.losses import (
     Factors,
     Reductions,
@@ -21,14 +22,13 @@ from hrkd.method.losses import (
     prediction_losses,
     score_product_losses,
 )
+from hrkd.method.meta_kd import DomainHead, token_means, transfer_losses
 from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
-from hrkd.method.scales import score_variances, state_variances
-from hrkd.method.transferable import DomainHead, token_means, transfer_losses
-from hrkd.models.kernels import cpu_kernels
+from hrkd.models.cpu_kernels import cpu_kernels
+from hrkd.models.domain_teachers import AnyTeacher, cut_off, encoders_of
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.teachers import AnyTeacher, cut_off, encoders_of
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
 from hrkd.training.hypergradient import ratio_gradients
 from hrkd.training.loop import StepOutput, Trainable
@@ -141,7 +141,7 @@ class Distillation(Trainable):
         label_weight: of the cross-entropy with the labels, which is part of the prediction loss
             (:func:`hrkd.method.losses.label_losses`).
         relative: divide the losses of each level by the variance of what the teacher says there
-            (:mod:`hrkd.method.scales`), as measured on the first batch of the training.
+            (:mod:`hrkd.method.loss_units`), as measured on the first batch of the training.
         ratio_gradient: let gradients reach the student through the ratios as well.
         prototype_momentum: weight of earlier steps in the prototypes that the ratios are made of: an exponential moving
             average, bias-corrected as Adam's. 0: those of the step alone.

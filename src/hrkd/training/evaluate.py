@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
-from hrkd.method.transferable import prototype_scores, token_means
-from hrkd.models.kernels import cpu_kernels
-from hrkd.models.teachers import AnyTeacher
+from hrkd.method.meta_kd import prototype_scores, token_means
+from hrkd.models.cpu_kernels import cpu_kernels
+from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.trace import EncoderTrace
-from hrkd.training.progress import Progress
+from hrkd.support.progress import Progress
 
 __all__ = ["predict_logits", "traces", "typicality"]
 
@@ -73,7 +73,7 @@ def typicality(
     progress: Progress | None = None,
     title: str = "weighing",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of all rows (:func:`hrkd.method.transferable.prototype_scores`), (N,), logits, (N, C), and labels, (N,).
+    """Scores of all rows (:func:`hrkd.method.meta_kd.prototype_scores`), (N,), logits, (N, C), and labels, (N,).
 
     Features are the mean last states that ``source`` gives of a batch. A row without a label has the one that
     ``source`` finds most probable. All three lie on the processor.

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
+from hrkd.method.meta_kd import corrupted_domains, token_means
 from hrkd.method.prototypes import domain_means
-from hrkd.method.transferable import corrupted_domains, token_means
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.training.loop import StepOutput, Trainable

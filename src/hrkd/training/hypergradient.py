@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hrkd.data.batching import Batch
 from hrkd.method.objective import entropy
-from hrkd.models.kernels import cpu_kernels
+from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.trace import EncoderTrace
 
 __all__ = ["directional_derivatives", "preconditioned", "ratio_gradients"]

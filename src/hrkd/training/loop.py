@@ -25,11 +25,11 @@ from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
-from hrkd.memory import STEPS_BETWEEN, give_back
-from hrkd.models.kernels import compiled_forward, cpu_kernels
-from hrkd.training.ahead import ahead
+from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
+from hrkd.support.allocator import STEPS_BETWEEN, give_back
+from hrkd.support.progress import Progress
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
-from hrkd.training.progress import Progress
+from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 
 __all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]

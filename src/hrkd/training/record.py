@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hrkd.files import replace_file
+from hrkd.support.atomic_files import replace_file
 
 __all__ = ["Recorder", "StepTables", "last_ratios"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from hrkd.data.batching import TokenizedDataset
-from hrkd.files import read_json, write_json
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import EpochScore
-from hrkd.training.progress import Progress
 
 __all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "last_epoch", "merge_best_per_domain"]
 

@@ -1,0 +1,186 @@
+"""What finished runs of a grid left in their folders, as the report wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hrkd.comparison.content import Measured
+from hrkd.comparison.grid import TEACHER
+from hrkd.comparison.planning import Cell, GridPlan
+from hrkd.comparison.processes import changes_of, is_finished
+from hrkd.errors import ArtifactError
+from hrkd.run.folder import COSTS, Run, training_cost
+from hrkd.support.atomic_files import read_json
+
+__all__ = ["collect"]
+
+MODELS = {
+    "student": ("student", "distilled"),
+    "baseline": ("student_without_distillation", "labels"),
+    TEACHER: ("teacher", "teacher"),
+}
+"""Stages, what results.json calls their models, and what kind of model the report calls them."""
+
+
+Point = tuple[str, str, str, int]
+"""Data set, level, method, seed."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a finished cell left: its answers and its teacher's, sorted by id, and its results."""
+
+    cell: Cell
+    own: pd.DataFrame
+    teacher: pd.DataFrame
+    results: dict[str, Any]
+
+
+def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
+    """All models of finished cells, teachers once, and the errors of cells that cannot be compared, by their name.
+
+    The models of separate domains are one, if all of them are there.
+    """
+    models: list[Measured] = []
+    teachers: dict[tuple[Any, ...], Measured] = {}
+    errors: dict[str, str] = {}
+    items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
+    points = _points(plan.cells)
+    rows = _teacher_rows(points, plan.grid.baselines[0])
+    for (data, level, method, seed), cells in points.items():
+        read = [found for cell in cells if (found := _read(plan, cell, errors)) is not None]
+        if len(read) < len(cells):
+            continue
+        own, said = (_together([getattr(each, name) for each in read]) for name in ("own", "teacher"))
+        name, first = items.setdefault((data, level), (cells[0].name, own))
+        if not own[["id", "domain", "label"]].equals(first[["id", "domain", "label"]]):
+            error = f"its test rows are not those of {name}, so that they cannot be compared"
+            errors |= {cell.name: error for cell in cells}
+            continue
+        row, teacher_seed = rows[data, level, method], _teacher_seed(cells[0])
+        models.append(_measured(read, cells[0].stage, own, method=method, seed=seed, teacher=row))
+        key = (data, level, row, teacher_seed)
+        if key not in teachers:
+            teachers[key] = _measured(read, TEACHER, said, method=row, seed=teacher_seed, teacher=row)
+    return [*teachers.values(), *models], errors
+
+
+def _points(cells: Sequence[Cell]) -> dict[Point, list[Cell]]:
+    points: dict[Point, list[Cell]] = {}
+    for cell in cells:
+        points.setdefault((cell.data, cell.level, cell.method, cell.seed), []).append(cell)
+    return points
+
+
+def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
+    """A cell, if it is finished and can be compared; else why it cannot is put down."""
+    if changes := changes_of(cell):
+        errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
+    elif is_finished(cell):
+        try:
+            results = read_json(Run(cell.folder).results, what="the results of a run")
+            _check_teacher(plan, cell, results)
+            return _Read(cell, _read_predictions(cell, cell.stage), _read_predictions(cell, TEACHER), results)
+        except ArtifactError as error:
+            errors[cell.name] = str(error)
+    return None
+
+
+def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return parts[0] if len(parts) == 1 else pd.concat(parts).sort_values("id", ignore_index=True)
+
+
+def _teacher_rows(points: Mapping[Point, Sequence[Cell]], baseline: str) -> dict[tuple[str, str, str], str]:
+    """The row of the teacher by data set, level and method.
+
+    That of the first baseline is called ``teacher``, others by the first method that has them.
+    """
+    kinds = {point[:3]: tuple(map(_kind_of_teacher, cells)) for point, cells in points.items()}
+    rows = {}
+    for point, kind in kinds.items():
+        pupils = [other[2] for other in kinds if other[:2] == point[:2] and kinds[other] == kind]
+        more = f" and {len(pupils) - 1} more" if len(pupils) > 1 else ""
+        rows[point] = TEACHER if baseline in pupils else f"{TEACHER} of {pupils[0]}{more}"
+    return rows
+
+
+def _teacher_seed(cell: Cell) -> int | None:
+    """None: the user's own classifier."""
+    return None if cell.teacher is None else cell.teacher.recipe.run.seed
+
+
+def _kind_of_teacher(cell: Cell) -> str:
+    """The same for teachers that differ in their seed alone."""
+    own = cell.recipe.teacher
+    name = str(own.fine_tuned) if cell.teacher is None else cell.teacher.name.rpartition("/")[0]
+    return f"{own.combine} {name}"
+
+
+def _check_teacher(plan: GridPlan, cell: Cell, results: dict[str, Any]) -> None:
+    """A teacher that should have seen the cell's training rows must have seen just these.
+
+    Raises:
+        ArtifactError: it was trained on others, as when a table was changed between two calls.
+    """
+    if cell.teacher is None or plan.grid.teacher_sees == "all":
+        return
+    stage = Run(cell.teacher.folder).stage(TEACHER)
+    if read_json(stage / "stage.json", what="the record of the teacher")["data"] != results["data"]:
+        raise ArtifactError(f"its teacher in {stage} was trained on other data; remove that folder and run again")
+
+
+def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
+    """The table of predictions, sorted by id."""
+    path = Run(cell.folder).predictions(stage)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing; remove {cell.folder} and run again")
+    return pd.read_parquet(path).sort_values("id", ignore_index=True)
+
+
+def _measured(
+    read: Sequence[_Read], stage: str, said: pd.DataFrame, *, method: str, seed: int | None, teacher: str
+) -> Measured:
+    cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
+    return Measured(
+        data=cell.data,
+        level=cell.level,
+        fraction=cell.recipe.data.fraction if cell.recipe.data.shots is None else None,
+        shots=cell.recipe.data.shots,
+        method=method,
+        kind=MODELS[stage][1],
+        teacher=teacher,
+        seed=seed,
+        domains=domains,
+        domain_ids=np.asarray([domains.index(name) for name in said["domain"]]),
+        correct=(said["label"] == said["predicted"]).to_numpy(),
+        cost=_cost_together([_cost(each.cell, stage, each.results) for each in read]),
+        synthetic=read[0].results["synthetic"],
+        ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
+    )
+
+
+def _cost_together(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of models that were made one after the other: sums, but the most memory; None where one is not known."""
+    found: dict[str, float | None] = {}
+    for name in costs[0]:
+        values = [cost[name] for cost in costs]
+        known = [value for value in values if value is not None]
+        found[name] = (max if name == "peak_megabytes" else sum)(known) if len(known) == len(values) else None
+    return found
+
+
+def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
+    """What a model cost; of a teacher the run that trained it says so."""
+    model, _ = MODELS[stage]
+    known: dict[str, float | None] = {}
+    if stage != TEACHER:
+        known = {name: results[name].get(model) for name in COSTS}
+    elif cell.teacher is not None:
+        path = Run(cell.teacher.folder).stage(TEACHER) / "training.json"
+        known = training_cost(read_json(path, what="the record of the teacher's training"))
+    return {"parameters": results["models"][model]["parameters"], **known}

@@ -1,0 +1,238 @@
+"""What a grid of runs says: accuracies, paired differences and costs, as the content of compare.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hrkd.comparison.statistics import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
+
+__all__ = ["COLUMNS", "Measured", "Settings", "comparison_content", "tidy_rows"]
+
+FORMAT, VERSION = "hrkd-comparison", 1
+MEAN = "mean"
+Summary = Callable[[Sequence[float]], Any]
+COST_SUMMARIES: dict[str, Summary] = {
+    "seconds": np.mean,
+    "peak_megabytes": np.max,
+    "parameters": np.max,
+    "steps": np.mean,
+}
+"""What is told of a method's cost, and how it is put together from its seeds."""
+
+COLUMNS = ("data", "fraction", "method", "seed", "domain", "accuracy")
+"""Columns of compare.csv."""
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of the grid on its test items, which are sorted by id.
+
+    ``level`` says how much of the training set was used, and ``fraction`` its share or ``shots`` the rows of each
+    domain and label; the other is None.
+    ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
+    that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
+    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
+    are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
+    """
+
+    data: str
+    level: str
+    fraction: float | None
+    method: str
+    kind: str
+    teacher: str
+    seed: int | None
+    domains: tuple[str, ...]
+    domain_ids: np.ndarray
+    correct: np.ndarray
+    cost: Mapping[str, float | None]
+    shots: int | None = None
+    synthetic: bool = False
+    ratios: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How methods are compared.
+
+    ``baselines`` are the methods that others are compared with, ``methods`` all names in their order, ``seeds`` those
+    that were asked for.
+    """
+
+    baselines: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    teacher_sees: str
+    teacher_seeds: str
+    resamples: int = 10_000
+    confidence: float = 0.95
+
+
+def comparison_content(
+    measured: Sequence[Measured],
+    settings: Settings,
+    *,
+    failed: Mapping[str, str],
+    missing: Sequence[str],
+    grid: Mapping[str, Any],
+) -> Content:
+    """Everything that can be said of the models, as plain data.
+
+    Args:
+        measured: all models that are there.
+        settings: see :class:`Settings`.
+        failed: errors by the name of the run.
+        missing: names of runs that are not finished and have not failed.
+        grid: the grid as it was run, for the record.
+    """
+    tables = [_table(models, settings) for models in _grouped(measured, lambda each: (each.data, each.level))]
+    _correct_for_many([difference for table in tables for difference in table["differences"]])
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(settings).items()
+        },
+        "grid": dict(grid),
+        "tables": tables,
+        "failed": [{"run": run, "error": error} for run, error in failed.items()],
+        "missing": list(missing),
+    }
+
+
+def tidy_rows(measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    """One row of :data:`COLUMNS` per model and domain; the level stands for the fraction where shots are counted."""
+    for model in measured:
+        fraction = model.level if model.fraction is None else model.fraction
+        for d, domain in enumerate(model.domains):
+            accuracy = float(model.correct[model.domain_ids == d].mean())
+            values = model.data, fraction, model.method, model.seed, domain, accuracy
+            yield dict(zip(COLUMNS, values, strict=True))
+
+
+def _grouped(measured: Sequence[Measured], key: Callable[[Measured], Any]) -> list[list[Measured]]:
+    """Those with the same key together, in the order in which the keys come up."""
+    groups: dict[Any, list[Measured]] = {}
+    for model in measured:
+        groups.setdefault(key(model), []).append(model)
+    return list(groups.values())
+
+
+def _table(models: Sequence[Measured], settings: Settings) -> Content:
+    """One data set with one fraction."""
+    first = models[0]
+    teachers = dict.fromkeys(model.method for model in models if model.kind == "teacher")
+    ranks = {name: rank for rank, name in enumerate([*teachers, *settings.methods])}
+    rows = sorted(_grouped(models, lambda each: each.method), key=lambda row: ranks[row[0].method])
+    return {
+        "data": first.data,
+        "level": first.level,
+        "fraction": first.fraction,
+        "shots": first.shots,
+        "examples": len(first.correct),
+        "domains": list(first.domains),
+        "synthetic": first.synthetic,
+        "methods": [_row(row, settings) for row in rows],
+        "missing": _missing(rows, settings),
+        "differences": _differences(rows, settings),
+    }
+
+
+def _row(models: Sequence[Measured], settings: Settings) -> Content:
+    """A method with all its seeds."""
+    first = models[0]
+    accuracies = {
+        domain: [float(model.correct[model.domain_ids == d].mean()) for model in models]
+        for d, domain in enumerate(first.domains)
+    }
+    accuracies[MEAN] = np.mean(list(accuracies.values()), axis=0).tolist()
+    correct = np.stack([model.correct for model in models])
+    interval = bootstrap_interval(
+        correct, first.domain_ids, resamples=settings.resamples, confidence=settings.confidence
+    )
+    return {
+        "name": first.method,
+        "kind": first.kind,
+        "teacher": first.teacher,
+        "seeds": [model.seed for model in models],
+        "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
+        "interval": list(interval),
+        "cost": {name: _known([model.cost.get(name) for model in models], how) for name, how in COST_SUMMARIES.items()},
+        "ratios": _ratios(models),
+    }
+
+
+def _ratios(models: Sequence[Measured]) -> list[Content] | None:
+    """Ratios of each level and domain, as means over seeds: of their means over steps, and of their deviations.
+
+    ``values`` are the means over steps of each seed.
+    """
+    seeds: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for model in models:
+        for entry in model.ratios or ():
+            seeds.setdefault((entry["level"], entry["domain"]), []).append(entry)
+    found = [
+        {"level": level, "domain": domain}
+        | {figure: _known([entry[figure] for entry in entries], np.mean) for figure in ("mean", "std")}
+        | {"values": [entry["mean"] for entry in entries]}
+        for (level, domain), entries in seeds.items()
+    ]
+    return found or None
+
+
+def _mean_and_deviation(values: Sequence[float]) -> Content:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "deviation": deviation, "values": list(values)}
+
+
+def _known(values: Sequence[float | None], summary: Summary) -> float | None:
+    """The summary of those values that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return float(summary(known)) if known else None
+
+
+def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
+    """Seeds of methods that are not there."""
+    there = {row[0].method: {model.seed for model in row} for row in rows}
+    seeds = {name: [seed for seed in settings.seeds if seed not in there.get(name, ())] for name in settings.methods}
+    return [{"method": name, "seeds": missing} for name, missing in seeds.items() if missing]
+
+
+def _differences(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
+    """Every method against every baseline, over the seeds that both have; two baselines only once."""
+    methods = {row[0].method: {model.seed: model for model in row} for row in rows if row[0].kind != "teacher"}
+    compared = []
+    for number, baseline in enumerate(settings.baselines):
+        beside, done = methods.get(baseline, {}), settings.baselines[: number + 1]
+        for name, models in methods.items():
+            seeds = [seed for seed in models if seed in beside]
+            if seeds and name not in done:
+                pairs = [(models[seed], beside[seed]) for seed in seeds]
+                compared.append({"method": name, "baseline": baseline, "seeds": seeds, **_compare(pairs, settings)})
+    return compared
+
+
+def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> Content:
+    domain_ids = pairs[0][0].domain_ids
+    values = np.stack([one.correct.astype(int) - other.correct.astype(int) for one, other in pairs])
+    test = sign_flip_test(values, domain_ids, resamples=settings.resamples)
+    interval = bootstrap_interval(values, domain_ids, resamples=settings.resamples, confidence=settings.confidence)
+    return {
+        "difference": domain_mean(values, domain_ids),
+        "interval": list(interval),
+        "p": test.p,
+        "exact": test.exact,
+        "mcnemar": asdict(mcnemar_test(values[0])) if len(values) == 1 else None,
+    }
+
+
+def _correct_for_many(differences: Sequence[Content]) -> None:
+    """Holm's correction over all comparisons of the report."""
+    for difference, p in zip(differences, holm([each["p"] for each in differences]), strict=True):
+        difference["p_holm"] = p

@@ -1,0 +1,234 @@
+"""Making the runs of a grid, each in a process of its own, and only those that are missing.
+
+::
+
+    OUTPUT/
+      teachers/<data>/<level>/<hash>/seed-<n>/    runs of hrkd train-teacher, shared by all cells that need them
+      cells/<data>/<level>/<method>/seed-<n>/     runs of hrkd distill or hrkd train-baseline
+      started/<the same>.yaml  .log               the recipe that a process was given, and what it said
+      compare.md  compare.csv  compare.json  compare.svg
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hrkd.comparison.planning import Cell, PlannedRun, decides
+from hrkd.errors import ArtifactError
+from hrkd.recipe.loading import load_recipe, recipe_to_yaml
+from hrkd.recipe.schema import Recipe
+from hrkd.run.folder import Run, differences
+from hrkd.support.atomic_files import write_text
+from hrkd.support.progress import Bar, Progress
+
+__all__ = ["changes_of", "is_finished", "make_runs"]
+
+logger = logging.getLogger("hrkd.compare")
+SECONDS_BETWEEN_LOOKS = 0.1
+HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether nothing is left to do for a run."""
+    folder = Run(run.folder)
+    if not isinstance(run, Cell):
+        return folder.is_finished("teacher")
+    done = folder.is_finished(run.stage) and folder.results.is_file() and folder.predictions(run.stage).is_file()
+    return done and _recorded(run).evaluation == run.recipe.evaluation
+
+
+def changes_of(run: PlannedRun) -> list[str]:
+    """Fields in which what a folder holds differs from the run that is planned; empty if it holds nothing yet.
+
+    What a recipe does not say, such as the content of a table, is left to the run's own check. A teacher's folder is
+    named by its settings, so that it holds no others.
+    """
+    folder = Run(run.folder)
+    if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
+        return []
+    return differences(_decides(_recorded(run), run), _decides(run.recipe, run))
+
+
+def _recorded(run: PlannedRun) -> Recipe:
+    return load_recipe(run.folder / "recipe.yaml")
+
+
+def _decides(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """What decides a cell's model, wherever the folder of the grid lies and however its path is spelled."""
+    decided = decides(recipe, cell.stage)
+    folder = recipe.teacher.fine_tuned
+    if cell.teacher is not None and isinstance(folder, str):
+        below_output = Path(cell.teacher.name, "teacher").parts
+        decided["teacher"]["fine_tuned"] = "/".join(Path(folder).parts[-len(below_output) :])
+    return decided
+
+
+def make_runs(
+    runs: Sequence[PlannedRun], output: Path, *, jobs: int, overwrite: bool, progress: Progress
+) -> dict[str, str]:
+    """Make runs, ``jobs`` at a time, a teacher before the cells that need it. Returns the errors of those that failed.
+
+    Args:
+        runs: those to make, teachers among them.
+        output: the grid's folder.
+        jobs: processes at a time.
+        overwrite: replace what was made with other settings.
+        progress: one bar counts the runs.
+
+    Raises:
+        ArtifactError: another comparison is at work in the folder.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with _alone(output) as lock, progress.bar("runs", total=len(runs), unit="runs") as bar:
+        pool = _Pool(output, overwrite, _environment(jobs), lock, bar, waiting=list(runs))
+        try:
+            while pool.waiting or pool.running:
+                pool.start(jobs)
+                pool.collect()
+                time.sleep(SECONDS_BETWEEN_LOOKS if pool.running else 0)
+        finally:
+            pool.stop()
+    return pool.failed
+
+
+@dataclass
+class _Pool:
+    """Runs that wait, run and have failed."""
+
+    output: Path
+    overwrite: bool
+    environment: dict[str, str]
+    lock: int | None
+    bar: Bar
+    waiting: list[PlannedRun]
+    running: dict[str, tuple[PlannedRun, subprocess.Popen[bytes], float]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def start(self, jobs: int) -> None:
+        """Start runs whose teacher is there, until ``jobs`` are under way."""
+        for run in list(self.waiting):
+            teacher = run.teacher.name if isinstance(run, Cell) and run.teacher is not None else ""
+            if teacher in self.failed:
+                self.waiting.remove(run)
+                self._fail(run, f"its teacher failed ({teacher})")
+            elif len(self.running) < jobs and teacher not in {*self.running, *(each.name for each in self.waiting)}:
+                self.waiting.remove(run)
+                recipe, log = self._file(run, "yaml"), self._file(run, "log")
+                write_text(recipe, recipe_to_yaml(run.recipe))
+                flags = ["--run.overwrite"] if self.overwrite and changes_of(run) else []
+                logger.info("%s: started, log in %s", run.name, log)
+                with _signals_held():  # between the two, a process would be left that nobody knows of
+                    process = start_process([run.verb, str(recipe), *flags], log, self.environment, self.lock)
+                    self.running[run.name] = run, process, time.monotonic()
+
+    def collect(self) -> None:
+        """Take note of the runs that have ended."""
+        for run, process, start in list(self.running.values()):
+            if process.poll() is None:
+                continue
+            del self.running[run.name]
+            if process.returncode:
+                self._fail(run, _error_in(self._file(run, "log"), process.returncode))
+            else:
+                logger.info("%s: finished in %.0f s", run.name, time.monotonic() - start)
+                self.bar.advance(note=run.name)
+
+    def stop(self) -> None:
+        """End what still runs; it goes on from its checkpoint another time."""
+        for _, process, _ in self.running.values():
+            process.terminate()
+        for _, process, _ in self.running.values():
+            process.wait()
+
+    def _fail(self, run: PlannedRun, error: str) -> None:
+        self.failed[run.name] = error
+        logger.error("%s: failed: %s", run.name, error)
+        self.bar.advance(note=run.name)
+
+    def _file(self, run: PlannedRun, suffix: str) -> Path:
+        return self.output / "started" / f"{run.name}.{suffix}"
+
+
+def start_process(
+    arguments: Sequence[str], log: Path, environment: dict[str, str], lock: int | None
+) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own, which writes to ``log`` and inherits ``lock`` (a file descriptor)."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "hrkd", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=() if lock is None else (lock,),
+        )
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait; they are sent anew at the end. Only in the main thread, where they come."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in HELD}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """The environment of the runs: the threads of this process, shared out."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdigit() else _processors()
+    return os.environ | ({"OMP_NUM_THREADS": str(max(1, threads // jobs))} if jobs > 1 else {})
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _error_in(log: Path, status: int) -> str:
+    """What a failed run said last: its message, or the last line of its traceback."""
+    text = log.read_text(encoding="utf-8", errors="replace").rstrip()
+    _, found, message = f"\n{text}".rpartition("\nerror: ")
+    said = message if found else text.rpartition("\n")[2] or "it said nothing"
+    ending = f"signal {-status}" if status < 0 else f"status {status}"
+    return said if found else f"{said} ({ending}; see {log})"
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[int | None]:
+    """The lock of a grid's folder. Runs inherit it, so that it is taken for as long as one of them lives.
+
+    Raises:
+        ArtifactError: it is taken.
+    """
+    if sys.platform == "win32":
+        yield None
+        return
+    import fcntl
+
+    with (output / ".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{output}: hrkd compare, or a run that it started, is at work here; wait for it or end it first"
+            ) from None
+        yield file.fileno()

@@ -1,0 +1,245 @@
+"""The report of a comparison for people: tables and warnings, from the content of compare.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
+
+__all__ = ["comparison_markdown", "comparison_tables", "warnings_of_table"]
+
+NOTHING, MISSING = "-", "missing"
+ENOUGH_SEEDS = 3
+SEEN = {"fraction": "the same training rows as the student", "all": "all training rows"}
+
+Row = Mapping[str, Any]
+
+
+def comparison_markdown(content: Row, plot: str | None = None) -> str:
+    """The whole report in Markdown; ``plot`` is the name of a picture to show."""
+    parts = ["# Comparison\n", f"{_about(content)}\n"]
+    parts += [f"![accuracy by method]({plot})\n"] if plot else []
+    parts += [table.to_markdown() for table in comparison_tables(content)]
+    unfinished = [f"{each['run']}: {each['error']}" for each in content["failed"]]
+    unfinished += [f"{run}: not finished" for run in content["missing"]]
+    if unfinished:
+        parts += ["## What is missing\n", "".join(f"* {' '.join(line.split())}\n" for line in unfinished)]
+    return "\n".join(parts)
+
+
+def comparison_tables(content: Row) -> list[PlainTable]:
+    """For every data set and fraction: accuracies, differences to each baseline with tests, costs, domain ratios."""
+    found = []
+    for table in content["tables"]:
+        found.append(_accuracies(table, content))
+        found += _differences(table, content["settings"])
+        found.append(_costs(table))
+        if any(row["ratios"] for row in table["methods"]):
+            found.append(_ratios(table))
+    return found
+
+
+def _about(content: Row) -> str:
+    """What is computed, and what a reader may conclude from it."""
+    settings = content["settings"]
+    level, count = f"{100 * settings['confidence']:g} %", sum(len(table["differences"]) for table in content["tables"])
+    shared = settings["teacher_seeds"] == "shared"
+    varies = (
+        "Seeds vary the student alone, of one teacher for each method"
+        if shared
+        else "Each seed has teachers of its own"
+    )
+    return (
+        f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}; "
+        "all share one split. Differences are in points, paired by test row and seed. Their "
+        f"{level} intervals are bootstraps that resample the test rows within domains (with all seeds' answers to a "
+        "row) and the seeds; p is a sign-flip test over test rows, two-sided; p (Holm) is corrected for the "
+        f"{count} comparison{'' if count == 1 else 's'} of this report."
+    )
+
+
+def _place(table: Row) -> str:
+    return f"{table['data']}, {table['level'].replace('-', ' ', 1)}"
+
+
+def _accuracies(table: Row, content: Row) -> PlainTable:
+    domains = table["domains"]
+    rows: list[tuple[str, ...]] = [
+        (
+            row["name"],
+            *(_with_deviation(row["accuracy"][name]) for name in (*domains, "mean")),
+            str(len(row["seeds"])),
+        )
+        for row in table["methods"]
+    ]
+    there = {row["name"] for row in table["methods"]}
+    rows += [
+        (each["method"], *(MISSING for _ in (*domains, "mean")), "0")
+        for each in table["missing"]
+        if each["method"] not in there
+    ]
+    title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
+    if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
+        title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
+    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(warnings_of_table(table)))
+
+
+def _with_deviation(figures: Row) -> str:
+    deviation = figures["deviation"]
+    return percent(figures["mean"]) + ("" if deviation is None else f" ± {percent(deviation)}")
+
+
+def warnings_of_table(table: Row) -> list[str]:
+    """Plain sentences about what a reader of one data set and fraction should not overlook."""
+    rows = {row["name"]: row for row in table["methods"]}
+    found = ["The corpus is synthetic: these figures say nothing about real text."] if table["synthetic"] else []
+    unaided = [row for row in rows.values() if row["kind"] == "labels"]
+    found += [
+        f"Distillation did not help here: {row['name']} reaches {percent(reached)} %, "
+        f"{other['name']}, which learns from labels alone, {percent(alone)} %."
+        for row in rows.values()
+        for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
+        for reached, alone in [_means_beside(row, other)]
+        if row["kind"] == "distilled" and reached < alone
+    ]
+    if not unaided and any(row["kind"] == "distilled" for row in rows.values()):
+        found.append(
+            "No method learns from labels alone (learns_from: labels): whether distillation helps at all is not told."
+        )
+    for row in rows.values():
+        teacher = rows.get(row["teacher"])
+        if teacher is not None and _mean(teacher) < _mean(row):
+            found.append(
+                f"The {teacher['name']} ({percent(_mean(teacher))} %) is below {row['name']} "
+                f"({percent(_mean(row))} %): it may be trained too little or too long."
+            )
+    found += [
+        f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
+        for row in rows.values()
+        if row["kind"] == "teacher" and _is_own(row)
+    ]
+    few = [row["name"] for row in rows.values() if row["kind"] != "teacher" and len(row["seeds"]) < ENOUGH_SEEDS]
+    if few:
+        found.append(
+            f"Fewer than {ENOUGH_SEEDS} seeds: {', '.join(few)}. How much another seed would change is not known."
+        )
+    found += [f"Missing: {each['method']}, seeds {', '.join(map(str, each['seeds']))}." for each in table["missing"]]
+    return found
+
+
+def _is_own(teacher: Row) -> bool:
+    """Whether it is the user's own classifier, which the grid did not train."""
+    return list(teacher["seeds"]) == [None]
+
+
+def _means_beside(row: Row, other: Row) -> tuple[float, float]:
+    """The means of two methods over the seeds that both have; over all where they have none in common."""
+    one, two = (dict(zip(each["seeds"], each["accuracy"]["mean"]["values"], strict=True)) for each in (row, other))
+    common = [seed for seed in one if seed in two]
+    if not common:
+        return _mean(row), _mean(other)
+    return fmean(one[seed] for seed in common), fmean(two[seed] for seed in common)
+
+
+def _mean(row: Row) -> float:
+    mean: float = row["accuracy"]["mean"]["mean"]
+    return mean
+
+
+def _differences(table: Row, settings: Row) -> Iterator[PlainTable]:
+    for baseline in settings["baselines"]:
+        differences = [each for each in table["differences"] if each["baseline"] == baseline]
+        if differences:
+            yield _differences_to(baseline, differences, _place(table), settings)
+
+
+def _differences_to(baseline: str, differences: Sequence[Row], place: str, settings: Row) -> PlainTable:
+    rows: list[tuple[str, ...]] = [
+        (
+            each["method"],
+            _points(each["difference"]),
+            interval(each["interval"]).strip(),
+            _p(each["p"]) + ("" if each["exact"] else " *"),
+            _p(each["p_holm"]),
+            _mcnemar(each["mcnemar"]),
+            str(len(each["seeds"])),
+            _verdict(each, settings["confidence"]),
+        )
+        for each in differences
+    ]
+    title = f"{place}: difference to {baseline}, in points"
+    heading = f"{100 * settings['confidence']:g} % interval"
+    columns = ("Method", "Difference", heading, "p", "p (Holm)", "McNemar", "Seeds", "Verdict")
+    return PlainTable(title, columns, tuple(rows), tuple(_notes_on_tests(differences, settings)))
+
+
+def _notes_on_tests(differences: Sequence[Row], settings: Row) -> Iterator[str]:
+    if not all(each["exact"] for each in differences):
+        yield f"p with *: estimated from {settings['resamples']:,} random sign changes; the others are exact."
+    if any(each["mcnemar"] for each in differences):
+        yield (
+            "McNemar: test rows that the method alone gets right, those that the baseline alone does, and the exact p "
+            "over all domains together; for one seed only."
+        )
+    if any(len(each["seeds"]) > 1 for each in differences):
+        yield "The bootstrap over few seeds understates how much seeds differ; p does not speak of other seeds at all."
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _mcnemar(test: Row | None) -> str:
+    return NOTHING if test is None else f"{test['better']} : {test['worse']}, p {_p(test['p'])}"
+
+
+def _verdict(difference: Row, confidence: float) -> str:
+    low, high = difference["interval"]
+    if low <= 0 <= high:
+        return "no evidence of a difference"
+    if difference["p_holm"] > 1 - confidence:
+        return "no evidence after correction"
+    return "better" if difference["difference"] > 0 else "worse"
+
+
+def _costs(table: Row) -> PlainTable:
+    rows: list[tuple[str, ...]] = [
+        (
+            row["name"],
+            _shown(row["cost"]["seconds"], "{:,.1f}".format),
+            _shown(row["cost"]["peak_megabytes"], megabytes),
+            _shown(row["cost"]["parameters"], millions),
+            _shown(row["cost"]["steps"], "{:,.0f}".format),
+        )
+        for row in table["methods"]
+    ]
+    columns = ("Method", "Training, s", "Peak memory, MB", "M parameters", "Steps")
+    note = (
+        "Training: mean over seeds of the time of all epochs, dev evaluations included; what goes before them (the "
+        "student's start, the teacher's cache) is not in it. Peak memory: the most that a run's process held."
+    )
+    return PlainTable(f"{_place(table)}: cost", columns, tuple(rows), (note,))
+
+
+def _ratios(table: Row) -> PlainTable:
+    domains = table["domains"]
+    rows: list[tuple[str, ...]] = []
+    for row in table["methods"]:
+        cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in row["ratios"] or ()}
+        levels = sorted({level for level, _ in cells})
+        rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
+    note = (
+        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. Level 0 is "
+        f"the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
+    )
+    return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
+
+
+def _shown(value: float | None, form: Any) -> str:
+    return NOTHING if value is None else str(form(value))

@@ -1,0 +1,1 @@
+"""From files, folders and data sets to chunks of rows, and from rows to tables."""

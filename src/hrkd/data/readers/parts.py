@@ -1,0 +1,159 @@
+"""One table, wherever it lies: its columns by name. Parts of a source become chunks of :class:`RawRows` here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import datasets
+import pandas as pd
+
+from hrkd.data.columns import CHUNK
+from hrkd.data.rows import ColumnNames, RawRows, nearest
+from hrkd.errors import DataError
+from hrkd.support.messages import first_of
+
+__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
+
+Columns = list[list[Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file, a split of a data set or an object in memory.
+
+    ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
+    the first row; ``split`` is what the part's own name says (None: nothing).
+    """
+
+    name: str
+    rows: int
+    columns: tuple[str, ...]
+    stream: Callable[[Sequence[int]], Iterator[Columns]]
+    split: str | None = None
+
+    def read(self, i: int) -> list[Any]:
+        """All values of the i-th column."""
+        return [value for (values,) in self.stream([i]) for value in values]
+
+
+def columns_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int]) -> Iterator[Columns]:
+    """The fields at the positions ``wanted`` of rows that come one by one, as columns of some rows at a time."""
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
+        yield [[row[i] for row in chunk] for i in wanted]
+
+
+def frame_part(frame: pd.DataFrame) -> Part:
+    """A pandas frame; its index plays no part."""
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        for rows in _spans(len(frame)):
+            yield [list(frame.iloc[rows, i].tolist()) for i in wanted]
+
+    return Part("row", len(frame), tuple(map(str, frame.columns)), stream)
+
+
+def dict_part(columns: Mapping[str, Sequence[Any]]) -> Part:
+    """A mapping of column names to columns of one length.
+
+    Raises:
+        DataError: a value is no column, or lengths differ.
+    """
+    wrong = [
+        str(k) for k, v in columns.items() if isinstance(v, str | bytes | Mapping | Set) or not hasattr(v, "__len__")
+    ]
+    if wrong:
+        raise DataError(
+            f"source: expected a sequence of values for each column, got something else for {first_of(wrong)}"
+        )
+    lengths = {str(name): len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"source: columns differ in length: {first_of([f'{k} {n}' for k, n in lengths.items()])}")
+    values, rows = list(columns.values()), next(iter(lengths.values()), 0)
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        lists = [list(values[i]) for i in wanted]
+        for span in _spans(rows):
+            yield [column[span] for column in lists]
+
+    return Part("row", rows, tuple(lengths), stream)
+
+
+def dataset_part(dataset: datasets.Dataset, name: str = "row", split: str | None = None) -> Part:
+    """A data set of the `datasets` library; numbers of ClassLabel columns become their names."""
+    columns = tuple(dataset.column_names)
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        names = [columns[i] for i in wanted]
+        plain = dataset.with_format(None).select_columns(names)
+        for rows in _spans(len(dataset)):
+            values = plain[rows]
+            yield [label_names(values[each], dataset.features[each]) for each in names]
+
+    return Part(name, len(dataset), columns, stream, split)
+
+
+def _spans(rows: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
+
+
+def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
+    """Names in place of the numbers of a ClassLabel column (-1, "no label": None); other columns unchanged."""
+    if not isinstance(feature, datasets.ClassLabel):
+        return list(values)
+    return [None if v is None or v < 0 else feature.names[v] for v in values]
+
+
+def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
+    """The asked-for columns of all parts, one after the other, some rows at a time.
+
+    Without a split column, the names of the parts say train, dev and test.
+
+    Raises:
+        DataError: a part has no rows, lacks a column or has it twice; before the first rows are given.
+    """
+    problems = [problem for part in parts if (problem := _problem(part, names))]
+    if problems:
+        raise DataError("\n".join(problems))
+    wanted = names.asked_for()
+    split_of_part = names.split is None and any(part.split for part in parts)
+    for part in parts:
+        done = 0
+        for values in part.stream([part.columns.index(name) for name in wanted.values()]):
+            count = len(values[0])
+            columns: dict[str, Any] = dict(zip(wanted, values, strict=True))
+            if names.label is None:
+                columns["label"] = None
+            if split_of_part:
+                columns["split"] = [part.split] * count
+            places = [f"{part.name}#{n}" for n in range(done + 1, done + count + 1)]
+            yield RawRows(places=places, names=names, **columns)
+            done += count
+
+
+def _problem(part: Part, names: ColumnNames) -> str | None:
+    where = "source" if part.name == "row" else part.name
+    wanted = names.asked_for()
+    missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
+    if missing:
+        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{_separator(part.columns)}"
+    repeated = [repr(name) for name in wanted.values() if part.columns.count(name) > 1]
+    if repeated:
+        return f"{where}: more than one column is called {first_of(repeated)}; rename the others"
+    return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
+
+
+def _missing(role: str, name: str, columns: Sequence[str]) -> str:
+    found = nearest(name, columns)
+    if found is not None:
+        return f"no column {name!r} for {role} (did you mean {found!r}? then set {role} to it)"
+    advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
+    return f"no column {name!r} for {role} ({advice} to the name of a column)"
+
+
+def _separator(columns: Sequence[str]) -> str:
+    held = [sep for sep in (";", "\t", ",", "|") if len(columns) == 1 and sep in columns[0]]
+    return f"; the header holds {held[0]!r}: hrkd expects commas in .csv and tabs in .tsv" if held else ""

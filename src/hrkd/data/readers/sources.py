@@ -1,0 +1,244 @@
+"""Text of several domains, with labels or without, from wherever it lies: :func:`load_domains`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+import pandas as pd
+
+from hrkd.data.assembly import assemble
+from hrkd.data.readers.amazon import (
+    amazon_root,
+    extra_files,
+    read_amazon_extra,
+    read_amazon_reviews,
+    read_amazon_unlabelled,
+)
+from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, pick
+from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
+from hrkd.data.readers.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
+from hrkd.data.rows import ColumnNames, RawRows, nearest
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import DataError
+from hrkd.support.messages import first_of
+
+__all__ = ["load_domains"]
+
+RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
+UNLABELLED = {
+    "amazon_reviews": read_amazon_unlabelled,
+    "amazon_reviews_extra": read_amazon_extra,
+    "fdu_mtl": read_fdu_unlabelled,
+}
+FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
+ROWS_VERSION = 1
+"""Goes up when the same files come to give other rows."""
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+LOOKED_FOR = (
+    f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
+    "*.task.train (fdu_mtl), dev_matched*.tsv (mnli)"
+)
+ALSO_LOOKED_FOR = "*/review_positive (amazon_reviews_extra), *.task.unlabel (fdu_mtl)"
+
+Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | datasets.Dataset | datasets.DatasetDict
+
+
+def load_domains(
+    source: Source | None,
+    *,
+    format: str = "auto",  # noqa: A002
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str | None = "label",
+    domain: str = "domain",
+    split: str | None = None,
+    id: str | None = None,  # noqa: A002
+    domains: Sequence[str] | None = None,
+    cache: Path | None = None,
+) -> MultiDomainDataset:
+    """Read text, check it and give labels and domains their numbers.
+
+    Labels and domains become strings: ``1.0`` becomes ``1``, names are stripped. Labels that are all integers are
+    sorted by number, others as text; one map serves all domains. Ids come from the column ``id``, or are
+    ``<file>#<row>`` with rows counted from 1 after the header (``row#<row>`` for objects in memory). Rows that a
+    reader of a research set leaves out are logged at WARNING by the logger ``hrkd.data``.
+
+    Args:
+        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind; a
+            folder written by ``save_to_disk``; the name of a hub data set; a folder of a research set; or a pandas
+            frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files called train, dev
+            and test are these splits, as are the keys of a ``DatasetDict``, unless ``split`` names a column.
+        format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, without labels also amazon_reviews_extra; or auto
+            to recognise it.
+        text: Column with the text.
+        text_pair: Column with the second text of a pair task.
+        label: Column with the class. None: none is looked at, and the data set has no labels (a teacher may be asked
+            about such rows, nothing can be learnt from them otherwise); nor do ``split`` and ``id`` play a part. Raw
+            folders are then those of their unlabelled files: ``*/unlabeled.review``, ``*/review_{positive,negative}``
+            (``title. body`` in each line), ``*.task.unlabel``; where a set has none, its texts are taken.
+        domain: Column with the domain.
+        split: Column with train, dev (validation) or test.
+        id: Column with a unique id.
+        domains: Keep these domains only, in this order; None: all, sorted. Without labels, some may have no rows.
+        cache: Folder that keeps the rows of tables and saved data sets, so that the same content is read and checked
+            once. None, and for other sources: a temporary file, gone with the process. In either case the rows stay
+            on disk, and memory does not grow with the text.
+
+    Raises:
+        ArtifactError: what the cache keeps is damaged, or there is no room for the file.
+        DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
+            names file, row and column.
+    """
+    labelled = label is not None
+    names = ColumnNames(text, text_pair, label, domain, split if labelled else None, id if labelled else None)
+    known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
+    if format not in known:
+        raise DataError(f"format: expected {', '.join(known)}; got {format!r}")
+    if source is None or format == "synthetic":
+        raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
+    origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
+    mark = "" if cache is None else _mark(origin, names, domains)
+    chunks = origin.chunks if labelled else _texts_alone(origin.chunks)
+    return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
+
+
+def _texts_alone(chunks: Iterable[RawRows]) -> Iterator[RawRows]:
+    return (replace(chunk, label=None, split=None, id=None) for chunk in chunks)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Rows to be read, and the files that, read as ``kind``, decide them (none: what decides them cannot be told)."""
+
+    chunks: Iterable[RawRows]
+    kind: str = ""
+    files: tuple[Path, ...] = ()
+
+
+def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> str:
+    """A name for what is read from files, by their names and content; empty without files."""
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains))).encode())
+    try:
+        for file in origin.files:
+            with file.open("rb") as content:
+                total.update(f"{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}".encode())
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    return total.hexdigest()[:20] if origin.files else ""
+
+
+def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
+    kinds = {pd.DataFrame: "table", datasets.Dataset: "dataset", datasets.DatasetDict: "dataset", Mapping: "table"}
+    kind = next((kind for cls, kind in kinds.items() if isinstance(source, cls)), None)
+    if kind is None or isinstance(source, datasets.IterableDatasetDict):
+        raise DataError(
+            "source: expected a path, a hub name, a pandas DataFrame, a mapping of columns, a Dataset or a "
+            f"DatasetDict; got {type(source).__name__}"
+        )
+    if layout not in ("auto", kind):
+        raise DataError(f"format: {layout!r} does not fit a {type(source).__name__} in memory; use 'auto'")
+    if kind == "dataset":
+        return Origin(pick(_dataset_parts(source), names))
+    return Origin(pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names))
+
+
+def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
+    if isinstance(source, datasets.Dataset):
+        return [dataset_part(source)]
+    return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
+
+
+def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
+    path = Path(source).expanduser()
+    if layout == "auto":
+        layout = _recognise(source, path, labelled=names.label is not None)
+    if layout == "dataset":
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if _is_saved(path) else []
+        return Origin(_dataset_rows(source, path, names), "dataset", tuple(files))
+    if not path.exists():
+        raise DataError(_no_such_path(path))
+    if layout == "table":
+        kind, files = ("folder", table_files(path)) if path.is_dir() else ("file", [path])
+        return Origin(_table_rows(path, names), kind, tuple(files))
+    if not path.is_dir():
+        raise DataError(f"{path}: format {layout!r} needs a folder")
+    own = [role for role, value in vars(names).items() if value != getattr(ColumnNames(), role)]
+    if own and names.label is not None:
+        raise DataError(f"format {layout!r} has columns of its own; leave out {', '.join(own)}")
+    readers = RESEARCH if names.label is not None else RESEARCH | UNLABELLED
+    return Origin([readers[layout](path)])
+
+
+def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterator[RawRows]:
+    yield from pick(_dataset_parts(_open_dataset(source, path)), names)
+
+
+def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
+    yield from pick(read_tables(path, split_column=names.split is not None or names.label is None), names)
+
+
+def _recognise(source: str | Path, path: Path, *, labelled: bool) -> str:
+    if path.is_dir():
+        return _recognise_folder(path, labelled=labelled)
+    if path.exists() and table_kind(path):
+        return "table"
+    if path.exists():
+        raise DataError(f"{path}: unknown kind of file; looked for {LOOKED_FOR}")
+    if _is_hub_name(source) and not path.suffix:
+        return "dataset"
+    raise DataError(_no_such_path(path))
+
+
+def _recognise_folder(path: Path, *, labelled: bool) -> str:
+    if _is_saved(path):
+        return "dataset"
+    if amazon_root(path) is not None:
+        return "amazon_reviews"
+    if any(path.glob("*.task.train")) or (not labelled and any(path.glob("*.task.unlabel"))):
+        return "fdu_mtl"
+    if not labelled and extra_files(path):
+        return "amazon_reviews_extra"
+    if any(path.glob("dev_matched*.tsv")) or any(path.glob("dev_matched*.tsv.gz")):
+        return "mnli"
+    if table_files(path):
+        return "table"
+    looked_for = LOOKED_FOR if labelled else f"{LOOKED_FOR}, {ALSO_LOOKED_FOR}"
+    found = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
+    raise DataError(f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}")
+
+
+def _is_saved(path: Path) -> bool:
+    return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _is_hub_name(source: str | Path) -> bool:
+    return isinstance(source, str) and bool(HUB_NAME.fullmatch(source)) and table_kind(Path(source)) is None
+
+
+def _no_such_path(path: Path) -> str:
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, siblings)
+    return f"{path}: no such file or folder" + (f" (did you mean {path.with_name(near)}?)" if near else "")
+
+
+def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets.DatasetDict:
+    """A folder written by ``save_to_disk``, or else what ``datasets.load_dataset`` makes of the name or folder."""
+    if path.is_file():
+        raise DataError(f"{path}: format 'dataset' needs a folder or a hub name, this is a file; use format 'table'")
+    if not path.is_dir() and not _is_hub_name(source):
+        raise DataError(_no_such_path(path))
+    saved = path.is_dir() and _is_saved(path)
+    read = datasets.load_from_disk if saved else datasets.load_dataset
+    try:
+        return read(str(path if path.is_dir() else source))
+    except Exception as error:  # the library raises errors of many families: network, builder, Arrow, file system
+        reason = str(error).strip().split("\n")[0]
+        what = "a folder written by save_to_disk" if saved else "a data set of the hub or a folder of data files"
+        local = "" if path.exists() else " (there is no local file or folder of that name)"
+        raise DataError(f"{source}: cannot be opened as {what}{local}: {reason or type(error).__name__}") from error

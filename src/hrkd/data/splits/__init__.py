@@ -1,0 +1,1 @@
+"""Which rows are train, dev and test, and which of them are used."""

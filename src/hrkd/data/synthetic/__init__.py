@@ -1,0 +1,1 @@
+"""A generated corpus of reviews, for demonstrations and tests."""

@@ -1,0 +1,71 @@
+"""Opening the folder of a multi-domain model (student or teacher), with messages that say what was found instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from hrkd.errors import ArtifactError
+from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
+from hrkd.support.atomic_files import read_json
+
+__all__ = ["open_student"]
+
+
+def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
+    """Model (in evaluation mode) and tokenizer from a folder that hrkd wrote.
+
+    Raises:
+        ArtifactError: the folder is missing, holds something else, or is damaged.
+    """
+    folder = Path(folder).expanduser()
+    _check(folder)
+    try:
+        model = MultiDomainClassifier.from_pretrained(folder, use_safetensors=True)
+        # The encoder's configuration says which tokenizer it is; hrkd's own is unknown to transformers.
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.plain_config())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise ArtifactError(
+            f"{folder}: the model cannot be loaded ({reason}); restore the folder or make it anew"
+        ) from error
+    return model.eval(), tokenizer
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
+    if not (folder / "config.json").is_file():
+        raise ArtifactError(f"{folder}: no hrkd model: config.json is missing; {_found_instead(folder)}")
+    config = read_json(folder / "config.json", what="the model's configuration")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != MultiDomainConfig.model_type:
+        raise ArtifactError(f"{folder}: no hrkd model but {_other_model(kind, config)}")
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+
+
+def _found_instead(folder: Path) -> str:
+    inside = [path.name for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+    if "levels" in inside and "student" not in inside:
+        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
+    if "student" in inside:
+        return f"this is the folder of a run; its student is {folder / 'student'}"
+    if inside:
+        return f"did you mean {folder / inside[0]}?"
+    names = sorted(path.name for path in folder.iterdir())
+    return f"found {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else "the folder is empty"
+
+
+def _other_model(kind: str | None, config: Any) -> str:
+    if kind is None:
+        return "a config.json without model_type; give the folder of a student"
+    classes = config.get("architectures") or []
+    what = f"a plain {kind} model ({', '.join(classes)})" if classes else f"a plain {kind} model"
+    if any("ForSequenceClassification" in name for name in classes):
+        return f"{what}; use it with transformers.pipeline('text-classification')"
+    return f"{what}; give the folder of a student"

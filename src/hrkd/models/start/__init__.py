@@ -1,0 +1,1 @@
+"""The student before training: its layers, widths and first weights."""

@@ -1,0 +1,136 @@
+"""Attention heads of a narrower width that compute what the teacher's compute, as nearly as their rank allows.
+
+* Scores: the best approximation of low rank of each head's query-key product, for states distributed as the
+  teacher's (their second moments), biases included; scaled so that dividing by the root of the student's head width
+  gives scores of the teacher's size.
+* Values: the same for each head's value-output product around the mean state, whose image is kept exactly.
+
+With fewer heads than the teacher's, those with the largest value-output product are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hrkd.models.shape import StudentShape
+from hrkd.models.start.families import Family
+from hrkd.models.start.principal import StateMoments, product_maps
+
+__all__ = ["Plan", "most_important", "narrow_attention", "present"]
+
+RIDGE = 1e-6  # relative; keeps moments of few states invertible
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is narrowed to what: 64-bit weights on the CPU in, such weights out.
+
+    ``basis`` V has shape (H, Hs); ``moments`` holds the teacher's levels before and after every layer that is used;
+    ``generator`` draws what has no counterpart in the teacher.
+    """
+
+    family: Family
+    teacher: StudentShape
+    student: StudentShape
+    basis: Tensor
+    moments: StateMoments
+    generator: torch.Generator
+
+
+def narrow_attention(plan: Plan, state: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
+    """Query, key, value and output maps of one layer whose input is the teacher's ``level``."""
+    basis = plan.basis
+    mean, second = basis.mT @ plan.moments.means[level], basis.mT @ plan.moments.seconds[level] @ basis
+    spread = _root(second - torch.outer(mean, mean))
+    kept = _kept_heads(plan, state, spread)
+    return {
+        **_queries_and_keys(plan, state, kept, mean, second),
+        **_values_and_output(plan, state, kept, plan.moments.means[level], spread),
+    }
+
+
+def most_important(importance: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` largest entries (or of all), in rising order."""
+    return importance.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def present(state: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that have a weight in ``state``."""
+    return [name for name in names if name and f"{name}.weight" in state]
+
+
+def _queries_and_keys(
+    plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], mean: Tensor, second: Tensor
+) -> dict[str, Tensor]:
+    family, heads = plan.family, plan.teacher.heads
+    with_one = torch.cat([torch.cat([second, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
+    root = _root(with_one)
+    rank = plan.student.width // plan.student.heads
+    resize = (rank * heads / plan.teacher.width) ** 0.25
+    sides = ((family.query, family.position_query), (family.key, family.position_key))
+    rows = {name: _rows(plan, state, name) for side in sides for name in present(state, side)}
+    parts: dict[str, list[Tensor]] = {name: [] for name in rows}
+    for head in kept:
+        left, right = rows[family.query][head] @ root, rows[family.key][head] @ root
+        for side, linear in zip(sides, product_maps(left, right, rank, plan.generator), strict=True):
+            for name in present(state, side):
+                parts[name].append(resize * linear @ rows[name][head])
+    stacked = {name: torch.cat(part) for name, part in parts.items()}
+    weights = {f"{name}.weight": both[:, :-1] for name, both in stacked.items()}
+    return weights | {f"{name}.bias": both[:, -1] for name, both in stacked.items()}
+
+
+def _values_and_output(
+    plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], full_mean: Tensor, spread: Tensor
+) -> dict[str, Tensor]:
+    value, mix = plan.family.value, plan.family.mix
+    values, outputs = _values(plan, state), _outputs(plan, state)
+    rank = plan.student.width // plan.student.heads
+    narrow_values, narrow_outputs = [], []
+    for head in kept:
+        left, right = product_maps(outputs[head].mT, values[head] @ spread, rank, plan.generator)
+        narrow_values.append(right @ values[head])
+        narrow_outputs.append(outputs[head] @ left.mT)
+    into, out = torch.cat(narrow_values), torch.cat(narrow_outputs, 1)
+    mean_value = state[f"{value}.weight"] @ full_mean + state[f"{value}.bias"]
+    image = plan.basis.mT @ (state[f"{mix}.weight"] @ mean_value + state[f"{mix}.bias"])
+    return {
+        f"{value}.weight": into,
+        f"{value}.bias": into.new_zeros(len(into)),
+        f"{mix}.weight": out,
+        f"{mix}.bias": image - out @ (into @ (plan.basis.mT @ full_mean)),
+    }
+
+
+def _kept_heads(plan: Plan, state: Mapping[str, Tensor], spread: Tensor) -> list[int]:
+    products = _outputs(plan, state) @ (_values(plan, state) @ spread)
+    kept: list[int] = most_important(torch.linalg.matrix_norm(products), plan.student.heads).tolist()
+    return kept
+
+
+def _rows(plan: Plan, state: Mapping[str, Tensor], name: str) -> Tensor:
+    """Weights on the narrow axis with the bias as last column, by head: (N, dh, Hs + 1)."""
+    both = torch.cat([state[f"{name}.weight"] @ plan.basis, state[f"{name}.bias"][:, None]], 1)
+    return both.view(plan.teacher.heads, -1, both.shape[1])
+
+
+def _values(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
+    """Value weights by head: (N, dh, Hs)."""
+    weight: Tensor = state[f"{plan.family.value}.weight"] @ plan.basis
+    return weight.view(plan.teacher.heads, -1, plan.basis.shape[1])
+
+
+def _outputs(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
+    """Output weights by head: (N, Hs, dh)."""
+    weight: Tensor = plan.basis.mT @ state[f"{plan.family.mix}.weight"]
+    return weight.view(plan.basis.shape[1], plan.teacher.heads, -1).movedim(1, 0)
+
+
+def _root(moment: Tensor) -> Tensor:
+    ridge = RIDGE * moment.trace() / len(moment) * torch.eye(len(moment), dtype=moment.dtype)
+    root: Tensor = torch.linalg.cholesky(moment + ridge)
+    return root

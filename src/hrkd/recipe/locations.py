@@ -1,0 +1,68 @@
+"""Where a problem stands: a file and its line, or a value that was set apart from the file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hrkd.errors import RecipeError
+from hrkd.recipe.yaml_lines import PathParts, Problem, YamlSource
+
+__all__ = ["Places", "dotted", "flag_name"]
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """``data.sizes.books, item 2`` for ("data", "sizes", "books", 1)."""
+    names = ".".join(part for part in path if isinstance(part, str))
+    items = [f"item {part + 1}" for part in path if isinstance(part, int)]
+    return ", ".join([names, *items] if names else items)
+
+
+def flag_name(path: Sequence[str | int]) -> str:
+    """The command line's name of a field: ``--data.source``."""
+    return f"--{dotted(path)}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Tells where a problem stands: in the file ``name`` (with its line), or among the ``overrides``.
+
+    ``place`` is what messages call a field that an override set.
+    """
+
+    name: str
+    base: YamlSource
+    overrides: Mapping[str, Any]
+    place: Callable[[PathParts], str] = flag_name
+
+    def error(self, problems: Sequence[Problem]) -> RecipeError:
+        """All the problems, one a line: those of the file by line, then those of the overrides."""
+        ordered = sorted(problems, key=self._order)
+        return RecipeError("\n".join(self._describe(problem) for problem in ordered))
+
+    def _order(self, problem: Problem) -> float:
+        return math.inf if self._is_override(problem) else self._line(problem) or sys.maxsize
+
+    def _line(self, problem: Problem) -> int | None:
+        return problem.line or self.base.line_of(problem.path)
+
+    def _is_override(self, problem: Problem) -> bool:
+        """Whether the value at the path, or one that holds it, was set by an override."""
+        here: Any = self.overrides
+        for part in problem.path:
+            if not isinstance(here, Mapping):
+                return True
+            if part not in here:
+                return False
+            here = here[part]
+        return bool(problem.path) and not isinstance(here, Mapping)
+
+    def _describe(self, problem: Problem) -> str:
+        if self._is_override(problem):
+            return f"{self.place(problem.path)}: {problem.message}"
+        line = self._line(problem)
+        place = f"{self.name}:{line}" if self.name and line else self.name
+        return ": ".join(part for part in (place, dotted(problem.path), problem.message) if part)

@@ -1,0 +1,633 @@
+"""The recipe: one definition per field.
+
+Each field's annotation, default, bounds and docstring serve the YAML key, the command-line flag, its help
+text, the check and the JSON Schema. Nothing here imports torch, so that ``--help`` and recipe errors are
+quick. Objects of this module stop at the wiring (:mod:`hrkd.run.commands`); everything below takes plain arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from hrkd.recipe.method_rules import method_contradictions
+from hrkd.recipe.teacher_rules import NO_STATES, ONE_CLASSIFIER
+
+__all__ = [
+    "CacheConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "MethodConfig",
+    "Recipe",
+    "RunConfig",
+    "StudentConfig",
+    "StudentTrainingConfig",
+    "SyntheticConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+]
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+# The names that accelerate knows, written out so that a recipe is checked without importing it.
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
+]
+
+
+class Section(BaseModel):
+    """Common behaviour: unknown fields are errors, objects are immutable, docstrings are descriptions."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+    checked_elsewhere: ClassVar[frozenset[str]] = frozenset()
+    """Fields that pass on values which this section does not know."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        takes_one = info.field_name in cls.checked_elsewhere or (
+            isinstance(annotation, type) and issubclass(annotation, bool | BaseModel)
+        )
+        if not takes_one and _holds_a_switch(value):
+            raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
+        return value
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    """Raise for all contradictions of a section, one a line; a line may begin with the name of the field it is about.
+
+    Raises:
+        ValueError: there is a problem.
+    """
+    if lines := "\n".join(problems):
+        raise ValueError(lines)
+
+
+def _holds_a_switch(value: Any) -> bool:
+    """Whether ``value`` is, or directly contains, a bool (which Python would take for 0 or 1)."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(_holds_a_switch(item) for item in value)
+    return isinstance(value, bool)
+
+
+class SyntheticConfig(Section):
+    """The generated review corpus of ``data.format: synthetic``."""
+
+    domains: Annotated[int, Field(ge=2, le=8)] = 4
+    """Number of domains to generate."""
+
+    examples: Annotated[int, Field(ge=40)] = 800
+    """Reviews per domain."""
+
+    relatedness: Probability = 0.8
+    """How alike domains of one group are: 1 = they share all polarities of ambiguous words, 0 = none beyond chance."""
+
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
+    """Share of labels flipped at random."""
+
+
+class DataConfig(Section):
+    """Where labelled text of several domains comes from, and how it is split."""
+
+    source: str | None = None
+    """File (.csv, .tsv, .jsonl, .parquet, also .gz), folder of such files, saved `datasets` folder, or hub name."""
+
+    format: Literal["auto", "table", "dataset", "amazon_reviews", "fdu_mtl", "mnli", "synthetic"] = "auto"
+    """Layout of the source; `auto` tells tables from saved `datasets` folders and recognises the research sets."""
+
+    text: str = "text"
+    """Column with the text."""
+
+    text_pair: str | None = None
+    """Column with the second text of a pair task."""
+
+    label: str = "label"
+    """Column with the class label."""
+
+    domain: str = "domain"
+    """Column with the domain name."""
+
+    split: str | None = None
+    """Column that says train, dev or test; without it the package splits."""
+
+    id: str | None = None
+    """Column with a unique id per row; without it ids are file name and row number."""
+
+    unlabelled: str | None = None
+    """Source of more text, without labels, for distillation alone; read as `source` is (text, text_pair, domain)."""
+
+    domains: Annotated[list[str], Field(min_length=1)] | None = None
+    """Use these domains only, in this order; default: all, sorted."""
+
+    splits_file: Path | None = None
+    """JSON file of ids (as a run writes it) that fixes train, dev and test; no other field of the split counts then."""
+
+    dev: Fraction = 0.1
+    """Share of each domain and label for the dev set, where none is given."""
+
+    test: Fraction = 0.1
+    """Share of each domain and label for the test set, where none is given."""
+
+    dev_rows: Literal["random", "last"] = "random"
+    """Which rows become dev: a stratified random draw, or the last ones of each domain (the paper's MNLI protocol)."""
+
+    sizes: Literal["paper"] | dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] | None = None
+    """Exact train, dev and test sizes per domain; `paper`: those of the HRKD and Meta-KD papers for Amazon Reviews."""
+
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the split and of few-shot draws; apart from `run.seed`, so that seeds of training share one split."""
+
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Few-shot: share of the train set to keep, per domain and label; smaller shares are subsets of larger ones."""
+
+    shots: PositiveInt | None = None
+    """Few-shot: examples per domain and label to keep; fewer shots are subsets of more. Excludes `fraction`."""
+
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Longest input, in tokens; longer texts are cut at the end."""
+
+    synthetic: SyntheticConfig = SyntheticConfig()
+    """Options of the generated corpus."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.format == "synthetic" and self.source is not None:
+            yield "source: a synthetic corpus is generated; leave source out or choose another format"
+        if self.format == "synthetic" and self.domains is not None:
+            yield "domains: a synthetic corpus has as many domains as synthetic.domains says; leave domains out"
+        if self.format != "synthetic" and self.source is None:
+            yield "source: missing; name a file, a folder or a hub data set (or set format: synthetic)"
+        if self.shots is not None and self.fraction != 1.0:
+            yield "shots and fraction exclude each other; keep one"
+        if self.domains is not None and len(set(self.domains)) < len(self.domains):
+            yield "domains: a name stands there twice"
+        if self.splits_file is not None and self.sizes is not None:
+            yield "splits_file: says which rows are train, dev and test; leave sizes out"
+        if self.splits_file is None and self.sizes is None and self.dev + self.test >= 1:
+            yield f"dev + test is {self.dev + self.test:g}; nothing would be left to train on"
+
+
+class TrainingConfig(Section):
+    """One training: AdamW, linear warm-up then linear decay, gradient clipping."""
+
+    epochs: PositiveInt = 3
+    """Passes over the largest domain."""
+
+    learning_rate: PositiveFloat = 5e-5
+    """Peak learning rate."""
+
+    batch_size: PositiveInt = 8
+    """Examples of EVERY domain in a step; a step has this times the number of domains."""
+
+    weight_decay: NonNegative = 0.01
+    """AdamW weight decay, on matrices only (not on biases and normalisation weights)."""
+
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of all steps in which the learning rate rises to its peak."""
+
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this Euclidean norm."""
+
+    gradient_accumulation: PositiveInt = 1
+    """Batches summed up before each optimiser step."""
+
+    group_by_length: bool = True
+    """Put texts of similar length into the same step, so that little is padding; the order stays random otherwise."""
+
+
+class StudentTrainingConfig(TrainingConfig):
+    """One training of the student (and its baseline): as the teacher's, but longer."""
+
+    epochs: PositiveInt = 10
+    """Passes over the largest domain."""
+
+
+class TeacherConfig(Section):
+    """The large model. Exactly one of `model`, `fine_tuned`, `scratch`."""
+
+    model: str | None = None
+    """Pre-trained encoder (folder or hub name) that hrkd fine-tunes on all domains, with new heads."""
+
+    fine_tuned: str | dict[str, str] | None = None
+    """A classifier you already have: one sequence-classification folder, or one per domain (domain: folder)."""
+
+    scratch: dict[str, PositiveInt] | None = None
+    """Train a new BERT from nothing: layers, width, heads, feed_forward, vocabulary. For demonstrations."""
+
+    labels: list[str] | None = None
+    """For `fine_tuned`: the data's labels in the order of the classifier's outputs, if it calls them otherwise."""
+
+    heads: Literal["per_domain", "shared"] = "per_domain"
+    """One classification head per domain (the paper) or one for all; a `fine_tuned` teacher keeps its own."""
+
+    encoders: Literal["shared", "per_domain"] = "shared"
+    """One encoder for all domains, or single-domain teachers: a classifier per domain, each fine-tuned on its rows."""
+
+    combine: Literal["route", "average"] = "route"
+    """Who answers where each domain has a classifier: that of the text's domain, or all by their mean probabilities."""
+
+    meta_kd: bool = False
+    """Train a meta-teacher (Meta-KD): examples weighed by how typical they are of their class in all domains, and
+    features from which a classifier is to tell a domain drawn at random."""
+
+    domain_loss_weight: NonNegative = 0.5
+    """For `meta_kd`: weight of that classifier's loss."""
+
+    allow_weak: bool = False
+    """Go on although the teacher is no better than chance on the dev set."""
+
+    training: TrainingConfig = TrainingConfig()
+    """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
+
+    @property
+    def decides_weights(self) -> dict[str, Any]:
+        """The fields that decide the weights of a teacher, as plain values."""
+        later = {"encoders"} if self.encoders == "shared" else set[str]()  # records from before these fields stay good
+        later |= set() if self.meta_kd else {"meta_kd", "domain_loss_weight"}
+        return self.model_dump(mode="json", exclude={"allow_weak", "combine", *later})
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherConfig:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        given = [name for name in ("model", "fine_tuned", "scratch") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = "none of them" if not given else " and ".join(given)
+            yield f"give exactly one of model, fine_tuned, scratch (found {found})"
+        if self.domain_loss_weight != type(self).model_fields["domain_loss_weight"].default and not self.meta_kd:
+            yield "domain_loss_weight: belongs to a meta-teacher; leave it out or set meta_kd: true"
+        if self.meta_kd and self.fine_tuned is not None:
+            yield "meta_kd: says how a teacher is trained, and this one is fine_tuned already; leave one of them out"
+        if self.labels is not None and self.fine_tuned is None:
+            yield "labels: names the outputs of a fine_tuned classifier, and there is none; leave labels out"
+        if self.encoders == "per_domain" and self.fine_tuned is not None:
+            yield "encoders: per_domain is about training, and a fine_tuned teacher is trained; leave encoders out"
+        if self.encoders == "per_domain" and self.heads == "shared":
+            yield "heads: shared contradicts encoders: per_domain, where each domain has its own; leave one out"
+        if self.encoders == "per_domain" and self.meta_kd:
+            yield "meta_kd: relates domains, and encoders: per_domain has a teacher for each; leave one of them out"
+        several = self.encoders == "per_domain" or isinstance(self.fine_tuned, str) or len(self.fine_tuned or ()) > 1
+        if self.combine == "average" and not several:
+            yield f"combine: average: {ONE_CLASSIFIER}"
+        if self.scratch is not None:
+            known = {"layers", "width", "heads", "feed_forward", "vocabulary"}
+            if set(self.scratch) != known:
+                found = ", ".join(sorted(self.scratch)) or "none"
+                yield f"scratch: expected exactly {', '.join(sorted(known))}; found {found}"
+            yield from _uneven_heads("scratch: ", self.scratch.get("width"), self.scratch.get("heads"))
+
+
+class StudentConfig(Section):
+    """The small model: its size, its start and its training."""
+
+    layers: PositiveInt | None = None
+    """Transformer layers."""
+
+    width: PositiveInt | None = None
+    """Hidden size; the number of heads must divide it."""
+
+    heads: PositiveInt | None = None
+    """Attention heads; default: as many as the teacher where they divide the width."""
+
+    feed_forward: PositiveInt | None = None
+    """Width of the feed-forward layers; default: the teacher's, scaled by width."""
+
+    times_smaller: Annotated[float, Field(gt=1)] | None = None
+    """Choose the size so that the student has about this many times fewer parameters than the teacher (or than one,
+    if each domain has its own)."""
+
+    checkpoint: str | None = None
+    """Folder or hub name of a small pre-trained encoder (such as the general TinyBERT); it fixes the size."""
+
+    start: Literal["auto", "teacher_layers", "principal_components", "checkpoint", "random"] = "auto"
+    """Initial weights; `auto`: the checkpoint if given, teacher layers if as wide, principal components if narrower."""
+
+    teacher_layers: list[PositiveInt] | None = None
+    """Teacher layers (from 1) that the student starts from; default: those of the layer map."""
+
+    layer_map: Literal["uniform"] | list[PositiveInt] = "uniform"
+    """Teacher layer (from 1) of each student layer; `uniform`: l * teacher layers / student layers, rounded."""
+
+    baseline: bool = True
+    """Also train the same student without distillation, so that the gain is visible."""
+
+    training: StudentTrainingConfig = StudentTrainingConfig()
+    """How the student (and its baseline) is trained."""
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """The fields that say how large the student is."""
+        names = ("layers", "width", "heads", "feed_forward", "times_smaller")
+        return {name: getattr(self, name) for name in names}
+
+    @model_validator(mode="after")
+    def _one_size(self) -> StudentConfig:
+        _refuse((*self._size_contradictions(), *self._start_contradictions()))
+        return self
+
+    def _size_contradictions(self) -> Iterator[str]:
+        by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
+        if self.times_smaller is not None and by_hand:
+            yield f"times_smaller chooses the size; leave out {', '.join(by_hand)}"
+        if self.checkpoint is not None and (by_hand or self.times_smaller is not None):
+            yield "checkpoint fixes the size; leave out layers, width, heads, feed_forward, times_smaller"
+        if (
+            self.checkpoint is None
+            and self.times_smaller is None
+            and self.layers is None
+            and self.start != "checkpoint"
+        ):
+            yield "no size: give layers (and width ...), times_smaller, or checkpoint"
+        yield from _uneven_heads("", self.width, self.heads)
+        for name in ("teacher_layers", "layer_map"):
+            chosen = getattr(self, name)
+            if self.layers is not None and isinstance(chosen, list) and len(chosen) != self.layers:
+                yield f"{name}: names {len(chosen)} teacher layers for {self.layers} student layers"
+
+    def _start_contradictions(self) -> Iterator[str]:
+        if self.start == "checkpoint" and self.checkpoint is None:
+            yield "start: checkpoint needs the field checkpoint"
+        if self.checkpoint is not None and self.start not in ("auto", "checkpoint"):
+            yield f"start: {self.start} contradicts checkpoint; leave one of them out"
+        if self.teacher_layers is not None and self.checkpoint is not None:
+            yield "teacher_layers: the student starts from its checkpoint, not from the teacher; leave one of them out"
+        elif self.teacher_layers is not None and self.start == "random":
+            yield "teacher_layers: start: random takes nothing from the teacher; leave one of them out"
+
+
+def _uneven_heads(place: str, width: int | None, heads: int | None) -> Iterator[str]:
+    if width is not None and heads is not None and width % heads:
+        yield f"{place}width {width} cannot be divided among {heads} heads"
+
+
+class MethodConfig(Section):
+    """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
+
+    graph: Literal["published", "relational", "random", "uniform"] = "published"
+    """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which starts
+    at 1/D and has to be learnt; numbers drawn anew in every step; or 1/D each (no graph)."""
+
+    learning: Literal["fixed", "joint", "meta"] = "fixed"
+    """How the graph is learnt: not at all, as in the paper's public code; with the objective; or by what a step of the
+    student on the weighted losses does to the prediction loss of other texts."""
+
+    ratio_learning_rate: PositiveFloat = 5e-3
+    """Peak learning rate of graph and hierarchy, for joint and meta learning."""
+
+    entropy_weight: NonNegative = 1.0
+    """Weight of the ratios' entropy, which joint and meta learning maximise besides: with w, the ratios that a level's
+    effects e ask for are softmax(e / w); meta learning measures effects in units of their root mean square."""
+
+    meta_interval: PositiveInt = 10
+    """Updates of the student from one gradient of meta learning to the next."""
+
+    centre_prototypes: bool | None = None
+    """Take what all domains have in common out of the prototypes first; default: for the relational graph only."""
+
+    prototype_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Weight of earlier steps in the prototypes that ratios are made of, a moving average; default: 0.95 for the
+    relational graph, 0 (this step alone) for others."""
+
+    domain_weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
+    """How much domains count at every level before the graph speaks, by name, as `{books: 3}`; others have 1."""
+
+    hierarchy: Literal["compare_aggregate", "mean", "none"] = "compare_aggregate"
+    """What a level sees of the levels below: the paper's attention over them, their mean, or nothing."""
+
+    reference_attention: bool = True
+    """Compare levels with a reference attended over the domains (paper), or with the domain's own prototype."""
+
+    attention: Literal["auto", "scores", "probabilities", "none"] = "auto"
+    """Attention loss on raw scores (paper), on probabilities, or none; `auto`: scores where the family has them."""
+
+    reductions: Literal["masked", "public_code"] = "masked"
+    """Averages over valid tokens, or over padding too and with soft cross-entropy over classes, as the public code."""
+
+    hidden_weight: NonNegative = 1.0
+    """Weight of the hidden-state and attention losses."""
+
+    prediction_weight: NonNegative = 1.0
+    """Weight of the soft cross-entropy with the teacher's predictions."""
+
+    label_weight: NonNegative = 0.0
+    """Weight of the cross-entropy with the labels within the prediction loss, beside the teacher's predictions; texts
+    without a label go without it."""
+
+    stages: Literal["one", "two"] = "one"
+    """Distil levels and predictions together, or (TinyBERT) first the levels alone, then the predictions alone."""
+
+    level_epochs: PositiveInt | None = None
+    """With two stages, how many of `student.training.epochs` the first has; default: half of them, rounded up."""
+
+    temperature: PositiveFloat = 1.0
+    """Softmax temperature of the prediction loss, for teacher and student."""
+
+    relative: bool = False
+    """Divide the losses of each level by the variance of the teacher's states and scores there, so that all levels and
+    the prediction loss are of one size."""
+
+    expertise: bool = False
+    """Weigh every example by how far the teacher is to be trusted on it (Meta-KD); for a text without a label, as if
+    the teacher were right. With two stages in the first one only."""
+
+    transfer_weight: NonNegative = 0.0
+    """Weight of the loss on a meta-teacher's features that carry over between domains (Meta-KD); needs
+    `teacher.meta_kd`."""
+
+    ratio_gradient: bool = False
+    """Let the objective's gradient reach the student through the ratios too, not only through the losses."""
+
+    graph_heads: PositiveInt = 8
+    """Attention heads of the graph's first layer."""
+
+    graph_width: PositiveInt | Literal["hidden"] | None = None
+    """Width of each of these heads; default: 16 for the relational graph, for the published one the teacher's hidden
+    size / heads; `hidden`: that size itself (paper)."""
+
+    graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout on the graph's inputs and attention while training."""
+
+    @property
+    def decides_weights(self) -> dict[str, Any]:
+        """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
+        fields = type(self).model_fields
+        younger = ("stages", "expertise", "transfer_weight", "domain_weights", "label_weight")
+        unset = {name for name in younger if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=unset)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> MethodConfig:
+        names = (
+            *("graph", "learning", "hidden_weight", "prediction_weight", "label_weight"),
+            *("expertise", "transfer_weight", "stages", "level_epochs", "domain_weights"),
+        )
+        _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
+        return self
+
+
+class CacheConfig(Section):
+    """Rows, token ids and what the teacher says of all texts, kept on disk for all epochs, runs and seeds."""
+
+    folder: Path | None = None
+    """Folder of all caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
+
+    gigabytes: NonNegative = 20.0
+    """Largest size of one teacher cache; rows beyond it are computed in every epoch. 0: no teacher cache."""
+
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """How exactly the teacher's numbers are kept: 11 bits of mantissa up to 65504, 8 bits, or all."""
+
+
+class EvaluationConfig(Section):
+    """How models are measured."""
+
+    batch_size: PositiveInt = 64
+    """Examples in a forward pass of evaluation and prediction."""
+
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Bootstrap resamples for the intervals; 0: no intervals."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Level of the intervals."""
+
+
+class RunConfig(Section):
+    """Where a run goes and how it is executed."""
+
+    output: Path = Path("runs/hrkd")
+    """Folder for everything the run writes."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, order of examples and dropout."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of training; `no`: 32-bit."""
+
+    fast: bool = False
+    """On a GPU: bf16 and `torch.compile` at once. Not yet measured on one."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
+
+    trackers: list[Tracker] = []
+    """Trackers of `accelerate` to log to, such as tensorboard or wandb; each needs its own package."""
+
+    log_every: PositiveInt = 1
+    """Steps between two logged rows of losses and ratios."""
+
+    overwrite: bool = False
+    """Start anew in an output folder that already holds a run of another recipe."""
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> RunConfig:
+        if self.fast and (self.precision == "fp16" or self.device == "cpu"):
+            field = "precision: fp16" if self.precision == "fp16" else "device: cpu"
+            raise ValueError(f"fast is bf16 and torch.compile on a GPU; it excludes {field}")
+        return self
+
+    @property
+    def mixed_precision(self) -> str:
+        """What `precision` and `fast` say together."""
+        return "bf16" if self.fast else self.precision
+
+
+class Recipe(Section):
+    """All of a run."""
+
+    data: DataConfig
+    """Where labelled text comes from, and how it is split."""
+
+    teacher: TeacherConfig
+    """The large model."""
+
+    student: StudentConfig
+    """The small model."""
+
+    method: MethodConfig = MethodConfig()
+    """HRKD itself."""
+
+    cache: CacheConfig = CacheConfig()
+    """What the teacher says, kept on disk."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How models are measured."""
+
+    run: RunConfig = RunConfig()
+    """Where a run goes and how it is executed."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        _refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)
+        if self.method.expertise and several:
+            yield "method.expertise: compares domains in the states of one teacher, and each has its own; leave it out"
+        if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
+            yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"
+        if self.teacher.combine == "average" and self.method.hidden_weight:
+            yield f"teacher.combine: average: {NO_STATES}"
+        first, total = self.method.level_epochs, self.student.training.epochs
+        if first is not None and first >= total:
+            yield (
+                f"method.level_epochs: {first} of {total} epochs (student.training.epochs) leave none for the second "
+                "stage; lower it, or train longer"
+            )
+
+    def decides_weights(self, stage: str) -> dict[str, Any]:
+        """What decides the weights of a stage, as far as a recipe says it and but for the rows, as plain values.
+
+        Args:
+            stage: "teacher", "levels", "student" or "baseline".
+        """
+        decides: dict[str, Any] = {
+            "max_length": self.data.max_length,
+            "teacher": self.teacher.decides_weights,
+            "seed": self.run.seed,
+            "precision": self.run.mixed_precision,
+            "fast": self.run.fast or None,
+        }
+        if stage == "teacher":
+            return decides
+        decides["student"] = self.student.model_dump(mode="json", exclude={"baseline"})
+        if stage in ("levels", "student"):
+            decides["combine"] = None if self.teacher.combine == "route" else self.teacher.combine
+            decides["method"] = self.method.decides_weights
+            decides["cache"] = self.cache.model_dump(mode="json", exclude={"folder"})
+        return decides
+
+    @property
+    def student_epochs(self) -> tuple[int, int]:
+        """Epochs of distillation on levels alone (0 with one stage), and of the stage that makes the student."""
+        total = self.student.training.epochs
+        if self.method.stages == "one":
+            return 0, total
+        first = self.method.level_epochs or -(-total // 2)
+        return first, max(1, total - first)

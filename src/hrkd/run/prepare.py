@@ -1,0 +1,159 @@
+"""From the data section of a recipe to splits, ready for every stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.columns import json_items
+from hrkd.data.readers.sources import load_domains
+from hrkd.data.splits.fewshot import few_shot
+from hrkd.data.splits.split import split_domains
+from hrkd.data.splits.unlabelled import Unlabelled, choose_unlabelled
+from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
+from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.errors import DataError
+from hrkd.recipe.schema import DataConfig
+
+__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+
+TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
+"""Fields of the data section that say what text is read, with labels or without."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """``splits`` after few-shot selection, ``drawn`` before it.
+
+    ``vocabulary`` lists all words of a generated corpus, else is empty. ``unlabelled`` is text for distillation alone.
+    """
+
+    splits: Splits
+    drawn: Splits
+    vocabulary: tuple[str, ...] = ()
+    unlabelled: Unlabelled | None = None
+
+    def digest(self) -> str:
+        """Hash over ids, texts and labels of all parts: the identity of the labelled data."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for piece in self._as_json():
+            total.update(piece.encode())
+        return total.hexdigest()
+
+    @cached_property
+    def unlabelled_digest(self) -> str | None:
+        """Hash over ids, texts and domains of the rows without labels; None if there are none."""
+        if self.unlabelled is None:
+            return None
+        rows, total = self.unlabelled.rows.rows, hashlib.sha256()
+        for column in sorted(set(rows.column_names) - {"label", "split"}):
+            total.update(f"{column}: ".encode())
+            for piece in json_items(rows, column):
+                total.update(piece.encode())
+        return total.hexdigest()
+
+    def _as_json(self) -> Iterator[str]:
+        """Labels, domains and the columns of all parts, sorted by name, as JSON."""
+        yield json.dumps([self.splits.labels, self.splits.domains], ensure_ascii=False)[:-1]
+        for number, (name, part) in enumerate(sorted(self.splits, key=lambda item: item[0])):
+            yield f', {{"{name}": ' if number == 0 else f', "{name}": '
+            for place, column in enumerate(sorted(set(part.rows.column_names) - {"split"})):
+                yield f'{", " if place else "{"}"{column}": ['
+                yield from json_items(part.rows, column)
+                yield "]"
+            yield "}"
+        yield "}]"
+
+
+@dataclass(frozen=True)
+class TokenizedSplits:
+    """Token ids of all parts."""
+
+    train: TokenizedDataset
+    dev: TokenizedDataset
+    test: TokenizedDataset
+
+
+def prepare_data(
+    config: DataConfig,
+    dataset: MultiDomainDataset | None = None,
+    cache: Path | None = None,
+    *,
+    unlabelled: MultiDomainDataset | None = None,
+) -> PreparedData:
+    """Load, split and, where asked for, thin out the data; then choose from the text without labels.
+
+    Args:
+        config: the data section.
+        dataset: data in memory, in the place of what the section names.
+        cache: folder that keeps the rows of tables; see :func:`hrkd.data.readers.sources.load_domains`.
+        unlabelled: text in memory, in the place of what the section names.
+
+    Raises:
+        DataError: see :mod:`hrkd.data`.
+    """
+    words: tuple[str, ...] = ()
+    if dataset is None:
+        dataset, words = _load(config, cache)
+    splits = split_domains(
+        dataset,
+        seed=config.split_seed,
+        dev=config.dev,
+        test=config.test,
+        dev_rows=config.dev_rows,
+        sizes=config.sizes,
+        splits_file=config.splits_file,
+    )
+    kept = few_shot(splits.train, fraction=config.fraction, shots=config.shots, seed=config.split_seed)
+    notes = splits.notes
+    if len(kept) < len(splits.train):
+        notes += (f"few-shot: {len(kept)} of {len(splits.train)} training rows are used",)
+    used = Splits(kept, splits.dev, splits.test, notes)
+    more = _unlabelled(config, used, cache, unlabelled)
+    if more is not None:
+        used = replace(used, notes=(*notes, *more.notes))
+    return PreparedData(used, splits, words, more)
+
+
+def tokenize_splits(
+    splits: Splits,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    advance: Callable[[int], None] | None = None,
+    cache: Path | None = None,
+) -> TokenizedSplits:
+    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.batching.tokenize`."""
+    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance, cache) for _, part in splits))
+
+
+def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+    if config.format == "synthetic":
+        corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
+        return corpus.dataset, tuple(vocabulary())
+    columns = {name: getattr(config, name) for name in (*TEXT_COLUMNS, "label", "split", "id")}
+    return load_domains(config.source, format=config.format, **columns, cache=cache), ()
+
+
+def _unlabelled(
+    config: DataConfig, splits: Splits, cache: Path | None, found: MultiDomainDataset | None
+) -> Unlabelled | None:
+    if found is None and config.unlabelled is None:
+        return None
+    columns = {name: getattr(config, name) for name in TEXT_COLUMNS}
+    try:
+        if found is None:
+            found = load_domains(config.unlabelled, label=None, **columns, cache=cache)
+        return choose_unlabelled(found, splits)
+    except DataError as error:
+        raise DataError(f"data.unlabelled: {error}") from error

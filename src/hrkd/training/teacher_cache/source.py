@@ -1,0 +1,392 @@
+"""The teacher looked at once: its hidden states, queries, keys and logits of every training row, kept on disk.
+
+Rows are computed in length-sorted batches and then read in every epoch, by every run whose teacher, token ids and layer
+map are the same. What a query and a key cost does not grow with the square of a text's length, as their products do:
+the products are never made (:func:`hrkd.method.losses.score_product_losses`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from hrkd.data.batching import Batch, TokenizedDataset
+from hrkd.errors import TrainingError
+from hrkd.method.losses import score_norms
+from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
+from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
+from hrkd.support.allocator import give_back
+from hrkd.support.progress import Progress
+from hrkd.training.distill import TeacherReader, TeacherSource
+from hrkd.training.evaluate import predict_logits, traces
+from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
+
+__all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_logits", "teacher_source"]
+
+logger = logging.getLogger("hrkd.training")
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+TOKENS_IN_A_BATCH = {"cpu": 1024}
+OTHER_TOKENS_IN_A_BATCH = 8192
+"""Of the teacher, by device: on a processor they share its memory with everything else."""
+SHARE_OF_FREE_DISK = 0.5
+BATCHES_BETWEEN_FLUSHES = 16
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """Where teacher caches lie, how large one may be, and how exact.
+
+    Args:
+        folder: of all caches.
+        gigabytes: largest size of one cache; rows beyond it are computed anew in every epoch. 0: no cache.
+        precision: "fp16" (largest number 65504, 11 bits of mantissa), "bf16" (8 bits) or "fp32" (exact).
+    """
+
+    folder: Path
+    gigabytes: float = 20.0
+    precision: Precision = "fp16"
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """What is kept of a row of n tokens.
+
+    K states (n, H), then queries and keys of L layers, (N, n, dh) each; and in full precision C logits and L
+    :func:`hrkd.method.losses.score_norms`.
+    """
+
+    states: int
+    width: int
+    layers: int
+    heads: int
+    head_width: int
+    classes: int
+
+    @classmethod
+    def of(cls, trace: EncoderTrace) -> RowLayout:
+        """That of the rows of a trace."""
+        states, factors = trace.hidden_states, _factors(trace)
+        _, heads, _, head_width = factors[0].queries.shape if factors else (0, 0, 0, 0)
+        width = states[0].shape[-1] if states else 0
+        return cls(len(states), width, len(factors), heads, head_width, trace.logits.shape[1])
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of one token."""
+        return self.states * self.width + self.layers * 2 * self.heads * self.head_width
+
+    def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
+        """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
+        parts = [each[row][..., valid_T, :].flatten() for each in _by_token(trace)]
+        return torch.cat(parts) if parts else torch.empty(0)
+
+    def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
+        """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
+        tokens = int(valid_T.sum())
+        first = bool(valid_T[:tokens].all())
+        targets = [each[row] for each in _by_token(into)]
+        sizes = [target.numel() // len(valid_T) * tokens for target in targets]
+        for target, part in zip(targets, torch.split(numbers, sizes), strict=True):
+            target[..., tokens if first else 0 :, :] = 0
+            valid = slice(0, tokens) if first else valid_T
+            target[..., valid, :] = part.view(*target.shape[:-2], tokens, target.shape[-1])
+
+    def empty(self, rows: int, tokens: int, dtype: torch.dtype, buffers: Buffers) -> EncoderTrace:
+        """A trace of a batch, to be filled: ``dtype``, but for logits and norms."""
+
+        def empty(*shape: int) -> Tensor:
+            return buffers.empty(shape, dtype)
+
+        factors = (rows, self.heads, tokens, self.head_width)
+        return EncoderTrace(
+            torch.empty(rows, self.classes),
+            tuple(empty(rows, tokens, self.width) for _ in range(self.states)),
+            tuple(QueriesKeys(empty(*factors), empty(*factors)) for _ in range(self.layers)),
+            tuple(torch.empty(rows) for _ in range(self.layers)),
+        )
+
+
+class Buffers:
+    """Memory for tensors that is used again once no tensor lies in it; fresh memory costs more than to fill it."""
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor on the processor whose content is undefined."""
+        needed = int(np.prod(shape)) * dtype.itemsize
+        free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
+        place = next((n for n in free if self._arrays[n].size >= needed), None)
+        if place is None:
+            place = free[0] if free else len(self._arrays)
+            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
+        return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
+
+    def _references(self, place: int) -> int:
+        """Of an array; each tensor that lies in it is one."""
+        return sys.getrefcount(self._arrays[place])
+
+    @cached_property
+    def _references_of_a_free_one(self) -> int:
+        probe = Buffers()
+        probe._arrays = [np.empty(1, dtype=np.uint8)]
+        return probe._references(0)
+
+
+class CachedTeacher:
+    """Gives what the teacher says of a batch from the cache, and from the teacher itself for rows that are not in it.
+
+    Args:
+        files: the cache, all of whose rows are written.
+        layout: of a row's numbers.
+        live: for rows that are not cached; None if all are. Where the cache holds the logits of all rows, its own
+            are not looked at.
+    """
+
+    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None) -> None:
+        self.files, self.layout, self.live = files, layout, live
+        self._dtype = DTYPES[files.index.precision]
+        self._buffers = Buffers()
+
+    def __call__(self, batch: Batch) -> EncoderTrace:
+        """The teacher's trace of the mapped levels, in the precision of the cache; zeros at padding."""
+        device = batch.labels.device
+        rows, mask = batch.indices.cpu().numpy(), batch.mask.bool().cpu()
+        cached = self.files.cached[rows]
+        trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
+        for i in np.flatnonzero(cached):
+            numbers, small = self.files.read(rows[i])
+            self._put_small(small, int(i), trace)
+            self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
+            self.files.let_go(rows[i])
+        self.files.let_go()
+        if not cached.all():
+            self._ask(batch, np.flatnonzero(~cached), trace)
+        return trace.map(lambda tensor: tensor.to(device))
+
+    def read_ahead(self, batch: Batch) -> None:
+        """Have the system bring the batch's rows from the disk while something else is computed."""
+        for row in batch.indices.tolist():
+            self.files.ahead(row)
+
+    def _put_small(self, small: np.ndarray, row: int, trace: EncoderTrace) -> None:
+        numbers = torch.from_numpy(small)
+        trace.logits[row] = numbers[: self.layout.classes]
+        for target, norm in zip(trace.score_norms, numbers[self.layout.classes :], strict=True):
+            target[row] = norm
+
+    def _ask(self, batch: Batch, positions: np.ndarray, into: EncoderTrace) -> None:
+        assert self.live is not None
+        others = torch.from_numpy(positions)
+        part = batch.rows(others.to(batch.labels.device))
+        with torch.autocast(batch.labels.device.type, enabled=False):  # as the cache was filled
+            said = with_norms(self.live(part), part)
+        padding = ~part.mask.bool()
+        for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
+            mine[others] = _narrowed(theirs.masked_fill(padding[..., None], 0), self.files.index.precision)
+        for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(said)), strict=True):
+            mine[others] = _narrowed(theirs.masked_fill(padding[:, None, :, None], 0), self.files.index.precision)
+        for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
+            mine[others] = theirs.float().cpu()
+        if self.files.index.all_rows:
+            known = self.files.small[batch.indices.cpu().numpy()[positions], : self.layout.classes]
+            into.logits[others] = torch.from_numpy(known)
+
+
+def teacher_source(
+    live: TeacherReader,
+    data: TokenizedDataset,
+    *,
+    rules: CacheRules,
+    device: torch.device,
+    build: bool = True,
+    progress: Progress | None = None,
+) -> TeacherSource:
+    """``live``, or the same from a cache that is built or completed here; without ``build`` only from a complete one.
+
+    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map and the precision; two
+    processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and half of the free disk are
+    cached, in a fixed random order and in steps of one per cent. Where that is not all and the map ends below the
+    teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the map.
+
+    Raises:
+        ArtifactError: the cache is damaged.
+        TrainingError: a number is too large for the precision.
+    """
+    probe = data.batch(_shortest_rows(data)).to(device)
+    layout = RowLayout.of(live(probe))
+    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision)[:20]
+    rules.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(rules.folder / f"{mark}.lock"):
+        percent, kept = _kept_rows(data.lengths, layout.numbers, rules, mark)
+        if not kept.any():
+            logger.info("teacher cache: none, hardly a row fits into %g GB and half of the free disk", rules.gigabytes)
+            return live
+        short = None if kept.all() else live.without_logits(probe)
+        name = f"{mark}-{percent}"
+        folder = rules.folder / name
+        if not build and not (folder / "complete").exists():
+            logger.info("teacher cache: none, one epoch reads it once")
+            return live
+        offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
+        small = layout.classes + layout.layers
+        index = CacheIndex(
+            name, len(data), int(offsets[-1]), layout.numbers, small, rules.precision, all_rows=short is not None
+        )
+        files = CacheFiles(folder, index, offsets)
+        todo = files.missing()
+        part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
+        logger.info(
+            "teacher cache: %s, %.2f GB for %s rows (%s to compute)%s",
+            folder, index.bytes / 1e9, f"{kept.sum():,}", f"{len(todo):,}", part,
+        )  # fmt: skip
+        _fill(files, layout, live, data, todo, device, progress or Progress(False))
+        (folder / "complete").touch()
+    return CachedTeacher(files, layout, None if kept.all() else short or live)
+
+
+def teacher_logits(
+    teacher: AnyTeacher,
+    data: TokenizedDataset,
+    *,
+    rules: CacheRules,
+    device: torch.device,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (rows, C), looked at once and kept in the cache.
+
+    Raises:
+        ArtifactError: the cache is damaged.
+    """
+    teacher = teacher.to(device)
+    if rules.gigabytes == 0:
+        return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
+    live = TeacherReader(teacher, (), attention="none")
+    said = teacher_source(live, data, rules=rules, device=device, progress=progress)
+    logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
+    for batch, trace in traces(said, data, device, batch_size=batch_size):
+        logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
+    return logits
+
+
+def _shortest_rows(data: TokenizedDataset) -> list[int]:
+    """The shortest row of every domain that has one."""
+    rows = (np.flatnonzero(data.domain_ids == domain) for domain in np.unique(data.domain_ids))
+    return [int(of_one[np.argmin(data.lengths[of_one])]) for of_one in rows]
+
+
+def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:
+    """A trace of queries and keys with their score norms."""
+    return replace(trace, score_norms=tuple(score_norms(factors, batch.mask) for factors in _factors(trace)))
+
+
+def _by_token(trace: EncoderTrace) -> tuple[Tensor, ...]:
+    """The tensors of a trace that hold numbers of every token, (B, ..., T, numbers)."""
+    return (*trace.hidden_states, *chain(*_factors(trace)))
+
+
+def _factors(trace: EncoderTrace) -> tuple[QueriesKeys, ...]:
+    """The attention of a trace that holds queries and keys."""
+    return cast(tuple[QueriesKeys, ...], trace.attention)
+
+
+def fingerprint(
+    teacher: nn.Module, data: TokenizedDataset, layer_map: Sequence[int], kind: AttentionKind, precision: Precision
+) -> str:
+    """SHA-256 over everything that decides the content of a cache."""
+    total = hashlib.sha256(repr((tuple(layer_map), kind, precision)).encode())
+    for name, tensor in sorted(teacher.state_dict().items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if isinstance(teacher, AveragedTeacher):  # of the same weights as a routed one
+        total.update(b"average")
+    for encoder in getattr(teacher, "encoders", None) or [teacher.encoder]:
+        total.update(encoder.config.to_json_string(use_diff=True).encode())
+    for table in data.rows.with_format("arrow").iter(1000):
+        for column in table.column_names:
+            for chunk in table[column].chunks:
+                total.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
+    total.update(data.lengths.tobytes() + data.domain_ids.tobytes())
+    return total.hexdigest()
+
+
+def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) -> tuple[int, np.ndarray]:
+    """Which rows are cached, shape (rows,): the most whole per cent that fit, in a fixed random order."""
+    order = np.random.default_rng(0).permutation(len(lengths))
+    counts = len(lengths) * np.arange(101) // 100
+    sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
+    free = shutil.disk_usage(rules.folder).free
+
+    def fits(percent: int) -> bool:
+        there = sum(file.stat().st_blocks * 512 for file in rules.folder.glob(f"{mark}-{percent}/*"))
+        return bool(sizes[percent] <= rules.gigabytes * 1e9 and sizes[percent] - there <= SHARE_OF_FREE_DISK * free)
+
+    percent = next(percent for percent in range(100, -1, -1) if fits(percent))
+    kept = np.zeros(len(lengths), dtype=bool)
+    kept[order[: counts[percent]]] = True
+    return percent, kept
+
+
+def _fill(
+    files: CacheFiles,
+    layout: RowLayout,
+    live: TeacherSource,
+    data: TokenizedDataset,
+    todo: np.ndarray,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    bits = torch.int32 if files.index.precision == "fp32" else torch.int16
+    with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
+        tokens = TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
+        for count, rows in enumerate(_batches(data.lengths, todo, tokens), 1):
+            batch = data.batch(rows).to(device)
+            trace = with_norms(live(batch), batch)
+            valid = batch.mask.bool()
+            small = torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms)], dim=1)
+            few = small.cpu().numpy()
+            for i, row in enumerate(rows):
+                values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
+                files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
+                files.let_go(row)
+            files.let_go()
+            if count % BATCHES_BETWEEN_FLUSHES == 0:
+                files.flush()
+                give_back()
+            bar.advance(len(rows))
+    files.flush()
+
+
+def _narrowed(values: Tensor, precision: Precision) -> Tensor:
+    small = values.to(DTYPES[precision]).cpu()
+    if len(small) and not small.isfinite().all():
+        raise TrainingError(
+            f"teacher cache: a number of the teacher ({values.abs().max():.3g}) is too large for {precision}; set "
+            "cache.precision to bf16 or fp32"
+        )
+    return small
+
+
+def _batches(lengths: np.ndarray, rows: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Rows longest first, as many at a time as have about ``tokens`` with their padding."""
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    start = 0
+    while start < len(order):
+        count = max(1, tokens // int(lengths[order[start]]))
+        yield order[start : start + count]
+        start += count

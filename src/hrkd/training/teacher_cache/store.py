@@ -1,0 +1,233 @@
+"""The files of one teacher cache: numbers of every token of every row, written once, read through a memory map.
+
+::
+
+    FOLDER/NAME/
+      index.json     what is in it, and its name, which is a hash of what it was made from
+      values.bin     bits of the numbers of every row, one row after the other
+      small.bin      (rows, S) float32: few numbers of every row, such as logits, in full precision
+      state.bin      (rows,) uint64: 0 not written yet, else the check sum (XXH3) of all numbers of the row
+
+A row counts as written once its sum stands in ``state.bin``, so that an interrupted build goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xxhash
+from filelock import FileLock, Timeout
+
+from hrkd.errors import ArtifactError
+from hrkd.support.atomic_files import read_json, write_json
+
+__all__ = ["CacheFiles", "CacheIndex", "Precision", "cache_folder", "cached_folders", "clear_cache"]
+
+Precision = Literal["fp16", "bf16", "fp32"]
+# Numbers are kept as the bits that they are: numpy knows no bfloat16.
+BITS: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.int16), "bf16": np.dtype(np.int16), "fp32": np.dtype(np.int32)}
+FORMAT = "hrkd-teacher-cache"
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """What a cache holds.
+
+    ``tokens`` of all rows that have values, ``width`` numbers a token in ``precision``, and ``small`` numbers a row in
+    full precision; with ``all_rows`` also for rows that have no values.
+    """
+
+    fingerprint: str
+    rows: int
+    tokens: int
+    width: int
+    small: int
+    precision: Precision
+    all_rows: bool = False
+    format: str = FORMAT
+    version: int = VERSION
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk."""
+        return self.tokens * self.width * BITS[self.precision].itemsize + self.rows * (4 * self.small + 8)
+
+
+class CacheFiles:
+    """Reading and writing one cache.
+
+    Args:
+        folder: of this cache alone.
+        index: what it is to hold.
+        offsets: first token of each row, and the end of the last, shape (rows + 1,); a row without tokens is not
+            cached.
+
+    Raises:
+        ArtifactError: the folder holds another cache, or a damaged one.
+    """
+
+    def __init__(self, folder: Path, index: CacheIndex, offsets: np.ndarray) -> None:
+        self.folder, self.index, self.offsets = folder, index, offsets
+        self.cached = np.diff(offsets) > 0
+        dtype = BITS[index.precision]
+        shapes = {
+            "values.bin": (dtype, (max(1, index.tokens * index.width),)),  # an empty file cannot be mapped
+            "small.bin": (np.dtype(np.float32), (index.rows, index.small)),
+            "state.bin": (np.dtype(np.uint64), (index.rows,)),
+        }
+        if (folder / "index.json").is_file():
+            self._check_index(shapes)
+        else:
+            self._create(shapes)
+        self.values, self.small, self.state = (
+            np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
+        )
+        self._looked_at = np.zeros(index.rows, dtype=bool)
+
+    def _create(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "complete").unlink(missing_ok=True)
+        for name, (kind, shape) in shapes.items():
+            with (self.folder / name).open("wb") as handle:
+                _reserve(handle.fileno(), int(np.prod(shape)) * kind.itemsize, self.folder)
+        write_json(self.folder / "index.json", asdict(self.index))
+
+    def _check_index(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+        found = read_json(self.folder / "index.json", what="the index of a teacher cache")
+        if found != asdict(self.index):
+            raise ArtifactError(f"{self.folder}: not the teacher cache that is looked for; {self._advice()}")
+        for name, (kind, shape) in shapes.items():
+            file, expected = self.folder / name, int(np.prod(shape)) * kind.itemsize
+            size = file.stat().st_size if file.is_file() else 0
+            if size != expected:
+                raise ArtifactError(f"{file}: {size:,} bytes in the place of {expected:,}; {self._advice()}")
+
+    def _advice(self) -> str:
+        return f"clear it (hrkd cache --clear {self.folder.name}) and it is built anew"
+
+    def missing(self) -> np.ndarray:
+        """Rows that are to be written and are not yet."""
+        return np.flatnonzero((self.cached | self.index.all_rows) & (self.state == 0))
+
+    def write(self, row: int, values: np.ndarray, small: np.ndarray) -> None:
+        """Store a row: the bits of its values (tokens x width,) and its few numbers (S,)."""
+        self.values[self._span(row)] = values
+        self.small[row] = small
+        self.state[row] = self._sum(row)
+
+    def flush(self) -> None:
+        """Bring what was written to the disk, values before their sums."""
+        for part in (self.values, self.small, self.state):
+            part.flush()
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The bits of a row's values, (tokens x width,), and its few numbers (S,); looked at for damage at first.
+
+        Raises:
+            ArtifactError: the row is not what was written.
+        """
+        if not self._looked_at[row]:
+            if self.state[row] != self._sum(row):
+                raise ArtifactError(f"{self.folder}: row {row} of this teacher cache is damaged; {self._advice()}")
+            self._looked_at[row] = True
+        return self.values[self._span(row)], self.small[row]
+
+    def ahead(self, row: int) -> None:
+        """Ask the system to bring a row's values from the disk into its memory, and go on at once."""
+        self._advise(row, mmap.MADV_WILLNEED)
+
+    def let_go(self, row: int | None = None) -> None:
+        """Give the memory of a row that was read or written back; the next reading takes it from the file again.
+
+        The system maps more than was asked for: of all rows (None), the neighbours of what was read.
+        """
+        if row is None:
+            self.values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        else:
+            self._advise(row, mmap.MADV_DONTNEED)
+
+    def _advise(self, row: int, advice: int) -> None:
+        span, size = self._span(row), self.values.itemsize
+        start = span.start * size // mmap.PAGESIZE * mmap.PAGESIZE
+        if span.stop > span.start:
+            self.values._mmap.madvise(advice, start, span.stop * size - start)  # type: ignore[attr-defined]
+
+    def _sum(self, row: int) -> int:
+        total = xxhash.xxh3_64(self.values[self._span(row)].view(np.uint8).data)
+        total.update(self.small[row].tobytes())
+        return total.intdigest() or 1
+
+    def _span(self, row: int) -> slice:
+        first, end = self.offsets[row : row + 2] * self.index.width
+        return slice(int(first), int(end))
+
+
+def _reserve(handle: int, size: int, folder: Path) -> None:
+    """Give a new file its size on the disk now: writing through a memory map to a full disk kills the process.
+
+    Raises:
+        ArtifactError: the disk is full.
+    """
+    os.truncate(handle, size)
+    try:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot reserve
+            return
+        shutil.rmtree(folder)
+        raise ArtifactError(
+            f"{folder}: {size / 1e9:.2f} GB for a teacher cache cannot be written: {error.strerror}; make room, or set "
+            "a lower cache.gigabytes"
+        ) from error
+
+
+def cache_folder(folder: Path | None = None) -> Path:
+    """``folder``; or what HRKD_CACHE names; or the user's own."""
+    return folder or Path(os.environ.get("HRKD_CACHE") or Path.home() / ".cache" / "hrkd")
+
+
+def clear_cache(folder: Path, name: str) -> list[Path]:
+    """Remove the cache ``name`` below ``folder``, or "all" of them; returns the folders removed.
+
+    Raises:
+        ArtifactError: there is none of that name, or another process is at work on it.
+    """
+    known = {path.name: path for path in folder.glob("*/") if (path / "index.json").is_file()}
+    if name != "all" and name not in known:
+        raise ArtifactError(f"{folder}: no cache {name!r}; there are {', '.join(sorted(known)) or 'none'}")
+    chosen = list(known.values()) if name == "all" else [known[name]]
+    for path in chosen:
+        lock = folder / f"{path.name.rpartition('-')[0]}.lock"  # it stays: others may be waiting for it
+        try:
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(path)
+        except Timeout as error:
+            raise ArtifactError(
+                f"{path}: another process is at work on this cache; clear it when that is done"
+            ) from error
+    return chosen
+
+
+def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Each cache below ``folder`` with the content of its index.
+
+    Added are ``kind`` (teacher, rows, tokens), ``bytes`` on disk and ``complete`` (only a teacher's may not be).
+    """
+    found = []
+    for index in sorted(folder.glob("*/index.json")):
+        content = read_json(index, what="the index of a cache")
+        if isinstance(content, dict) and str(content.get("format")).startswith("hrkd-"):
+            on_disk = sum(file.stat().st_blocks * 512 for file in index.parent.iterdir())
+            kind = content.get("kind", "teacher")
+            complete = kind != "teacher" or (index.parent / "complete").exists()
+            found.append((index.parent, {**content, "kind": kind, "bytes": on_disk, "complete": complete}))
+    return found

@@ -1,0 +1,467 @@
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+
+from hrkd.cli import VERBS, commands, main, terminal
+from hrkd.data.batching import tokenize
+from hrkd.errors import DataError, TrainingError
+from hrkd.recipe.fields import recipe_fields
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import Recipe
+from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
+
+HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
+FLAGS = ("--data.source", "reviews.csv", "--teacher.model", "bert", "--student.layers", "3")
+
+
+def shell(*arguments, code="from hrkd.cli import main; status = main(sys.argv[1:])"):
+    """Status, output, errors and the top-level modules that were imported, from a process of its own."""
+    report = "sys.stderr.write('\\n--modules ' + ' '.join(sys.modules)); sys.exit(status)"
+    command = [sys.executable, "-c", f"import sys; {code}; {report}", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    errors, _, modules = result.stderr.partition("\n--modules ")
+    return result.returncode, result.stdout, errors, {name.partition(".")[0] for name in modules.split()}
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line in this process; returns status, output, errors."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        status = main(arguments)
+        output, errors = capsys.readouterr()
+        return status, output, errors
+
+    return run
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """The functions behind the verbs, each replaced by one of the same signature that only takes note of its call."""
+    from hrkd.run import commands as library
+
+    for name in ("compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"):
+        monkeypatch.setattr(library, name, create_autospec(getattr(library, name)))
+    monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
+    monkeypatch.setattr(terminal, "_silence_transformers", lambda: None)
+    for name in terminal.ENVIRONMENT:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    return library
+
+
+def recipe_of(function) -> Recipe:
+    function.assert_called_once()
+    return function.call_args.args[0]
+
+
+class TestStartUp:
+    @pytest.mark.parametrize(
+        ("arguments", "status"),
+        [
+            (["--help"], 0),
+            (["--version"], 0),
+            (["recipe"], 0),
+            (["recipe", "demo"], 0),
+            (["compress", "--help"], 0),
+            (["compress", "nowhere.yaml"], 2),
+            (["compare", "nowhere.yaml"], 2),
+            (["compress", "demo", "--student.layers", "0"], 2),
+            (["predict", "student"], 2),
+            (["comprss"], 2),
+        ],
+    )
+    def test_nothing_heavy_is_imported_for_help_and_errors(self, arguments, status):
+        found, _, errors, modules = shell(*arguments)
+        assert found == status
+        assert bool(errors) == (status != 0)
+        assert "hrkd" in modules
+        assert not modules & HEAVY
+
+    def test_help_and_version_do_without_the_recipe_too(self):
+        for argument in ("--help", "--version"):
+            assert not shell(argument)[3] & {"pydantic", "yaml"}
+
+    def test_python_m_is_the_same_command(self):
+        command = [sys.executable, "-m", "hrkd", "--version"]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", result.stdout)
+        assert subprocess.run([*command[:3], "nothing"], capture_output=True, check=False).returncode == 2
+
+
+class TestHelp:
+    def test_all_verbs_are_listed_with_the_first_line_of_their_help(self, run):
+        status, output, _ = run("--help")
+        assert status == 0
+        for verb, summary in VERBS.items():
+            assert verb in output
+            assert summary in " ".join(output.replace("│", " ").split())
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_the_summary_of_a_verb_is_the_first_line_of_its_docstring(self, verb):
+        function = getattr(commands, verb.replace("-", "_"))
+        assert function.__doc__.partition("\n")[0] == VERBS[verb]
+
+    def test_every_public_command_is_a_verb(self):
+        assert sorted(verb.replace("-", "_") for verb in VERBS) == commands.__all__
+
+    @pytest.mark.parametrize("verb", ["compress", "distill"])
+    def test_every_field_is_a_flag_with_its_meaning(self, run, verb):
+        status, output, _ = run(verb, "--help")
+        assert status == 0
+        words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", output).split())
+        compact = re.sub(r"\s", "", words)
+        for field in recipe_fields():
+            assert f"--{field.name}" in compact, field.name
+            meaning = field.meaning.replace("`", "").split(" (")[0]
+            assert re.sub(r"\s", "", meaning) in compact, field.name
+
+    def test_bounds_choices_and_defaults_are_shown(self, run):
+        _, output, _ = run("compress", "--help")
+        words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", output).split())
+        assert "Passes over the largest domain. (at least 1; default 10)" in words
+        assert "(one of no, bf16, fp16; default no)" in words
+        assert "(repeat the flag for each; default uniform)" in words
+        assert "(by name: --teacher.fine_tuned.NAME)" in words
+        assert "(default true; --student.baseline false turns it off)" in words
+
+    def test_verbs_offer_the_sections_they_read(self, run):
+        _, output, _ = run("data", "--help")
+        assert "--data.source" in output
+        assert "--student.layers" not in output
+        _, output, _ = run("train-teacher", "--help")
+        assert "--teacher.training.epochs" in output
+        assert "--student.layers" not in output
+
+
+class TestFlags:
+    def test_flags_alone_make_a_recipe(self, run, library):
+        assert run("compress", *FLAGS) == (0, "", "")
+        recipe = recipe_of(library.compress)
+        assert (recipe.data.source, recipe.teacher.model, recipe.student.layers) == ("reviews.csv", "bert", 3)
+
+    def test_flags_go_before_the_file(self, run, library):
+        assert run("compress", "demo", "--student.training.epochs", "1", "--run.output=out")[0] == 0
+        recipe = recipe_of(library.compress)
+        assert recipe.student.training.epochs == 1
+        assert recipe.run.output == Path("out")
+        assert recipe.student.width == load_recipe("demo").student.width, "untouched by the flags"
+
+    def test_dashes_and_underscores_are_the_same(self, run, library):
+        run("compress", *FLAGS, "--student.training.learning-rate", "5e-4", "--method.graph_heads", "2")
+        recipe = recipe_of(library.compress)
+        assert recipe.student.training.learning_rate == 5e-4
+        assert recipe.method.graph_heads == 2
+
+    @pytest.mark.parametrize(
+        ("given", "value"),
+        [([], True), (["--student.baseline"], True), (["--student.baseline", "False"], False)],
+    )
+    def test_a_switch_stands_alone_or_before_its_value(self, run, library, given, value):
+        run("compress", *FLAGS, *given)
+        assert recipe_of(library.compress).student.baseline is value
+
+    def test_a_switch_does_not_swallow_the_recipe(self, run, library):
+        assert run("compress", "--run.overwrite", "demo", "--method.reference-attention", "false")[0] == 0
+        recipe = recipe_of(library.compress)
+        assert recipe.run.overwrite
+        assert not recipe.method.reference_attention
+        assert recipe.data.format == "synthetic"
+
+    def test_lists_are_repeated_flags(self, run, library):
+        run("compress", *FLAGS, "--data.domains", "b", "--data.domains", "a", "--run.trackers", "wandb")
+        recipe = recipe_of(library.compress)
+        assert recipe.data.domains == ["b", "a"]
+        assert recipe.run.trackers == ["wandb"]
+
+    @pytest.mark.parametrize(("given", "value"), [(["uniform"], "uniform"), (["1", "4", "7"], [1, 4, 7])])
+    def test_a_word_or_a_list(self, run, library, given, value):
+        run("compress", *FLAGS, *(token for item in given for token in ("--student.layer_map", item)))
+        assert recipe_of(library.compress).student.layer_map == value
+
+    def test_a_list_of_one(self, run, library):
+        run("compress", *FLAGS[:-1], "1", "--student.layer_map", "4")
+        assert recipe_of(library.compress).student.layer_map == [4]
+
+    @pytest.mark.parametrize(
+        ("given", "value"),
+        [
+            (["--teacher.fine_tuned", "folder"], "folder"),
+            (
+                ["--teacher.fine_tuned.books", "b", "--teacher.fine_tuned.kitchen_&-x", "k"],
+                {"books": "b", "kitchen_&-x": "k"},
+            ),
+        ],
+    )
+    def test_mappings_are_flags_by_name(self, run, library, given, value):
+        assert run("compress", *FLAGS[:2], *FLAGS[4:], *given) == (0, "", "")
+        assert recipe_of(library.compress).teacher.fine_tuned == value
+
+    def test_sizes_by_name(self, run, library):
+        run("compress", *FLAGS, "--data.sizes.books", "8", "1", "2", "--data.sizes.dvd", "9", "1", "1")
+        assert recipe_of(library.compress).data.sizes == {"books": (8, 1, 2), "dvd": (9, 1, 1)}
+
+    def test_scratch_by_name(self, run, library):
+        names = {"layers": 2, "width": 8, "heads": 2, "feed_forward": 16, "vocabulary": 50}
+        flags = [token for name, size in names.items() for token in (f"--teacher.scratch.{name}", str(size))]
+        run("compress", *FLAGS[:2], *FLAGS[4:], *flags)
+        assert recipe_of(library.compress).teacher.scratch == names
+
+    def test_null_takes_a_value_of_the_recipe_back(self, run, library):
+        run("compress", "amazon_reviews", "--teacher.model", "null", "--teacher.fine_tuned", "folder")
+        teacher = recipe_of(library.compress).teacher
+        assert (teacher.model, teacher.fine_tuned) == (None, "folder")
+
+
+class TestErrors:
+    def test_wrong_values_read_like_a_recipe_error_and_come_all_at_once(self, run, library):
+        given = ["--student.training.epochs", "0", "--run.seed", "-1", "--student.layer_map", "last"]
+        status, output, errors = run("compress", *FLAGS, *given)
+        assert (status, output) == (2, "")
+        assert errors.splitlines() == [
+            "error: --student.layer_map: 'last' is not allowed: "
+            "must be uniform or a list (each a whole number, at least 1)",
+            "--student.training.epochs: '0' is not allowed: must be a whole number, at least 1",
+            "--run.seed: '-1' is not allowed: must be a whole number, at least 0",
+        ]
+        library.compress.assert_not_called()
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["compress", "--student.layrs", "3"], "Unknown option: --student.layrs. Did you mean --student.layers?"),
+            (["compress", "--student.layers"], "--student.layers requires an argument"),
+            (["compress", "--student.layers", "1", "--student.layers", "2"], "specified multiple times"),
+            (["compress", "a.yaml", "b.yaml"], "b.yaml"),
+            (["evaluate"], "FOLDER"),
+            (["export", "student"], "OUTPUT"),
+            (["comprss"], 'Did you mean "compress"?'),
+        ],
+    )
+    def test_what_cannot_be_parsed(self, run, arguments, said):
+        status, output, errors = run(*arguments)
+        assert (status, output) == (2, "")
+        assert said in errors
+        assert "--help` lists what there is." in errors
+        assert "Traceback" not in errors
+
+    @pytest.mark.parametrize("error", [DataError("rows.csv: no text"), TrainingError("loss is not finite")])
+    def test_errors_of_the_library_are_one_message(self, run, library, error):
+        library.compress.side_effect = error
+        assert run("compress", *FLAGS) == (2, "", f"error: {error}\n")
+
+    def test_interrupted(self, run, library):
+        library.compress.side_effect = KeyboardInterrupt
+        status, _, errors = run("compress", *FLAGS)
+        assert status == 130
+        assert "goes on from the last checkpoint" in errors
+
+    def test_terminated(self, run, library):
+        library.compress.side_effect = lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+        status, _, errors = run("compress", *FLAGS)
+        assert status == 143
+        assert "error: terminated; the same command goes on from the last checkpoint" in errors
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def test_a_bug_is_not_hidden(self, run, library):
+        library.compress.side_effect = ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            run("compress", *FLAGS)
+
+
+class TestVerbs:
+    def test_tables_go_to_standard_output_as_they_come(self, run, library):
+        library.compress.side_effect = lambda recipe, show, progress: show("a table [of] numbers")
+        assert run("compress", *FLAGS) == (0, "a table [of] numbers\n", "")
+
+    def test_wide_tables_are_not_cut_in_pipes(self, run, library, monkeypatch):
+        monkeypatch.delenv("COLUMNS")
+        library.compress.side_effect = lambda recipe, show, progress: show("x" * 150)
+        assert run("compress", *FLAGS)[1] == "x" * 150 + "\n"
+
+    def test_train_teacher_needs_no_student(self, run, library):
+        library.train_teacher.return_value = Path("runs/x/teacher")
+        assert run("train-teacher", *FLAGS[:4]) == (0, "Teacher: runs/x/teacher\n", "")
+        assert recipe_of(library.train_teacher).teacher.model == "bert"
+
+    def test_distill(self, run, library):
+        run("distill", *FLAGS, "--teacher-folder", "runs/other/teacher")
+        assert recipe_of(library.distill).student.layers == 3
+        assert library.distill.call_args.kwargs["teacher_folder"] == Path("runs/other/teacher")
+
+    def test_train_baseline(self, run, library):
+        run("train-baseline", *FLAGS, "--teacher-folder", "runs/other/teacher")
+        assert recipe_of(library.train_baseline).student.layers == 3
+        assert library.train_baseline.call_args.kwargs["teacher_folder"] == Path("runs/other/teacher")
+
+    def test_evaluate_takes_the_recipe_of_the_run(self, run, library, tmp_path):
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"data": {"source": "mine.csv"}}))
+        library.evaluate.return_value = {"mean": {"accuracy": 0.5}}
+        file = tmp_path / "scores.json"
+        options = ["--split", "dev", "--evaluation.bootstrap", "0", "--teacher", "t", "--json", str(file)]
+        assert run("evaluate", str(tmp_path), *options)[0] == 0
+        assert json.loads(file.read_text()) == {"mean": {"accuracy": 0.5}}
+        assert str(library.evaluate.call_args.kwargs["teacher"]) == "t"
+        folder, recipe = library.evaluate.call_args.args
+        assert (folder, recipe.data.source, recipe.evaluation.bootstrap) == (tmp_path, "mine.csv", 0)
+        assert library.evaluate.call_args.kwargs["split"] == "dev"
+
+    def test_evaluate_on_other_data(self, run, library, tmp_path):
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"data": {"source": "mine.csv"}}))
+        run("evaluate", str(tmp_path), "demo")
+        assert library.evaluate.call_args.args[1].data.format == "synthetic"
+
+    def test_evaluate_a_model_folder_leaves_the_recipe_to_the_pipeline(self, run, library, tmp_path):
+        run("evaluate", str(tmp_path))
+        assert library.evaluate.call_args.args[1] is None
+
+    def test_data_needs_the_data_section_only(self, run, library, tmp_path):
+        library.describe_data.return_value = {"domains": ["books"]}
+        file = tmp_path / "figures.json"
+        status, _, errors = run("data", "--data.source", "x.csv", "--tokenizer", "bert", "--json", str(file))
+        assert (status, errors) == (0, "")
+        assert library.describe_data.call_args.args[1] == "bert"
+        assert recipe_of(library.describe_data).data.source == "x.csv"
+        assert json.loads(file.read_text()) == {"domains": ["books"]}
+
+    def test_export_names_the_folders(self, run, library, monkeypatch):
+        from hrkd.deploy import export
+
+        fake = create_autospec(export.export_plain, return_value={"books": Path("out/books")})
+        monkeypatch.setattr(export, "export_plain", fake)
+        assert run("export", "student", "out") == (0, "books: out/books\n", "")
+        fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
+
+    def test_cache_lists_and_clears(self, run, tmp_path):
+        assert run("cache", "--folder", str(tmp_path))[1] == f"no caches in {tmp_path}\n"
+        offsets = np.array([0, 3, 5])
+        CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
+        listed = run("cache", "--folder", str(tmp_path))[1]
+        assert "abc-100" in listed
+        assert "no" in listed.split("abc-100")[1], "nothing is written yet"
+        status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
+        assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
+        run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
+        assert [path.name for path in tmp_path.iterdir()] == ["abc.lock"]
+
+    def test_cache_lists_and_clears_rows_and_token_ids_too(self, run, tiny, tmp_path):
+        tokenize(tiny.splits.dev, tiny.tokenizer, 24, cache=tmp_path)
+        (entry,) = tmp_path.glob("*-tokens")
+        listed = run("cache", "--folder", str(tmp_path))[1]
+        assert entry.name in listed
+        assert "tokens" in listed.split(entry.name)[1]
+        run("cache", "--folder", str(tmp_path), "--clear", "all")
+        assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+    def test_recipe_lists_prints_and_describes(self, run):
+        status, output, _ = run("recipe")
+        assert status == 0
+        assert [line.split()[0] for line in output.splitlines()] == ["amazon_reviews", "demo", "fdu_mtl", "mnli"]
+        assert "#" not in output
+        _, text, _ = run("recipe", "mnli")
+        assert text == (Path(commands.__file__).parents[1] / "recipe/packaged/mnli.yaml").read_text()
+        _, schema, _ = run("recipe", "--schema")
+        assert "student" in json.loads(schema)["properties"]
+        assert run("recipe", "dmo")[0] == 2
+
+
+class TestPredict:
+    @pytest.fixture
+    def predict(self, library, monkeypatch):
+        from hrkd.deploy import predict
+
+        predictor = create_autospec(predict.Predictor, instance=True)
+        predictor.model = SimpleNamespace(domains=["books", "films"])
+        labels = [{"label": "positive", "score": 0.98765}, {"label": "negative", "score": 0.01235}]
+        predictor.side_effect = lambda texts, *, all_labels, **_: [labels if all_labels else labels[0] for _ in texts]
+        monkeypatch.setattr(predict.Predictor, "from_pretrained", lambda folder: predictor)
+        monkeypatch.setattr(predict, "predict_file", create_autospec(predict.predict_file, return_value=3))
+        predict.given = predictor
+        yield predict
+        del predict.given
+
+    def test_texts(self, run, predict):
+        status, output, errors = run("predict", "student", "--domain", "books", "a good read", "gripping")
+        assert (status, errors) == (0, "")
+        assert output == "positive 0.9877\ta good read\npositive 0.9877\tgripping\n"
+        assert predict.given.call_args.kwargs["domain"] == "books"
+
+    def test_without_a_domain_it_names_those_there_are(self, run, predict):
+        status, _, errors = run("predict", "student", "a good read")
+        assert status == 2
+        assert "--domain: missing; name the domain of the texts (books, films)" in errors
+
+    def test_all_labels_and_pairs(self, run, predict):
+        given = ["--domain", "fiction", "one", "two", "--text-pair", "three", "--text-pair", "four", "--all-labels"]
+        _, output, _ = run("predict", "student", *given)
+        assert output.splitlines()[0] == "positive 0.9877  negative 0.0123\tone"
+        assert predict.given.call_args.kwargs["text_pairs"] == ["three", "four"]
+
+    def test_a_file(self, run, predict):
+        given = ["--input", "in.csv", "--output", "out.csv", "--text-column", "body", "--prefix", "predicted_"]
+        assert run("predict", "student", *given) == (0, "3 texts labelled: out.csv\n", "")
+        call = predict.predict_file.call_args
+        assert call.args[1:] == (Path("in.csv"), Path("out.csv"))
+        assert (call.kwargs["text"], call.kwargs["prefix"], call.kwargs["domain"]) == ("body", "predicted_", None)
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ([], "give either texts to classify, or --input and --output"),
+            (["--input", "in.csv"], "--input and --output belong together"),
+            (["a text", "--input", "in.csv", "--output", "out.csv"], "give either texts"),
+        ],
+    )
+    def test_half_of_what_is_needed(self, run, given, said):
+        status, _, errors = run("predict", "student", *given)
+        assert status == 2
+        assert said in errors
+
+
+class TestTerminal:
+    @pytest.fixture
+    def logger(self):
+        logger = logging.getLogger("hrkd")
+        before = logger.handlers, logger.level
+        yield logger
+        logger.handlers, logger.level = before
+
+    def test_log_lines_go_to_stderr_once(self, logger, capsys):
+        terminal._log_to_stderr()
+        terminal._log_to_stderr()
+        logging.getLogger("hrkd.data").info("12 rows left out")
+        output, errors = capsys.readouterr()
+        assert output == ""
+        assert re.fullmatch(r"\d\d:\d\d:\d\d INFO 12 rows left out\n", errors)
+
+    def test_other_processes_of_a_launch_are_quiet(self, logger, capsys, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        terminal._log_to_stderr()
+        logging.getLogger("hrkd.data").warning("12 rows left out")
+        assert capsys.readouterr() == ("", "")
+
+    def test_on_a_terminal_log_and_progress_share_a_console(self, logger, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        terminal._log_to_stderr()
+        assert terminal.progress()._console is logger.handlers[0].console
+
+    def test_other_libraries_are_quiet_unless_the_user_says_otherwise(self):
+        code = (
+            "import os; os.environ['TRANSFORMERS_VERBOSITY'] = 'info';"
+            "from hrkd.cli.terminal import prepare; prepare();"
+            "from transformers.utils import logging; import datasets;"
+            "print(logging.get_verbosity(), datasets.logging.get_verbosity(),"
+            "logging.is_progress_bar_enabled(), datasets.is_progress_bar_enabled()); status = 0"
+        )
+        _, output, _, _ = shell(code=code)
+        assert output.split() == [str(logging.INFO), str(logging.ERROR), "False", "False"]

@@ -1,0 +1,230 @@
+"""The report of a comparison, from answers that are made up: figures, warnings, tables, picture."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hrkd.comparison.content import Measured, Settings, comparison_content, tidy_rows
+from hrkd.comparison.plot import AMOUNTS, plot_comparison
+from hrkd.comparison.tables import comparison_markdown, comparison_tables
+
+DOMAINS = ("books", "dvd")
+DOMAIN_IDS = np.repeat([0, 1], [40, 60])
+SETTINGS = Settings(("uniform",), ("hrkd", "uniform", "labels"), (0, 1, 2), "fraction", "shared", resamples=500)
+
+
+def model(method, seed, wrong, kind="distilled", fraction=1.0, **more):
+    """A model that gets the first ``wrong`` rows of each domain wrong."""
+    correct = np.concatenate([np.arange(40) >= wrong, np.arange(60) >= wrong])
+    cost = {"seconds": 10.0 + (seed or 0), "peak_megabytes": 900.0 + (seed or 0), "parameters": 2_000_000, "steps": 50}
+    return Measured(
+        "data",
+        f"fraction-{fraction}",
+        fraction,
+        method,
+        kind,
+        "teacher",
+        seed,
+        DOMAINS,
+        DOMAIN_IDS,
+        correct,
+        cost,
+        **more,
+    )
+
+
+def models(seeds=(0, 1, 2), hrkd=4, uniform=12, labels=20, teacher=2, **more):
+    found = [model("teacher", 0, teacher, "teacher", **more)]
+    for method, wrong, kind in (
+        ("hrkd", hrkd, "distilled"),
+        ("uniform", uniform, "distilled"),
+        ("labels", labels, "labels"),
+    ):
+        found += [model(method, seed, wrong + seed, kind, **more) for seed in seeds]
+    return found
+
+
+def content(measured, settings=SETTINGS, failed=(), missing=()):
+    return comparison_content(measured, settings, failed=dict(failed), missing=missing, grid={})
+
+
+def only(found):
+    (table,) = found["tables"]
+    return table
+
+
+def test_accuracies_are_means_and_deviations_over_seeds():
+    table = only(content(models()))
+    assert [row["name"] for row in table["methods"]] == ["teacher", "hrkd", "uniform", "labels"]
+    hrkd = table["methods"][1]
+    books = hrkd["accuracy"]["books"]
+    assert books["values"] == [36 / 40, 35 / 40, 34 / 40]
+    assert books["mean"] == pytest.approx(35 / 40)
+    assert books["deviation"] == pytest.approx(1 / 40)
+    assert hrkd["accuracy"]["mean"]["mean"] == pytest.approx((35 / 40 + 55 / 60) / 2)
+    assert hrkd["interval"][0] < hrkd["accuracy"]["mean"]["mean"] < hrkd["interval"][1]
+    assert table["methods"][0]["accuracy"]["mean"]["deviation"] is None, "one teacher"
+    assert hrkd["cost"] == {"seconds": 11.0, "peak_megabytes": 902.0, "parameters": 2_000_000, "steps": 50}
+
+
+def test_differences_are_to_the_baseline_over_the_seeds_of_both():
+    measured = [each for each in models() if (each.method, each.seed) != ("uniform", 2)]
+    hrkd, labels = only(content(measured))["differences"]
+    assert (hrkd["method"], labels["method"]) == ("hrkd", "labels")
+    assert hrkd["seeds"] == [0, 1]
+    assert hrkd["difference"] == pytest.approx((8 / 40 + 8 / 60) / 2)
+    assert labels["difference"] < 0
+    assert hrkd["p"] == pytest.approx(2**-17), "18 rows differ, all in one direction"
+    assert hrkd["p_holm"] == pytest.approx(2 * hrkd["p"])
+    assert hrkd["mcnemar"] is None
+
+
+def test_several_baselines_have_a_table_each_and_one_correction():
+    found = content(models(), replace(SETTINGS, baselines=("uniform", "labels")))
+    differences = only(found)["differences"]
+    pairs = [("hrkd", "uniform"), ("labels", "uniform"), ("hrkd", "labels")]
+    assert [(each["method"], each["baseline"]) for each in differences] == pairs, "two baselines are compared once"
+    between = differences[2]
+    assert between["difference"] == pytest.approx((16 / 40 + 16 / 60) / 2)
+    assert between["p_holm"] == pytest.approx(3 * min(each["p"] for each in differences))
+    titles = [table.title for table in comparison_tables(found)]
+    assert titles[1:3] == [f"data, fraction 1.0: difference to {name}, in points" for name in ("uniform", "labels")]
+
+
+def test_holm_counts_all_comparisons_of_the_report():
+    both = [*models(fraction=0.5), *models(hrkd=11)]
+    found = [each for table in content(both)["tables"] for each in table["differences"]]
+    assert len(found) == 4
+    smallest = min(found, key=lambda each: each["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1, 4 * smallest["p"]))
+
+
+def test_one_seed_brings_mcnemar_and_a_warning():
+    report = comparison_markdown(content(models(seeds=(0,)), SETTINGS))
+    assert "16 : 0, p < 0.001" in report
+    assert "Fewer than 3 seeds: hrkd, uniform, labels" in report
+
+
+def test_warnings():
+    plain = comparison_markdown(content(models()))
+    assert "did not help" not in plain
+    assert "is below" not in plain
+    assert "Fewer" not in plain
+    assert "labels alone" not in plain
+    alone = comparison_markdown(content([each for each in models() if each.method != "labels"]))
+    assert "No method learns from labels alone" in alone
+    bad = comparison_markdown(content(models(hrkd=21, teacher=30, synthetic=True)))
+    assert "Distillation did not help here: hrkd reaches 54.2 %, labels, which learns from labels alone, 56.2 %." in bad
+    assert "The teacher (37.5 %) is below hrkd" in bad
+    assert "The corpus is synthetic" in bad
+
+
+def test_a_student_is_held_against_the_labels_of_its_own_teacher():
+    other = [replace(model("labels_of_other", seed, 1, "labels"), teacher="teacher of other") for seed in (0, 1, 2)]
+    settings = replace(SETTINGS, methods=(*SETTINGS.methods, "labels_of_other"))
+    assert "did not help" not in comparison_markdown(content([*models(), *other], settings))
+    alone = [each for each in [*models(), *other] if each.method != "labels"]
+    assert "did not help here: hrkd reaches" in comparison_markdown(content(alone, settings)), "there is no nearer one"
+
+
+def test_distillation_is_held_against_labels_over_the_seeds_of_both():
+    _, _, hrkd, _, _, *labels = models(seeds=(0, 1), hrkd=18)
+    perfect = replace(labels[0], correct=np.ones_like(labels[0].correct))
+    measured = [hrkd, perfect, labels[1]]
+    assert "did not help here" not in comparison_markdown(content(measured)), "seed 1 alone is compared"
+    measured = [replace(hrkd, seed=2), perfect, labels[1]]
+    assert "did not help here: hrkd" in comparison_markdown(content(measured)), "no seed of both: all are"
+
+
+def test_what_a_teacher_of_the_user_has_seen_is_not_told():
+    own = [replace(each, seed=None) if each.kind == "teacher" else each for each in models()]
+    report = comparison_markdown(content(own))
+    assert "teacher trained on" not in report
+    assert "The teacher was fine-tuned elsewhere: on which rows is not known here." in report
+    plain = comparison_markdown(content(models()))
+    assert "teacher trained on the same training rows as the student" in plain
+    assert "elsewhere" not in plain
+
+
+def test_verdicts():
+    _, differences, _ = comparison_tables(content(models(uniform=4)))
+    verdicts = {row[0]: row[-1] for row in differences.rows}
+    assert verdicts == {"hrkd": "no evidence of a difference", "labels": "worse"}
+    rows = {row[0]: row for row in differences.rows}
+    assert rows["hrkd"][1:5] == ("+0.0", "[0.0, 0.0]", "1.000", "1.000")
+    _, differences, _ = comparison_tables(content(models(hrkd=4)))
+    assert {row[0]: row[-1] for row in differences.rows} == {"hrkd": "better", "labels": "worse"}
+
+
+def test_an_interval_without_zero_is_not_enough_where_p_is_corrected_away():
+    found = content(models())
+    (difference, _) = only(found)["differences"]
+    difference |= {"interval": [0.01, 0.03], "difference": 0.02, "p": 0.03, "p_holm": 0.06, "exact": False}
+    _, table, _ = comparison_tables(found)
+    assert table.rows[0][-1] == "no evidence after correction"
+    assert table.rows[0][3] == "0.030 *"
+    assert table.notes[0].startswith("p with *: estimated from 500 random sign changes")
+
+
+def test_what_is_missing_is_told():
+    measured = [each for each in models() if each.method != "labels"]
+    failed = {"cells/data/fraction-1.0/labels/seed-0": "a weak\nteacher"}
+    report = comparison_markdown(content(measured, failed=failed, missing=["cells/data/fraction-1.0/labels/seed-1"]))
+    assert "| labels | missing | missing | missing | 0 |" in report
+    assert "Missing: labels, seeds 0, 1, 2." in report
+    assert "* cells/data/fraction-1.0/labels/seed-0: a weak teacher" in report
+    assert "* cells/data/fraction-1.0/labels/seed-1: not finished" in report
+
+
+def test_tidy_rows_are_one_per_model_and_domain():
+    rows = list(tidy_rows(models()))
+    assert len(rows) == 10 * 2
+    wanted = {"data": "data", "fraction": 1.0, "method": "hrkd", "seed": 1, "domain": "dvd", "accuracy": 55 / 60}
+    assert wanted in rows
+
+
+@pytest.mark.parametrize(
+    ("amounts", "axis"),
+    [
+        ([{"fraction": 1.0}], None),
+        ([{"fraction": 0.1}, {"fraction": 1.0}], "share of the training rows"),
+        ([{"fraction": None, "shots": 2}, {"fraction": None, "shots": 8}], "training rows of each domain and label"),
+        ([{"fraction": 0.1}, {"fraction": None, "shots": 8}], None),
+    ],
+)
+def test_the_picture_is_drawn(tmp_path, amounts, axis):
+    measured = [replace(each, level=str(amount), **amount) for amount in amounts for each in models()]
+    plot_comparison(content(measured), tmp_path / "compare.svg")
+    text = (tmp_path / "compare.svg").read_text()
+    assert "<svg" in text
+    assert [name for name in AMOUNTS.values() if name in text] == ([] if axis is None else [axis])
+
+
+def test_ratios_are_means_over_seeds():
+    measured = models(seeds=(0, 1))
+    assert len(comparison_tables(content(measured))) == 3
+    given = {0: ((0.4, 0.1), (0.6, 0.1)), 1: ((0.6, 0.3), (0.4, 0.3))}
+    with_ratios = [
+        replace(
+            each,
+            ratios=[
+                {"level": 1, "domain": name, "mean": mean, "std": std}
+                for name, (mean, std) in zip(DOMAINS, given[each.seed], strict=True)
+            ],
+        )
+        if each.method == "hrkd"
+        else each
+        for each in measured
+    ]
+    found = content(with_ratios)
+    (books, _) = only(found)["methods"][1]["ratios"]
+    assert books["values"] == [0.4, 0.6]
+    (*_, table) = comparison_tables(found)
+    assert table.rows == (("hrkd, level 1", "0.500 ± 0.200", "0.500 ± 0.200"),)
+    for each in with_ratios:
+        for entry in each.ratios or ():
+            entry["std"] = None  # a single step was logged
+    (*_, single) = comparison_tables(content(with_ratios))
+    assert single.rows == (("hrkd, level 1", "0.500", "0.500"),)
+    assert "0.500" in table.notes[0]

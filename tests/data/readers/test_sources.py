@@ -1,0 +1,256 @@
+"""load_domains: what it recognises, objects in memory, saved data sets and hub names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+
+from hrkd.data.readers.sources import load_domains
+from hrkd.errors import DataError
+
+COLUMNS: dict[str, list[Any]] = {"text": ["fine", "bad"], "label": ["pos", "neg"], "domain": ["x", "y"]}
+ROWS = [
+    {"id": "row#1", "text": "fine", "label": 1, "domain": 0},
+    {"id": "row#2", "text": "bad", "label": 0, "domain": 1},
+]
+
+
+def class_label_set(labels: list[int]) -> datasets.Dataset:
+    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["pos", "neg"])}
+    n = range(len(labels))
+    columns = {"text": [f"t{i}" for i in n], "label": labels, "domain": [i % 2 for i in n]}
+    features["domain"] = datasets.ClassLabel(names=["x", "y"])
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def error(source: Any, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        load_domains(source, **options)
+    return str(caught.value)
+
+
+# --- in memory
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        COLUMNS,
+        {name: np.array(values) for name, values in COLUMNS.items()},
+        pd.DataFrame(COLUMNS, index=[7, 7]),
+        pd.DataFrame(COLUMNS).astype("category"),
+        datasets.Dataset.from_dict(COLUMNS),
+        datasets.Dataset.from_dict(COLUMNS).with_format("numpy"),
+    ],
+    ids=["dict", "arrays", "frame", "categories", "dataset", "formatted"],
+)
+def test_objects_in_memory(source: Any) -> None:
+    data = load_domains(source)
+    assert list(data.rows) == ROWS
+    assert (data.labels, data.domains) == (("neg", "pos"), ("x", "y"))
+    assert load_domains(source, format="dataset" if isinstance(source, datasets.Dataset) else "table").domains
+
+
+def test_frame_with_missing_values_and_whole_floats() -> None:
+    frame = pd.DataFrame({"text": ["a", "b", None], "label": [1, 0, np.nan], "domain": ["x", "x", pd.NA]})
+    assert load_domains(frame.iloc[:2]).labels == ("0", "1")
+    lines = error(frame).split("\n")
+    assert [line.split(":")[0] for line in lines] == ["column 'text'", "column 'label'", "column 'domain'"]
+    assert all(line.endswith("in 1 row: row#3") for line in lines)
+
+
+def test_nullable_integers() -> None:
+    frame = pd.DataFrame({"text": ["a", "b"], "label": pd.array([1, 0], dtype="Int64"), "domain": ["x", "y"]})
+    assert load_domains(frame).labels == ("0", "1")
+
+
+def test_frame_with_a_column_twice() -> None:
+    frame = pd.DataFrame([["a", "b", 1, "x"]], columns=["text", "text", "label", "domain"])
+    assert error(frame) == "source: more than one column is called 'text'; rename the others"
+
+
+def test_missing_column_in_memory() -> None:
+    assert error({"texts": ["a"], "label": [0], "domain": ["x"]}).startswith(
+        "source: no column 'text' for text (did you mean 'texts'?"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["ab", {"a": 1, "b": 2}, {"a", "b"}, 3, iter("ab")])
+def test_values_that_are_no_columns(wrong: Any) -> None:
+    assert "expected a sequence of values for each column, got something else for text" in error(
+        {**COLUMNS, "text": wrong}
+    )
+
+
+def test_columns_of_different_lengths() -> None:
+    assert error({**COLUMNS, "text": ["a"]}) == "source: columns differ in length: text 1, label 2, domain 2"
+
+
+@pytest.mark.parametrize("source", [{}, pd.DataFrame(), datasets.Dataset.from_dict({})])
+def test_nothing_in_memory(source: Any) -> None:
+    assert "no column 'text'" in error(source)
+
+
+def test_no_rows_in_memory() -> None:
+    assert error(pd.DataFrame(COLUMNS).iloc[:0]) == "source: no rows; expected labelled text"
+
+
+@pytest.mark.parametrize("source", [3, [COLUMNS], datasets.Dataset.from_dict(COLUMNS).to_iterable_dataset()])
+def test_other_objects(source: Any) -> None:
+    assert f"got {type(source).__name__}" in error(source)
+
+
+def test_iterable_dataset_dict() -> None:
+    parts = datasets.IterableDatasetDict({"train": datasets.Dataset.from_dict(COLUMNS).to_iterable_dataset()})
+    assert "got IterableDatasetDict" in error(parts)
+
+
+@pytest.mark.parametrize("layout", ["dataset", "mnli"])
+def test_format_that_does_not_fit_the_object(layout: str) -> None:
+    assert f"{layout!r} does not fit a DataFrame" in error(pd.DataFrame(COLUMNS), format=layout)
+
+
+# --- data sets
+
+
+def test_class_labels_become_names() -> None:
+    data = load_domains(class_label_set([0, 1, 0]).select([2, 1]))
+    assert (data.labels, data.domains) == (("neg", "pos"), ("x", "y"))
+    assert data.rows["text"][:] == ["t2", "t1"]
+    assert data.label_ids.tolist() == [1, 0]
+
+
+def test_unlabelled_rows_of_a_class_label() -> None:
+    assert error(class_label_set([0, -1, 1])) == (
+        "column 'label': empty or null label (fill it in or remove the row) in 1 row: row#2"
+    )
+
+
+def test_keys_are_splits_and_ids() -> None:
+    parts = datasets.DatasetDict({"train": class_label_set([0, 1]), "validation": class_label_set([1, 0])})
+    data = load_domains(parts)
+    assert data.rows["id"][:] == ["train#1", "train#2", "validation#1", "validation#2"]
+    assert data.rows["split"][:] == ["train", "train", "dev", "dev"]
+
+
+def test_split_column_goes_before_keys() -> None:
+    part = class_label_set([0, 1]).add_column("part", ["train", "train"])
+    assert load_domains(datasets.DatasetDict({"all": part}), split="part").rows["split"][:] == ["train", "train"]
+
+
+def test_keys_that_are_no_splits() -> None:
+    parts = datasets.DatasetDict({"train": class_label_set([0, 1]), "unsupervised": class_label_set([0, 1, 1])})
+    assert error(parts) == ("column 'split': expected train, dev (or validation) and test, got 'unsupervised' (3 rows)")
+
+
+@pytest.mark.parametrize("layout", ["auto", "dataset"])
+def test_saved_folders(tmp_path: Path, layout: str) -> None:
+    class_label_set([0, 1]).save_to_disk(str(tmp_path / "one"))
+    assert load_domains(tmp_path / "one", format=layout).rows["id"][:] == ["row#1", "row#2"]
+    datasets.DatasetDict({"train": class_label_set([0, 1]), "test": class_label_set([1, 0])}).save_to_disk(
+        str(tmp_path / "parts")
+    )
+    data = load_domains(str(tmp_path / "parts"), format=layout)
+    assert data.rows["split"][:] == ["train", "train", "test", "test"]
+    assert data.labels == ("neg", "pos")
+
+
+def test_damaged_saved_folder(tmp_path: Path) -> None:
+    class_label_set([0, 1]).save_to_disk(str(tmp_path / "one"))
+    (tmp_path / "one" / "state.json").unlink()
+    assert f"{tmp_path / 'one'}: cannot be opened as a folder written by save_to_disk" in error(tmp_path / "one")
+
+
+def test_a_folder_that_load_dataset_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    for name in ("train", "test"):
+        rows = [{"text": f"{name} {y}", "label": y, "domain": "x"} for y in (0, 1)]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = load_domains(tmp_path / "set", format="dataset")
+    assert data.rows["id"][:] == ["train#1", "train#2", "test#1", "test#2"]
+    assert data.rows["text"][2] == "test 0"
+
+
+@pytest.mark.parametrize("name", ["owner/name", "name"])
+def test_hub_names_go_to_load_dataset(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    def load_dataset(path: str) -> datasets.DatasetDict:
+        asked.append(path)
+        return datasets.DatasetDict({"train": class_label_set([0, 1])})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_domains(name).rows["split"][:] == ["train", "train"]
+    assert asked == [name]
+
+
+def test_failure_of_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def load_dataset(path: str) -> None:
+        raise ConnectionError(f"Couldn't reach {path!r}\nmore")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert error("owner/name") == (
+        "owner/name: cannot be opened as a data set of the hub or a folder of data files (there is no local file or "
+        "folder of that name): Couldn't reach 'owner/name'"
+    )
+
+
+# --- paths and formats
+
+
+def test_relative_names_of_folders_are_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reviews").mkdir()
+    Path("reviews/a.csv").write_text("text,label,domain\na,0,x\nb,1,y\n", encoding="utf-8")
+    assert len(load_domains("reviews")) == 2
+    assert len(load_domains("reviews/a.csv")) == 2
+
+
+def test_missing_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.csv").touch()
+    assert error(tmp_path / "review.csv") == (
+        f"{tmp_path / 'review.csv'}: no such file or folder (did you mean {tmp_path / 'reviews.csv'}?)"
+    )
+    for source in ("./name", "name.csv", "a/b/c", "/qq/name", Path("owner/name")):
+        for layout in ("auto", "table", "dataset", "mnli"):
+            assert "no such file or folder" in error(source, format=layout)
+
+
+def test_a_file_is_no_dataset_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    assert "this is a file; use format 'table'" in error(tmp_path / "a.csv", format="dataset")
+    assert "format 'fdu_mtl' needs a folder" in error(tmp_path / "a.csv", format="fdu_mtl")
+
+
+def test_unknown_layout_says_what_was_looked_for(tmp_path: Path) -> None:
+    assert error(tmp_path).endswith("found nothing")
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "b").mkdir()
+    message = error(tmp_path)
+    assert message.startswith(f"{tmp_path}: unknown layout; looked for tables (.csv, .tsv, .jsonl, .parquet)")
+    for word in ("save_to_disk", "*/positive.review", "*.task.train", "dev_matched*.tsv"):
+        assert word in message
+    assert message.endswith("found a.txt, b/")
+
+
+def test_nothing_to_load_and_unknown_format() -> None:
+    assert "a synthetic corpus is generated" in error(None, format="synthetic")
+    assert "a synthetic corpus is generated" in error(None)
+    assert error(COLUMNS, format="csv").startswith("format: expected auto, table, dataset, amazon_reviews")
+
+
+def test_chosen_domains() -> None:
+    data = load_domains({"text": list("abc"), "label": [0, 1, 0], "domain": list("xyz")}, domains=["y", "x"])
+    assert data.domains == ("y", "x")
+    assert data.domain_ids.tolist() == [1, 0]

@@ -1,0 +1,362 @@
+import copy
+import errno
+import logging
+import multiprocessing
+import shutil
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+
+from hrkd.data.batching import MultiDomainLoader
+from hrkd.errors import ArtifactError, TrainingError
+from hrkd.method.losses import score_norms
+from hrkd.models.domain_teachers import combined
+from hrkd.training import cache_files, teacher_cache
+from hrkd.training.distill import TeacherReader
+from hrkd.training.evaluate import predict_logits
+from hrkd.training.teacher_cache.source import CachedTeacher, CacheRules, fingerprint, teacher_logits, teacher_source
+from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, cached_folders, clear_cache
+from hrkd.training.trainers import distill_from_models
+
+CPU = torch.device("cpu")
+
+
+class Counted(TeacherReader):
+    """Counts the rows that the teacher itself is asked for."""
+
+    rows = 0
+
+    def __call__(self, batch):
+        self.rows += len(batch.labels)
+        return super().__call__(batch)
+
+
+def reader(tiny, layer_map=(0, 2), **model):
+    return Counted(tiny.model(seed=1, **model), layer_map, attention="queries_keys")
+
+
+def cached(live, data, folder, *, build=True, **rules):
+    return teacher_source(live, data, rules=CacheRules(folder, **rules), device=CPU, build=build)
+
+
+def probed(tiny):
+    """Rows that the teacher is asked for to learn the shapes, one a domain."""
+    return len(tiny.splits.domains)
+
+
+def batches(tiny):
+    return MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+
+
+def close(found, expected, mask, **tolerance):
+    torch.testing.assert_close(found.logits, expected.logits)
+    for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
+        torch.testing.assert_close(one[mask].float(), other[mask], **tolerance)
+        assert not one[~mask].any()
+    for one, other in zip(chain(*found.attention), chain(*expected.attention), strict=True):
+        tokens = mask[:, None, :, None].expand_as(one)
+        torch.testing.assert_close(one[tokens].float(), other[tokens], **tolerance)
+        assert not one[~tokens].any()
+    for norms, factors in zip(found.score_norms, expected.attention, strict=True):
+        torch.testing.assert_close(norms, score_norms(factors, mask))
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [
+        ("fp32", {"rtol": 1e-5, "atol": 1e-5}),
+        ("fp16", {"rtol": 1e-3, "atol": 1e-3}),
+        ("bf16", {"rtol": 1e-2, "atol": 1e-2}),
+    ],
+)
+def test_the_cache_says_what_the_teacher_says(tiny, tmp_path, precision, tolerance):
+    live = reader(tiny)
+    source = cached(live, tiny.train, tmp_path, precision=precision)
+    assert isinstance(source, CachedTeacher)
+    asked = live.rows
+    for batch in batches(tiny):
+        close(source(batch), TeacherReader.__call__(live, batch), batch.inputs["attention_mask"].bool(), **tolerance)
+    assert live.rows == asked
+
+
+def test_a_second_run_computes_nothing(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    again = reader(tiny)
+    source = cached(again, tiny.train, tmp_path)
+    source(next(batches(tiny)))
+    assert again.rows == probed(tiny)
+    (folder, index), *others = cached_folders(tmp_path)
+    assert (index["rows"], index["complete"], others) == (len(tiny.train), True, [])
+    assert index["bytes"] > 0
+    assert folder.name.endswith("-100")
+
+
+def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(teacher_cache.TOKENS_IN_A_BATCH, "cpu", 200)
+    live, rows = reader(tiny), []
+
+    class Killed(Counted):
+        def __call__(self, batch):
+            if len(rows) > 4:
+                raise KeyboardInterrupt
+            rows.append(len(batch.labels))
+            return super().__call__(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        cached(Killed(live.teacher, live.layer_map, attention="queries_keys"), tiny.train, tmp_path)
+    source = cached(live, tiny.train, tmp_path)
+    assert live.rows == len(tiny.train) + probed(tiny) - sum(rows[1:])
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_damage_is_named(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    (folder, _) = cached_folders(tmp_path)[0]
+    values = np.memmap(folder / "values.bin", dtype=np.uint8, mode="r+")
+    values[len(values) // 2] ^= 1
+    values.flush()
+    source = cached(reader(tiny), tiny.train, tmp_path)
+    with pytest.raises(ArtifactError, match=r"row \d+ of this teacher cache is damaged; clear it \(hrkd cache --clear"):
+        list(map(source, batches(tiny)))
+    (folder / "values.bin").write_bytes(b"short")
+    with pytest.raises(ArtifactError, match=r"values\.bin: 5 bytes in the place of"):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+def test_a_foreign_index_is_named(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    index = cached_folders(tmp_path)[0][0] / "index.json"
+    index.write_text(index.read_text().replace('"width"', '"breadth"'))
+    with pytest.raises(ArtifactError, match="not the teacher cache that is looked for"):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+def test_another_teacher_text_level_or_precision_is_another_cache(tiny):
+    live = reader(tiny)
+    same = (live.teacher, tiny.train, (0, 2), "queries_keys", "fp16")
+    other_teacher = copy.deepcopy(live.teacher)
+    with torch.no_grad():
+        next(other_teacher.parameters())[0, 0] += 1e-3
+    changes = [
+        (other_teacher, *same[1:]),
+        (same[0], tiny.train.select(np.arange(len(tiny.train))[::-1]), *same[2:]),
+        (same[0], tiny.dev, *same[2:]),
+        (*same[:2], (0, 1), *same[3:]),
+        (*same[:3], "none", same[4]),
+        (*same[:4], "fp32"),
+    ]
+    marks = {fingerprint(*arguments) for arguments in (same, same, *changes)}
+    assert len(marks) == 1 + len(changes)
+
+
+def test_rows_beyond_the_limit_are_asked_of_the_teacher(tiny, tmp_path):
+    live = reader(tiny)
+    numbers = 2 * 16 + 2 * 16
+    size = int(tiny.train.lengths.sum()) * numbers * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    share = source.files.cached.mean()
+    assert 0.5 < share <= 0.61
+    assert cached_folders(tmp_path)[0][1]["bytes"] < 0.7 * size + 3 * 4096
+    asked = live.rows
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+    assert live.rows > asked
+    assert cached(live, tiny.train, tmp_path / "none", gigabytes=1e-9) is live
+
+
+def test_below_the_last_layer_the_teacher_is_cut_off_and_its_logits_are_kept(tiny, tmp_path):
+    live = reader(tiny, (0, 1), layers=3)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    assert 0 < source.files.cached.mean() < 1
+    assert len(source.live.teacher.encoder.encoder.layer) == 1
+    assert len(live.teacher.encoder.encoder.layer) == 3, "the teacher itself stays whole"
+    for batch in batches(tiny):
+        mask = batch.inputs["attention_mask"].bool()
+        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+    again = Counted(live.teacher, live.layer_map, attention="queries_keys")
+    cached(again, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    assert again.rows == 2 * probed(tiny), "to learn the shapes, and to try the shortened teacher"
+
+
+def test_a_number_too_large_for_the_precision_is_told(tiny, tmp_path):
+    live = reader(tiny, (0, 1))
+    with torch.no_grad():
+        live.teacher.encoder.encoder.layer[0].attention.self.key.bias.fill_(1e6)
+    with pytest.raises(TrainingError, match=r"too large for fp16; set cache\.precision to bf16 or fp32"):
+        cached(live, tiny.train, tmp_path)
+
+
+def test_two_processes_build_it_once(tiny, tmp_path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def build():
+        torch.set_num_threads(1)
+        live = reader(tiny)
+        cached(live, tiny.train, tmp_path)
+        results.put(live.rows - probed(tiny))
+
+    both = [context.Process(target=build) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+    assert sorted(results.get(timeout=5) for _ in both) == [0, len(tiny.train)]
+
+
+def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
+    curves, states = [], []
+    for rules in (None, CacheRules(tmp_path, precision="fp32"), CacheRules(tmp_path)):
+        student = tiny.model(width=8)
+        options = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "cache": rules}
+        history = distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+        curves.append([epoch["loss"] for epoch in history.epochs])
+        states.append(torch.cat([p.flatten() for p in student.parameters()]))
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    assert curves[2] == pytest.approx(curves[0], rel=1e-3)
+    torch.testing.assert_close(states[1], states[0], atol=1e-4, rtol=1e-3)
+    with caplog.at_level(logging.INFO):
+        options |= {"epochs": 1, "cache": CacheRules(tmp_path / "unused")}
+        distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
+    assert "teacher cache: none, one epoch reads it once" in caplog.text
+    assert not list((tmp_path / "unused").glob("*/"))
+
+
+def test_one_epoch_reads_a_cache_that_is_there(tiny, tmp_path):
+    live = reader(tiny)
+    assert cached(live, tiny.train, tmp_path, build=False) is live
+    cached(live, tiny.train, tmp_path)
+    again = reader(tiny)
+    assert isinstance(cached(again, tiny.train, tmp_path, build=False), CachedTeacher)
+    assert again.rows == probed(tiny)
+
+
+def test_a_file_system_that_cannot_reserve_is_written_all_the_same(tiny, tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(cache_files.os, "posix_fallocate", unknown)
+    assert isinstance(cached(reader(tiny), tiny.train, tmp_path), CachedTeacher)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_what_was_read_does_not_stay_in_memory(tmp_path):
+    rows, numbers = 64, 512 * 1024
+    index = CacheIndex("x", rows, rows, numbers, 1, "fp16")
+    files = CacheFiles(tmp_path / "x", index, np.arange(rows + 1))
+    for row in range(rows):
+        files.write(row, np.full(numbers, row, dtype=np.int16), np.zeros(1, dtype=np.float32))
+        files.let_go(row)
+    files.flush()
+    files.let_go()
+    before = mapped_megabytes()
+    for row in range(rows):
+        assert files.read(row)[0].sum() == row * numbers
+        files.let_go(row)
+    files.let_go()
+    assert mapped_megabytes() - before < 8
+    for row in range(rows):
+        files.read(row)[0].sum()
+    assert mapped_megabytes() - before > 32, "it would stay"
+
+
+def mapped_megabytes():
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssFile"].split()[0]) / 1024
+
+
+def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_written(tiny, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_files.os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match=r"teacher cache cannot be written: No space left .*lower cache\.gigabytes"):
+        cached(reader(tiny), tiny.train, tmp_path)
+    assert not list(tmp_path.glob("*/"))
+
+
+def test_caches_are_cleared_by_name(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    cached(reader(tiny), tiny.dev, tmp_path)
+    first, second = (folder.name for folder, _ in cached_folders(tmp_path))
+    with pytest.raises(ArtifactError, match=f"no cache 'other'; there are {first}, {second}"):
+        clear_cache(tmp_path, "other")
+    clear_cache(tmp_path, first)
+    assert [folder.name for folder, _ in cached_folders(tmp_path)] == [second]
+    assert len(clear_cache(tmp_path, "all")) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock", ".lock"]
+
+
+def test_a_cache_that_is_being_built_is_not_cleared(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    folder, _ = cached_folders(tmp_path)[0]
+    lock = FileLock(tmp_path / f"{folder.name.rpartition('-')[0]}.lock")
+    with lock, pytest.raises(ArtifactError, match="another process is at work on this cache"):
+        clear_cache(tmp_path, "all")
+    assert (folder / "values.bin").is_file()
+
+
+def test_reading_ahead_changes_nothing(tiny, tmp_path):
+    live = reader(tiny)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    batch = next(batches(tiny))
+    source.read_ahead(batch)
+    mask = batch.inputs["attention_mask"].bool()
+    close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_that_are_not_cached_are_as_exact_as_those_that_are_in_mixed_precision(tiny, tmp_path):
+    live = reader(tiny)
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    source = cached(live, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
+    for batch in batches(tiny):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = source(batch)
+        mask = batch.inputs["attention_mask"].bool()
+        close(found, TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+
+
+def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
+    cached(reader(tiny), tiny.train, tmp_path)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: full)
+    again = reader(tiny)
+    assert isinstance(cached(again, tiny.train, tmp_path), CachedTeacher)
+    assert again.rows == probed(tiny)
+    other = reader(tiny, (0, 1))
+    assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, 1.0])
+def test_logits_of_a_teacher_are_computed_once(tiny, tmp_path, monkeypatch, gigabytes):
+    teacher, asked = tiny.model(seed=1).eval(), []
+    expected = predict_logits(teacher, tiny.dev)
+    forward = type(teacher).forward
+
+    def counted(self, input_ids, *args, **inputs):
+        asked.append(len(input_ids))
+        return forward(self, input_ids, *args, **inputs)
+
+    monkeypatch.setattr(type(teacher), "forward", counted)
+    for call in range(2):
+        asked.clear()
+        logits = teacher_logits(teacher, tiny.dev, rules=CacheRules(tmp_path, gigabytes), device=CPU, batch_size=5)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+        again = call == 1 and gigabytes > 0
+        assert sum(asked) == (probed(tiny) if again else len(tiny.dev) + (probed(tiny) if gigabytes else 0))
+
+
+def test_routed_and_averaged_teachers_of_the_same_weights_have_different_caches(tiny):
+    parts = {domain: tiny.model(seed=number) for number, domain in enumerate(tiny.splits.domains)}
+    marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16") for how in ("route", "average")}
+    assert len(marks) == 2
