@@ -39,8 +39,9 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
 from hrkd.run.folder import peak_megabytes
 from hrkd.support.allocator import STEPS_BETWEEN, give_back, keep_freed_memory
-from hrkd.training.distill import Distillation, TeacherReader, TeacherSource
+from hrkd.training.distill import Distillation
 from hrkd.training.fine_tune import FineTuning
+from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import Trainable, parameter_groups
 from hrkd.training.prefetch import ahead
 from hrkd.training.teacher_cache.source import CacheRules, teacher_source
@@ -119,7 +120,7 @@ def cached(
     teacher: MultiDomainClassifier, data: TokenizedDataset, folder: Path, precision: Precision = "fp16"
 ) -> TeacherSource:
     """What the teacher says, from a cache that is built if it is not there."""
-    live = TeacherReader(teacher, LAYER_MAP, attention="queries_keys")
+    live = LiveTeacher(teacher, LAYER_MAP, attention="queries_keys")
     return teacher_source(live, data, rules=CacheRules(folder, precision=precision), device=CPU)
 
 

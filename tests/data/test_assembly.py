@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from hrkd.data.assembly import assemble
-from hrkd.data.rows import RawRows, nearest
+from hrkd.data.rows import RawRows
 from hrkd.errors import DataError
+from hrkd.support.messages import nearest
 
 
 def raw(*rows: tuple[Any, Any, Any], **columns: Any) -> RawRows:

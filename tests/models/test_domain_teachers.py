@@ -2,14 +2,8 @@ import pytest
 import torch
 
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.domain_teachers import (
-    AveragedTeacher,
-    RoutedTeacher,
-    check_same_tokenizer,
-    combined,
-    load_fine_tuned,
-    load_tokenizer,
-)
+from hrkd.models.domain_teachers import AveragedTeacher, RoutedTeacher, combined
+from hrkd.models.loading import check_same_tokenizer, load_fine_tuned, load_tokenizer
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
 from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer

@@ -12,7 +12,8 @@ from hrkd.comparison import processes
 from hrkd.comparison.command import compare
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
-from hrkd.models.domain_teachers import RoutedTeacher, load_fine_tuned
+from hrkd.models.domain_teachers import RoutedTeacher
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
 from tiny import tiny_plain, tiny_recipe, tiny_tokenizer

@@ -13,10 +13,11 @@ from hrkd.method.fit_layers import FitLayers
 from hrkd.method.ratios import Ratios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
-from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.support.caches import cached_folders
+from hrkd.training.distill import Distillation
+from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
 from hrkd.training.teacher_cache.source import CacheRules
-from hrkd.training.teacher_cache.store import cached_folders
 from hrkd.training.trainers import distill_from_models, fine_tune
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
@@ -28,7 +29,7 @@ def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
     levels = len(layer_map)
     ratios = build_domain_ratios(levels, 3, teacher_width, graph_heads=2, graph_width="hidden")
     fit = FitLayers(levels, width, teacher_width, basis=options.pop("basis", None))
-    return Distillation(student, fit, ratios, TeacherReader(teacher, layer_map, attention="scores"), **options)
+    return Distillation(student, fit, ratios, LiveTeacher(teacher, layer_map, attention="scores"), **options)
 
 
 def test_student_equal_to_teacher_has_no_loss(tiny):
@@ -155,7 +156,7 @@ def family_distillation(family, teacher, student, wanted, **options):
     widths = [model.encoder.config.hidden_size for model in (student, teacher)]
     levels = resolve_layer_map("uniform", *layers)
     ratios = build_domain_ratios(len(levels), 3, widths[1], graph_heads=2)
-    reader = TeacherReader(teacher, levels, attention=kind)
+    reader = LiveTeacher(teacher, levels, attention=kind)
     module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader)
     batch = Batch(tiny_batch(family), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
     return module.train(), batch
@@ -445,16 +446,16 @@ def test_a_reader_is_shortened_only_where_that_changes_nothing(family):
         Batch(tiny_batch(family), domain_ids(), torch.zeros(6), torch.arange(6)),
     )
     kind = choose_attention("auto", teacher.encoder)
-    short = TeacherReader(teacher, (0, 2, 1), attention=kind).without_logits(batch)
+    short = LiveTeacher(teacher, (0, 2, 1), attention=kind).without_logits(batch)
     if short is None:
         assert family == "modernbert", "a norm after the last layer"
     else:
-        expected = TeacherReader(teacher, (0, 2, 1), attention=kind)(batch)
+        expected = LiveTeacher(teacher, (0, 2, 1), attention=kind)(batch)
         found = short(batch)
         for one, other in zip(found.hidden_states, expected.hidden_states, strict=True):
             torch.testing.assert_close(one, other)
         assert len(found.attention) == 2
-    assert TeacherReader(teacher, (0, 1, 3), attention=kind).without_logits(batch) is None
+    assert LiveTeacher(teacher, (0, 1, 3), attention=kind).without_logits(batch) is None
 
 
 def test_prototypes_move_as_a_bias_corrected_average(tiny):

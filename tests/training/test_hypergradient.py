@@ -9,8 +9,9 @@ from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit_layers import FitLayers
 from hrkd.models.trace import choose_attention, set_attention
 from hrkd.training import hypergradient
-from hrkd.training.distill import Distillation, TeacherReader
+from hrkd.training.distill import Distillation
 from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
+from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
 from hrkd.training.trainers import distill_from_models
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
@@ -26,7 +27,7 @@ def distillation(tiny, kind, **options):
     graph = {"graph": "relational", "graph_heads": 2, "graph_dropout": 0.0, "hierarchy": "none"}
     ratios = build_domain_ratios(3, 3, 16, **graph)
     nn.init.normal_(ratios.graph.readout)
-    reader = TeacherReader(teacher, LEVELS, attention=kind)
+    reader = LiveTeacher(teacher, LEVELS, attention=kind)
     options = {"attention": kind, "learning": "meta", "entropy_weight": 0.0, **options}
     return Distillation(student, FitLayers(3, 8, 16), ratios, reader, **options)
 
@@ -125,7 +126,7 @@ def test_every_family_has_forward_derivatives(family):
     teacher, student = tiny_model(family, layers=2, seed=1), tiny_model(family, layers=2, width=16, feed_forward=24)
     kind = choose_attention("auto", teacher.encoder, student.encoder, factored=True)
     set_attention(student.encoder, kind)
-    reader = TeacherReader(teacher, LEVELS, attention=kind)
+    reader = LiveTeacher(teacher, LEVELS, attention=kind)
     ratios = build_domain_ratios(3, 3, 32, graph="relational", graph_dropout=0.0, hierarchy="none")
     nn.init.normal_(ratios.graph.readout)
     module = Distillation(student, FitLayers(3, 16, 32), ratios, reader, attention=kind, learning="meta").train()

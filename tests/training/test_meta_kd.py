@@ -12,13 +12,14 @@ from accelerate import Accelerator
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.meta_kd import expertise_weights, prototype_scores, token_means
-from hrkd.models.domain_teachers import combined, load_fine_tuned
+from hrkd.models.domain_teachers import combined
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import new_teacher
 from hrkd.run.commands import compress
-from hrkd.training.distill import TeacherReader
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
+from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.teacher_cache.source import CacheRules
 from hrkd.training.trainers import distill_from_models, fine_tune
 from tiny import tiny_recipe
@@ -39,7 +40,7 @@ def first_batch(tiny):
 
 def test_typicality_is_the_score_of_the_mean_last_states_in_the_order_of_the_rows(tiny):
     model = tiny.model().eval()
-    reader = TeacherReader(model, (0, 2), attention="none")
+    reader = LiveTeacher(model, (0, 2), attention="none")
     scores, logits, labels = typicality(reader, tiny.train, torch.device("cpu"))
     batch = tiny.train.batch(range(len(tiny.train)))
     with torch.no_grad():
@@ -130,7 +131,7 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     losses = {name: pd.read_parquet(tmp_path / name / "steps")["loss"] for name in logged}
     added = logged["transfer"].groupby("step")["transfer"].mean()  # the ratio of every domain is 1/D
     assert (losses["transfer"] - losses["plain"]).to_numpy() == pytest.approx(added.to_numpy(), rel=1e-3, abs=1e-5)
-    reader = TeacherReader(teacher, (0, 1, 2), attention="none")
+    reader = LiveTeacher(teacher, (0, 1, 2), attention="none")
     weights = expertise_weights(*typicality(reader, tiny.train, torch.device("cpu")))
     distill_from_models(
         teacher,

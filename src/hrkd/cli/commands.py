@@ -298,7 +298,7 @@ def cache(
     """
     console = prepare()
     from hrkd.report.tables import cache_table
-    from hrkd.training.teacher_cache.store import cache_folder, cached_folders, clear_cache
+    from hrkd.support.caches import cache_folder, cached_folders, clear_cache
 
     place = cache_folder(folder)
     if clear is not None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from hrkd.comparison.grid import Grid, Method
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import check_recipe, merge_overrides, read_recipe
-from hrkd.recipe.locations import Places, dotted, flag_name
+from hrkd.recipe.locations import Locations, dotted, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import MethodConfig, Recipe, StudentConfig, TeacherConfig
 from hrkd.recipe.yaml_lines import PathParts, YamlSource, read_yaml_file
@@ -94,7 +94,7 @@ def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
     except ValidationError as error:
         problems += find_problems(error, data, Grid)
     if problems or grid is None:
-        raise Places(name, base, overrides or {}).error(problems)
+        raise Locations(name, base, overrides or {}).error(problems)
     return GridPlan(grid, tuple(_Planner(grid, name, base).cells()))
 
 

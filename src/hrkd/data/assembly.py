@@ -12,20 +12,10 @@ import pyarrow as pa
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
 from hrkd.data.columns import CHUNK, text_ranks
-from hrkd.data.rows import (
-    NESTED,
-    ColumnNames,
-    RawRows,
-    canonical_split,
-    fault_of,
-    is_empty,
-    name_of,
-    nearest,
-    sorted_labels,
-)
+from hrkd.data.rows import NESTED, ColumnNames, RawRows, canonical_split, fault_of, is_empty, name_of, sorted_labels
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import SHOWN, Found, count_of, first_of
+from hrkd.support.messages import SHOWN, Found, count_of, first_of, nearest
 
 __all__ = ["assemble"]
 

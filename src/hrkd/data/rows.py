@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,17 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = [
-    "NESTED",
-    "ColumnNames",
-    "RawRows",
-    "canonical_split",
-    "fault_of",
-    "is_empty",
-    "name_of",
-    "nearest",
-    "sorted_labels",
-]
+__all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
 
 SPLIT_NAMES = {
     "train": "train",
@@ -81,13 +70,6 @@ class RawRows:
         """The rows, at most ``size`` at a time."""
         for start in range(0, len(self.places), size):
             yield self.take(range(start, min(start + size, len(self.places))))
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` most like ``name``, regardless of case; None if none is alike."""
-    by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[close[0]] if close else None
 
 
 def canonical_split(value: Any) -> str | None:

@@ -13,12 +13,11 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from hrkd.data.readers.parts import Part
 from hrkd.data.readers.table_writer import check_writable, writable_kind, write_table
 from hrkd.data.readers.tables import read_table
-from hrkd.data.rows import nearest
 from hrkd.deploy.open_model import open_student
 from hrkd.errors import DataError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.support.messages import first_of
+from hrkd.support.messages import first_of, nearest
 from hrkd.support.progress import Progress
 
 __all__ = ["Predictor", "predict_file"]

@@ -14,8 +14,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import ModelError
+from hrkd.support.messages import first_line
 
-__all__ = ["first_line", "load_plain_classifier", "locate", "longest_input", "without_bars"]
+__all__ = ["load_plain_classifier", "locate", "longest_input", "without_bars"]
 
 
 def locate(source: str | Path) -> str:
@@ -44,11 +45,6 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without its details."""
-    return next(iter(str(error).strip().splitlines()), repr(error))
 
 
 def longest_input(encoder: nn.Module) -> int | None:

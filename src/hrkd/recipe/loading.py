@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hrkd.errors import RecipeError
-from hrkd.recipe.locations import Places, flag_name
+from hrkd.recipe.locations import Locations, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
@@ -85,7 +85,7 @@ def check_recipe(
     Raises:
         RecipeError: as there.
     """
-    places = Places(name, base, merge_overrides(overrides or {}), place)
+    places = Locations(name, base, merge_overrides(overrides or {}), place)
     if base.problems and not isinstance(base.data, dict):
         raise places.error(base.problems)
     if base.data is not None and not isinstance(base.data, dict):

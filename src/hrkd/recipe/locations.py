@@ -11,7 +11,7 @@ from typing import Any
 from hrkd.errors import RecipeError
 from hrkd.recipe.yaml_lines import PathParts, Problem, YamlSource
 
-__all__ = ["Places", "dotted", "flag_name"]
+__all__ = ["Locations", "dotted", "flag_name"]
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -27,7 +27,7 @@ def flag_name(path: Sequence[str | int]) -> str:
 
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """Tells where a problem stands: in the file ``name`` (with its line), or among the ``overrides``.
 
     ``place`` is what messages call a field that an override set.

@@ -23,8 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from hrkd.recipe.method_rules import method_contradictions
-from hrkd.recipe.teacher_rules import NO_STATES, ONE_CLASSIFIER
+from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
 
 __all__ = [
     "CacheConfig",

@@ -261,7 +261,7 @@ def cache_table(rows: Sequence[Row], folder: str) -> Table:
     """Caches, one row each, and what they take together.
 
     Args:
-        rows: ``name`` and what :func:`hrkd.training.teacher_cache.store.cached_folders` tells.
+        rows: ``name`` and what :func:`hrkd.support.caches.cached_folders` tells.
         folder: where they lie.
     """
     total = sum(row["bytes"] for row in rows)

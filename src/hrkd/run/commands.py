@@ -15,7 +15,8 @@ from hrkd.data.batching import TokenizedDataset, check_step_sizes, tokenize
 from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
-from hrkd.models.domain_teachers import AnyTeacher, domain_folders, load_fine_tuned, load_tokenizer
+from hrkd.models.domain_teachers import AnyTeacher
+from hrkd.models.loading import domain_folders, load_fine_tuned, load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import data_table, scores_table
@@ -26,8 +27,8 @@ from hrkd.run.results import build_results, write_results
 from hrkd.run.student import distil_student, fine_tune_baseline
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
+from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress
-from hrkd.training.teacher_cache.store import cache_folder
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
 

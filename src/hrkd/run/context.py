@@ -19,22 +19,20 @@ from hrkd.data.describe import describe
 from hrkd.data.splits.split import save_split_ids
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
-from hrkd.models.domain_teachers import (
-    AnyTeacher,
-    domain_folders,
-)
+from hrkd.models.domain_teachers import AnyTeacher
+from hrkd.models.loading import domain_folders
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import CacheConfig, Recipe, TrainingConfig
 from hrkd.run.folder import Run, peak_megabytes, weights_digest
 from hrkd.run.prepare import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, score
 from hrkd.training.teacher_cache.source import CacheRules, teacher_logits
-from hrkd.training.teacher_cache.store import cache_folder
 from hrkd.training.trainers import check_meta_teacher, weights_of_domains
 
 __all__ = [

@@ -10,8 +10,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from hrkd.data.batching import check_step_sizes
 from hrkd.errors import ModelError
-from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, check_same_tokenizer, combined, encoders_of
+from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.loading import check_same_tokenizer
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import resolve_shape, shape_of, student_config

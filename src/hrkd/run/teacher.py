@@ -15,13 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hrkd.data.columns import chunks_of
 from hrkd.errors import ArtifactError, TrainingError
-from hrkd.models.domain_teachers import (
-    AnyTeacher,
-    encoders_of,
-    load_fine_tuned,
-    load_tokenizer,
-    write_domain_folders,
-)
+from hrkd.models.domain_teachers import AnyTeacher, encoders_of
+from hrkd.models.loading import load_fine_tuned, load_tokenizer, write_domain_folders
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer

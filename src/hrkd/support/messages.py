@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
-__all__ = ["SHOWN", "Found", "count_of", "first_of"]
+__all__ = ["SHOWN", "Found", "count_of", "first_line", "first_of", "nearest"]
 
 SHOWN = 5
 
@@ -39,3 +40,15 @@ class Found:
 def count_of(number: int, one: str = "row", many: str = "rows") -> str:
     """``number`` with its noun: "1 row", "2,000 rows"."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` most like ``name``, regardless of case; None if none is alike."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[close[0]] if close else None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its details."""
+    return next(iter(str(error).strip().splitlines()), repr(error))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,83 +26,17 @@ from hrkd.method.meta_kd import DomainHead, token_means, transfer_losses
 from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
-from hrkd.models.cpu_kernels import cpu_kernels
-from hrkd.models.domain_teachers import AnyTeacher, cut_off, encoders_of
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
+from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.training.hypergradient import ratio_gradients
+from hrkd.training.live_teacher import ReadsAhead, TeacherSource
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
-__all__ = ["Distillation", "Learning", "LossTables", "ReadsAhead", "TeacherReader", "TeacherSource"]
+__all__ = ["Distillation", "Learning", "LossTables"]
 
 Learning = Literal["fixed", "joint", "meta"]
 """How the ratios' parameters are learnt."""
-
-TeacherSource = Callable[[Batch], EncoderTrace]
-"""Gives the teacher's logits, and its hidden states and attention of the mapped levels only, for a batch."""
-
-
-@runtime_checkable
-class ReadsAhead(Protocol):
-    """A teacher source that gains from hearing of a batch early."""
-
-    def read_ahead(self, batch: Batch) -> None:
-        """This batch comes next."""
-
-
-class TeacherReader:
-    """A teacher in memory, run anew for every batch, without gradients.
-
-    What no level of the map reads is not kept: other layers' hidden states and attention.
-
-    Args:
-        teacher: frozen and put into evaluation mode here, and made to give ``attention``.
-        layer_map: teacher level of each student level, length K, first 0.
-        attention: what is read of it; "none": nothing.
-    """
-
-    def __init__(self, teacher: AnyTeacher, layer_map: Sequence[int], *, attention: AttentionKind) -> None:
-        self.teacher = teacher.eval().requires_grad_(False)
-        self.layer_map = tuple(layer_map)
-        self.attention = attention
-        self._layers = sorted({level - 1 for level in self.layer_map[1:]})
-        for encoder in encoders_of(teacher):
-            set_attention(encoder, attention, layers=self._layers)
-
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> EncoderTrace:
-        """The teacher's trace of the mapped levels."""
-        with cpu_kernels(batch.labels.device):
-            trace = self.teacher(
-                **batch.inputs,
-                domain_ids=batch.domain_ids,
-                hidden_states=self.layer_map,
-                attention=self.attention != "none",
-            )
-        # A family without the attention interface gives all layers.
-        order = self._layers if len(trace.attention) == len(self._layers) else list(range(len(trace.attention)))
-        scores = tuple(trace.attention[order.index(level - 1)] for level in self.layer_map[1:]) if order else ()
-        return EncoderTrace(trace.logits, trace.hidden_states, scores)
-
-    def without_logits(self, probe: Batch) -> TeacherReader | None:
-        """A reader of the same that ends with the last mapped layer, and whose logits mean nothing.
-
-        None if that would save nothing, or if the family's layers are not a plain sequence: then what the shortened
-        teacher says of the ``probe`` is not what the whole one says.
-        """
-        last, depths = (
-            max(self.layer_map, default=0),
-            [encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)],
-        )
-        if any(last >= depth for depth in depths):
-            return None
-        expected = self(probe)
-        short = copy.copy(self)
-        short.teacher = cut_off(self.teacher, last)
-        found = short(probe)
-        pairs = zip(found.tensors[1:], expected.tensors[1:], strict=True)  # all but the logits
-        return short if all(torch.allclose(one, other, atol=1e-5) for one, other in pairs) else None
 
 
 @dataclass(frozen=True)

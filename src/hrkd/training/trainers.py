@@ -23,11 +23,12 @@ from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
-from hrkd.recipe.method_rules import method_contradictions
+from hrkd.recipe.rules import method_contradictions
 from hrkd.support.progress import Progress
-from hrkd.training.distill import Distillation, Learning, TeacherReader, TeacherSource
+from hrkd.training.distill import Distillation, Learning
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
+from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import TrainingHistory, train
 from hrkd.training.record import Recorder
 from hrkd.training.selection import BestPerDomain, DevAccuracy, last_epoch
@@ -263,7 +264,7 @@ def distill_from_models(
     try:
         set_attention(student.encoder, kind)
         read = levels if hidden_weight else ()
-        live = TeacherReader(teacher.to(accelerator.device), read, attention=kind)
+        live = LiveTeacher(teacher.to(accelerator.device), read, attention=kind)
         said: TeacherSource = live
         if cache is not None and _can_be_cached(kind, reductions, cache, title):
             said = teacher_source(

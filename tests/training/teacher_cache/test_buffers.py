@@ -1,6 +1,6 @@
 import torch
 
-from hrkd.training.teacher_cache.source import Buffers
+from hrkd.training.teacher_cache.layout import Buffers
 
 
 def test_memory_is_used_again_once_its_tensors_are_gone():

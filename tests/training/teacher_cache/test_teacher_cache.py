@@ -16,17 +16,18 @@ from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
+from hrkd.support.caches import cached_folders, clear_cache
 from hrkd.training import cache_files, teacher_cache
-from hrkd.training.distill import TeacherReader
 from hrkd.training.evaluate import predict_logits
+from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.teacher_cache.source import CachedTeacher, CacheRules, fingerprint, teacher_logits, teacher_source
-from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, cached_folders, clear_cache
+from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
 from hrkd.training.trainers import distill_from_models
 
 CPU = torch.device("cpu")
 
 
-class Counted(TeacherReader):
+class Counted(LiveTeacher):
     """Counts the rows that the teacher itself is asked for."""
 
     rows = 0
@@ -80,7 +81,7 @@ def test_the_cache_says_what_the_teacher_says(tiny, tmp_path, precision, toleran
     assert isinstance(source, CachedTeacher)
     asked = live.rows
     for batch in batches(tiny):
-        close(source(batch), TeacherReader.__call__(live, batch), batch.inputs["attention_mask"].bool(), **tolerance)
+        close(source(batch), LiveTeacher.__call__(live, batch), batch.inputs["attention_mask"].bool(), **tolerance)
     assert live.rows == asked
 
 
@@ -113,7 +114,7 @@ def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
     assert live.rows == len(tiny.train) + probed(tiny) - sum(rows[1:])
     for batch in batches(tiny):
         mask = batch.inputs["attention_mask"].bool()
-        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+        close(source(batch), LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
 
 
 def test_damage_is_named(tiny, tmp_path):
@@ -167,7 +168,7 @@ def test_rows_beyond_the_limit_are_asked_of_the_teacher(tiny, tmp_path):
     asked = live.rows
     for batch in batches(tiny):
         mask = batch.inputs["attention_mask"].bool()
-        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+        close(source(batch), LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
     assert live.rows > asked
     assert cached(live, tiny.train, tmp_path / "none", gigabytes=1e-9) is live
 
@@ -181,7 +182,7 @@ def test_below_the_last_layer_the_teacher_is_cut_off_and_its_logits_are_kept(tin
     assert len(live.teacher.encoder.encoder.layer) == 3, "the teacher itself stays whole"
     for batch in batches(tiny):
         mask = batch.inputs["attention_mask"].bool()
-        close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+        close(source(batch), LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
     again = Counted(live.teacher, live.layer_map, attention="queries_keys")
     cached(again, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
     assert again.rows == 2 * probed(tiny), "to learn the shapes, and to try the shortened teacher"
@@ -312,7 +313,7 @@ def test_reading_ahead_changes_nothing(tiny, tmp_path):
     batch = next(batches(tiny))
     source.read_ahead(batch)
     mask = batch.inputs["attention_mask"].bool()
-    close(source(batch), TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+    close(source(batch), LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
 
 
 def test_rows_that_are_not_cached_are_as_exact_as_those_that_are_in_mixed_precision(tiny, tmp_path):
@@ -323,7 +324,7 @@ def test_rows_that_are_not_cached_are_as_exact_as_those_that_are_in_mixed_precis
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = source(batch)
         mask = batch.inputs["attention_mask"].bool()
-        close(found, TeacherReader.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
+        close(found, LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
 
 
 def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):

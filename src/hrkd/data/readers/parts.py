@@ -11,9 +11,9 @@ import datasets
 import pandas as pd
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.rows import ColumnNames, RawRows, nearest
+from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of
+from hrkd.support.messages import first_of, nearest
 
 __all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
 

@@ -23,10 +23,10 @@ from hrkd.data.readers.amazon import (
 from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, pick
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
 from hrkd.data.readers.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
-from hrkd.data.rows import ColumnNames, RawRows, nearest
+from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of
+from hrkd.support.messages import first_of, nearest
 
 __all__ = ["load_domains"]
 

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hrkd.data.columns import renumbered
-from hrkd.data.rows import nearest
 from hrkd.data.splits.draws import ending_keys, text_keys
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
 from hrkd.errors import DataError
-from hrkd.support.messages import count_of, first_of
+from hrkd.support.messages import count_of, first_of, nearest
 
 __all__ = ["LeftOut", "Unlabelled", "choose_unlabelled"]
 

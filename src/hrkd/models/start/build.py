@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.errors import ModelError
-from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, check_same_tokenizer
+from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
 from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.loading import check_same_tokenizer
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config

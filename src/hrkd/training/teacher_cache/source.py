@@ -10,13 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -25,20 +22,19 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
-from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
-from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
+from hrkd.models.trace import AttentionKind, EncoderTrace
 from hrkd.support.allocator import give_back
 from hrkd.support.progress import Progress
-from hrkd.training.distill import TeacherReader, TeacherSource
 from hrkd.training.evaluate import predict_logits, traces
+from hrkd.training.live_teacher import LiveTeacher, TeacherSource
+from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
 
-__all__ = ["CacheRules", "CachedTeacher", "RowLayout", "fingerprint", "teacher_logits", "teacher_source"]
+__all__ = ["CacheRules", "CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 TOKENS_IN_A_BATCH = {"cpu": 1024}
 OTHER_TOKENS_IN_A_BATCH = 8192
 """Of the teacher, by device: on a processor they share its memory with everything else."""
@@ -59,92 +55,6 @@ class CacheRules:
     folder: Path
     gigabytes: float = 20.0
     precision: Precision = "fp16"
-
-
-@dataclass(frozen=True)
-class RowLayout:
-    """What is kept of a row of n tokens.
-
-    K states (n, H), then queries and keys of L layers, (N, n, dh) each; and in full precision C logits and L
-    :func:`hrkd.method.losses.score_norms`.
-    """
-
-    states: int
-    width: int
-    layers: int
-    heads: int
-    head_width: int
-    classes: int
-
-    @classmethod
-    def of(cls, trace: EncoderTrace) -> RowLayout:
-        """That of the rows of a trace."""
-        states, factors = trace.hidden_states, _factors(trace)
-        _, heads, _, head_width = factors[0].queries.shape if factors else (0, 0, 0, 0)
-        width = states[0].shape[-1] if states else 0
-        return cls(len(states), width, len(factors), heads, head_width, trace.logits.shape[1])
-
-    @property
-    def numbers(self) -> int:
-        """Numbers of one token."""
-        return self.states * self.width + self.layers * 2 * self.heads * self.head_width
-
-    def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
-        """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
-        parts = [each[row][..., valid_T, :].flatten() for each in _by_token(trace)]
-        return torch.cat(parts) if parts else torch.empty(0)
-
-    def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
-        """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
-        tokens = int(valid_T.sum())
-        first = bool(valid_T[:tokens].all())
-        targets = [each[row] for each in _by_token(into)]
-        sizes = [target.numel() // len(valid_T) * tokens for target in targets]
-        for target, part in zip(targets, torch.split(numbers, sizes), strict=True):
-            target[..., tokens if first else 0 :, :] = 0
-            valid = slice(0, tokens) if first else valid_T
-            target[..., valid, :] = part.view(*target.shape[:-2], tokens, target.shape[-1])
-
-    def empty(self, rows: int, tokens: int, dtype: torch.dtype, buffers: Buffers) -> EncoderTrace:
-        """A trace of a batch, to be filled: ``dtype``, but for logits and norms."""
-
-        def empty(*shape: int) -> Tensor:
-            return buffers.empty(shape, dtype)
-
-        factors = (rows, self.heads, tokens, self.head_width)
-        return EncoderTrace(
-            torch.empty(rows, self.classes),
-            tuple(empty(rows, tokens, self.width) for _ in range(self.states)),
-            tuple(QueriesKeys(empty(*factors), empty(*factors)) for _ in range(self.layers)),
-            tuple(torch.empty(rows) for _ in range(self.layers)),
-        )
-
-
-class Buffers:
-    """Memory for tensors that is used again once no tensor lies in it; fresh memory costs more than to fill it."""
-
-    def __init__(self) -> None:
-        self._arrays: list[np.ndarray] = []
-
-    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """A tensor on the processor whose content is undefined."""
-        needed = int(np.prod(shape)) * dtype.itemsize
-        free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
-        place = next((n for n in free if self._arrays[n].size >= needed), None)
-        if place is None:
-            place = free[0] if free else len(self._arrays)
-            self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
-        return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
-
-    def _references(self, place: int) -> int:
-        """Of an array; each tensor that lies in it is one."""
-        return sys.getrefcount(self._arrays[place])
-
-    @cached_property
-    def _references_of_a_free_one(self) -> int:
-        probe = Buffers()
-        probe._arrays = [np.empty(1, dtype=np.uint8)]
-        return probe._references(0)
 
 
 class CachedTeacher:
@@ -208,7 +118,7 @@ class CachedTeacher:
 
 
 def teacher_source(
-    live: TeacherReader,
+    live: LiveTeacher,
     data: TokenizedDataset,
     *,
     rules: CacheRules,
@@ -276,7 +186,7 @@ def teacher_logits(
     teacher = teacher.to(device)
     if rules.gigabytes == 0:
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
-    live = TeacherReader(teacher, (), attention="none")
+    live = LiveTeacher(teacher, (), attention="none")
     said = teacher_source(live, data, rules=rules, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
     for batch, trace in traces(said, data, device, batch_size=batch_size):
@@ -288,21 +198,6 @@ def _shortest_rows(data: TokenizedDataset) -> list[int]:
     """The shortest row of every domain that has one."""
     rows = (np.flatnonzero(data.domain_ids == domain) for domain in np.unique(data.domain_ids))
     return [int(of_one[np.argmin(data.lengths[of_one])]) for of_one in rows]
-
-
-def with_norms(trace: EncoderTrace, batch: Batch) -> EncoderTrace:
-    """A trace of queries and keys with their score norms."""
-    return replace(trace, score_norms=tuple(score_norms(factors, batch.mask) for factors in _factors(trace)))
-
-
-def _by_token(trace: EncoderTrace) -> tuple[Tensor, ...]:
-    """The tensors of a trace that hold numbers of every token, (B, ..., T, numbers)."""
-    return (*trace.hidden_states, *chain(*_factors(trace)))
-
-
-def _factors(trace: EncoderTrace) -> tuple[QueriesKeys, ...]:
-    """The attention of a trace that holds queries and keys."""
-    return cast(tuple[QueriesKeys, ...], trace.attention)
 
 
 def fingerprint(

@@ -1,10 +1,20 @@
-"""What the choices of a method rule out, for recipes and Python alike. Nothing here imports torch."""
+"""What the choices of a method rule out, and what averaged teachers cannot do, for recipes and Python alike.
+
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-__all__ = ["method_contradictions"]
+__all__ = ["NO_STATES", "ONE_CLASSIFIER", "method_contradictions"]
+
+NO_STATES = (
+    "averaged teachers have no single state of a level to imitate; set method.hidden_weight: 0, or combine: route"
+)
+ONE_CLASSIFIER = (
+    "there is one classifier; it needs several, by teacher.encoders: per_domain or a fine_tuned folder per domain"
+)
 
 
 def method_contradictions(
