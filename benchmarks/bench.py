@@ -30,6 +30,7 @@ from setting import STUDENT, TEACHER, Timing, amazon_reviews, bert, interleaved,
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from hrkd.recipe.schema import CacheConfig
 from hrkd.data.batching import Batch, MultiDomainLoader, TokenizedDataset
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit_layers import FitLayers
@@ -37,14 +38,14 @@ from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
-from hrkd.run.folder import peak_megabytes
+from hrkd.support.allocator import peak_megabytes
 from hrkd.support.allocator import STEPS_BETWEEN, give_back, keep_freed_memory
 from hrkd.training.distill import Distillation
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import Trainable, parameter_groups
 from hrkd.training.prefetch import ahead
-from hrkd.training.teacher_cache.source import CacheRules, teacher_source
+from hrkd.training.teacher_cache.source import teacher_source
 from hrkd.training.teacher_cache.store import Precision
 
 CPU = torch.device("cpu")
@@ -121,7 +122,7 @@ def cached(
 ) -> TeacherSource:
     """What the teacher says, from a cache that is built if it is not there."""
     live = LiveTeacher(teacher, LAYER_MAP, attention="queries_keys")
-    return teacher_source(live, data, rules=CacheRules(folder, precision=precision), device=CPU)
+    return teacher_source(live, data, rules=CacheConfig(folder=folder, precision=precision), device=CPU)
 
 
 def chosen_batches(data: TokenizedDataset) -> tuple[TokenizedDataset, list[Batch]]:

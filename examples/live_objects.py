@@ -9,27 +9,35 @@ from pathlib import Path
 
 import torch
 
-from hrkd import load_domains, split_domains
-from hrkd.data.batching import length_sorted_batches, tokenize
-from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
-from hrkd.deploy.predict import Predictor
-from hrkd.models.layer_map import uniform_layer_map
-from hrkd.models.scratch import new_teacher, word_tokenizer
-from hrkd.models.shape import StudentShape
-from hrkd.models.start.build import build_student
-from hrkd.training.trainers import distill_from_models, fine_tune
+from hrkd import (
+    MethodConfig,
+    Predictor,
+    StudentConfig,
+    TrainingConfig,
+    distill_from_models,
+    fine_tune,
+    load_domains,
+    new_teacher,
+    split_domains,
+    start_student,
+    synthetic_reviews,
+    tokenize,
+    word_tokenizer,
+)
 
 MAX_TOKENS = 48
 
 
 def main(output: Path, examples: int, epochs: int) -> None:
     """Train a tiny teacher, distil it, save the student."""
-    corpus = synthetic_reviews(domains=3, examples=examples).dataset
-    frame = corpus.rows.to_pandas().assign(
-        label=[corpus.labels[i] for i in corpus.label_ids], domain=[corpus.domains[i] for i in corpus.domain_ids]
+    corpus = synthetic_reviews(domains=3, examples=examples)
+    frame = corpus.dataset.rows.to_pandas().assign(
+        label=[corpus.dataset.labels[i] for i in corpus.dataset.label_ids],
+        domain=[corpus.dataset.domains[i] for i in corpus.dataset.domain_ids],
     )
     splits = split_domains(load_domains(frame), dev=0.2, test=0.2)
-    tokenizer = word_tokenizer(vocabulary(), max_tokens=MAX_TOKENS)
+    words = {word for text in frame["text"] for word in text.lower().split()}
+    tokenizer = word_tokenizer(sorted(words), max_tokens=MAX_TOKENS)
     train_set, dev_set, test_set = (tokenize(part, tokenizer, MAX_TOKENS) for _, part in splits)
 
     torch.manual_seed(0)
@@ -40,20 +48,23 @@ def main(output: Path, examples: int, epochs: int) -> None:
         labels=splits.labels,
         max_tokens=MAX_TOKENS,
     )
-    fine_tune(teacher, train_set, dev_set, epochs=epochs, learning_rate=1e-3)
+    training = TrainingConfig(epochs=epochs, learning_rate=1e-3)
+    fine_tune(teacher, train_set, dev_set, settings=training)
 
-    started = build_student(
-        teacher,
-        StudentShape(layers=1, width=16, heads=2, feed_forward=32),
-        layer_map=uniform_layer_map(1, 2),
-        batches=(batch.inputs for batch in length_sorted_batches(train_set, 32)),
-    )
+    student, layer_map = start_student(teacher, StudentConfig(layers=1, width=16, heads=2), train_set, tokenizer)
     history = distill_from_models(
-        teacher, started.model, train_set, dev_set, basis=started.basis, epochs=epochs, learning_rate=1e-3
+        teacher,
+        student.model,
+        train_set,
+        dev_set,
+        method=MethodConfig(graph="published"),
+        settings=training,
+        layer_map=layer_map,
+        basis=student.basis,
     )
     print(f"best epoch {history.best_epoch}, mean dev accuracy {history.best_score:.1%}")
 
-    started.model.save_pretrained(output)
+    student.model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     text = test_set.source.rows[0]["text"]
     print(text, Predictor.from_pretrained(output)(text, domain=splits.domains[0]))

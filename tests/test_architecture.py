@@ -1,14 +1,42 @@
-"""Arrows between the rooms go one way (docs/architecture.md)."""
+"""Arrows between the layers go one way, and settings are handed down whole (docs/architecture.md)."""
 
 import ast
+import itertools
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import hrkd
+from hrkd.recipe.schema import (
+    CacheConfig,
+    EvaluationConfig,
+    MethodConfig,
+    RunConfig,
+    StudentTrainingConfig,
+)
+from hrkd.run.commands import compress
+from tiny import tiny_recipe
 
 ROOT = Path(hrkd.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+ORDER = (
+    "support",
+    "recipe",
+    "data",
+    "method",
+    "models",
+    "training",
+    "deploy",
+    "report",
+    "run",
+    "comparison",
+    "cli",
+)
+AT_THE_ROOT = {"__init__.py", "__main__.py", "errors.py", "py.typed"}
+MOST_PARAMETERS = 12
+WIRING = ("cli/commands.py", "recipe/loading.py", "training/trainers.py", "run/")
 
 
 def imported(path: Path) -> set[str]:
@@ -18,36 +46,57 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     return names
 
 
-def offenders(room: str, forbidden: tuple[str, ...]) -> list[str]:
+def layers_of(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+
+
+def against_the_order(root: Path) -> list[str]:
+    """Imports of a later layer, and of the root, which imports them all."""
     found = []
-    for path in MODULES:
-        relative = path.relative_to(ROOT).as_posix()
-        if relative.startswith(room):
-            bad = [n for n in imported(path) for f in forbidden if n == f or n.startswith(f + ".")]
-            found += [f"{relative} imports {name}" for name in bad]
+    for path in sorted(root.glob("*/**/*.py")):
+        layer = path.relative_to(root).parts[0]
+        for name in sorted(imported(path)):
+            parts = name.split(".")
+            later = len(parts) > 1 and parts[1] in ORDER and ORDER.index(parts[1]) > ORDER.index(layer)
+            if parts[0] == "hrkd" and (later or parts == ["hrkd"]):
+                found.append(f"{path.relative_to(root).as_posix()} imports {name}")
     return found
 
 
-ORDER = ["data", "method", "models", "training", "deploy", "report"]
+def test_every_directory_is_a_layer_and_nothing_else_is_at_the_root():
+    assert layers_of(ROOT) == set(ORDER)
+    assert {path.name for path in ROOT.iterdir() if path.is_file()} == AT_THE_ROOT
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_no_later_room(room):
-    later = ORDER[ORDER.index(room) + 1 :]
-    wiring = ("stages", "pipeline", "results", "cli", "plan", "preparation", "config", "recipe", "comparison")
-    wiring += ("grid", "grid_plan", "grid_runs", "grid_results")
-    assert offenders(f"{room}/", tuple(f"hrkd.{name}" for name in (*later, *wiring))) == []
+def test_no_layer_imports_a_later_one():
+    assert [line for line in against_the_order(ROOT) if not line.startswith("cli/")] == []
 
 
-def test_data_knows_no_models_and_method_knows_torch_alone():
-    assert offenders("data/", ("hrkd.models", "hrkd.training")) == []
-    packages = {n.split(".")[0] for path in MODULES if path.parent.name == "method" for n in imported(path)}
-    standard = {"__future__", "collections", "dataclasses", "typing", "math"}
-    assert packages <= standard | {"torch", "hrkd"}
+@pytest.mark.parametrize(("layer", "later"), list(itertools.combinations(ORDER, 2)), ids="<-".join)
+def test_an_import_against_the_order_is_found(tmp_path, layer, later):
+    folder = shutil.copytree(ROOT / layer, tmp_path / layer, ignore=shutil.ignore_patterns("__pycache__"))
+    before = against_the_order(tmp_path)
+    module = next(path for path in sorted(folder.rglob("*.py")) if path.name != "__init__.py")
+    module.write_text(f"{module.read_text(encoding='utf-8')}\n\ndef _later():\n    import hrkd.{later}\n")
+    assert [line for line in against_the_order(tmp_path) if line not in before] == [
+        f"{module.relative_to(tmp_path).as_posix()} imports hrkd.{later}"
+    ]
+
+
+def test_method_knows_torch_alone():
+    """And the recipe's section for the types of its arguments, which is not imported when the method runs."""
+    paths = sorted((ROOT / "method").glob("*.py"))
+    packages = {name.split(".")[0] for path in paths for name in imported(path)}
+    assert packages <= {"__future__", "collections", "dataclasses", "typing", "math", "torch", "hrkd"}
+    others = {name for path in paths for name in imported(path) if name.startswith("hrkd.")}
+    assert {name.split(".")[1] for name in others} <= {"method", "recipe"}
+    for path in paths:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            assert not (isinstance(node, ast.ImportFrom) and str(node.module).startswith("hrkd.recipe")), path
 
 
 def test_only_the_command_line_imports_its_library_and_nobody_imports_it():
@@ -59,7 +108,8 @@ def test_only_the_command_line_imports_its_library_and_nobody_imports_it():
 
 
 def test_report_needs_no_torch():
-    assert offenders("report/", ("torch", "transformers", "datasets", "accelerate")) == []
+    heavy = {"torch", "transformers", "datasets", "accelerate"}
+    assert [p for p in (ROOT / "report").glob("*.py") if heavy & {n.split(".")[0] for n in imported(p)}] == []
 
 
 def test_nothing_unpickles_or_runs_remote_code():
@@ -73,3 +123,59 @@ def test_nothing_unpickles_or_runs_remote_code():
 
 def test_every_module_says_what_it_is():
     assert [p for p in MODULES if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))] == []
+
+
+def functions():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path.relative_to(ROOT).as_posix(), node
+
+
+def test_no_function_takes_more_than_twelve_parameters():
+    """Verbs excepted: their parameters are the flags of the command line."""
+    many = []
+    for path, node in functions():
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        count = len([each for each in arguments if each.arg not in ("self", "cls")])
+        if count > MOST_PARAMETERS and path != "cli/commands.py":
+            many.append(f"{path}: {node.name} takes {count}")
+    assert many == []
+
+
+def test_every_default_of_a_setting_stands_once():
+    """In the schema: a parameter that is called as a field of method, training, cache, evaluation or run has none."""
+    sections = (MethodConfig, StudentTrainingConfig, CacheConfig, EvaluationConfig, RunConfig)
+    names = {name for section in sections for name in section.model_fields} - {"folder", "seed", "device"}
+    again = []
+    for path, node in functions():
+        pairs = list(zip(reversed(node.args.args), reversed(node.args.defaults), strict=False))
+        pairs += [pair for pair in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if pair[1]]
+        for argument, default in pairs:
+            none = isinstance(default, ast.Constant) and default.value is None
+            if argument.arg in names and not none:
+                again.append(f"{path}: {node.name}({argument.arg}={ast.unparse(default)})")
+    assert again == []
+
+
+def test_compress_reads_in_one_direction(tmp_path):
+    """From the command to the saved student: how often the next function called stands in another file."""
+    files = {str(path): path.relative_to(ROOT).as_posix() for path in MODULES}
+    wiring = {name: rel for name, rel in files.items() if rel.startswith(WIRING)}
+    entered = []
+
+    def note(frame, event, _):
+        file = wiring.get(frame.f_code.co_filename)
+        if event == "call" and file is not None and not frame.f_code.co_name.startswith("<"):
+            entered.append(file)
+
+    recipe = tiny_recipe(tmp_path / "run", **{"student.baseline": False})
+    sys.setprofile(note)
+    try:
+        compress(recipe)
+    finally:
+        sys.setprofile(None)
+    order = [file for file, _ in itertools.groupby(entered)]
+    order = order[: order.index("run/results.py")]
+    assert order[0] == "run/commands.py"
+    assert len(order) - 1 <= 40, order

@@ -13,9 +13,13 @@ from transformers import (
     RobertaConfig,
 )
 
+from hrkd.method.build import build_domain_ratios
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import word_tokenizer
 from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import MethodConfig, RunConfig, StudentTrainingConfig, TrainingConfig
+from hrkd.training.session import Session
+from hrkd.training.trainers import distill_from_models, fine_tune
 
 DOMAINS = ("books", "dvd", "kitchen")
 LABELS = ("bad", "fair", "good")
@@ -117,3 +121,39 @@ def tiny_recipe(output, **changes):
         "run": {"output": str(output), "device": "cpu"},
     }
     return load_recipe(base, changes)
+
+
+def tune(model, train_set, dev_set, **options):
+    """``fine_tune``, with the fields of its settings and of its session by their own names."""
+    settings = TrainingConfig(**_taken(options, TrainingConfig.model_fields))
+    return fine_tune(model, train_set, dev_set, settings=settings, session=_session(options), **options)
+
+
+def distil(teacher, student, train_set, dev_set, **options):
+    """``distill_from_models``, with the fields of method, settings and session by their own names."""
+    settings = StudentTrainingConfig(**{"epochs": 3, **_taken(options, StudentTrainingConfig.model_fields)})
+    chosen = {"method": method_of(options), "settings": settings, "session": _session(options)}
+    return distill_from_models(teacher, student, train_set, dev_set, **chosen, **options)
+
+
+def method_of(options):
+    """The method that some of the ``options`` are fields of; they are taken out."""
+    return MethodConfig(**_taken(options, MethodConfig.model_fields))
+
+
+def ratios_of(levels, domains, width, *, weights=None, **fields):
+    """``build_domain_ratios``, with the fields of the method by their own names; one that is never learnt will do."""
+    if fields.get("graph") == "relational":
+        fields = {"learning": "joint", **fields}
+    method = MethodConfig(**fields)
+    return build_domain_ratios(method, levels=levels, domains=domains, width=width, domain_weights=weights)
+
+
+def _session(options):
+    run = RunConfig(**_taken(options, ("seed", "log_every", "precision")))
+    given = _taken(options, Session.__dataclass_fields__)
+    return Session(run=run, **given) if "accelerator" in given else Session.start(run, **given)
+
+
+def _taken(options, names):
+    return {name: options.pop(name) for name in list(options) if name in names}

@@ -11,30 +11,53 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hrkd.comparison.command import compare
     from hrkd.comparison.planning import load_grid
+    from hrkd.data.batching import tokenize
     from hrkd.data.readers.sources import load_domains
     from hrkd.data.splits.split import split_domains
+    from hrkd.data.synthetic.corpus import synthetic_reviews
     from hrkd.data.types import MultiDomainDataset
     from hrkd.deploy.export import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
+    from hrkd.models.loading import load_fine_tuned, load_tokenizer
     from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.models.scratch import new_teacher, word_tokenizer
+    from hrkd.models.start.student import start_student
     from hrkd.recipe.loading import load_recipe
-    from hrkd.recipe.schema import Recipe
+    from hrkd.recipe.schema import (
+        CacheConfig,
+        EvaluationConfig,
+        MethodConfig,
+        Recipe,
+        RunConfig,
+        StudentConfig,
+        StudentTrainingConfig,
+        TrainingConfig,
+    )
     from hrkd.run.commands import compress, describe_data, distill, evaluate, train_baseline, train_teacher
-    from hrkd.training.trainers import distill_from_models
+    from hrkd.training.session import Session
+    from hrkd.training.trainers import distill_from_models, fine_tune
 
     __version__: str
 
 __all__ = [
     "ArtifactError",
+    "CacheConfig",
     "DataError",
+    "EvaluationConfig",
     "HrkdError",
+    "MethodConfig",
     "ModelError",
     "MultiDomainClassifier",
     "MultiDomainDataset",
     "Predictor",
     "Recipe",
     "RecipeError",
+    "RunConfig",
+    "Session",
+    "StudentConfig",
+    "StudentTrainingConfig",
+    "TrainingConfig",
     "TrainingError",
     "__version__",
     "compare",
@@ -44,24 +67,40 @@ __all__ = [
     "distill_from_models",
     "evaluate",
     "export_plain",
+    "fine_tune",
     "load_domains",
+    "load_fine_tuned",
     "load_grid",
     "load_recipe",
+    "load_tokenizer",
+    "new_teacher",
     "split_domains",
+    "start_student",
+    "synthetic_reviews",
+    "tokenize",
     "train_baseline",
     "train_teacher",
+    "word_tokenizer",
 ]
 
 _HOMES = {
     "ArtifactError": "hrkd.errors",
+    "CacheConfig": "hrkd.recipe.schema",
     "DataError": "hrkd.errors",
+    "EvaluationConfig": "hrkd.recipe.schema",
     "HrkdError": "hrkd.errors",
+    "MethodConfig": "hrkd.recipe.schema",
     "ModelError": "hrkd.errors",
     "MultiDomainClassifier": "hrkd.models.multi_domain",
     "MultiDomainDataset": "hrkd.data.types",
     "Predictor": "hrkd.deploy.predict",
     "Recipe": "hrkd.recipe.schema",
     "RecipeError": "hrkd.errors",
+    "RunConfig": "hrkd.recipe.schema",
+    "Session": "hrkd.training.session",
+    "StudentConfig": "hrkd.recipe.schema",
+    "StudentTrainingConfig": "hrkd.recipe.schema",
+    "TrainingConfig": "hrkd.recipe.schema",
     "TrainingError": "hrkd.errors",
     "compare": "hrkd.comparison.command",
     "compress": "hrkd.run.commands",
@@ -70,12 +109,20 @@ _HOMES = {
     "distill_from_models": "hrkd.training.trainers",
     "evaluate": "hrkd.run.commands",
     "export_plain": "hrkd.deploy.export",
+    "fine_tune": "hrkd.training.trainers",
     "load_domains": "hrkd.data.readers.sources",
+    "load_fine_tuned": "hrkd.models.loading",
     "load_grid": "hrkd.comparison.planning",
     "load_recipe": "hrkd.recipe.loading",
+    "load_tokenizer": "hrkd.models.loading",
+    "new_teacher": "hrkd.models.scratch",
     "split_domains": "hrkd.data.splits.split",
+    "start_student": "hrkd.models.start.student",
+    "synthetic_reviews": "hrkd.data.synthetic.corpus",
+    "tokenize": "hrkd.data.batching",
     "train_baseline": "hrkd.run.commands",
     "train_teacher": "hrkd.run.commands",
+    "word_tokenizer": "hrkd.models.scratch",
 }
 
 

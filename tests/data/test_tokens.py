@@ -1,7 +1,7 @@
 """Token ids on disk: the same as in memory, made once, by what decides them."""
 
 import os
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import datasets
 import numpy as np
@@ -53,13 +53,14 @@ def test_batches_from_the_cache_are_the_same(tiny, tmp_path):
 
 
 def test_texts_are_tokenised_once(tiny, tmp_path):
-    tokenizer, done = Counting(tiny.tokenizer), []
+    tokenizer, progress = Counting(tiny.tokenizer), MagicMock()
     tokenize_splits(tiny.splits, tokenizer, 24, cache=tmp_path)
     rows = sum(len(part) for _, part in tiny.splits)
     assert tokenizer.texts == rows
-    tokenize_splits(tiny.splits, tokenizer, 24, done.append, cache=tmp_path)
+    tokenize_splits(tiny.splits, tokenizer, 24, cache=tmp_path, progress=progress)
     assert tokenizer.texts == rows
-    assert sum(done) == rows, "progress is told nevertheless"
+    done = progress.bar.return_value.__enter__.return_value.advance.call_args_list
+    assert sum(call.args[0] for call in done) == rows, "progress is told nevertheless"
 
 
 def test_other_texts_tokenizers_and_lengths_are_tokenised_anew(tiny, tmp_path):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import oracles
-from hrkd.method.build import build_domain_ratios
 from hrkd.method.domain_graph import GraphAttention, PublishedGraph, RandomScores, RelationalGraph, UniformScores
 from hrkd.method.prototypes import centred
 from hrkd.method.ratios import DomainRatios
+from tiny import ratios_of
 
 
 def graph(levels=3, width=5, **options):
@@ -34,7 +34,7 @@ def test_shapes_of_the_paper_by_default():
 
 
 def test_permuting_domains_permutes_ratios():
-    ratios = DomainRatios(build_domain_ratios(3, 4, 5, hierarchy="none").hierarchy, graph())
+    ratios = DomainRatios(ratios_of(3, 4, 5, hierarchy="none").hierarchy, graph())
     states, order = torch.randn(3, 4, 5, dtype=torch.float64), torch.tensor([3, 1, 0, 2])
     torch.testing.assert_close(ratios(states[:, order]).domains, ratios(states).domains[:, order])
 
@@ -52,14 +52,14 @@ def test_each_level_has_its_own_graph():
 def test_nearly_uniform_on_a_complete_graph():
     """The structural fact in docs/method.md: the published form can hardly tell domains apart."""
     torch.manual_seed(0)
-    ratios = build_domain_ratios(4, 4, 384).eval()
+    ratios = ratios_of(4, 4, 384).eval()
     with torch.no_grad():
         spread = (ratios(torch.randn(4, 4, 384)).domains - 0.25).abs().max()
     assert spread < 0.05
 
 
 def test_dropout_moves_the_ratios_in_training_only():
-    ratios = build_domain_ratios(3, 4, 32, graph_dropout=0.5)
+    ratios = ratios_of(3, 4, 32, graph_dropout=0.5)
     states = torch.randn(3, 4, 32)
     assert not torch.allclose(ratios(states).domains, ratios(states).domains)
     ratios.eval()
@@ -68,9 +68,9 @@ def test_dropout_moves_the_ratios_in_training_only():
 
 def test_weights_of_domains_multiply_what_the_graph_says():
     states, weights = torch.randn(3, 4, 8), [3.0, 1.0, 1.0, 0.5]
-    uniform = build_domain_ratios(3, 4, 8, graph="uniform", domain_weights=weights)(states).domains
+    uniform = ratios_of(3, 4, 8, graph="uniform", weights=weights)(states).domains
     torch.testing.assert_close(uniform, (torch.tensor(weights) / sum(weights)).expand(3, 4))
-    plain, weighed = (build_domain_ratios(3, 4, 8, domain_weights=each).eval() for each in (None, weights))
+    plain, weighed = (ratios_of(3, 4, 8, weights=each).eval() for each in (None, weights))
     weighed.load_state_dict(plain.state_dict())
     expected = plain(states).domains * torch.tensor(weights)
     torch.testing.assert_close(weighed(states).domains, expected / expected.sum(dim=1, keepdim=True))
@@ -78,8 +78,8 @@ def test_weights_of_domains_multiply_what_the_graph_says():
 
 def test_ratios_sum_to_one_and_uniform_is_uniform():
     states = torch.randn(3, 4, 8)
-    torch.testing.assert_close(build_domain_ratios(3, 4, 8)(states).domains.sum(dim=1), torch.ones(3))
-    torch.testing.assert_close(build_domain_ratios(3, 4, 8, graph="uniform")(states).domains, torch.full((3, 4), 0.25))
+    torch.testing.assert_close(ratios_of(3, 4, 8)(states).domains.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(ratios_of(3, 4, 8, graph="uniform")(states).domains, torch.full((3, 4), 0.25))
     assert UniformScores()(states).shape == (3, 4)
 
 
@@ -144,7 +144,7 @@ def test_nearly_equal_domains_are_told_apart_once_centred():
     """Where the published form gives 1/D: prototypes that share nearly everything."""
     states = torch.randn(3, 1, 5, dtype=torch.float64) + 1e-3 * torch.randn(3, 4, 5, dtype=torch.float64)
     form = relational()
-    centre = DomainRatios(build_domain_ratios(3, 4, 5, hierarchy="none").hierarchy, form, centre=True)
+    centre = DomainRatios(ratios_of(3, 4, 5, hierarchy="none").hierarchy, form, centre=True)
     assert (centre(states).domains - 0.25).abs().max() > 0.1
     assert (form(states).softmax(dim=-1) - 0.25).abs().max() < 0.01
 
@@ -157,9 +157,9 @@ def test_centring_equals_the_loops_and_knows_no_common_part_and_no_scale():
 
 
 def test_only_the_relational_graph_centres_unless_asked():
-    found = {form: build_domain_ratios(3, 4, 8, graph=form).centre for form in ("published", "relational", "uniform")}
+    found = {form: ratios_of(3, 4, 8, graph=form).centre for form in ("published", "relational", "uniform")}
     assert found == {"published": False, "relational": True, "uniform": False}
-    assert build_domain_ratios(3, 4, 8, centre_prototypes=True).centre
+    assert ratios_of(3, 4, 8, centre_prototypes=True).centre
 
 
 def test_random_scores_are_drawn_anew_while_training_only():

@@ -14,7 +14,8 @@ from hrkd.comparison.planning import load_grid
 from hrkd.comparison.processes import changes_of
 from hrkd.errors import ArtifactError
 from hrkd.run.commands import compress, distill, train_teacher
-from hrkd.run.folder import Run, training_cost
+from hrkd.run.stages import steps_before
+from hrkd.training.record import training_cost
 from tiny import tiny_recipe
 
 TWO = {"method.stages": "two", "student.training.epochs": 4, "student.baseline": False}
@@ -96,7 +97,7 @@ def test_costs_are_those_of_both_stages(finished):
     assert results["peak_megabytes"]["student"] == max(cost["peak_megabytes"] for cost in costs)
     steps = [len(pd.read_parquet(folder / "metrics" / stage / "steps")) for stage in ("levels", "student")]
     assert results["steps"]["student"] == sum(steps)
-    assert Run(folder).steps_before("student") == steps[0], "trackers count on"
+    assert steps_before(folder, "student") == steps[0], "trackers count on"
 
 
 def test_costs_take_the_larger_memory_and_what_is_known_of_it():

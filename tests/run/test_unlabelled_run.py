@@ -16,8 +16,7 @@ from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError, DataError, TrainingError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.run.commands import compress, describe_data, distill, evaluate
-from hrkd.training.trainers import fine_tune
-from tiny import tiny_recipe
+from tiny import tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
 
@@ -163,4 +162,4 @@ def test_fine_tuning_refuses_rows_without_labels(tiny) -> None:
     assert torch.equal(both.batch([0, 1]).inputs["input_ids"], tiny.train.batch([0, 1]).inputs["input_ids"])
     for train_set, dev_set in ((both, tiny.dev), (tiny.train, both)):
         with pytest.raises(TrainingError, match="2 rows without a label where labels are read"):
-            fine_tune(tiny.model(), train_set, dev_set)
+            tune(tiny.model(), train_set, dev_set)

@@ -2,7 +2,7 @@ import pytest
 
 from hrkd.support import allocator
 from hrkd.training import loop
-from hrkd.training.trainers import fine_tune
+from tiny import tune
 
 
 class Glibc:
@@ -45,6 +45,6 @@ def test_elsewhere_nothing_happens(monkeypatch):
 
 def test_a_training_gives_back_every_few_steps(tiny, glibc, monkeypatch):
     monkeypatch.setattr(loop, "STEPS_BETWEEN", 3)
-    history = fine_tune(tiny.model(), tiny.train, tiny.dev, epochs=1, batch_size=4)
+    history = tune(tiny.model(), tiny.train, tiny.dev, epochs=1, batch_size=4)
     assert history.steps >= 6
     assert glibc.asked == [0] * (history.steps // 3)

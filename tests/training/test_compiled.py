@@ -5,7 +5,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from hrkd.training.trainers import distill_from_models
+from tiny import distil
 
 
 def test_a_compiled_student_learns_the_same(tiny):
@@ -17,7 +17,7 @@ def test_a_compiled_student_learns_the_same(tiny):
     options = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "graph_dropout": 0.0}
     twin, losses = copy.deepcopy(student), []
     for model, backend in ((student, None), (twin, "aot_eager")):
-        history = distill_from_models(
+        history = distil(
             teacher, model, tiny.train, tiny.dev, accelerator=Accelerator(cpu=True), compile_backend=backend, **options
         )
         losses.append(history.epochs[0]["loss"])

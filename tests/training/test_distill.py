@@ -8,18 +8,17 @@ from accelerate import Accelerator
 
 from hrkd.data.batching import Batch
 from hrkd.errors import DataError, ModelError, TrainingError
-from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.ratios import Ratios
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
+from hrkd.recipe.schema import CacheConfig, MethodConfig
 from hrkd.support.caches import cached_folders
 from hrkd.training.distill import Distillation
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
-from hrkd.training.teacher_cache.source import CacheRules
-from hrkd.training.trainers import distill_from_models, fine_tune
-from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
+from hrkd.training.selection import last_epoch
+from tiny import FAMILIES, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model, tune
 
 
 def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
@@ -27,9 +26,10 @@ def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
         set_attention(model.encoder, "scores")
     teacher_width, width = teacher.encoder.config.hidden_size, student.encoder.config.hidden_size
     levels = len(layer_map)
-    ratios = build_domain_ratios(levels, 3, teacher_width, graph_heads=2, graph_width="hidden")
+    ratios = ratios_of(levels, 3, teacher_width, graph_heads=2, graph_width="hidden")
     fit = FitLayers(levels, width, teacher_width, basis=options.pop("basis", None))
-    return Distillation(student, fit, ratios, LiveTeacher(teacher, layer_map, attention="scores"), **options)
+    reader = LiveTeacher(teacher, layer_map, attention="scores")
+    return Distillation(student, fit, ratios, reader, method_of(options), **options)
 
 
 def test_student_equal_to_teacher_has_no_loss(tiny):
@@ -99,11 +99,9 @@ def test_ratio_gradient_is_a_switch(tiny):
 
 def test_distilling_brings_the_student_to_the_teacher(tiny, tmp_path):
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
-    fine_tune(
-        teacher, tiny.train, tiny.dev, epochs=1, learning_rate=1e-3, batch_size=4, accelerator=Accelerator(cpu=True)
-    )
+    tune(teacher, tiny.train, tiny.dev, epochs=1, learning_rate=1e-3, batch_size=4, accelerator=Accelerator(cpu=True))
     options = {"epochs": 8, "learning_rate": 3e-3, "batch_size": 4, "accelerator": Accelerator(cpu=True)}
-    history = distill_from_models(teacher, student, tiny.train, tiny.dev, metrics=tmp_path, **options)
+    history = distil(teacher, student, tiny.train, tiny.dev, metrics=tmp_path, **options)
     losses = [epoch["loss"] for epoch in history.epochs]
     assert losses[-1] < 0.7 * losses[0]
     steps = pd.read_parquet(tmp_path / "steps")
@@ -122,7 +120,7 @@ def test_distilling_brings_the_student_to_the_teacher(tiny, tmp_path):
 def test_a_student_with_other_heads_than_its_teacher_is_distilled(tiny):
     teacher, student = tiny.model(heads=4, seed=1), tiny.model(width=8, heads=2)
     options = {"epochs": 2, "learning_rate": 3e-3, "batch_size": 4}
-    history = distill_from_models(teacher, student, tiny.train, tiny.dev, **options)
+    history = distil(teacher, student, tiny.train, tiny.dev, **options)
     assert history.epochs[1]["loss"] < history.epochs[0]["loss"]
 
 
@@ -130,7 +128,7 @@ def test_the_same_seed_gives_the_same_student(tiny):
     states = []
     for _ in range(2):
         student = tiny.model(width=8)
-        distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, epochs=1, batch_size=4, seed=3)
+        distil(tiny.model(seed=1), student, tiny.train, tiny.dev, epochs=1, batch_size=4, seed=3)
         states.append(student.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -142,10 +140,10 @@ def test_models_of_other_domains_or_labels_are_errors(tiny):
     common = {"vocabulary_size": len(tiny.tokenizer), "heads": "shared", "max_tokens": 32}
     other = new_teacher(options, domains=("x", "y", "z"), labels=tiny.splits.labels, **common)
     with pytest.raises(DataError, match="the model serves the domains x, y, z"):
-        distill_from_models(other, tiny.model(), tiny.train, tiny.dev)
+        distil(other, tiny.model(), tiny.train, tiny.dev)
     other = new_teacher(options, domains=tiny.splits.domains, labels=("bad", "good"), **common)
     with pytest.raises(ModelError, match="differ in labels"):
-        distill_from_models(other, tiny.model(), tiny.train, tiny.dev)
+        distil(other, tiny.model(), tiny.train, tiny.dev)
 
 
 def family_distillation(family, teacher, student, wanted, **options):
@@ -155,9 +153,9 @@ def family_distillation(family, teacher, student, wanted, **options):
     layers = [model.encoder.config.num_hidden_layers for model in (student, teacher)]
     widths = [model.encoder.config.hidden_size for model in (student, teacher)]
     levels = resolve_layer_map("uniform", *layers)
-    ratios = build_domain_ratios(len(levels), 3, widths[1], graph_heads=2)
+    ratios = ratios_of(len(levels), 3, widths[1], graph_heads=2)
     reader = LiveTeacher(teacher, levels, attention=kind)
-    module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader)
+    module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader, MethodConfig())
     batch = Batch(tiny_batch(family), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
     return module.train(), batch
 
@@ -228,13 +226,13 @@ def test_ratios_learn_when_asked(tiny):
 
 @pytest.mark.parametrize("learning", ["fixed", "joint", "meta"])
 def test_ratios_of_ones_own_are_used_and_trained_only_if_asked(tiny, learning):
-    ratios = build_domain_ratios(3, 3, 16, hierarchy="none", graph_heads=1)
+    ratios = ratios_of(3, 3, 16, hierarchy="none", graph_heads=1)
     before = copy.deepcopy(ratios.state_dict())
     calls = []
     ratios.register_forward_hook(lambda *_: calls.append(1))
     student = tiny.model(width=8)
     options = {"ratios": ratios, "learning": learning, "meta_interval": 2, "epochs": 1, "batch_size": 4}
-    distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+    distil(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
     assert calls
     changed = {name for name, tensor in ratios.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == (set() if learning == "fixed" else set(before))
@@ -244,7 +242,7 @@ def test_ratios_of_ones_own_are_used_and_trained_only_if_asked(tiny, learning):
 def test_joint_learning_moves_weight_to_what_is_easiest(tiny):
     """Why it is an ablation: see docs/method.md."""
     module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learning="joint", entropy_weight=0.0)
-    module.ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
+    module.ratios = ratios_of(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
     batch = next(iter_batches(tiny))
     optimiser = torch.optim.Adam(module.ratios.parameters(), lr=0.01)
     for _ in range(100):
@@ -261,7 +259,7 @@ def test_joint_learning_moves_weight_to_what_is_easiest(tiny):
 def test_entropy_holds_back_joint_learning(tiny):
     """With a weight w of the entropy, ratios end at softmax(-losses / w)."""
     module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), learning="joint", entropy_weight=0.5).eval()
-    module.ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
+    module.ratios = ratios_of(3, 3, 16, graph="relational", graph_dropout=0.0, hierarchy="none")
     batch = next(iter_batches(tiny))
     optimiser = torch.optim.Adam(module.ratios.parameters(), lr=0.01)
     for _ in range(200):
@@ -296,7 +294,7 @@ def test_relative_losses_know_no_unit(tiny, kind):
         levels = module.teacher(batches[0]).hidden_states
         valid = batches[0].mask.bool()
         expected = torch.stack([each[valid].var(dim=0, correction=0).mean() for each in levels])
-        torch.testing.assert_close(module.units[0], expected)
+        torch.testing.assert_close(module.loss_units[0], expected)
     torch.testing.assert_close(found[0], found[1])
 
 
@@ -316,8 +314,8 @@ def test_a_student_that_gives_the_mean_everywhere_has_a_relative_loss_of_one(tin
 def test_without_weight_no_level_is_looked_at(tiny, tmp_path):
     student, states = tiny.model(width=8), []
     student.encoder.register_forward_hook(lambda _, __, out: states.append(out.hidden_states))
-    options = {"hidden_weight": 0.0, "epochs": 2, "batch_size": 4, "cache": CacheRules(tmp_path)}
-    history = distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+    options = {"hidden_weight": 0.0, "epochs": 2, "batch_size": 4, "cache": CacheConfig(folder=tmp_path)}
+    history = distil(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
     assert history.epochs[1]["loss"] < history.epochs[0]["loss"]
     assert set(states) == {None}
     (_, index), *others = cached_folders(tmp_path)
@@ -353,7 +351,7 @@ def test_labels_are_part_of_the_prediction_loss(tiny):
 def test_a_label_weight_without_a_label_is_refused(tiny):
     bare = tiny.unlabelled("one", "two", "three")
     with pytest.raises(TrainingError, match="label_weight: no row of the training set has a label"):
-        distill_from_models(tiny.model(seed=1), tiny.model(width=8), bare, tiny.dev, label_weight=1.0)
+        distil(tiny.model(seed=1), tiny.model(width=8), bare, tiny.dev, label_weight=1.0)
 
 
 def test_two_calls_are_two_stages(tiny, caplog):
@@ -361,7 +359,7 @@ def test_two_calls_are_two_stages(tiny, caplog):
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
     options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
     start = copy.deepcopy(student)
-    levels = distill_from_models(teacher, student, tiny.train, tiny.dev, prediction_weight=0.0, keep="last", **options)
+    levels = distil(teacher, student, tiny.train, tiny.dev, prediction_weight=0.0, evaluate=last_epoch, **options)
     assert "loss" in caplog.text
     assert "dev" not in caplog.text
     assert levels.best_epoch == 2
@@ -371,17 +369,17 @@ def test_two_calls_are_two_stages(tiny, caplog):
     assert not same(student.encoder, start.encoder)
     first = copy.deepcopy(student)
     second = {"hidden_weight": 0.0, "graph": "uniform", "learning": "fixed"}
-    logits = distill_from_models(teacher, student, tiny.train, tiny.dev, **second, **options)
+    logits = distil(teacher, student, tiny.train, tiny.dev, **second, **options)
     assert f"dev/{tiny.dev.source.domains[0]}" in logits.epochs[0]
     assert not same(student.heads, first.heads)
 
 
 def test_the_last_epoch_is_the_one_that_is_kept(tiny):
     teacher, kept = tiny.model(seed=1), []
-    for epochs, keep in ((1, "last"), (3, "last"), (3, "best")):
+    for epochs, evaluate in ((1, last_epoch), (3, last_epoch), (3, None)):
         student = tiny.model(width=8)
         options = {"epochs": epochs, "batch_size": 4, "learning_rate": 1e-9}
-        history = distill_from_models(teacher, student, tiny.train, tiny.dev, keep=keep, **options)
+        history = distil(teacher, student, tiny.train, tiny.dev, evaluate=evaluate, **options)
         kept.append(history.best_epoch)
     assert kept == [1, 3, 1], "the dev score never rises here"
 
@@ -401,27 +399,25 @@ def same(one, other):
         ({"hidden_weight": 0.0, "domain_weights": {"books": 2.0}}, "domain_weights: weigh the levels' losses"),
     ],
 )
-def test_choices_that_rule_each_other_out_are_refused(tiny, choices, message):
-    with pytest.raises(ModelError, match=message):
-        distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **choices)
+def test_choices_that_rule_each_other_out_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        MethodConfig(**choices)
 
 
 def test_domains_count_as_their_weights_say(tiny, tmp_path):
     teacher, (first, *others) = tiny.model(seed=1), tiny.train.source.domains
     options = {"graph": "uniform", "epochs": 1, "batch_size": 4, "metrics": tmp_path}
-    distill_from_models(
-        teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={first: 2 * len(others)}, **options
-    )
+    distil(teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={first: 2 * len(others)}, **options)
     ratios = pd.read_parquet(tmp_path / "levels").groupby("domain", observed=True)["ratio"].agg(["min", "max"])
     assert ratios.loc[first].tolist() == pytest.approx([2 / 3, 2 / 3])
     with pytest.raises(DataError, match=r"domain_weights: no domain is called 'cars'; there are: "):
-        distill_from_models(teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={"cars": 2.0}, **options)
+        distil(teacher, tiny.model(width=8), tiny.train, tiny.dev, domain_weights={"cars": 2.0}, **options)
 
 
 def test_models_are_put_back_after_a_failure(tiny):
     teacher, student = tiny.model(seed=1), tiny.model(width=8)
     with pytest.raises(TrainingError, match="not finite"):
-        distill_from_models(teacher, student, tiny.train, tiny.dev, batch_size=4, learning_rate=1e30, warmup=0.0)
+        distil(teacher, student, tiny.train, tiny.dev, batch_size=4, learning_rate=1e30, warmup=0.0)
     for model in (teacher, student):
         assert model.encoder.config._attn_implementation == "sdpa"
         assert not model.training
@@ -434,7 +430,7 @@ def test_public_code_reductions_train_over_padding_to_the_longest_input(tiny):
         hook = {"with_kwargs": True}
         teacher.register_forward_pre_hook(lambda _, __, k, seen=seen: seen.add(k["input_ids"].shape[1]), **hook)
         options = {"epochs": 1, "batch_size": 4, "reductions": reductions}
-        distill_from_models(teacher, tiny.model(width=8), tiny.train, tiny.dev, **options)
+        distil(teacher, tiny.model(width=8), tiny.train, tiny.dev, **options)
     assert lengths["public_code"] == {32}
     assert max(lengths["masked"]) <= 24
 

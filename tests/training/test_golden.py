@@ -5,8 +5,8 @@ import pytest
 from accelerate import Accelerator
 from torch import nn
 
-from hrkd.training.teacher_cache.source import CacheRules
-from hrkd.training.trainers import distill_from_models, fine_tune
+from hrkd.recipe.schema import CacheConfig
+from tiny import distil, tune
 
 WITHOUT_DROPOUT = [
     4.938664, 4.978784, 4.977377, 4.911838, 4.897526, 4.828886, 4.801668, 4.763567,
@@ -29,12 +29,10 @@ def test_the_losses_of_a_fixed_run_stay_the_same(tiny, tmp_path, cached, dropout
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     options = {"learning_rate": 1e-3, "batch_size": 4, "group_by_length": False, "accelerator": Accelerator(cpu=True)}
-    fine_tune(teacher, tiny.train, tiny.dev, epochs=1, **options)
+    tune(teacher, tiny.train, tiny.dev, epochs=1, **options)
     options |= {"graph_width": "hidden"} if dropout else {"graph_width": "hidden", "graph_dropout": 0.0}
-    rules = CacheRules(tmp_path / "cache", precision="fp32") if cached else None
-    distill_from_models(
-        teacher, student, tiny.train, tiny.dev, epochs=2, metrics=tmp_path / "metrics", cache=rules, **options
-    )
+    rules = CacheConfig(folder=tmp_path / "cache", precision="fp32") if cached else None
+    distil(teacher, student, tiny.train, tiny.dev, epochs=2, metrics=tmp_path / "metrics", cache=rules, **options)
     losses = pd.read_parquet(tmp_path / "metrics" / "steps").sort_values("step")["loss"].tolist()
     assert losses == pytest.approx(curve, rel=1e-3 if dropout else 1e-5), (
         f"a change of a curve is told in the CHANGELOG: {losses}"

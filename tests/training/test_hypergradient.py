@@ -5,16 +5,16 @@ import torch
 from torch import nn
 
 from hrkd.data.batching import Batch, MultiDomainLoader
-from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit_layers import FitLayers
 from hrkd.models.trace import choose_attention, set_attention
+from hrkd.recipe.schema import MethodConfig
 from hrkd.training import hypergradient
 from hrkd.training.distill import Distillation
 from hrkd.training.hypergradient import directional_derivatives, preconditioned, ratio_gradients
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
-from hrkd.training.trainers import distill_from_models
-from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
+from hrkd.training.selection import DevAccuracy
+from tiny import FAMILIES, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model
 
 LEVELS = (0, 1, 2)
 
@@ -25,11 +25,11 @@ def distillation(tiny, kind, **options):
     for model in (teacher, student):
         set_attention(model.encoder, kind)
     graph = {"graph": "relational", "graph_heads": 2, "graph_dropout": 0.0, "hierarchy": "none"}
-    ratios = build_domain_ratios(3, 3, 16, **graph)
+    ratios = ratios_of(3, 3, 16, **graph)
     nn.init.normal_(ratios.graph.readout)
     reader = LiveTeacher(teacher, LEVELS, attention=kind)
     options = {"attention": kind, "learning": "meta", "entropy_weight": 0.0, **options}
-    return Distillation(student, FitLayers(3, 8, 16), ratios, reader, **options)
+    return Distillation(student, FitLayers(3, 8, 16), ratios, reader, method_of(options), **options)
 
 
 def two_batches(tiny):
@@ -90,9 +90,9 @@ def test_ratios_have_their_entropy_and_are_those_of_the_moving_average(tiny, mom
     support, query = two_batches(tiny)
     steady = None
     if momentum:
-        module.moving.normal_()
-        module.moved.fill_(3)
-        steady = module.moving / (1 - 0.8**3)
+        module.prototype_average.normal_()
+        module.prototype_steps.fill_(3)
+        steady = module.prototype_average / (1 - 0.8**3)
     found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
     expected = slow_gradients(module, support, query, as_it_is, entropy_weight=0.7, prototypes=steady)
     for one, other in zip(found.values(), expected, strict=True):
@@ -127,9 +127,11 @@ def test_every_family_has_forward_derivatives(family):
     kind = choose_attention("auto", teacher.encoder, student.encoder, factored=True)
     set_attention(student.encoder, kind)
     reader = LiveTeacher(teacher, LEVELS, attention=kind)
-    ratios = build_domain_ratios(3, 3, 32, graph="relational", graph_dropout=0.0, hierarchy="none")
+    ratios = ratios_of(3, 3, 32, graph="relational", graph_dropout=0.0, hierarchy="none")
     nn.init.normal_(ratios.graph.readout)
-    module = Distillation(student, FitLayers(3, 16, 32), ratios, reader, attention=kind, learning="meta").train()
+    module = Distillation(
+        student, FitLayers(3, 16, 32), ratios, reader, MethodConfig(learning="meta"), attention=kind
+    ).train()
     support, query = (
         Batch(tiny_batch(family, seed=seed), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
         for seed in (0, 1)
@@ -236,7 +238,7 @@ def test_short_epochs_are_counted_together(tiny, monkeypatch):
 def test_a_run_with_meta_learning_goes_on_as_if_never_stopped(tiny, tmp_path):
     def run(folder, stop):
         student = tiny.model(width=8)
-        ratios = build_domain_ratios(3, 3, 16, graph="relational", graph_heads=2)
+        ratios = ratios_of(3, 3, 16, graph="relational", graph_heads=2)
         seen = []
 
         class Watch:
@@ -247,14 +249,14 @@ def test_a_run_with_meta_learning_goes_on_as_if_never_stopped(tiny, tmp_path):
                     raise KeyboardInterrupt
 
         options = {"learning": "meta", "meta_interval": 2, "epochs": 3, "batch_size": 4, "learning_rate": 1e-3}
-        distill_from_models(
+        distil(
             tiny.model(seed=1),
             student,
             tiny.train,
             tiny.dev,
             ratios=ratios,
             checkpoint=folder,
-            best_per_domain=Watch(),
+            evaluate=DevAccuracy(student, tiny.dev, best_per_domain=Watch()),
             **options,
         )
         return [*student.parameters(), *ratios.parameters()]

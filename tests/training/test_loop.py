@@ -9,8 +9,10 @@ from torch import nn
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.fit_layers import FitLayers
+from hrkd.recipe.schema import TrainingConfig
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
+from hrkd.training.session import Session
 
 
 def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options):
@@ -23,16 +25,9 @@ def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, chec
 
     torch.manual_seed(5)
     loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, seed=0)
-    options = {"learning_rate": 1e-3, **options}
-    return train(
-        module,
-        loader,
-        evaluate=evaluate,
-        accelerator=Accelerator(cpu=True),
-        epochs=epochs,
-        checkpoint=checkpoint,
-        **options,
-    )
+    settings = TrainingConfig(**{"learning_rate": 1e-3, "epochs": epochs, **options})
+    session = Session(Accelerator(cpu=True), checkpoint=checkpoint)
+    return train(module, loader, settings=settings, evaluate=evaluate, session=session)
 
 
 def weights(module):

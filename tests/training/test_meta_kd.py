@@ -16,13 +16,12 @@ from hrkd.models.domain_teachers import combined
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import new_teacher
+from hrkd.recipe.schema import CacheConfig, MethodConfig
 from hrkd.run.commands import compress
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher
-from hrkd.training.teacher_cache.source import CacheRules
-from hrkd.training.trainers import distill_from_models, fine_tune
-from tiny import tiny_recipe
+from tiny import distil, tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
 
@@ -30,7 +29,7 @@ FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthe
 def meta_teacher(tiny, **options):
     teacher = tiny.model(seed=1)
     options = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, **options}
-    fine_tune(teacher, tiny.train, tiny.dev, meta_kd=True, accelerator=Accelerator(cpu=True), **options)
+    tune(teacher, tiny.train, tiny.dev, domain_loss_weight=0.5, accelerator=Accelerator(cpu=True), **options)
     return teacher
 
 
@@ -119,12 +118,10 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     teacher, student = meta_teacher(tiny), tiny.model(width=8)
     options = {"epochs": 2, "batch_size": 4, "accelerator": Accelerator(cpu=True), "graph": "uniform", "seed": 3}
     options |= {"hierarchy": "none", "learning_rate": 1e-12, "expertise": True}
-    cache = CacheRules(tmp_path / "cache", precision="fp32") if cached else None
+    cache = CacheConfig(folder=tmp_path / "cache", precision="fp32") if cached else None
     for name, more in {"plain": {}, "transfer": {"transfer_weight": 2.0}}.items():
         same = copy.deepcopy(student)
-        distill_from_models(
-            teacher, same, tiny.train, tiny.dev, metrics=tmp_path / name, cache=cache, **more, **options
-        )
+        distil(teacher, same, tiny.train, tiny.dev, metrics=tmp_path / name, cache=cache, **more, **options)
     logged = {name: pd.read_parquet(tmp_path / name / "predictions") for name in ("plain", "transfer")}
     assert "transfer" not in logged["plain"]
     assert (logged["transfer"]["transfer"] > 0).all()
@@ -133,7 +130,7 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     assert (losses["transfer"] - losses["plain"]).to_numpy() == pytest.approx(added.to_numpy(), rel=1e-3, abs=1e-5)
     reader = LiveTeacher(teacher, (0, 1, 2), attention="none")
     weights = expertise_weights(*typicality(reader, tiny.train, torch.device("cpu")))
-    distill_from_models(
+    distil(
         teacher,
         copy.deepcopy(student),
         tiny.train,
@@ -149,18 +146,16 @@ def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
 def test_what_cannot_be_is_refused(tiny, tmp_path):
     train = {"train_set": tiny.train, "dev_set": tiny.dev, "batch_size": 4, "epochs": 1}
     with pytest.raises(ModelError, match=r"no features that carry over.*teacher\.meta_kd"):
-        distill_from_models(tiny.model(seed=1), tiny.model(width=8), transfer_weight=1.0, **train)
+        distil(tiny.model(seed=1), tiny.model(width=8), transfer_weight=1.0, **train)
     with pytest.raises(ModelError, match=r"last layer, 2, which the layer map does not imitate"):
-        distill_from_models(
-            meta_teacher(tiny), tiny.model(width=8, layers=1), layer_map=[1], transfer_weight=1.0, **train
-        )
-    with pytest.raises(ModelError, match=r"expertise: its weights come from the teacher's states"):
-        distill_from_models(tiny.model(seed=1), tiny.model(width=8), expertise=True, hidden_weight=0, **train)
+        distil(meta_teacher(tiny), tiny.model(width=8, layers=1), layer_map=[1], transfer_weight=1.0, **train)
+    with pytest.raises(ValueError, match=r"expertise: its weights come from the teacher's states"):
+        MethodConfig(expertise=True, hidden_weight=0)
     with pytest.raises(RecipeError, match=r"method\.transfer_weight.*set teacher\.meta_kd"):
         tiny_recipe(tmp_path, **{"method.transfer_weight": 1.0})
     parts = {domain: tiny.model().eval() for domain in tiny.splits.domains}
     with pytest.raises(ModelError, match=r"expertise: compares examples of different domains"):
-        distill_from_models(combined(parts), tiny.model(width=8), expertise=True, **train)
+        distil(combined(parts), tiny.model(width=8), expertise=True, **train)
     with pytest.raises(RecipeError, match=r"method\.expertise.*each has its own"):
         tiny_recipe(tmp_path, **{"teacher.encoders": "per_domain", "method.expertise": True})
     with pytest.raises(RecipeError, match=r"domain_loss_weight.*set meta_kd"):
@@ -184,7 +179,7 @@ def test_one_domain_has_nothing_to_relate(tiny):
         max_tokens=32,
     )
     with pytest.raises(DataError, match=r"a meta-teacher relates domains, and the data has one"):
-        fine_tune(model, tiny.train.alone(domain), tiny.dev.alone(domain), meta_kd=True, epochs=1, batch_size=4)
+        tune(model, tiny.train.alone(domain), tiny.dev.alone(domain), domain_loss_weight=0.5, epochs=1, batch_size=4)
 
 
 def test_a_whole_run(tmp_path):

@@ -19,7 +19,9 @@ from hrkd.data.batching import tokenize
 from hrkd.data.splits.split import split_domains
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.models.scratch import new_teacher, word_tokenizer
+from hrkd.recipe.schema import RunConfig, TrainingConfig
 from hrkd.training.selection import DevAccuracy
+from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 from pathlib import Path
 
@@ -44,8 +46,9 @@ def watched(self, epoch):
 
 
 DevAccuracy.__call__ = watched
-fine_tune(model, data["train"], data["dev"], epochs=3, learning_rate=1e-3, batch_size=4, seed=7,
-          accelerator=accelerator, checkpoint=folder / "state")
+session = Session(accelerator, RunConfig(seed=7), checkpoint=folder / "state")
+settings = TrainingConfig(epochs=3, learning_rate=1e-3, batch_size=4)
+fine_tune(model, data["train"], data["dev"], settings=settings, session=session)
 torch.save({"drawn": drawn[-1], **model.state_dict()}, folder / f"end-{accelerator.process_index}.pt")
 """
 

@@ -14,8 +14,9 @@ from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
-from hrkd.run.folder import COSTS, Run, training_cost
+from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
+from hrkd.training.record import COSTS, training_cost
 
 __all__ = ["collect"]
 
@@ -83,7 +84,7 @@ def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
         errors[cell.name] = f"made with other settings ({'; '.join(changes)})"
     elif is_finished(cell):
         try:
-            results = read_json(Run(cell.folder).results, what="the results of a run")
+            results = read_json(RunFolder(cell.folder).results, what="the results of a run")
             _check_teacher(plan, cell, results)
             return _Read(cell, _read_predictions(cell, cell.stage), _read_predictions(cell, TEACHER), results)
         except ArtifactError as error:
@@ -129,14 +130,14 @@ def _check_teacher(plan: GridPlan, cell: Cell, results: dict[str, Any]) -> None:
     """
     if cell.teacher is None or plan.grid.teacher_sees == "all":
         return
-    stage = Run(cell.teacher.folder).stage(TEACHER)
-    if read_json(stage / "stage.json", what="the record of the teacher")["data"] != results["data"]:
-        raise ArtifactError(f"its teacher in {stage} was trained on other data; remove that folder and run again")
+    files = RunFolder(cell.teacher.folder).stage(TEACHER)
+    if read_json(files.settings, what="the record of the teacher")["data"] != results["data"]:
+        raise ArtifactError(f"its teacher in {files.model} was trained on other data; remove that folder and run again")
 
 
 def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
     """The table of predictions, sorted by id."""
-    path = Run(cell.folder).predictions(stage)
+    path = RunFolder(cell.folder).predictions / f"{stage}.parquet"
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; remove {cell.folder} and run again")
     return pd.read_parquet(path).sort_values("id", ignore_index=True)
@@ -181,6 +182,6 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
     if stage != TEACHER:
         known = {name: results[name].get(model) for name in COSTS}
     elif cell.teacher is not None:
-        path = Run(cell.teacher.folder).stage(TEACHER) / "training.json"
+        path = RunFolder(cell.teacher.folder).stage(TEACHER).training
         known = training_cost(read_json(path, what="the record of the teacher's training"))
     return {"parameters": results["models"][model]["parameters"], **known}

@@ -18,6 +18,7 @@ from hrkd.recipe.locations import Locations, dotted, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import MethodConfig, Recipe, StudentConfig, TeacherConfig
 from hrkd.recipe.yaml_lines import PathParts, YamlSource, read_yaml_file
+from hrkd.run.identity import recipe_settings, unlike_defaults
 from hrkd.support.folder_names import folder_names
 
 __all__ = ["Cell", "GridPlan", "PlannedRun", "decides", "load_grid"]
@@ -236,7 +237,7 @@ class _Planner:
 def decides(recipe: Recipe, stage: str) -> dict[str, Any]:
     """What decides the weights of a stage, and its rows, as far as the recipe of a run says it."""
     unseen = {"max_length"} if stage == "student" else {"max_length", "unlabelled"}
-    return {"data": recipe.data.model_dump(mode="json", exclude=unseen), **recipe.decides_weights(stage)}
+    return {"data": unlike_defaults(recipe.data, but=frozenset(unseen)), **recipe_settings(recipe, stage)}
 
 
 def _verb(method: Method) -> str:

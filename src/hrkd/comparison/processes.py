@@ -28,7 +28,8 @@ from hrkd.comparison.planning import Cell, PlannedRun, decides
 from hrkd.errors import ArtifactError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import Recipe
-from hrkd.run.folder import Run, differences
+from hrkd.run.folder import RunFolder
+from hrkd.run.identity import differences
 from hrkd.support.atomic_files import write_text
 from hrkd.support.progress import Bar, Progress
 
@@ -41,10 +42,11 @@ HELD = (signal.SIGINT, signal.SIGTERM)
 
 def is_finished(run: PlannedRun) -> bool:
     """Whether nothing is left to do for a run."""
-    folder = Run(run.folder)
+    folder = RunFolder(run.folder)
     if not isinstance(run, Cell):
-        return folder.is_finished("teacher")
-    done = folder.is_finished(run.stage) and folder.results.is_file() and folder.predictions(run.stage).is_file()
+        return folder.stage("teacher").is_finished
+    files = folder.stage(run.stage)
+    done = files.is_finished and folder.results.is_file() and (folder.predictions / f"{run.stage}.parquet").is_file()
     return done and _recorded(run).evaluation == run.recipe.evaluation
 
 
@@ -54,8 +56,8 @@ def changes_of(run: PlannedRun) -> list[str]:
     What a recipe does not say, such as the content of a table, is left to the run's own check. A teacher's folder is
     named by its settings, so that it holds no others.
     """
-    folder = Run(run.folder)
-    if not isinstance(run, Cell) or not (folder.is_begun(run.stage) or folder.is_begun("levels")):
+    folder = RunFolder(run.folder)
+    if not isinstance(run, Cell) or not any(folder.stage(stage).is_begun for stage in (run.stage, "levels")):
         return []
     return differences(_decides(_recorded(run), run), _decides(run.recipe, run))
 

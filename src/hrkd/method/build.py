@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -11,50 +11,65 @@ from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarc
 from hrkd.method.domain_graph import PublishedGraph, RandomScores, RelationalGraph, UniformScores
 from hrkd.method.ratios import DomainRatios
 
-__all__ = ["Graph", "Hierarchy", "build_domain_ratios"]
+if TYPE_CHECKING:
+    from hrkd.recipe.schema import MethodConfig
 
-Graph = Literal["published", "relational", "random", "uniform"]
-Hierarchy = Literal["compare_aggregate", "mean", "none"]
+__all__ = ["build_domain_ratios"]
+
 RELATIONAL_WIDTH = 16
 
 
 def build_domain_ratios(
+    method: MethodConfig,
+    *,
     levels: int,
     domains: int,
     width: int,
-    *,
-    graph: Graph = "published",
-    hierarchy: Hierarchy = "compare_aggregate",
-    reference_attention: bool = True,
-    graph_heads: int = 8,
-    graph_width: int | Literal["hidden"] | None = None,
-    graph_dropout: float = 0.1,
-    centre_prototypes: bool | None = None,
     domain_weights: Sequence[float] | None = None,
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
 
-    ``graph="uniform"`` gives ratios of 1/D, whatever the hierarchy, and "random" draws them; hierarchical ratios are
-    logged all the same. ``graph_width`` of each head: default 16 for "relational", and H / heads for "published", so
-    that all heads together are as wide as a prototype and the graph has about 1/heads of the paper's weights (K x heads
-    x H x H); "hidden": H, the paper's. ``centre_prototypes``: default with "relational" only.
-    ``domain_weights`` (D): how much each domain counts before the graph speaks; default: all alike.
+    Args:
+        method: the fields ``graph`` to ``graph_dropout`` are read. With ``graph: uniform`` or ``random`` hierarchical
+            ratios are logged all the same.
+        domain_weights: (D), how much each domain counts before the graph speaks; default: all alike.
     """
-    if hierarchy == "compare_aggregate":
-        compare: nn.Module = CompareAggregate(levels, domains, width, reference_attention=reference_attention)
-    else:
-        compare = LevelMean() if hierarchy == "mean" else NoHierarchy()
-    centre = graph == "relational" if centre_prototypes is None else centre_prototypes
-    if graph in ("uniform", "random"):
-        scores = UniformScores() if graph == "uniform" else RandomScores()
-        return DomainRatios(compare, scores, centre=centre, weights=domain_weights)
-    own = graph == "relational"
-    if graph_width is None:
-        graph_width = RELATIONAL_WIDTH if own else max(1, width // graph_heads)
-    options: dict[str, Any] = {
-        "heads": graph_heads,
-        "head_width": width if graph_width == "hidden" else graph_width,
-        "dropout": graph_dropout,
-    }
-    form = RelationalGraph if own else PublishedGraph
-    return DomainRatios(compare, form(levels, width, **options), centre=centre, weights=domain_weights)
+    centre = method.form.centred if method.centre_prototypes is None else method.centre_prototypes
+    return DomainRatios(
+        HIERARCHIES[method.hierarchy](method, levels, domains, width),
+        GRAPHS[method.graph](method, levels, width),
+        centre=centre,
+        weights=domain_weights,
+    )
+
+
+def _compare_aggregate(method: MethodConfig, levels: int, domains: int, width: int) -> nn.Module:
+    return CompareAggregate(levels, domains, width, reference_attention=method.reference_attention)
+
+
+def _published(method: MethodConfig, levels: int, width: int) -> nn.Module:
+    # All heads together are as wide as a prototype: 1 / heads of the paper's K x heads x H x H weights.
+    return PublishedGraph(levels, width, **_layer(method, width, otherwise=max(1, width // method.graph_heads)))
+
+
+def _relational(method: MethodConfig, levels: int, width: int) -> nn.Module:
+    return RelationalGraph(levels, width, **_layer(method, width, otherwise=RELATIONAL_WIDTH))
+
+
+def _layer(method: MethodConfig, width: int, *, otherwise: int) -> dict[str, Any]:
+    """Heads, their width and dropout; ``otherwise`` is the width where the recipe names none."""
+    head_width = width if method.graph_width == "hidden" else method.graph_width or otherwise
+    return {"heads": method.graph_heads, "head_width": head_width, "dropout": method.graph_dropout}
+
+
+HIERARCHIES: dict[str, Callable[[MethodConfig, int, int, int], nn.Module]] = {
+    "compare_aggregate": _compare_aggregate,
+    "mean": lambda *_: LevelMean(),
+    "none": lambda *_: NoHierarchy(),
+}
+GRAPHS: dict[str, Callable[[MethodConfig, int, int], nn.Module]] = {
+    "published": _published,
+    "relational": _relational,
+    "random": lambda *_: RandomScores(),
+    "uniform": lambda *_: UniformScores(),
+}

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizer, PreTrainedTokenizerBase
 
+from hrkd.data.columns import chunks_of
+from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 
-__all__ = ["new_teacher", "scratch_config", "word_tokenizer"]
+__all__ = ["new_teacher", "scratch_config", "scratch_tokenizer", "word_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -86,3 +89,18 @@ def word_tokenizer(words: Iterable[str], *, max_tokens: int = 128) -> PreTrained
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer: PreTrainedTokenizerBase = BertTokenizer(vocab=vocabulary, model_max_length=max_tokens)
     return tokenizer
+
+
+def scratch_tokenizer(
+    scratch: Mapping[str, int], vocabulary: Sequence[str], rows: MultiDomainDataset, max_tokens: int
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a teacher from nothing: the words of the ``vocabulary``, or else the most frequent of ``rows``.
+
+    Of these there are as many as ``scratch["vocabulary"]`` says.
+    """
+    if vocabulary:
+        return word_tokenizer(vocabulary, max_tokens=max_tokens)
+    texts = (text for chunk in chunks_of(rows.rows, "text") for text in chunk["text"])
+    counts = Counter(word for text in texts for word in text.lower().split())
+    words = sorted(counts, key=lambda word: (-counts[word], word))[: scratch["vocabulary"]]
+    return word_tokenizer(words, max_tokens=max_tokens)

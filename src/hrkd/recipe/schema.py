@@ -2,14 +2,15 @@
 
 Each field's annotation, default, bounds and docstring serve the YAML key, the command-line flag, its help
 text, the check and the JSON Schema. Nothing here imports torch, so that ``--help`` and recipe errors are
-quick. Objects of this module stop at the wiring (:mod:`hrkd.run.commands`); everything below takes plain arguments.
+quick. A section is handed down whole, as far as its fields are used: a new field of the method is a line here, and
+its use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from hrkd.recipe.graph_forms import GRAPH_FORMS, Graph, GraphForm
 from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
 
 __all__ = [
@@ -58,12 +60,16 @@ class Section(BaseModel):
     checked_elsewhere: ClassVar[frozenset[str]] = frozenset()
     """Fields that pass on values which this section does not know."""
 
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset()
+    """Fields that the weights of a model do not depend on (see :mod:`hrkd.run.identity`)."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[info.field_name or ""].annotation
-        takes_one = info.field_name in cls.checked_elsewhere or (
-            isinstance(annotation, type) and issubclass(annotation, bool | BaseModel)
+        takes_one = info.field_name in cls.checked_elsewhere or any(
+            isinstance(each, type) and issubclass(each, bool | BaseModel)
+            for each in (get_args(annotation) or (annotation,))
         )
         if not takes_one and _holds_a_switch(value):
             raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
@@ -228,6 +234,9 @@ class StudentTrainingConfig(TrainingConfig):
 class TeacherConfig(Section):
     """The large model. Exactly one of `model`, `fine_tuned`, `scratch`."""
 
+    # How teachers are combined is a matter of their pupils.
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"allow_weak", "combine"})
+
     model: str | None = None
     """Pre-trained encoder (folder or hub name) that hrkd fine-tunes on all domains, with new heads."""
 
@@ -261,13 +270,6 @@ class TeacherConfig(Section):
 
     training: TrainingConfig = TrainingConfig()
     """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
-
-    @property
-    def decides_weights(self) -> dict[str, Any]:
-        """The fields that decide the weights of a teacher, as plain values."""
-        later = {"encoders"} if self.encoders == "shared" else set[str]()  # records from before these fields stay good
-        later |= set() if self.meta_kd else {"meta_kd", "domain_loss_weight"}
-        return self.model_dump(mode="json", exclude={"allow_weak", "combine", *later})
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:
@@ -304,6 +306,8 @@ class TeacherConfig(Section):
 
 class StudentConfig(Section):
     """The small model: its size, its start and its training."""
+
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"baseline"})
 
     layers: PositiveInt | None = None
     """Transformer layers."""
@@ -388,7 +392,7 @@ def _uneven_heads(place: str, width: int | None, heads: int | None) -> Iterator[
 class MethodConfig(Section):
     """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
 
-    graph: Literal["published", "relational", "random", "uniform"] = "published"
+    graph: Graph = "published"
     """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which starts
     at 1/D and has to be learnt; numbers drawn anew in every step; or 1/D each (no graph)."""
 
@@ -473,25 +477,52 @@ class MethodConfig(Section):
     """Dropout on the graph's inputs and attention while training."""
 
     @property
-    def decides_weights(self) -> dict[str, Any]:
-        """The fields as plain values; younger ones only if they are set, so that records from before them stay good."""
-        fields = type(self).model_fields
-        younger = ("stages", "expertise", "transfer_weight", "domain_weights", "label_weight")
-        unset = {name for name in younger if getattr(self, name) == fields[name].default}
-        return self.model_dump(mode="json", exclude=unset)
+    def form(self) -> GraphForm:
+        """What is known of the `graph`."""
+        return GRAPH_FORMS[self.graph]
+
+    @property
+    def momentum(self) -> float:
+        """The `prototype_momentum`, or that of the graph."""
+        return self.form.momentum if self.prototype_momentum is None else self.prototype_momentum
+
+    @property
+    def counts_padding(self) -> bool:
+        """Whether averages are over padding too, as in the public code."""
+        return self.reductions == "public_code"
+
+    @property
+    def relates_domains(self) -> bool:
+        """Whether a graph of domains weighs the levels' losses."""
+        return self.hidden_weight > 0 and self.form.relates
+
+    @property
+    def weighs_domains(self) -> bool:
+        """Whether domains can count differently."""
+        return self.hidden_weight > 0 and self.form.weighs
+
+    def levels_alone(self) -> MethodConfig:
+        """The first of two stages: hidden states and attention, without predictions."""
+        return self._one_stage(prediction_weight=0.0, label_weight=0.0)
+
+    def predictions_alone(self) -> MethodConfig:
+        """The second of two stages, which has no levels to be weighed."""
+        off = {"hidden_weight": 0.0, "transfer_weight": 0.0, "expertise": False, "domain_weights": None}
+        return self._one_stage(graph="uniform", hierarchy="none", learning="fixed", **off)
+
+    def _one_stage(self, **changes: Any) -> MethodConfig:
+        return type(self)(**self.model_dump() | {"stages": "one", "level_epochs": None} | changes)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> MethodConfig:
-        names = (
-            *("graph", "learning", "hidden_weight", "prediction_weight", "label_weight"),
-            *("expertise", "transfer_weight", "stages", "level_epochs", "domain_weights"),
-        )
-        _refuse(method_contradictions(**{name: getattr(self, name) for name in names}))
+        _refuse(method_contradictions(self))
         return self
 
 
 class CacheConfig(Section):
     """Rows, token ids and what the teacher says of all texts, kept on disk for all epochs, runs and seeds."""
+
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"folder"})
 
     folder: Path | None = None
     """Folder of all caches; default: the environment variable HRKD_CACHE, or ~/.cache/hrkd."""
@@ -599,28 +630,6 @@ class Recipe(Section):
                 f"method.level_epochs: {first} of {total} epochs (student.training.epochs) leave none for the second "
                 "stage; lower it, or train longer"
             )
-
-    def decides_weights(self, stage: str) -> dict[str, Any]:
-        """What decides the weights of a stage, as far as a recipe says it and but for the rows, as plain values.
-
-        Args:
-            stage: "teacher", "levels", "student" or "baseline".
-        """
-        decides: dict[str, Any] = {
-            "max_length": self.data.max_length,
-            "teacher": self.teacher.decides_weights,
-            "seed": self.run.seed,
-            "precision": self.run.mixed_precision,
-            "fast": self.run.fast or None,
-        }
-        if stage == "teacher":
-            return decides
-        decides["student"] = self.student.model_dump(mode="json", exclude={"baseline"})
-        if stage in ("levels", "student"):
-            decides["combine"] = None if self.teacher.combine == "route" else self.teacher.combine
-            decides["method"] = self.method.decides_weights
-            decides["cache"] = self.cache.model_dump(mode="json", exclude={"folder"})
-        return decides
 
     @property
     def student_epochs(self) -> tuple[int, int]:

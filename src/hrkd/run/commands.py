@@ -1,7 +1,8 @@
-"""The wiring: from a recipe to a measured student. Configuration objects end at the stages.
+"""The commands as Python functions: from a recipe to a measured student.
 
-``compress`` is ``train_teacher`` and ``distill``; every stage leaves a finished folder or nothing, and is taken
-up where it stopped. :func:`hrkd.training.trainers.distill_from_models` is the same distillation on live objects.
+``compress`` is ``train_teacher`` and ``distill``. All read in one direction: the context (recipe, data, folder), the
+stages, the results. Every stage leaves a finished folder or nothing, and is taken up where it stopped.
+:func:`hrkd.training.trainers.distill_from_models` is the same distillation on live objects.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from hrkd.models.loading import domain_folders, load_fine_tuned, load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import data_table, scores_table
-from hrkd.run.context import Job, Show, Staged, quiet
-from hrkd.run.precheck import plan
+from hrkd.run.context import Context
+from hrkd.run.measure import predictions, scores
+from hrkd.run.precheck import precheck
 from hrkd.run.prepare import prepare_data
 from hrkd.run.results import build_results, write_results
+from hrkd.run.stages import FinishedStage
 from hrkd.run.student import distil_student, fine_tune_baseline
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
-from hrkd.support.progress import Progress
+from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
 
@@ -60,16 +63,14 @@ def compress(
         HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
             taken up by the next run.
     """
-    job = Job.on(_recipe(recipe, data), show, progress, data, unlabelled)
-    own = job.recipe.teacher.fine_tuned is None
-    planned = _planned(job, "teacher", "student") if own else _planned(job, "student")
-    job.check(planned)
-    if own:
-        plan(job)
-    job.open(planned)
-    if own:
-        fine_tune_teacher(job)
-    return _distill(job, None, planned=own)
+    context = Context.load(_recipe(recipe, data), data=data, unlabelled=unlabelled, show=show, progress=progress)
+    if context.recipe.teacher.fine_tuned is not None:
+        return _distil(_opened(context, "student"))
+    context = context.plan("teacher", "student")
+    precheck(context)
+    context.open_folder()
+    fine_tune_teacher(context)
+    return _measured(context, open_teacher(context))
 
 
 def train_teacher(
@@ -91,14 +92,13 @@ def train_teacher(
     recipe = _recipe(recipe, data, "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
-    job = Job.on(recipe, show, progress, data)
-    check_step_sizes(job.data.splits.train, recipe.teacher.training.batch_size, job.accelerator.num_processes)
-    planned = _planned(job, "teacher")
-    job.check(planned)
-    job.open(planned)
-    folder = fine_tune_teacher(job)
-    job.show(scores_table(open_teacher(job, None).dev_scores.to_dict(), title="Teacher on dev"))
-    job.accelerator.end_training()
+    context = Context.load(recipe, data=data, show=show, progress=progress)
+    check_step_sizes(context.data.splits.train, recipe.teacher.training.batch_size, context.accelerator.num_processes)
+    context = _opened(context, "teacher")
+    folder = fine_tune_teacher(context)
+    show_scores = scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev")
+    context.show(show_scores)
+    context.accelerator.end_training()
     return folder
 
 
@@ -122,8 +122,15 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    job, foreign = _after_teacher("student", recipe, teacher_folder, data, unlabelled, show, progress)
-    return _distill(job, foreign)
+    context = Context.load(
+        _recipe(recipe, data),
+        data=data,
+        unlabelled=unlabelled,
+        external_teacher=teacher_folder,
+        show=show,
+        progress=progress,
+    )
+    return _distil(_after_teacher(context, "student"))
 
 
 def train_baseline(
@@ -140,50 +147,58 @@ def train_baseline(
 
     Args, Raises: as :func:`distill`.
     """
-    job, foreign = _after_teacher("baseline", recipe, teacher_folder, data, None, show, progress)
-    teacher = open_teacher(job, foreign)
-    plan(job, teacher.model)
-    return _measured(job, teacher, None, fine_tune_baseline(job, teacher))
-
-
-def _after_teacher(
-    stage: str,
-    recipe: RecipeLike,
-    teacher_folder: str | Path | None,
-    data: MultiDomainDataset | None,
-    unlabelled: MultiDomainDataset | None,
-    show: Show,
-    progress: Progress | None,
-) -> tuple[Job, Path | None]:
-    """The job of a stage that needs a finished teacher, with its folder open, and the folder of a foreign teacher."""
-    job = Job.on(_recipe(recipe, data), show, progress, data, unlabelled)
-    foreign = None if teacher_folder is None else Path(teacher_folder)
-    own = foreign is None and job.recipe.teacher.fine_tuned is None
-    if own and not job.run.is_finished("teacher"):
+    context = Context.load(
+        _recipe(recipe, data), data=data, external_teacher=teacher_folder, show=show, progress=progress
+    )
+    if context.folder.stage("student").is_finished:
         raise ArtifactError(
-            f"{job.run.stage('teacher')}: no finished teacher; run hrkd train-teacher first, or name a folder "
-            "(--teacher-folder)"
+            f"{context.folder.path}: holds a finished student; hrkd distill with student.baseline trains it beside "
+            "that, or choose another run.output"
         )
-    if stage == "baseline" and job.run.is_finished("student"):
+    context = _after_teacher(context, "baseline")
+    teacher = open_teacher(context)
+    precheck(context, teacher.model)
+    return _finished(context, teacher, None, fine_tune_baseline(context, teacher))
+
+
+def _after_teacher(context: Context, stage: str) -> Context:
+    """The folder opened for a stage that needs a finished teacher."""
+    if context.external_teacher is not None or context.recipe.teacher.fine_tuned is not None:
+        return _opened(context, stage)
+    own = context.folder.stage("teacher")
+    if not own.is_finished:
         raise ArtifactError(
-            f"{job.run.folder}: holds a finished student; hrkd distill with student.baseline trains it beside that, "
-            "or choose another run.output"
+            f"{own.model}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
         )
-    planned = _planned(job, *(("teacher", stage) if own else (stage,)), teacher_folder=foreign)
-    job.check(planned)
-    job.open(planned)
-    return job, foreign
+    return _opened(context, "teacher", stage)
 
 
-def _planned(job: Job, *stages: str, teacher_folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """What each stage of a command is to be made with; a student brings its baseline, if there is one, and its levels.
+def _opened(context: Context, *stages: str) -> Context:
+    context = context.plan(*stages)
+    context.open_folder()
+    return context
 
-    Levels that are in the folder count for a recipe of one stage too, so that they are not left over from another.
-    """
-    if "student" in stages:
-        two = job.recipe.method.stages == "two" or job.run.is_begun("levels")
-        stages = (*stages, *(["levels"] if two else []), *(["baseline"] if job.recipe.student.baseline else []))
-    return {stage: job.made_with(stage, teacher_folder) for stage in stages}
+
+def _distil(context: Context) -> dict[str, Any]:
+    """Open a teacher that is finished, check the student against it, and go on."""
+    teacher = open_teacher(context)
+    precheck(context, teacher.model)
+    return _measured(context, teacher)
+
+
+def _measured(context: Context, teacher: Teacher) -> dict[str, Any]:
+    student = distil_student(context, teacher)
+    baseline = fine_tune_baseline(context, teacher) if context.recipe.student.baseline else None
+    return _finished(context, teacher, student, baseline)
+
+
+def _finished(
+    context: Context, teacher: Teacher, student: FinishedStage | None, baseline: FinishedStage | None
+) -> dict[str, Any]:
+    results = build_results(context, teacher, student, baseline)
+    write_results(context, results)
+    context.accelerator.end_training()
+    return results
 
 
 def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed: str) -> Recipe:
@@ -191,22 +206,6 @@ def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed:
         return recipe
     sections = needed or ("teacher", "student")
     return load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
-
-
-def _distill(job: Job, teacher_folder: Path | None, *, planned: bool = False) -> dict[str, Any]:
-    teacher = open_teacher(job, teacher_folder)
-    if not planned:
-        plan(job, teacher.model)
-    student = distil_student(job, teacher)
-    baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
-    return _measured(job, teacher, student, baseline)
-
-
-def _measured(job: Job, teacher: Teacher, student: Staged | None, baseline: Staged | None) -> dict[str, Any]:
-    results = build_results(job, teacher, student, baseline)
-    write_results(job, results)
-    job.accelerator.end_training()
-    return results
 
 
 def evaluate(
@@ -247,23 +246,23 @@ def evaluate(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
     labelled = recipe.data.model_copy(update={"unlabelled": None})  # nothing is measured on the rest
-    job = Job.on(recipe.model_copy(update={"data": labelled}), show, progress, data)
-    splits = job.data.splits
-    if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != job.data.digest():
+    context = Context.load(recipe.model_copy(update={"data": labelled}), data=data, show=show, progress=progress)
+    if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != context.data.digest:
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
-    model, part = _opened(job, str(folder), getattr(splits, split))
-    said = None if teacher is None else job.predict(*_opened(job, str(teacher), getattr(splits, split)))
-    scores = job.scores(model, part, teacher_labels=said).to_dict()
-    job.show(scores_table(scores, title=f"{folder} on {split}"))
-    return scores
+    rows: MultiDomainDataset = getattr(context.data.splits, split)
+    model, part = _read(context, str(folder), rows)
+    agreed_with = None if teacher is None else predictions(context, *_read(context, str(teacher), rows))
+    found = scores(context, predictions(context, model, part), part, teacher=agreed_with).to_dict()
+    context.show(scores_table(found, title=f"{folder} on {split}"))
+    return found
 
 
-def _opened(job: Job, folder: str, rows: MultiDomainDataset) -> tuple[AnyTeacher, TokenizedDataset]:
+def _read(context: Context, folder: str, rows: MultiDomainDataset) -> tuple[AnyTeacher, TokenizedDataset]:
     """The model of a folder, single-domain teachers combined as the recipe says, and rows as its token ids."""
-    max_length = job.recipe.data.max_length
-    combine = job.recipe.teacher.combine if domain_folders(folder) else "route"
+    max_length = context.recipe.data.max_length
+    combine = context.recipe.teacher.combine if domain_folders(folder) else "route"
     model = load_fine_tuned(folder, domains=rows.domains, labels=rows.labels, max_tokens=max_length, combine=combine)
-    return model, tokenize(rows, load_tokenizer(folder), max_length, cache=job.cache_folder)
+    return model, tokenize(rows, load_tokenizer(folder), max_length, cache=context.cache)
 
 
 def describe_data(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,9 @@ from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
+from hrkd.support.progress import Progress
 
-__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+__all__ = ["PreparedData", "TokenizedSplits", "distillation_set", "prepare_data", "tokenize_splits"]
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -40,12 +41,9 @@ class PreparedData:
     vocabulary: tuple[str, ...] = ()
     unlabelled: Unlabelled | None = None
 
+    @cached_property
     def digest(self) -> str:
         """Hash over ids, texts and labels of all parts: the identity of the labelled data."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
         total = hashlib.sha256()
         for piece in self._as_json():
             total.update(piece.encode())
@@ -130,11 +128,31 @@ def tokenize_splits(
     splits: Splits,
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
-    advance: Callable[[int], None] | None = None,
+    *,
     cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> TokenizedSplits:
-    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.batching.tokenize`."""
-    return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance, cache) for _, part in splits))
+    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.tokens.tokenize`."""
+    parts = [part for _, part in splits]
+    with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
+        return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts))
+
+
+def distillation_set(
+    data: PreparedData,
+    train: TokenizedDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> TokenizedDataset:
+    """The train rows and, behind them, those without labels, as token ids; arguments as of :func:`tokenize_splits`."""
+    if data.unlabelled is None:
+        return train
+    rows = data.unlabelled.rows
+    with (progress or Progress(False)).bar("tokenising", total=len(rows), unit="texts") as bar:
+        return train.followed_by(tokenize(rows, tokenizer, max_tokens, bar.advance, cache))
 
 
 def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
-from hrkd.data.columns import chunks_of
 from hrkd.errors import ArtifactError, TrainingError
-from hrkd.models.domain_teachers import AnyTeacher, encoders_of
+from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.loading import load_fine_tuned, load_tokenizer, write_domain_folders
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
-from hrkd.models.scratch import new_teacher, word_tokenizer
-from hrkd.run.context import Job, Made, make_folder_of, make_model
-from hrkd.run.prepare import TokenizedSplits
+from hrkd.models.scratch import new_teacher, scratch_tokenizer
+from hrkd.run.context import Context
+from hrkd.run.measure import scores, teacher_predictions
+from hrkd.run.prepare import TokenizedSplits, tokenize_splits
+from hrkd.run.stages import ModelStage, Stage, TrainedModel
 from hrkd.support.atomic_files import read_json, write_json
 from hrkd.support.folder_names import folder_names
 from hrkd.training.metrics import Scores, majority_share, no_better_than_chance
+from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 
-__all__ = [
-    "Teacher",
-    "fine_tune_teacher",
-    "open_teacher",
-    "scratch_tokenizer",
-]
+__all__ = ["Teacher", "fine_tune_teacher", "open_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -41,8 +36,7 @@ logger = logging.getLogger("hrkd")
 class Teacher:
     """A teacher ready to be asked, with its tokenizer and the data in its tokens.
 
-    ``record`` is that of its training, or None for a teacher that hrkd did not train; ``foreign`` is the folder of
-    a teacher of another run.
+    ``record`` is that of its training, or None for a teacher that hrkd did not train.
     """
 
     model: AnyTeacher
@@ -50,66 +44,86 @@ class Teacher:
     data: TokenizedSplits
     dev_scores: Scores
     record: dict[str, Any] | None
-    foreign: Path | None = None
-
-    @property
-    def encoder(self) -> Any:
-        """The encoder that a student starts from: the only one, or that of the first domain."""
-        return encoders_of(self.model)[0]
 
 
-def fine_tune_teacher(job: Job) -> Path:
+def fine_tune_teacher(context: Context) -> Path:
     """Fine-tune the teacher, or that of each domain, unless that is done; returns its folder."""
-    config, made_with = job.recipe.teacher, job.made_with("teacher")
+    shared = context.recipe.teacher.encoders == "shared"
+    stage = SharedTeacher(context, "teacher") if shared else SingleDomainTeachers(context, "teacher")
+    stage.finish()
+    return stage.files.model
 
-    def make() -> Made:
-        set_seed(job.recipe.run.seed)
-        tokenizer = _teacher_tokenizer(job)
-        model = _new_teacher(job, tokenizer, job.data.splits.domains)
-        data = job.tokenized(tokenizer)
+
+class SharedTeacher(ModelStage):
+    """One teacher for all domains."""
+
+    def train(self, session: Session) -> TrainedModel:
+        """Fine-tune it on the rows of all domains."""
+        context, config = self.context, self.context.recipe.teacher
+        set_seed(context.recipe.run.seed)
+        tokenizer = _teacher_tokenizer(context)
+        model = _new_teacher(context, tokenizer, context.data.splits.domains)
+        data = _tokenized(context, tokenizer)
         history = fine_tune(
             model,
             data.train,
             data.dev,
-            meta_kd=config.meta_kd,
-            domain_loss_weight=config.domain_loss_weight,
-            **job.training(config.training, "teacher"),
+            settings=config.training,
+            domain_loss_weight=config.domain_loss_weight if config.meta_kd else None,
+            session=session,
         )
-        return model, tokenizer, history, {}
-
-    def make_parts() -> None:
-        _fine_tune_domains(job, made_with)
-
-    if config.encoders == "shared":
-        make_model(job, "teacher", made_with, make)
-    else:
-        make_folder_of(job, "teacher", made_with, make_parts)
-    return job.run.stage("teacher")
+        return TrainedModel(model, tokenizer, history)
 
 
-def _fine_tune_domains(job: Job, made_with: dict[str, Any]) -> None:
-    """A classifier of each domain, fine-tuned on its rows alone, as parts of the teacher's folder; then that folder."""
-    names = folder_names(job.data.splits.domains)
-    tokenizer = _teacher_tokenizer(job)
-    data = job.tokenized(tokenizer)
-    records: dict[str, dict[str, Any]] = {}
-    for domain, name in names.items():
-        part = f"teacher/{name}"
-        steps = sum(record["steps"] for record in records.values())
-        training = job.training(job.recipe.teacher.training, part, title=f"teacher {domain}", steps=steps)
+class SingleDomainTeachers(Stage):
+    """A classifier of each domain, fine-tuned on its rows alone, as parts of the teacher's folder."""
 
-        def make(domain: str = domain, training: dict[str, Any] = training) -> Made:
-            set_seed(job.recipe.run.seed)
-            model = _new_teacher(job, tokenizer, (domain,))
-            history = fine_tune(model, data.train.alone(domain), data.dev.alone(domain), **training)
-            return model, tokenizer, history, {}
+    def make(self) -> None:
+        """Make the classifiers that are missing, then what says whose they are."""
+        context, names = self.context, folder_names(self.context.data.splits.domains)
+        tokenizer = _teacher_tokenizer(context)
+        data = _tokenized(context, tokenizer)
+        records: dict[str, dict[str, Any]] = {}
+        for domain, name in names.items():
+            steps = sum(record["steps"] for record in records.values())
+            part = SingleDomainTeacher(context, f"teacher/{name}", domain, tokenizer, data, steps=steps)
+            records[domain] = part.finish()
+        if context.accelerator.is_main_process:
+            write_json(self.files.training, _of_all_domains(records))
+            write_domain_folders(self.files.model, names)
+            write_json(self.files.settings, self.settings)
 
-        records[domain] = make_model(job, part, {**made_with, "domain": domain}, make)
-    if job.accelerator.is_main_process:
-        folder = job.run.stage("teacher")
-        write_json(folder / "training.json", _of_all_domains(records))
-        write_domain_folders(folder, names)
-        write_json(folder / "stage.json", made_with)
+
+class SingleDomainTeacher(ModelStage):
+    """The classifier of one ``domain``; ``steps`` are those of the classifiers before it."""
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        domain: str,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TokenizedSplits,
+        *,
+        steps: int,
+    ) -> None:
+        super().__init__(context, name, title=f"teacher {domain}", steps=steps)
+        self.settings = {**self.settings, "domain": domain}
+        self.domain, self.tokenizer, self.data = domain, tokenizer, data
+
+    def train(self, session: Session) -> TrainedModel:
+        """Fine-tune it on the rows of its domain."""
+        context, domain = self.context, self.domain
+        set_seed(context.recipe.run.seed)
+        model = _new_teacher(context, self.tokenizer, (domain,))
+        history = fine_tune(
+            model,
+            self.data.train.alone(domain),
+            self.data.dev.alone(domain),
+            settings=context.recipe.teacher.training,
+            session=session,
+        )
+        return TrainedModel(model, self.tokenizer, history)
 
 
 def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -124,42 +138,41 @@ def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def open_teacher(job: Job, folder: Path | None) -> Teacher:
-    """Load the teacher (``folder``, the recipe's fine-tuned one, or the run's own) and measure it on the dev set.
+def open_teacher(context: Context) -> Teacher:
+    """Load the teacher (another run's, the recipe's fine-tuned one, or the run's own) and measure it on the dev set.
 
     Raises:
         ArtifactError: there is none, or it was trained on other data.
         ModelError: its labels or domains do not fit the data.
         TrainingError: it is no better than chance and the recipe does not allow that.
     """
-    config, splits = job.recipe.teacher, job.data.splits
+    config, splits = context.recipe.teacher, context.data.splits
     record = None
-    if folder is None and config.fine_tuned is not None:
+    if context.external_teacher is None and config.fine_tuned is not None:
         source = config.fine_tuned
         for each in [source] if isinstance(source, str) else source.values():
-            _check_not_seen(job, Path(each))
+            _check_not_seen(context, Path(each))
     else:
-        folder = folder or job.run.stage("teacher")
+        folder = context.external_teacher or context.folder.stage("teacher").model
         source = str(folder)
-        _check_made_for(job, folder)
+        _check_made_for(context, folder)
         record = read_json(folder / "training.json", what="the record of the teacher's training")
     model = load_fine_tuned(
         source,
         domains=splits.domains,
         labels=splits.labels,
-        max_tokens=job.recipe.data.max_length,
+        max_tokens=context.recipe.data.max_length,
         teacher_labels=config.labels if record is None else None,
         combine=config.combine,
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
-    data = job.tokenized(tokenizer)
-    dev_scores = job.scores(None, data.dev, predictions=job.ask(model, data.dev))
-    check_teacher(job, dev_scores, data)
-    foreign = None if folder is None or folder.resolve() == job.run.stage("teacher").resolve() else folder
-    return Teacher(model, tokenizer, data, dev_scores, record, foreign)
+    data = _tokenized(context, tokenizer)
+    dev_scores = scores(context, teacher_predictions(context, model, data.dev), data.dev)
+    check_teacher(context, dev_scores, data)
+    return Teacher(model, tokenizer, data, dev_scores, record)
 
 
-def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
+def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:
     """Stop a run whose teacher has nothing to teach.
 
     Raises:
@@ -173,7 +186,7 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
         f"{dev_scores.mean.examples:,} dev texts, where always guessing each domain's most frequent class gives "
         f"{chance:.1%} (one-sided test at 95 %)"
     )
-    if job.recipe.teacher.allow_weak:
+    if context.recipe.teacher.allow_weak:
         logger.warning("%s; going on, as teacher.allow_weak says", message)
         return
     raise TrainingError(
@@ -183,19 +196,19 @@ def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:
     )
 
 
-def _check_made_for(job: Job, folder: Path) -> None:
+def _check_made_for(context: Context, folder: Path) -> None:
     if not (folder / "stage.json").is_file():
         raise ArtifactError(
             f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
         )
-    if read_json(folder / "stage.json", what="the record of the teacher").get("data") != job.data.digest():
+    if read_json(folder / "stage.json", what="the record of the teacher").get("data") != context.data.digest:
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
             "has seen; use the data section (or data.splits_file) of its run, or train a teacher on this split"
         )
 
 
-def _check_not_seen(job: Job, folder: Path) -> None:
+def _check_not_seen(context: Context, folder: Path) -> None:
     """A teacher of another run on the same source must not have been trained on dev or test rows of this one."""
     above = [run / "splits.json" for run in list(folder.parents)[:2]]  # a part of a teacher lies deeper
     ids = next((path for path in above if path.is_file()), None)
@@ -203,7 +216,7 @@ def _check_not_seen(job: Job, folder: Path) -> None:
         return
     parts = read_json(ids, what="the split of the teacher's run")
     train, known = set(parts["train"]), {row for name in ("train", "dev", "test") for row in parts[name]}
-    held_out = [*job.data.splits.dev.rows["id"][:], *job.data.splits.test.rows["id"][:]]
+    held_out = [*context.data.splits.dev.rows["id"][:], *context.data.splits.test.rows["id"][:]]
     seen = [row for row in held_out if row in train]
     if seen and known.issuperset(held_out):
         raise ArtifactError(
@@ -212,38 +225,29 @@ def _check_not_seen(job: Job, folder: Path) -> None:
         )
 
 
-def _teacher_tokenizer(job: Job) -> PreTrainedTokenizerBase:
-    config = job.recipe.teacher
+def _tokenized(context: Context, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:
+    length = context.recipe.data.max_length
+    return tokenize_splits(context.data.splits, tokenizer, length, cache=context.cache, progress=context.progress)
+
+
+def _teacher_tokenizer(context: Context) -> PreTrainedTokenizerBase:
+    config, length = context.recipe.teacher, context.recipe.data.max_length
     if config.scratch is not None:
-        return scratch_tokenizer(job)
+        return scratch_tokenizer(config.scratch, context.data.vocabulary, context.data.splits.train, length)
     assert config.model is not None, "the recipe's own check"
     return load_tokenizer(config.model)
 
 
-def _new_teacher(job: Job, tokenizer: PreTrainedTokenizerBase, domains: Sequence[str]) -> MultiDomainClassifier:
-    config, labels = job.recipe.teacher, job.data.splits.labels
+def _new_teacher(context: Context, tokenizer: PreTrainedTokenizerBase, domains: Sequence[str]) -> MultiDomainClassifier:
+    config, labels = context.recipe.teacher, context.data.splits.labels
     form: dict[str, Any] = {
         "domains": domains,
         "labels": labels,
         "heads": config.heads,
-        "max_tokens": job.recipe.data.max_length,
+        "max_tokens": context.recipe.data.max_length,
     }
     if config.scratch is not None:
         return new_teacher(config.scratch, vocabulary_size=len(tokenizer), **form)
     assert config.model is not None, "the recipe's own check"
     plain = load_plain_classifier(config.model, labels, fine_tuned=False)
     return MultiDomainClassifier.from_plain(plain, **form, new_heads=True)
-
-
-def scratch_tokenizer(job: Job) -> PreTrainedTokenizerBase:
-    """The tokenizer of a teacher from nothing: the words of a generated corpus, or the most frequent ones."""
-    assert job.recipe.teacher.scratch is not None
-    size = job.recipe.teacher.scratch["vocabulary"]
-    words = job.data.vocabulary or _frequent_words(job.data.splits.train.rows, size)
-    return word_tokenizer(words, max_tokens=job.recipe.data.max_length)
-
-
-def _frequent_words(rows: datasets.Dataset, size: int) -> list[str]:
-    texts = (text for chunk in chunks_of(rows, "text") for text in chunk["text"])
-    counts = Counter(word for text in texts for word in text.lower().split())
-    return sorted(counts, key=lambda word: (-counts[word], word))[:size]

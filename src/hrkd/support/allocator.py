@@ -12,8 +12,9 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
-__all__ = ["STEPS_BETWEEN", "give_back", "keep_freed_memory"]
+__all__ = ["STEPS_BETWEEN", "give_back", "keep_freed_memory", "peak_megabytes"]
 
 STEPS_BETWEEN = 16
 """Training steps from one giving back to the next."""
@@ -38,6 +39,17 @@ def give_back() -> None:
     trim = getattr(_glibc(), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def peak_megabytes() -> float | None:
+    """The most memory that this process has held so far (VmHWM), in megabytes of 1e6 bytes; None off Linux.
+
+    Not ``ru_maxrss``, which a process takes over from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
+    kibibytes = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return None if kibibytes is None else round(kibibytes * 1024 / 1e6, 1)
 
 
 @cache

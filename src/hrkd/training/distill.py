@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from hrkd.method.fit_layers import FitLayers
 from hrkd.method.loss_units import score_variances, state_variances
 from hrkd.method.losses import (
     Factors,
-    Reductions,
     attention_losses,
     hidden_losses,
     label_losses,
@@ -28,15 +27,13 @@ from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
+from hrkd.recipe.schema import MethodConfig
 from hrkd.training.hypergradient import ratio_gradients
 from hrkd.training.live_teacher import ReadsAhead, TeacherSource
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
 
-__all__ = ["Distillation", "Learning", "LossTables"]
-
-Learning = Literal["fixed", "joint", "meta"]
-"""How the ratios' parameters are learnt."""
+__all__ = ["Distillation", "LossTables"]
 
 
 @dataclass(frozen=True)
@@ -70,26 +67,17 @@ class Distillation(Trainable):
         fit: maps from student to teacher width.
         ratios: hierarchy and graph.
         teacher: what the teacher says of a batch.
-        attention: what the models give for the attention losses; "none": no such losses.
-        reductions, hidden_weight, prediction_weight, temperature: see :mod:`hrkd.method`.
-        label_weight: of the cross-entropy with the labels, which is part of the prediction loss
-            (:func:`hrkd.method.losses.label_losses`).
-        relative: divide the losses of each level by the variance of what the teacher says there
-            (:mod:`hrkd.method.loss_units`), as measured on the first batch of the training.
-        ratio_gradient: let gradients reach the student through the ratios as well.
+        method: weights of the losses, and how the ratios are learnt: "fixed" not at all; "joint" by descent on the
+            objective, which moves weight to whatever is easiest; "meta" by what a student's step does to other texts
+            (:func:`hrkd.training.hypergradient.ratio_gradients`), where the first update of an epoch has no such
+            gradient, as no batch came before it. Which graph and hierarchy it names is not looked at: these are
+            ``ratios``.
         prototype_momentum: weight of earlier steps in the prototypes that the ratios are made of: an exponential moving
-            average, bias-corrected as Adam's. 0: those of the step alone.
+            average, bias-corrected as Adam's. 0: those of the step alone; default: the method's.
+        attention: what the models give for the attention losses; "none": no such losses.
         row_weights: factors of all losses of an example, one for each row of the training set, (N,).
         transfer: a meta-teacher's head, whose features of the teacher's last state the student is to have too; only for
             a layer map that ends with the teacher's last layer. A copy is made.
-        transfer_weight: of the losses of these features.
-        learning: how hierarchy and graph are learnt. "fixed": not at all. "joint": they descend on the objective, which
-            moves weight to whatever is easiest. "meta": they descend on what a student's step does to other texts
-            (:func:`hrkd.training.hypergradient.ratio_gradients`).
-        ratio_learning_rate: of hierarchy and graph, at its peak.
-        entropy_weight: of the ratios' entropy, which joint and meta learning maximise besides.
-        meta_interval: updates from one such gradient to the next; the first update of an epoch has none, as no batch
-            came before it.
 
     The student runs in the precision of the training, and so does a teacher that is asked in every step; a cache is
     filled in single precision. All that follows is in single precision.
@@ -101,56 +89,35 @@ class Distillation(Trainable):
         fit: FitLayers,
         ratios: DomainRatios,
         teacher: TeacherSource,
+        method: MethodConfig,
         *,
+        prototype_momentum: float | None = None,
         attention: AttentionKind = "scores",
-        reductions: Reductions = "masked",
-        hidden_weight: float = 1.0,
-        prediction_weight: float = 1.0,
-        temperature: float = 1.0,
-        label_weight: float = 0.0,
-        relative: bool = False,
-        ratio_gradient: bool = False,
-        prototype_momentum: float = 0.0,
         row_weights: Tensor | None = None,
         transfer: DomainHead | None = None,
-        transfer_weight: float = 1.0,
-        learning: Learning = "fixed",
-        ratio_learning_rate: float = 5e-3,
-        entropy_weight: float = 1.0,
-        meta_interval: int = 10,
     ) -> None:
         super().__init__()
-        self.units: Tensor
-        self.waited: Tensor
-        self.moving: Tensor
-        self.moved: Tensor
         self.student = student
-        self.fit = fit.requires_grad_(hidden_weight > 0)
-        self.ratios = ratios.requires_grad_(learning == "joint")
+        self.fit = fit.requires_grad_(method.hidden_weight > 0)
+        self.ratios = ratios.requires_grad_(method.learning == "joint")
         self.teacher = teacher
+        self.method = method
+        self.prototype_momentum = method.momentum if prototype_momentum is None else prototype_momentum
         self.attention = attention
-        self.reductions = reductions
-        self.hidden_weight = hidden_weight
-        self.prediction_weight = prediction_weight
-        self.temperature = temperature
-        self.label_weight = label_weight
-        self.relative = relative
-        # In the checkpoint, so that a resumed training goes on in the same units; zeros until they are measured.
-        self.register_buffer("units", torch.zeros(2, len(fit.weight)))
-        self._has_units = False
-        self.register_buffer("waited", torch.zeros((), dtype=torch.long))  # updates since the last meta gradient
-        self.ratio_gradient = ratio_gradient
-        self.prototype_momentum = prototype_momentum
-        levels, width, _ = fit.weight.shape
-        self.register_buffer("moving", torch.zeros(levels, len(student.domains), width))
-        self.register_buffer("moved", torch.zeros(()))  # steps in the moving average
         self.row_weights = row_weights
         self.transfer = None if transfer is None else copy.deepcopy(transfer).requires_grad_(False)
-        self.transfer_weight = transfer_weight
-        self.learning = learning
-        self.ratio_learning_rate = ratio_learning_rate
-        self.entropy_weight = entropy_weight
-        self.meta_interval = meta_interval
+        levels, width, _ = fit.weight.shape
+        # Buffers, so that they are in the checkpoint: a resumed training goes on in the same units, with the same
+        # average and the same count. Units are zeros until they are measured.
+        self.loss_units: Tensor
+        self.steps_since_meta: Tensor
+        self.prototype_average: Tensor
+        self.prototype_steps: Tensor
+        self.register_buffer("loss_units", torch.zeros(2, levels))
+        self.register_buffer("steps_since_meta", torch.zeros((), dtype=torch.long))
+        self.register_buffer("prototype_average", torch.zeros(levels, len(student.domains), width))
+        self.register_buffer("prototype_steps", torch.zeros(()))
+        self._has_units = False
         self.begin_epoch()
 
     def selected(self) -> nn.Module:
@@ -164,9 +131,10 @@ class Distillation(Trainable):
 
     def own_groups(self) -> list[dict[str, Any]]:
         """Hierarchy and graph, where they are learnt."""
-        if self.learning == "fixed":
+        if self.method.learning == "fixed":
             return []
-        return [{"params": list(self.ratios.parameters()), "lr": self.ratio_learning_rate, "weight_decay": 0.0}]
+        rate = self.method.ratio_learning_rate
+        return [{"params": list(self.ratios.parameters()), "lr": rate, "weight_decay": 0.0}]
 
     def begin_epoch(self) -> None:
         """Forget the batches of before."""
@@ -176,33 +144,33 @@ class Distillation(Trainable):
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
-        if self.learning != "meta":
+        if self.method.learning != "meta":
             return
-        self.waited += 1
-        if self.waited >= self.meta_interval and self._support is not None and self._query is not None:
+        self.steps_since_meta += 1
+        if self.steps_since_meta >= self.method.meta_interval and self._support is not None and self._query is not None:
             gradients = ratio_gradients(self, self._support, self._query, optimizer)
             for name, parameter in self.ratios.named_parameters():
                 parameter.grad = gradients[name]
-            self.waited.zero_()
+            self.steps_since_meta.zero_()
         self._support = self._query
 
     def forward(self, batch: Batch) -> StepOutput:
         """The objective of one batch."""
-        said = self.teacher(batch)
-        if self.learning == "meta" and self.training:
-            self._query, self._query_logits = batch, said.logits
-        tables = self.losses(batch, said)
+        teacher = self.teacher(batch)
+        if self.method.learning == "meta" and self.training:
+            self._query, self._query_logits = batch, teacher.logits
+        tables = self.losses(batch, teacher)
         with _no_autocast(tables.hidden):
             ratios: Ratios = self.ratios(self._move(tables.prototypes) if self.training else tables.prototypes)
             loss = objective(
                 ratios.domains,
                 tables.levels,
                 tables.prediction,
-                hidden_weight=self.hidden_weight,
-                prediction_weight=self.prediction_weight,
+                hidden_weight=self.method.hidden_weight,
+                prediction_weight=self.method.prediction_weight,
             )
-            if self.learning == "joint":
-                loss = loss - self.entropy_weight * entropy(ratios.domains)
+            if self.method.learning == "joint":
+                loss = loss - self.method.entropy_weight * entropy(ratios.domains)
         logged = StepTables(
             hidden=tables.hidden.detach(),
             attention=tables.attention.detach(),
@@ -218,30 +186,30 @@ class Distillation(Trainable):
         """What ratios are made of after a step: the moving average, or with a momentum of 0 the prototypes given."""
         if not self.prototype_momentum:
             return prototypes_KDH
-        return self.moving / (1 - self.prototype_momentum**self.moved)
+        return self.prototype_average / (1 - self.prototype_momentum**self.prototype_steps)
 
     def _move(self, prototypes_KDH: Tensor) -> Tensor:
         """The moving average with the prototypes of one more step in it."""
         if not self.prototype_momentum:
             return prototypes_KDH
-        moving_KDH = torch.lerp(prototypes_KDH, self.moving, self.prototype_momentum)
-        self.moving.copy_(moving_KDH.detach())
-        self.moved += 1
-        return moving_KDH / (1 - self.prototype_momentum**self.moved)
+        moving_KDH = torch.lerp(prototypes_KDH, self.prototype_average, self.prototype_momentum)
+        self.prototype_average.copy_(moving_KDH.detach())
+        self.prototype_steps += 1
+        return moving_KDH / (1 - self.prototype_momentum**self.prototype_steps)
 
     def prediction_losses(self, batch: Batch) -> Tensor:
         """The prediction loss of each domain alone, (D,); no level is looked at."""
         student = self.student(**batch.inputs, domain_ids=batch.domain_ids)
-        said = self.teacher(batch).logits if batch is not self._query else self._query_logits
+        logits = self.teacher(batch).logits if batch is not self._query else self._query_logits
         with _no_autocast(student.logits):
-            return self._prediction(student.logits.float(), said, batch)
+            return self._prediction(student.logits.float(), logits, batch)
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
         student = self.student(
             **batch.inputs,
             domain_ids=batch.domain_ids,
-            hidden_states=self.hidden_weight > 0,
+            hidden_states=self.method.hidden_weight > 0,
             attention=self.attention != "none",
         )
         with _no_autocast(student.logits):
@@ -251,14 +219,16 @@ class Distillation(Trainable):
         domains = len(self.student.domains)
         mask, domain_ids = batch.mask, batch.domain_ids
         prediction = self._prediction(student.logits, teacher.logits, batch)
-        if not self.hidden_weight:
+        if not self.method.hidden_weight:
             return self._without_levels(prediction)
         fitted, common, weights = (
             self.fit.each(student.hidden_states),
             (mask, domain_ids, domains),
             self._weights(batch),
         )
-        hidden = hidden_losses(fitted, teacher.hidden_states, *common, reductions=self.reductions, row_weights=weights)
+        hidden = hidden_losses(
+            fitted, teacher.hidden_states, *common, reductions=self.method.reductions, row_weights=weights
+        )
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
         elif self.attention == "queries_keys":
@@ -267,13 +237,13 @@ class Distillation(Trainable):
                 ours, theirs, *common, teacher_norms=teacher.score_norms, row_weights=weights
             )
         else:
-            own, said = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
-            attention = attention_losses(own, said, *common, reductions=self.reductions, row_weights=weights)
-        if self.relative:
+            own, wanted = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
+            attention = attention_losses(own, wanted, *common, reductions=self.method.reductions, row_weights=weights)
+        if self.method.relative:
             units = self._units(student, teacher, mask)
             hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
-        counted = mask if self.reductions == "masked" else torch.ones_like(mask)
-        with torch.set_grad_enabled(self.ratio_gradient and torch.is_grad_enabled()):
+        counted = mask if self.method.reductions == "masked" else torch.ones_like(mask)
+        with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         transfer = self._transfer(student, teacher, batch, weights)
@@ -297,7 +267,7 @@ class Distillation(Trainable):
         means = fitted_BH, token_means(teacher.hidden_states[-1].float(), batch.mask)
         ours_BH, theirs_BH = (self.transfer.features(each, batch.domain_ids) for each in means)
         domains = len(self.student.domains)
-        return self.transfer_weight * transfer_losses(
+        return self.method.transfer_weight * transfer_losses(
             ours_BH, theirs_BH, batch.domain_ids, domains, row_weights=weights
         )
 
@@ -308,24 +278,26 @@ class Distillation(Trainable):
             student,
             teacher,
             *common,
-            temperature=self.temperature,
-            reductions=self.reductions,
+            temperature=self.method.temperature,
+            reductions=self.method.reductions,
             row_weights=weights,
         )
-        if self.label_weight:
-            loss_D = loss_D + self.label_weight * label_losses(student, batch.labels, *common, row_weights=weights)
+        if self.method.label_weight:
+            loss_D = loss_D + self.method.label_weight * label_losses(
+                student, batch.labels, *common, row_weights=weights
+            )
         return loss_D
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
         """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""
-        if not self._has_units and not self.units.any():  # a look at the buffer makes a GPU wait
-            self.units[0] = state_variances(teacher.hidden_states, mask_BT)
-            self.units[1] = 1.0
+        if not self._has_units and not self.loss_units.any():  # a look at the buffer makes a GPU wait
+            self.loss_units[0] = state_variances(teacher.hidden_states, mask_BT)
+            self.loss_units[1] = 1.0
             if self.attention != "none":
                 heads = [(each[0] if isinstance(each, QueriesKeys) else each).shape[1] for each in student.attention]
-                self.units[1, 1:] = score_variances(teacher.attention, mask_BT, heads)
+                self.loss_units[1, 1:] = score_variances(teacher.attention, mask_BT, heads)
         self._has_units = True
-        return self.units
+        return self.loss_units
 
     def _without_levels(self, prediction_D: Tensor) -> LossTables:
         """Where levels have no weight they are not looked at: their losses are not a number."""

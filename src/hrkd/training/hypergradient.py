@@ -23,6 +23,7 @@ from hrkd.data.batching import Batch
 from hrkd.method.objective import entropy
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.trace import EncoderTrace
+from hrkd.recipe.schema import MethodConfig
 
 __all__ = ["directional_derivatives", "preconditioned", "ratio_gradients"]
 
@@ -43,7 +44,7 @@ class Distilled(Protocol):
     """What is needed of :class:`hrkd.training.distill.Distillation`."""
 
     teacher: Callable[[Batch], EncoderTrace]
-    entropy_weight: float
+    method: MethodConfig
 
     @property
     def student(self) -> nn.Module:
@@ -81,7 +82,7 @@ def ratio_gradients(
     with torch.enable_grad():
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         ratios_KD = functional_call(module.ratios, dict(zip(names, leaves, strict=True)), (prototypes_KDH,)).domains
-        loss = -(ratios_KD * effects_KD).sum() - module.entropy_weight * entropy(ratios_KD)
+        loss = -(ratios_KD * effects_KD).sum() - module.method.entropy_weight * entropy(ratios_KD)
         gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
     return {name: reduce(gradient, "mean") for name, gradient in zip(names, gradients, strict=True)}
 

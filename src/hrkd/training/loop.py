@@ -8,17 +8,16 @@ the choice of the best weights, the checkpoint.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
@@ -26,11 +25,12 @@ from transformers import get_linear_schedule_with_warmup
 from hrkd.data.batching import Batch, MultiDomainLoader
 from hrkd.errors import TrainingError
 from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
+from hrkd.recipe.schema import TrainingConfig
 from hrkd.support.allocator import STEPS_BETWEEN, give_back
-from hrkd.support.progress import Progress
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
+from hrkd.training.session import Session
 
 __all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]
 
@@ -99,125 +99,195 @@ def train(
     module: Trainable,
     loader: MultiDomainLoader,
     *,
+    settings: TrainingConfig,
     evaluate: Callable[[int], EpochScore],
-    accelerator: Accelerator,
-    epochs: int = 3,
-    learning_rate: float = 5e-5,
-    weight_decay: float = 0.01,
-    warmup: float = 0.1,
-    max_grad_norm: float = 1.0,
-    gradient_accumulation: int = 1,
+    session: Session,
     recorder: Recorder | None = None,
-    checkpoint: Path | None = None,
-    steps_before: int = 0,
-    compile_backend: str | None = None,
-    progress: Progress | None = None,
-    title: str = "training",
 ) -> TrainingHistory:
     """Train ``module`` (see :class:`Trainable`) and leave the weights of its best epoch in it.
 
     Args:
         loader: gives the batches of an epoch.
+        settings: epochs, learning rate and the like; ``batch_size`` and ``group_by_length`` are the loader's matter.
         evaluate: called with the epoch (from 1) after each; the highest selection score is kept.
-        accelerator: device, precision, processes, trackers.
-        checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
+        session: device, files, progress.
         recorder: where step tables go.
-        compile_backend: compile the encoder that is trained with this backend of torch.compile; default: not at all.
-        steps_before: added to the step that trackers are told, for trainings that share one tracker.
 
     Raises:
         TrainingError: the loss is no longer finite.
         ArtifactError: the checkpoint is damaged.
     """
-    progress = progress or Progress(False)
-    optimizer = torch.optim.AdamW(parameter_groups(module, weight_decay), lr=learning_rate, fused=True)
-    updates = -(-len(loader) // gradient_accumulation) * epochs
-    scheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * updates), updates)
-    kernels = _kernels(module, accelerator, compile_backend)
-    prepared, optimizer = accelerator.prepare(module, optimizer)
-    if accelerator.scaler is not None:  # it would go on with the scale of an earlier training
-        accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
-    history = TrainingHistory()
-    best: dict[str, Tensor] = {}
-    if checkpoint is not None and checkpoint.is_dir():
-        state, best = load_checkpoint(
-            checkpoint,
-            module,
-            optimizer.optimizer,
-            scheduler,
+    training = _Training(module, loader, settings, session, recorder)
+    training.resume()
+    for epoch in range(len(training.history.epochs) + 1, settings.epochs + 1):
+        start = time.monotonic()
+        loss = training.run_epoch(epoch)
+        score = evaluate(epoch)
+        training.end_epoch(epoch, loss, score, time.monotonic() - start)
+        if epoch < settings.epochs:
+            training.save()
+    module.selected().load_state_dict(training.best)
+    session.accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
+    return training.history
+
+
+class _Training:
+    """A training under way: what a checkpoint holds, and the steps from one to the next."""
+
+    def __init__(
+        self,
+        module: Trainable,
+        loader: MultiDomainLoader,
+        settings: TrainingConfig,
+        session: Session,
+        recorder: Recorder | None,
+    ) -> None:
+        self.module, self.loader, self.settings, self.session = module, loader, settings, session
+        accelerator = session.accelerator
+        self.logs = _Logs(session, recorder)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(module, settings.weight_decay), lr=settings.learning_rate, fused=True
+        )
+        updates = -(-len(loader) // settings.gradient_accumulation) * settings.epochs
+        self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
+        self.kernels = _kernels(module, session)
+        self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
+        if accelerator.scaler is not None:  # it would go on with the scale of an earlier training
+            accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
+        self.history = TrainingHistory()
+        self.best: dict[str, Tensor] = {}
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        folder, accelerator = self.session.checkpoint, self.session.accelerator
+        if folder is None or not folder.is_dir():
+            return
+        state, self.best = load_checkpoint(
+            folder,
+            self.module,
+            self.optimizer.optimizer,
+            self.scheduler,
             process_index=accelerator.process_index,
             scaler=accelerator.scaler,
         )
-        history = TrainingHistory(**state)
-        logger.info("%s: going on after epoch %d of %d", title, len(history.epochs), epochs)
+        self.history = TrainingHistory(**state)
+        done, epochs = len(self.history.epochs), self.settings.epochs
+        logger.info("%s: going on after epoch %d of %d", self.session.title, done, epochs)
 
-    for epoch in range(len(history.epochs) + 1, epochs + 1):
-        prepared.train()
-        module.begin_epoch()
-        start, total, first_step = time.monotonic(), 0.0, history.steps + 1
-        with progress.bar(f"{title} {epoch}/{epochs}", total=len(loader), unit="steps") as bar:
-            for step, (batch, share, last_of_group) in enumerate(
-                _groups(module, loader, epoch, gradient_accumulation), first_step
-            ):
-                with nullcontext() if last_of_group else accelerator.no_sync(prepared):
-                    with kernels():
-                        output: StepOutput = prepared(batch.to(accelerator.device))
-                    accelerator.backward(output.loss * share)
-                loss = output.loss.item()
-                if loss != loss or loss in (float("inf"), float("-inf")):
-                    raise TrainingError(_not_finite(title, step, learning_rate, accelerator.mixed_precision))
-                values = {"loss": loss, "learning_rate": scheduler.get_last_lr()[0], "gradient_norm": float("nan")}
-                if last_of_group:
-                    values["gradient_norm"] = float(accelerator.clip_grad_norm_(module.parameters(), max_grad_norm))
-                    module.before_update(optimizer)
-                    optimizer.step()
-                    if not accelerator.optimizer_step_was_skipped:
-                        scheduler.step()
-                    optimizer.zero_grad()
+    def run_epoch(self, epoch: int) -> float:
+        """All steps of an epoch; returns their mean loss.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        self.prepared.train()
+        self.module.begin_epoch()
+        total, title = 0.0, f"{self.session.title} {epoch}/{self.settings.epochs}"
+        batches = _groups(self.module, self.loader, epoch, self.settings.gradient_accumulation)
+        with self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
+            for step, (batch, share, last_of_group) in enumerate(batches, self.history.steps + 1):
+                loss = self._step(step, batch, share, last_of_group)
                 total += loss
-                if recorder is not None and accelerator.is_main_process:
-                    recorder.add(step, values, output.tables)
-                if accelerator.trackers and (recorder is None or recorder.is_logged(step)):
-                    tracked = values if recorder is None else values | recorder.scalars(output.tables)
-                    _track(accelerator, title, tracked, step=steps_before + step)
                 if step % STEPS_BETWEEN == 0:
                     give_back()
                 bar.advance(note=f"loss {loss:.3f}")
+        return total / len(self.loader)
 
-        score = evaluate(epoch)
+    def _step(self, step: int, batch: Batch, share: float, last_of_group: bool) -> float:
+        """Gradients of one batch and, with the ``last_of_group``, an update; returns the loss."""
+        accelerator = self.session.accelerator
+        with nullcontext() if last_of_group else accelerator.no_sync(self.prepared):
+            with self.kernels():
+                output: StepOutput = self.prepared(batch.to(accelerator.device))
+            accelerator.backward(output.loss * share)
+        loss = output.loss.item()
+        if not math.isfinite(loss):
+            raise TrainingError(self._not_finite(step))
+        rate = self.scheduler.get_last_lr()[0]
+        norm = self._update() if last_of_group else math.nan
+        values = {"loss": loss, "learning_rate": rate, "gradient_norm": norm}
+        self.logs.step(step, values, output.tables)
+        return loss
+
+    def _update(self) -> float:
+        """Change the weights; returns the norm that the gradients had."""
+        accelerator = self.session.accelerator
+        norm = float(accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm))
+        self.module.before_update(self.optimizer)
+        self.optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self.scheduler.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def end_epoch(self, epoch: int, loss: float, score: EpochScore, seconds: float) -> None:
+        """Note what came of an epoch, and keep its weights if it is the best so far."""
+        history = self.history
         entry = {
             "epoch": epoch,
-            "loss": total / len(loader),
+            "loss": loss,
             "selection": score.selection,
-            "seconds": round(time.monotonic() - start, 1),
+            "seconds": round(seconds, 1),
             **score.details,
         }
         history.epochs.append(entry)
-        history.steps += len(loader)
-        _track(accelerator, f"{title}/epoch", entry, step=steps_before + history.steps)
+        history.steps += len(self.loader)
         if score.selection > history.best_score:
             history.best_epoch, history.best_score = epoch, score.selection
-            best = {k: v.detach().cpu().clone() for k, v in module.selected().state_dict().items()}
-        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, entry["loss"], score.said)
-        drawn = gather_object([random_state()])
-        if accelerator.is_main_process:
-            if recorder is not None:
-                recorder.end_epoch(epoch)
-            if checkpoint is not None and epoch < epochs:
-                save_checkpoint(
-                    checkpoint,
-                    module,
-                    optimizer.optimizer,
-                    scheduler,
-                    progress=vars(history),
-                    tensors=best,
-                    random_states=drawn,
-                    scaler=accelerator.scaler,
-                )
+            self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
+        self.logs.epoch(history.steps, entry)
+        title, epochs = self.session.title, self.settings.epochs
+        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, loss, score.said)
 
-    module.selected().load_state_dict(best)
-    accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
-    return history
+    def save(self) -> None:
+        """Write a checkpoint, if there is a folder for it."""
+        accelerator = self.session.accelerator
+        drawn = gather_object([random_state()])
+        if accelerator.is_main_process and self.session.checkpoint is not None:
+            save_checkpoint(
+                self.session.checkpoint,
+                self.module,
+                self.optimizer.optimizer,
+                self.scheduler,
+                progress=vars(self.history),
+                tensors=self.best,
+                random_states=drawn,
+                scaler=accelerator.scaler,
+            )
+
+    def _not_finite(self, step: int) -> str:
+        precision = self.session.accelerator.mixed_precision
+        advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
+        rate = self.settings.learning_rate
+        return (
+            f"{self.session.title}: the loss is not finite at step {step}; try a lower learning rate than "
+            f"{rate:g}{advice}"
+        )
+
+
+class _Logs:
+    """Step tables on disk, and what trackers are told."""
+
+    def __init__(self, session: Session, recorder: Recorder | None) -> None:
+        self.session, self.recorder = session, recorder
+
+    def step(self, step: int, values: Mapping[str, float], tables: StepTables | None) -> None:
+        """The figures of one step."""
+        recorder = self.recorder
+        if recorder is not None and self.session.accelerator.is_main_process:
+            recorder.add(step, values, tables)
+        if self.session.accelerator.trackers and (recorder is None or recorder.is_logged(step)):
+            self._track("", values if recorder is None else {**values, **recorder.scalars(tables)}, step)
+
+    def epoch(self, step: int, entry: Mapping[str, float]) -> None:
+        """The figures of an epoch that ends with ``step``."""
+        self._track("/epoch", entry, step)
+        if self.recorder is not None and self.session.accelerator.is_main_process:
+            self.recorder.end_epoch(int(entry["epoch"]))
+
+    def _track(self, below: str, values: Mapping[str, float], step: int) -> None:
+        known = {f"{self.session.title}{below}/{name}": value for name, value in values.items() if value == value}
+        self.session.accelerator.log(known, step=self.session.steps_before + step)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -241,15 +311,13 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _kernels(
-    module: Trainable, accelerator: Accelerator, compile_backend: str | None
-) -> Callable[[], AbstractContextManager[object]]:
+def _kernels(module: Trainable, session: Session) -> Callable[[], AbstractContextManager[object]]:
     """The context of a step's forward pass."""
-    if compile_backend is None:
-        return partial(cpu_kernels, accelerator.device)
+    if session.compile_backend is None:
+        return partial(cpu_kernels, session.accelerator.device)
     selected = module.selected()
     encoder = cast(nn.Module, getattr(selected, "encoder", selected))
-    compiled = torch.compile(encoder.forward, dynamic=True, backend=compile_backend)
+    compiled = torch.compile(encoder.forward, dynamic=True, backend=session.compile_backend)
     return partial(compiled_forward, encoder, compiled)
 
 
@@ -265,12 +333,3 @@ def _groups(module: Trainable, loader: MultiDomainLoader, epoch: int, size: int)
         start = number - number % size
         members = min(size, len(loader) - start)
         yield batch, 1 / members, number == start + members - 1
-
-
-def _track(accelerator: Accelerator, title: str, values: Mapping[str, float], *, step: int) -> None:
-    accelerator.log({f"{title}/{name}": value for name, value in values.items() if value == value}, step=step)
-
-
-def _not_finite(title: str, step: int, learning_rate: float, precision: str) -> str:
-    advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
-    return f"{title}: the loss is not finite at step {step}; try a lower learning rate than {learning_rate:g}{advice}"

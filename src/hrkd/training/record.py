@@ -24,7 +24,10 @@ from torch import Tensor
 
 from hrkd.support.atomic_files import replace_file
 
-__all__ = ["Recorder", "StepTables", "last_ratios"]
+__all__ = ["COSTS", "Recorder", "StepTables", "last_ratios", "training_cost"]
+
+COSTS = ("seconds", "steps", "peak_megabytes")
+"""Figures of :func:`training_cost`."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +150,19 @@ class Recorder:
         columns["domain"] = pd.Categorical.from_codes(index[-1], categories=pd.Index(list(self.domains)))
         columns |= {name: array.reshape(-1) for name, array in values.items()}
         return pd.DataFrame(columns)
+
+
+def training_cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    """``seconds`` of all epochs of a training, dev evaluations included; ``steps``; ``peak_megabytes``, or None.
+
+    A student of two stages has the cost of the first in its record (``levels``): seconds and steps are those of both,
+    the memory is the larger.
+    """
+    before = record.get("levels") or {}
+    peaks = [each for each in (before.get("peak_megabytes"), record.get("peak_megabytes")) if each is not None]
+    seconds = sum(float(epoch["seconds"]) for epoch in record["epochs"])
+    return {
+        "seconds": round(before.get("seconds", 0) + seconds, 1),
+        "steps": before.get("steps", 0) + record["steps"],
+        "peak_megabytes": max(peaks, default=None),
+    }

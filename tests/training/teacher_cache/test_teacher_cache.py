@@ -16,13 +16,14 @@ from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
+from hrkd.recipe.schema import CacheConfig
 from hrkd.support.caches import cached_folders, clear_cache
 from hrkd.training import cache_files, teacher_cache
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.live_teacher import LiveTeacher
-from hrkd.training.teacher_cache.source import CachedTeacher, CacheRules, fingerprint, teacher_logits, teacher_source
+from hrkd.training.teacher_cache.source import CachedTeacher, fingerprint, teacher_logits, teacher_source
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
-from hrkd.training.trainers import distill_from_models
+from tiny import distil
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ def reader(tiny, layer_map=(0, 2), **model):
 
 
 def cached(live, data, folder, *, build=True, **rules):
-    return teacher_source(live, data, rules=CacheRules(folder, **rules), device=CPU, build=build)
+    return teacher_source(live, data, rules=CacheConfig(folder=folder, **rules), device=CPU, build=build)
 
 
 def probed(tiny):
@@ -216,18 +217,18 @@ def test_two_processes_build_it_once(tiny, tmp_path):
 
 def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
     curves, states = [], []
-    for rules in (None, CacheRules(tmp_path, precision="fp32"), CacheRules(tmp_path)):
+    for rules in (None, CacheConfig(folder=tmp_path, precision="fp32"), CacheConfig(folder=tmp_path)):
         student = tiny.model(width=8)
         options = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "cache": rules}
-        history = distill_from_models(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+        history = distil(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
         curves.append([epoch["loss"] for epoch in history.epochs])
         states.append(torch.cat([p.flatten() for p in student.parameters()]))
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
     assert curves[2] == pytest.approx(curves[0], rel=1e-3)
     torch.testing.assert_close(states[1], states[0], atol=1e-4, rtol=1e-3)
     with caplog.at_level(logging.INFO):
-        options |= {"epochs": 1, "cache": CacheRules(tmp_path / "unused")}
-        distill_from_models(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
+        options |= {"epochs": 1, "cache": CacheConfig(folder=tmp_path / "unused")}
+        distil(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
     assert "teacher cache: none, one epoch reads it once" in caplog.text
     assert not list((tmp_path / "unused").glob("*/"))
 
@@ -351,7 +352,9 @@ def test_logits_of_a_teacher_are_computed_once(tiny, tmp_path, monkeypatch, giga
     monkeypatch.setattr(type(teacher), "forward", counted)
     for call in range(2):
         asked.clear()
-        logits = teacher_logits(teacher, tiny.dev, rules=CacheRules(tmp_path, gigabytes), device=CPU, batch_size=5)
+        logits = teacher_logits(
+            teacher, tiny.dev, rules=CacheConfig(folder=tmp_path, gigabytes=gigabytes), device=CPU, batch_size=5
+        )
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
         again = call == 1 and gigabytes > 0
         assert sum(asked) == (probed(tiny) if again else len(tiny.dev) + (probed(tiny) if gigabytes else 0))

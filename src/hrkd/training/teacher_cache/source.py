@@ -11,9 +11,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,14 +22,16 @@ from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
 from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace
+from hrkd.recipe.schema import CacheConfig
 from hrkd.support.allocator import give_back
+from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits, traces
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
 
-__all__ = ["CacheRules", "CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
+__all__ = ["CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
@@ -40,21 +40,6 @@ OTHER_TOKENS_IN_A_BATCH = 8192
 """Of the teacher, by device: on a processor they share its memory with everything else."""
 SHARE_OF_FREE_DISK = 0.5
 BATCHES_BETWEEN_FLUSHES = 16
-
-
-@dataclass(frozen=True)
-class CacheRules:
-    """Where teacher caches lie, how large one may be, and how exact.
-
-    Args:
-        folder: of all caches.
-        gigabytes: largest size of one cache; rows beyond it are computed anew in every epoch. 0: no cache.
-        precision: "fp16" (largest number 65504, 11 bits of mantissa), "bf16" (8 bits) or "fp32" (exact).
-    """
-
-    folder: Path
-    gigabytes: float = 20.0
-    precision: Precision = "fp16"
 
 
 class CachedTeacher:
@@ -121,7 +106,7 @@ def teacher_source(
     live: LiveTeacher,
     data: TokenizedDataset,
     *,
-    rules: CacheRules,
+    rules: CacheConfig,
     device: torch.device,
     build: bool = True,
     progress: Progress | None = None,
@@ -140,15 +125,16 @@ def teacher_source(
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
     mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision)[:20]
-    rules.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(rules.folder / f"{mark}.lock"):
+    caches = cache_folder(rules.folder)
+    caches.mkdir(parents=True, exist_ok=True)
+    with FileLock(caches / f"{mark}.lock"):
         percent, kept = _kept_rows(data.lengths, layout.numbers, rules, mark)
         if not kept.any():
             logger.info("teacher cache: none, hardly a row fits into %g GB and half of the free disk", rules.gigabytes)
             return live
         short = None if kept.all() else live.without_logits(probe)
         name = f"{mark}-{percent}"
-        folder = rules.folder / name
+        folder = caches / name
         if not build and not (folder / "complete").exists():
             logger.info("teacher cache: none, one epoch reads it once")
             return live
@@ -173,7 +159,7 @@ def teacher_logits(
     teacher: AnyTeacher,
     data: TokenizedDataset,
     *,
-    rules: CacheRules,
+    rules: CacheConfig,
     device: torch.device,
     batch_size: int = 64,
     progress: Progress | None = None,
@@ -220,15 +206,16 @@ def fingerprint(
     return total.hexdigest()
 
 
-def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheRules, mark: str) -> tuple[int, np.ndarray]:
+def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheConfig, mark: str) -> tuple[int, np.ndarray]:
     """Which rows are cached, shape (rows,): the most whole per cent that fit, in a fixed random order."""
     order = np.random.default_rng(0).permutation(len(lengths))
     counts = len(lengths) * np.arange(101) // 100
     sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
-    free = shutil.disk_usage(rules.folder).free
+    caches = cache_folder(rules.folder)
+    free = shutil.disk_usage(caches).free
 
     def fits(percent: int) -> bool:
-        there = sum(file.stat().st_blocks * 512 for file in rules.folder.glob(f"{mark}-{percent}/*"))
+        there = sum(file.stat().st_blocks * 512 for file in caches.glob(f"{mark}-{percent}/*"))
         return bool(sizes[percent] <= rules.gigabytes * 1e9 and sizes[percent] - there <= SHARE_OF_FREE_DISK * free)
 
     percent = next(percent for percent in range(100, -1, -1) if fits(percent))

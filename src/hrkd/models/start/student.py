@@ -1,0 +1,66 @@
+"""From the settings of a student to one that can be trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from transformers import PreTrainedTokenizerBase
+
+from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.models.domain_teachers import AnyTeacher, encoders_of
+from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.shape import resolve_shape, shape_of
+from hrkd.models.start.build import StartedStudent, build_student, student_from_checkpoint
+from hrkd.recipe.schema import StudentConfig
+
+__all__ = ["start_student"]
+
+STATES_SAMPLE = 512
+"""Training texts whose hidden states decide the principal components."""
+STATES_BATCH = 64
+
+
+def start_student(
+    teacher: AnyTeacher,
+    settings: StudentConfig,
+    train_set: TokenizedDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> tuple[StartedStudent, tuple[int, ...]]:
+    """The student before training, and the teacher layer (from 1) of each of its layers.
+
+    Sets all random states to ``seed``.
+
+    Args:
+        teacher: left as it is, on ``device``.
+        settings: size and start of the student.
+        train_set: some of its rows are read by the teacher, for a start from principal components.
+        tokenizer: the teacher's; a ``settings.checkpoint`` must come with the same one.
+        device: where the teacher is; default: the processor.
+
+    Raises:
+        ModelError: a size, start or checkpoint that does not fit the teacher.
+    """
+    set_seed(seed)
+    config = encoders_of(teacher)[0].config
+    if settings.checkpoint is not None:
+        started = student_from_checkpoint(settings.checkpoint, teacher, tokenizer)
+        layers = shape_of(started.model.encoder.config).layers
+        return started, resolve_layer_map(settings.layer_map, layers, shape_of(config).layers)[1:]
+    shape = resolve_shape(config, **settings.size)
+    layer_map = resolve_layer_map(settings.layer_map, shape.layers, shape_of(config).layers)
+    sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set))[:STATES_SAMPLE])
+    batches = length_sorted_batches(sample, STATES_BATCH)
+    started = build_student(
+        teacher,
+        shape,
+        start="auto" if settings.start == "checkpoint" else settings.start,
+        teacher_layers=settings.teacher_layers,
+        layer_map=layer_map,
+        batches=(batch.to(device or torch.device("cpu")).inputs for batch in batches),
+        seed=seed,
+    )
+    return started, layer_map[1:]

@@ -1,0 +1,130 @@
+"""What models say of the rows of a run, how good that is, and writing it down."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from hrkd.data.batching import TokenizedDataset
+from hrkd.data.types import MultiDomainDataset
+from hrkd.models.domain_teachers import AnyTeacher
+from hrkd.models.sizes import model_sizes
+from hrkd.run.context import Context
+from hrkd.run.stages import FinishedStage
+from hrkd.support.atomic_files import replace_file
+from hrkd.training.evaluate import predict_logits
+from hrkd.training.metrics import Scores, score
+from hrkd.training.selection import merge_best_per_domain
+from hrkd.training.teacher_cache.source import teacher_logits
+
+if TYPE_CHECKING:
+    from hrkd.run.teacher import Teacher
+
+__all__ = ["measure_models", "predictions", "scores", "teacher_predictions"]
+
+
+def measure_models(
+    context: Context, teacher: Teacher, student: FinishedStage | None, baseline: FinishedStage | None
+) -> dict[str, Any]:
+    """Sizes and scores of every model on dev and test, by its name in results.json.
+
+    What models say of test is written into the run's folder.
+    """
+    data, parts = teacher.data, {"dev": teacher.data.dev, "test": teacher.data.test}
+    of_teacher = {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}
+
+    def measured(title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
+        found = {part: predictions(context, model, rows) for part, rows in parts.items()}
+        _write(context, stage, found["test"])
+        agreed = {part: scores(context, found[part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts}
+        return {"title": title, **_sizes(model), **agreed}
+
+    _write(context, "teacher", of_teacher["test"])
+    models: dict[str, Any] = {
+        "teacher": {
+            "title": "Teacher",
+            **_sizes(teacher.model),
+            "dev": teacher.dev_scores.to_dict(),
+            "test": scores(context, of_teacher["test"], data.test).to_dict(),
+        }
+    }
+    if student is not None:
+        title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
+        models["student"] = measured(title, "student", student.model)
+        best = merge_best_per_domain(student.record["best_per_domain"], data.test)
+        models["student_best_per_domain"] = {
+            "title": "Student, best epoch of each domain",
+            "test": scores(context, best, data.test, teacher=of_teacher["test"]).to_dict(),
+        }
+    if baseline is not None:
+        title = "Same student without distillation"
+        models["student_without_distillation"] = measured(title, "baseline", baseline.model)
+    return models
+
+
+def predictions(context: Context, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
+    """Predicted label ids, shape (rows,)."""
+    model.to(context.accelerator.device)
+    size = context.recipe.evaluation.batch_size
+    labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=context.progress).argmax(axis=1)
+    return labels
+
+
+def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
+    """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
+    logits = teacher_logits(
+        teacher,
+        data,
+        rules=context.recipe.cache,
+        device=context.accelerator.device,
+        batch_size=context.recipe.evaluation.batch_size,
+        progress=context.progress,
+    )
+    labels: np.ndarray = logits.argmax(axis=1)
+    return labels
+
+
+def scores(
+    context: Context, predicted: np.ndarray, data: TokenizedDataset, *, teacher: np.ndarray | None = None
+) -> Scores:
+    """How good predictions are, and how far they agree with the teacher's."""
+    evaluation = context.recipe.evaluation
+    return score(
+        predicted,
+        data.label_ids,
+        data.domain_ids,
+        domains=data.source.domains,
+        num_labels=len(data.source.labels),
+        teacher_predictions=teacher,
+        bootstrap=evaluation.bootstrap,
+        confidence=evaluation.confidence,
+        seed=context.recipe.run.seed,
+    )
+
+
+def _write(context: Context, stage: str, predicted: np.ndarray) -> None:
+    """Write what a model says of test into the run's folder."""
+    if context.accelerator.is_main_process:
+        table = _prediction_table(context.data.splits.test, predicted)
+        with replace_file(context.folder.predictions / f"{stage}.parquet") as new:
+            table.to_parquet(new, index=False)
+
+
+def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.DataFrame:
+    labels, domains = np.asarray(rows.labels), np.asarray(rows.domains)
+    return pd.DataFrame(
+        {
+            "id": rows.rows["id"][:],
+            "domain": domains[rows.domain_ids],
+            "label": labels[rows.label_ids],
+            "predicted": labels[predicted],
+        }
+    )
+
+
+def _sizes(model: Any) -> dict[str, Any]:
+    names = ("parameters", "parameters_without_embeddings", "megabytes")
+    return {name: size for name, size in asdict(model_sizes(model)).items() if name in names}

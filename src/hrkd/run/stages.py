@@ -1,0 +1,142 @@
+"""A stage of a run: what decides its weights, how it is trained, and its folder, which is finished or absent."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.run.context import Context
+from hrkd.run.folder import STAGES, StageFiles
+from hrkd.support.allocator import peak_megabytes
+from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.training.loop import TrainingHistory
+from hrkd.training.session import Session
+
+__all__ = ["FinishedStage", "ModelStage", "Stage", "TrainedModel", "steps_before"]
+
+logger = logging.getLogger("hrkd")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training gives; ``record`` is what goes to the record of the training beside its ``history``."""
+
+    model: MultiDomainClassifier
+    tokenizer: PreTrainedTokenizerBase
+    history: TrainingHistory
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """A finished stage: its model and the record of its training."""
+
+    model: MultiDomainClassifier
+    record: dict[str, Any]
+
+
+class Stage(ABC):
+    """A stage, or a part of one, of the run of ``context``.
+
+    Args:
+        name: that of its folder.
+        title: what progress and trackers call it; default: the name.
+        steps: those of the parts before.
+    """
+
+    def __init__(self, context: Context, name: str, *, title: str = "", steps: int = 0) -> None:
+        self.context = context
+        self.name = name
+        self.title = title or name
+        self.steps = steps
+        self.files = context.folder.stage(name)
+        self.settings = context.planned[name.partition("/")[0]]
+
+    @abstractmethod
+    def make(self) -> None:
+        """Train, and write the folder, ``files.settings`` last."""
+
+    def finish(self) -> dict[str, Any]:
+        """Make it unless that is done; returns the record of its training."""
+        accelerator, files = self.context.accelerator, self.files
+        if files.settings.is_file():
+            logger.info("%s: finished before, taken from %s", self.name, files.model)
+        else:
+            if accelerator.is_main_process:
+                self._begin()
+            accelerator.wait_for_everyone()
+            self.make()
+        if accelerator.is_main_process:
+            self._end()
+        accelerator.wait_for_everyone()
+        record: dict[str, Any] = read_json(files.training, what=f"the record of the {self.name}'s training")
+        return record
+
+    def _begin(self) -> None:
+        """Note what is being made, so that a later run knows whether it may go on with what is there."""
+        if not (self.files.checkpoint.is_dir() or self.files.model.is_dir()):  # parts may be finished
+            shutil.rmtree(self.files.metrics, ignore_errors=True)
+        if self.files.begun is not None:
+            write_json(self.files.begun, self.settings)
+
+    def _end(self) -> None:
+        """Remove what was needed only while it was under way."""
+        shutil.rmtree(self.files.checkpoint, ignore_errors=True)
+        for file in filter(None, (self.files.begun, self.files.best_per_domain)):
+            file.unlink(missing_ok=True)
+        folder = self.files.checkpoint.parent
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+class ModelStage(Stage):
+    """A stage that is one model."""
+
+    @abstractmethod
+    def train(self, session: Session) -> TrainedModel:
+        """Train the model."""
+
+    def make(self) -> None:
+        """Train the model, and write it with both records in one step."""
+        trained = self.train(self._session())
+        if self.context.accelerator.is_main_process:
+            with replace_folder(self.files.model) as new:
+                trained.model.save_pretrained(new)
+                trained.tokenizer.save_pretrained(new)
+                cost = {"peak_megabytes": peak_megabytes()}
+                write_json(new / self.files.training.name, {**vars(trained.history), **cost, **trained.record})
+                write_json(new / self.files.settings.name, self.settings)
+
+    def load(self) -> FinishedStage:
+        """Make it unless that is done, then read it: what follows works with what is on the disk."""
+        record = self.finish()
+        model = MultiDomainClassifier.from_pretrained(self.files.model)
+        return FinishedStage(model.to(self.context.accelerator.device), record)
+
+    def _session(self) -> Session:
+        """How its training is executed."""
+        context = self.context
+        return Session(
+            context.accelerator,
+            context.recipe.run,
+            context.recipe.evaluation,
+            metrics=self.files.metrics,
+            checkpoint=self.files.checkpoint,
+            steps_before=steps_before(context.folder.path, self.name.partition("/")[0]) + self.steps,
+            progress=context.progress,
+            title=self.title,
+        )
+
+
+def steps_before(run: Path, stage: str) -> int:
+    """Training steps of the finished stages that come before ``stage`` in the folder of a ``run``."""
+    records = [StageFiles.of(run, name).training for name in STAGES[: STAGES.index(stage)]]
+    found = [record for record in records if record.is_file()]
+    return sum(read_json(record, what="the record of a training").get("steps", 0) for record in found)

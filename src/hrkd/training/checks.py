@@ -1,0 +1,62 @@
+"""Whether the choices of a method fit models and data, before any time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hrkd.errors import DataError, ModelError
+from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
+
+__all__ = ["check_expertise", "check_last_layer", "check_meta_teacher", "weights_of_domains"]
+
+
+def weights_of_domains(named: Mapping[str, float] | None, domains: Sequence[str]) -> tuple[float, ...] | None:
+    """One weight for each of the ``domains``, 1 where none is ``named``; None if none is at all.
+
+    Raises:
+        DataError: a name that is none of the ``domains``.
+    """
+    if not named:
+        return None
+    if unknown := [name for name in named if name not in domains]:
+        raise DataError(
+            f"method.domain_weights: no domain is called {' or '.join(map(repr, unknown))}; there are: "
+            f"{', '.join(domains)}"
+        )
+    return tuple(float(named.get(name, 1.0)) for name in domains)
+
+
+def check_meta_teacher(domains: Sequence[str]) -> None:
+    """Whether a meta-teacher has anything to relate.
+
+    Raises:
+        DataError: fewer than two ``domains``.
+    """
+    if len(domains) < 2:
+        raise DataError("a meta-teacher relates domains, and the data has one; leave teacher.meta_kd out")
+
+
+def check_last_layer(layer_map: Sequence[int], layers: int) -> None:
+    """Whether a student imitates the last of a teacher's ``layers``, whose features ``transfer_weight`` is about.
+
+    Raises:
+        ModelError: it does not.
+    """
+    if layer_map[-1] != layers:
+        raise ModelError(
+            f"transfer_weight: its features are those of the teacher's last layer, {layers}, which the layer map does "
+            "not imitate; end student.layer_map with it"
+        )
+
+
+def check_expertise(teacher: AnyTeacher) -> None:
+    """Whether the states of all domains lie in one space, so that ``expertise`` can compare them.
+
+    Raises:
+        ModelError: each domain has an encoder of its own.
+    """
+    if isinstance(teacher, DomainTeachers):
+        raise ModelError(
+            "expertise: compares examples of different domains in the teacher's states, and here each domain has an "
+            "encoder of its own; use one teacher for all, or leave expertise out"
+        )

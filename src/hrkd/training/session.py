@@ -1,0 +1,85 @@
+"""How a training is executed: device, seed, files and progress, whatever it is that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+
+from hrkd.errors import RecipeError
+from hrkd.recipe.schema import EvaluationConfig, RunConfig
+from hrkd.support.progress import Progress
+from hrkd.training.record import Recorder
+
+__all__ = ["Session", "start_accelerator"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that a training takes besides models, data and what decides its course.
+
+    Args:
+        accelerator: device, precision, processes, trackers.
+        run: seed, and how often step tables are logged.
+        evaluation: how the dev set is measured.
+        metrics: folder for the tables of every ``run.log_every``-th step.
+        checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
+        steps_before: added to the step that trackers are told, for trainings that share one tracker.
+        compile_backend: compile the encoder that is trained with this backend of torch.compile; default: not at all,
+            or with ``run.fast`` inductor.
+        progress: where progress goes; default: nowhere.
+        title: what progress, log and trackers call the training.
+    """
+
+    accelerator: Accelerator
+    run: RunConfig = field(default_factory=RunConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    metrics: Path | None = None
+    checkpoint: Path | None = None
+    steps_before: int = 0
+    compile_backend: str | None = None
+    progress: Progress = field(default_factory=lambda: Progress(False))
+    title: str = "training"
+
+    @classmethod
+    def start(cls, run: RunConfig | None = None, **options: Any) -> Session:
+        """One on the device and in the precision that ``run`` asks for; ``options`` are the other arguments."""
+        run = run or RunConfig()
+        return cls(start_accelerator(run), run, **options)
+
+    def __post_init__(self) -> None:
+        if self.run.fast and self.compile_backend is None:
+            object.__setattr__(self, "compile_backend", "inductor")
+
+    def recorder(self, domains: tuple[str, ...]) -> Recorder | None:
+        """Where the step tables of a training on ``domains`` go, if anywhere."""
+        return None if self.metrics is None else Recorder(self.metrics, domains, every=self.run.log_every)
+
+    def draw_apart(self) -> None:
+        """From here on every process draws dropout of its own; all weights are drawn before, alike in each."""
+        if self.accelerator.num_processes > 1:
+            set_seed(self.run.seed, device_specific=True)
+
+
+def start_accelerator(run: RunConfig) -> Accelerator:
+    """The device, precision, processes and trackers that ``run`` asks for.
+
+    Raises:
+        RecipeError: ``run.fast`` without a GPU.
+    """
+    # Accelerate keeps device and precision for a process; a second run in this process may want others.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        mixed_precision=run.mixed_precision,
+        cpu=run.device == "cpu",
+        log_with=run.trackers or None,
+        project_dir=run.output,
+    )
+    if run.fast and accelerator.device.type == "cpu":
+        AcceleratorState._reset_state(reset_partial_state=True)  # or bf16 would stay with this process
+        raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
+    return accelerator
