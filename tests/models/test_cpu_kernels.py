@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hrkd.models import kernels
+from hrkd.models import cpu_kernels as kernels
 from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
