@@ -155,3 +155,13 @@ def test_fast_excludes_what_contradicts_it(field, value):
         RunConfig(fast=True, **{field: value})
     assert RunConfig(fast=True).mixed_precision == "bf16"
     assert RunConfig(precision="fp16").mixed_precision == "fp16"
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student", "baseline"])
+def test_kernels_other_than_the_default_decide_weights_and_the_default_leaves_older_records_good(stage):
+    def decides(**run):
+        student = {"layers": 1, "width": 8}
+        return Recipe(data=SYNTHETIC, teacher={"scratch": SCRATCH}, student=student, run=run).decides_weights(stage)
+
+    assert "kernels" not in decides()
+    assert decides(kernels="torch") == {**decides(), "kernels": "torch"}

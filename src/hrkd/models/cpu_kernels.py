@@ -22,9 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from itertools import accumulate
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +34,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["compiled_forward", "cpu_kernels"]
+__all__ = ["Kernels", "compiled_forward", "cpu_kernels", "use_kernels"]
+
+Kernels = Literal["auto", "torch"]
+"""Those of this module or torch's own, by the size of a call; or torch's own everywhere."""
+CHOSEN: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 
 # From benchmarks/kernels.py on one core of an AMD EPYC with AVX-512: below, what is kept or left to torch is quicker.
 ONEDNN_FROM = 1 << 25
@@ -52,10 +57,20 @@ MADE_BY_GELU = "_hrkd_made_by_gelu"
 def cpu_kernels(device: torch.device) -> AbstractContextManager[object]:
     """A context in which models run with the kernels of this module, if ``device`` is a processor for which there are.
 
-    That is where torch has oneDNN.
+    That is where torch has oneDNN; within ``use_kernels("torch")`` there are none.
     """
-    there = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    there = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise") and CHOSEN.get() == "auto"
     return _Kernels() if there else nullcontext()
+
+
+@contextmanager
+def use_kernels(kernels: Kernels) -> Iterator[None]:
+    """A context in which :func:`cpu_kernels` gives those that are named here, in this thread."""
+    token = CHOSEN.set(kernels)
+    try:
+        yield
+    finally:
+        CHOSEN.reset(token)
 
 
 @contextmanager
@@ -213,7 +228,7 @@ class _Drawn:
         counts = [heads * tokens * length for length in lengths]
         places = [4 * _words(count) for count in counts]
         drawn, shape = self._numbers(sum(places)), (len(lengths), heads, tokens, tokens)
-        if len(drawn) != prod(shape):
+        if not len(drawn) == sum(counts) == prod(shape):  # padding, or numbers of a word that are left over
             rows, start = np.zeros(shape, dtype=np.int16), 0
             for row, length, count, end in zip(rows, lengths, counts, accumulate(places), strict=True):
                 row[:, :, :length] = drawn[start : start + count].reshape(heads, tokens, length)

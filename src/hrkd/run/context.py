@@ -19,9 +19,11 @@ from hrkd.data.describe import describe
 from hrkd.data.splits.split import save_split_ids
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
+from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.loading import domain_folders
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.threads import threads_for
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import CacheConfig, Recipe, TrainingConfig
 from hrkd.run.folder import Run, peak_megabytes, weights_digest
@@ -221,19 +223,22 @@ class Job:
         """Predicted label ids, shape (rows,)."""
         model.to(self.accelerator.device)
         size = self.recipe.evaluation.batch_size
-        labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
+        with use_kernels(self.recipe.run.kernels), threads_for(model, tokens=size * data.lengths.mean()):
+            labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
         return labels
 
     def ask(self, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
         """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
-        logits = teacher_logits(
-            teacher,
-            data,
-            rules=cache_rules(self.recipe.cache),
-            device=self.accelerator.device,
-            batch_size=self.recipe.evaluation.batch_size,
-            progress=self.progress,
-        )
+        size = self.recipe.evaluation.batch_size
+        with use_kernels(self.recipe.run.kernels), threads_for(teacher, tokens=size * data.lengths.mean()):
+            logits = teacher_logits(
+                teacher,
+                data,
+                rules=cache_rules(self.recipe.cache),
+                device=self.accelerator.device,
+                batch_size=size,
+                progress=self.progress,
+            )
         labels: np.ndarray = logits.argmax(axis=1)
         return labels
 
@@ -279,7 +284,8 @@ def make_folder_of(job: Job, name: str, made_with: dict[str, Any], make_folder: 
         if main:
             job.run.begin(name, made_with)
         job.accelerator.wait_for_everyone()
-        make_folder()
+        with use_kernels(job.recipe.run.kernels):
+            make_folder()
         if main:
             job.run.end(name)
         job.accelerator.wait_for_everyone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
+from hrkd.models.threads import threads_for
 from hrkd.models.trace import AttentionKind, choose_attention, set_attention
 from hrkd.recipe.rules import method_contradictions
 from hrkd.support.progress import Progress
@@ -98,7 +100,7 @@ def fine_tune(
         )
         row_weights = scores.clamp_min(0)  # a negative factor would leave the loss without a lower bound
     _draw_apart(accelerator, seed)
-    history = train(
+    history = threads_for(model, tokens=_tokens(train_set, batch_size))(train)(
         FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight if meta_kd else 0.0),
         _loader(train_set, batch_size, seed, accelerator, group_by_length=group_by_length),
         evaluate=DevAccuracy(model, dev_set, batch_size=evaluation_batch_size, progress=progress),
@@ -261,7 +263,9 @@ def distill_from_models(
     dev = DevAccuracy(
         student, dev_set, batch_size=evaluation_batch_size, progress=progress, best_per_domain=best_per_domain
     )
+    threads = ExitStack()
     try:
+        threads.enter_context(threads_for(teacher, student, tokens=_tokens(train_set, batch_size)))
         set_attention(student.encoder, kind)
         read = levels if hidden_weight else ()
         live = LiveTeacher(teacher.to(accelerator.device), read, attention=kind)
@@ -316,6 +320,7 @@ def distill_from_models(
         for encoder in encoders:
             set_attention(encoder, "none")
         student.eval()
+        threads.close()
 
 
 def _domain_head(teacher: AnyTeacher, layer_map: Sequence[int], layers: int) -> DomainHead:
@@ -399,6 +404,11 @@ def _draw_apart(accelerator: Accelerator, seed: int) -> None:
     """From here on every process draws dropout of its own; all weights are drawn before, alike in each."""
     if accelerator.num_processes > 1:
         set_seed(seed, device_specific=True)
+
+
+def _tokens(data: TokenizedDataset, batch_size: int) -> float:
+    """Those of a step of one process, in the mean."""
+    return batch_size * len(data.source.domains) * float(data.lengths.mean())
 
 
 def _loader(
