@@ -2,15 +2,43 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional
 
-from hrkd.models import kernels
-from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
+from hrkd.models import cpu_kernels as kernels
+from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels, use_kernels
 from tiny import FAMILIES, domain_ids, tiny_batch, tiny_model
 
 ROWS, HEADS, TOKENS, WIDTH = 4, 3, 7, 5
 LENGTHS = [7, 5, 2, 7]
 CPU = torch.device("cpu")
+
+
+BORDERS = ("ONEDNN_FROM", "DRAWN_AGAIN_FROM", "ROW_BY_ROW_FROM")
+REAL = {border: getattr(kernels, border) for border in BORDERS}
+
+
+@pytest.fixture(autouse=True)
+def everything_is_large(monkeypatch):
+    """The kernels of large operands answer, whatever the size."""
+    for border in BORDERS:
+        monkeypatch.setattr(kernels, border, 1)
+
+
+@pytest.fixture(params=["large", "small"])
+def either(request, monkeypatch):
+    """Once as if all operands were large, once as if all were small."""
+    if request.param == "small":
+        for border in BORDERS:
+            monkeypatch.setattr(kernels, border, 1 << 62)
+
+
+@pytest.fixture
+def real(monkeypatch):
+    """The sizes from which operands are large, as they are."""
+    for border, size in REAL.items():
+        monkeypatch.setattr(kernels, border, size)
 
 
 @pytest.fixture
@@ -66,6 +94,7 @@ def test_a_transposed_input_is_no_obstacle(answered):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.usefixtures("either")
 def test_dropout_keeps_the_mean_and_its_gradient_has_the_same_holes(answered):
     torch.manual_seed(0)
     x = torch.ones(400, 500)
@@ -129,6 +158,7 @@ def test_gradients_of_gradients_are_an_error_not_a_zero():
         gradient.sum().backward()
 
 
+@pytest.mark.usefixtures("either")
 def test_dropout_follows_torchs_seed():
     def drawn(seed):
         torch.manual_seed(seed)
@@ -160,6 +190,7 @@ def attention(mask, rate):
     return call
 
 
+@pytest.mark.usefixtures("either")
 def test_attention_is_torchs_own_at_padding_too(answered):
     inputs, mask = attention_inputs()
     found = gradients(with_kernels(attention(mask, 1e-9)), *inputs)  # a rate that drops nothing
@@ -168,6 +199,7 @@ def test_attention_is_torchs_own_at_padding_too(answered):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("either")
 def test_attention_drops_probabilities_as_drawn():
     rate = 0.4
     inputs, mask = attention_inputs()
@@ -262,3 +294,86 @@ def test_a_model_without_dropout_says_the_same(family, answered):
     for one, other in zip(model.parameters(), twin.parameters(), strict=True):
         if other.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("real")
+@pytest.mark.parametrize("outputs", [255, 256])
+def test_a_linear_map_is_the_same_on_both_sides_of_its_border(outputs, answered):
+    torch.manual_seed(0)
+    inputs = [torch.randn(8, 128, 128), torch.randn(outputs, 128), torch.randn(outputs)]
+    found = gradients(with_kernels(functional.linear), *inputs)
+    assert answered == (["_linear"] if outputs == 256 else [])
+    for one, other in zip(found, gradients(functional.linear, *inputs), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
+def of_large_and_small(monkeypatch, function, *inputs):
+    """What a function gives, with its gradients, twice with large kernels and once with small ones; the same seed."""
+    found = []
+    for border in (1, 1, 1 << 62):
+        for name in BORDERS:
+            monkeypatch.setattr(kernels, name, border)
+        torch.manual_seed(5)
+        found.append(gradients(with_kernels(function), *inputs))
+    return found
+
+
+@pytest.mark.parametrize("shape", [(1,), (7, 3), (2, 5, 9), (1 << 16,), ((1 << 16) - 1,)])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_of_any_size_drops_the_same(shape, rate, monkeypatch):
+    first, again, small = of_large_and_small(monkeypatch, lambda x: functional.dropout(x, rate), torch.randn(shape))
+    for one, other, third in zip(first, again, small, strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, third)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), heads=st.integers(1, 3), widths=st.sampled_from([1, 4])
+)
+def test_attention_of_any_size_drops_the_same(lengths, heads, widths):
+    torch.manual_seed(0)
+    tokens = max(lengths) + (widths == 4)  # with a column that is padding in all rows, or without
+    inputs = torch.randn(3, len(lengths), heads, tokens, widths).unbind()
+    valid = torch.arange(tokens) < torch.tensor(lengths)[:, None]
+    mask = valid[:, None, None, :].expand(len(lengths), 1, tokens, tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        first, again, small = of_large_and_small(patch, attention(mask, 0.3), *inputs)
+    for one, other, third in zip(first, again, small, strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, third, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("real")
+@pytest.mark.parametrize("tokens", [90, 91])
+def test_attention_drops_as_often_on_both_sides_of_its_border(tokens):
+    torch.manual_seed(0)
+    query, value = torch.zeros(8, 4, tokens, 8), torch.ones(8, 4, tokens, 8)
+    with cpu_kernels(CPU):
+        rows = [functional.scaled_dot_product_attention(query, query, value, dropout_p=0.2)[..., 0] for _ in range(2)]
+    assert not torch.equal(*rows)
+    kept = torch.stack(rows) * 0.8  # share of the keys that each query kept
+    assert kept.mean() == pytest.approx(0.8, abs=5 * (0.16 / (kept.numel() * tokens)) ** 0.5)
+    assert kept.var() == pytest.approx(0.16 / tokens, rel=0.1)
+
+
+@pytest.mark.usefixtures("either")
+def test_a_step_of_a_model_with_dropout_is_repeated_exactly():
+    def step():
+        torch.manual_seed(3)
+        with cpu_kernels(CPU):
+            loss = model(**tiny_batch(), domain_ids=domain_ids()).logits.square().sum()
+        return torch.autograd.grad(loss, parameters)
+
+    model = tiny_model().train()
+    parameters = list(model.parameters())
+    assert all(map(torch.equal, step(), step()))
+
+
+def test_torchs_own_kernels_can_be_asked_for(answered):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5)
+    with use_kernels("torch"), cpu_kernels(CPU):
+        functional.dropout(functional.linear(x, weight), 0.5)
+    assert answered == []
+    with cpu_kernels(CPU):
+        functional.linear(x, weight)
+    assert answered == ["_linear"]

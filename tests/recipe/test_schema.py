@@ -155,3 +155,10 @@ def test_fast_excludes_what_contradicts_it(field, value):
         RunConfig(fast=True, **{field: value})
     assert RunConfig(fast=True).mixed_precision == "bf16"
     assert RunConfig(precision="fp16").mixed_precision == "fp16"
+
+
+def test_a_switch_with_a_default_of_its_own_can_be_set():
+    assert MethodConfig(centre_prototypes=True).centre_prototypes is True
+    assert MethodConfig(centre_prototypes=False).centre_prototypes is False
+    with pytest.raises(ValidationError, match="true and false belong to switches"):
+        MethodConfig(graph_width=True)

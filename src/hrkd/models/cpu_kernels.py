@@ -1,15 +1,17 @@
 """Quicker kernels for training on a processor, in single precision, with the mathematics of torch's own.
 
 Linear maps, dropout and attention with dropout take up most of a step's time, and what they keep for the backward pass
-most of its memory. Inside :func:`cpu_kernels` the same calls of any model are answered otherwise:
+most of its memory. Inside :func:`cpu_kernels` the same calls of any model are answered otherwise, each by the size of
+its operands alone:
 
-* linear maps by oneDNN in the place of the BLAS that torch was built with, forward and backward. On processors of
+* large linear maps by oneDNN in the place of the BLAS that torch was built with, forward and backward. On processors of
   another maker than the BLAS this can be twice as fast (it uses the widest vectors wherever there are any);
 * dropout with 16 random bits a number, drawn by numpy's SFC64 from a seed of torch's generator, so that a run is
-  repeated and resumed exactly; the rate is met within 1/131072. Its mask is not kept but drawn again;
-* attention with dropout row by row, each over its own valid keys alone, in tables that fit into the processor's
-  cache. torch has fused attention on a processor only without dropout;
-* GELU is computed again where a linear map's backward pass needs it, in the place of keeping its wide result.
+  repeated and resumed exactly; the rate is met within 1/131072. A large mask is not kept but drawn again;
+* attention with dropout, with the same draws: rows of few pairs all at once; others row by row, each over its own valid
+  keys alone, in tables that fit into the processor's cache. torch has fused attention on a processor only without
+  dropout;
+* GELU is computed again where oneDNN's backward pass needs it, in the place of keeping its wide result.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
 Gradients of gradients are an error. A reentrant checkpoint would compute its part again outside of the context, with
@@ -20,7 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextvars import ContextVar
+from itertools import accumulate
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +34,19 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["compiled_forward", "cpu_kernels"]
+__all__ = ["Kernels", "compiled_forward", "cpu_kernels", "use_kernels"]
+
+Kernels = Literal["auto", "torch"]
+"""Those of this module or torch's own, by the size of a call; or torch's own everywhere."""
+CHOSEN: ContextVar[Kernels] = ContextVar("kernels", default="auto")
+
+# From benchmarks/kernels.py on one core of an AMD EPYC with AVX-512: below, what is kept or left to torch is quicker.
+ONEDNN_FROM = 1 << 25
+"""Multiplications of a linear map from which oneDNN answers it: its calls cost 0.2 ms more, forward and backward."""
+DRAWN_AGAIN_FROM = 1 << 16
+"""Numbers from which dropout's mask is drawn again in the backward pass, not kept."""
+ROW_BY_ROW_FROM = 1 << 15
+"""Pairs of tokens in all heads of a row from which attention goes row by row, and computes its tables again."""
 
 LEVELS = 1 << 16
 """Random numbers that dropout chooses from."""
@@ -40,10 +57,20 @@ MADE_BY_GELU = "_hrkd_made_by_gelu"
 def cpu_kernels(device: torch.device) -> AbstractContextManager[object]:
     """A context in which models run with the kernels of this module, if ``device`` is a processor for which there are.
 
-    That is where torch has oneDNN.
+    That is where torch has oneDNN; within ``use_kernels("torch")`` there are none.
     """
-    there = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    there = device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise") and CHOSEN.get() == "auto"
     return _Kernels() if there else nullcontext()
+
+
+@contextmanager
+def use_kernels(kernels: Kernels) -> Iterator[None]:
+    """A context in which :func:`cpu_kernels` gives those that are named here, in this thread."""
+    token = CHOSEN.set(kernels)
+    try:
+        yield
+    finally:
+        CHOSEN.reset(token)
 
 
 @contextmanager
@@ -88,7 +115,7 @@ def _is_meant(tensor: Tensor) -> bool:
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:  # noqa: A002
-    if weight.dtype != torch.float32 or input.ndim < 2 or not input.numel():
+    if weight.dtype != torch.float32 or input.ndim < 2 or input.numel() * len(weight) < ONEDNN_FROM:
         return None
     made: _MadeByGelu | None = getattr(input, MADE_BY_GELU, None)
     before = made.before if made is not None and made.versions == (made.before._version, input._version) else None
@@ -134,6 +161,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor | None:  # noqa: A002
     if not training or inplace or not 0 < p < 1:
         return None
+    if input.numel() < DRAWN_AGAIN_FROM:
+        return input * _Drawn(p).keep(input.shape).mul_(_Drawn.scale(p))
     result: Tensor = _Dropout.apply(input, p)  # type: ignore[no-untyped-call]
     return result
 
@@ -170,7 +199,7 @@ def _gelu(input: Tensor, approximate: str = "none") -> Tensor | None:  # noqa: A
 
 
 class _Drawn:
-    """Random masks, one after the other, of numbers that are 1 with the probability 1 - ``rate`` and else 0.
+    """Random masks, one after the other, with numbers that are dropped with the probability ``rate``.
 
     The same ``seed`` gives the same masks; default: the next of torch's generator.
     """
@@ -178,7 +207,7 @@ class _Drawn:
     def __init__(self, rate: float, seed: int | None = None) -> None:
         self.least = round(rate * LEVELS) - LEVELS // 2
         self.seed = int(torch.randint(2**62, ())) if seed is None else seed
-        self._generator = np.random.Generator(np.random.SFC64(self.seed))
+        self._bits = np.random.SFC64(self.seed)
 
     @staticmethod
     def scale(rate: float) -> float:
@@ -186,11 +215,34 @@ class _Drawn:
         return LEVELS / (LEVELS - round(rate * LEVELS))
 
     def keep(self, shape: Sequence[int]) -> Tensor:
-        """A mask of ``shape``."""
-        count = int(np.prod(shape))
-        words = self._generator.integers(0, 2**64 - 1, size=-(-count // 4), dtype=np.uint64, endpoint=True)
-        drawn = torch.from_numpy(words.view(np.int16)[:count]).view(tuple(shape))
+        """A mask of ``shape``: 1, or 0 for what is dropped."""
+        count = prod(shape)
+        drawn = torch.from_numpy(self._numbers(count)[:count]).view(tuple(shape))
         return torch.ge(drawn, self.least, out=torch.empty(tuple(shape)))
+
+    def keep_rows(self, lengths: Sequence[int], heads: int, tokens: int) -> Tensor:
+        """Masks of rows, (heads, tokens, length) each, in one tensor (rows, heads, tokens, tokens).
+
+        They are those of as many calls of :meth:`keep`; what lies beyond a row's length means nothing.
+        """
+        counts = [heads * tokens * length for length in lengths]
+        places = [4 * _words(count) for count in counts]
+        drawn, shape = self._numbers(sum(places)), (len(lengths), heads, tokens, tokens)
+        if not len(drawn) == sum(counts) == prod(shape):  # padding, or numbers of a word that are left over
+            rows, start = np.zeros(shape, dtype=np.int16), 0
+            for row, length, count, end in zip(rows, lengths, counts, accumulate(places), strict=True):
+                row[:, :, :length] = drawn[start : start + count].reshape(heads, tokens, length)
+                start = end
+            drawn = rows
+        return torch.ge(torch.from_numpy(drawn).view(shape), self.least, out=torch.empty(shape))
+
+    def _numbers(self, count: int) -> np.ndarray:
+        """The next ``count`` numbers of 16 bits, or up to 3 more: words have four."""
+        return self._bits.random_raw(_words(count)).view(np.int16)
+
+
+def _words(count: int) -> int:
+    return -(-count // 4)
 
 
 def _attention(
@@ -209,6 +261,8 @@ def _attention(
     if lengths is None:
         return None
     factor = query.shape[-1] ** -0.5 if scale is None else scale
+    if query.shape[1] * query.shape[2] ** 2 < ROW_BY_ROW_FROM:
+        return _attention_at_once(query, key, value, lengths, dropout_p, factor)
     result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
     return result.transpose(1, 2)
 
@@ -224,6 +278,19 @@ def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
     first = torch.arange(tokens) < lengths[:, None]
     alike = bool((mask[:, 0] == first[:, None]).all()) and bool((lengths > 0).all())
     return list(map(int, lengths.tolist())) if alike else None
+
+
+def _attention_at_once(
+    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], rate: float, factor: float
+) -> Tensor:
+    """What :class:`_Attention` computes, for all rows together and with their tables kept; (B, N, T, dv)."""
+    _, heads, tokens, _ = query.shape
+    scores = (query * factor) @ key.mT
+    if min(lengths) < tokens:
+        padding = torch.arange(tokens) >= torch.tensor(lengths)[:, None]
+        scores = scores + torch.zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None]
+    kept = scores.softmax(dim=-1) * _Drawn(rate).keep_rows(lengths, heads, tokens)
+    return kept @ (value * _Drawn.scale(rate))
 
 
 class _Attention(torch.autograd.Function):

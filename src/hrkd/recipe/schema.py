@@ -565,6 +565,10 @@ class RunConfig(Section):
     device: Literal["auto", "cpu"] = "auto"
     """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
 
+    kernels: Literal["auto", "torch"] = "auto"
+    """What computes linear maps, dropout and attention in 32-bit on a processor; `auto`: the package's kernels or
+    torch's own, for each call whichever is quicker at its size; `torch`: torch's own everywhere, with other dropout."""
+
     trackers: list[Tracker] = []
     """Trackers of `accelerate` to log to, such as tensorboard or wandb; each needs its own package."""
 

@@ -29,6 +29,7 @@ FIELDS = {
     "seed": "run.seed",
     "precision": "run.precision",
     "fast": "run.fast",
+    "kernels": "run.kernels",
     "max_length": "data.max_length",
     "unlabelled": "data.unlabelled",
     "combine": "teacher.combine",
@@ -81,6 +82,7 @@ def recipe_settings(recipe: Recipe, stage: str) -> dict[str, Any]:
         "seed": recipe.run.seed,
         "precision": recipe.run.mixed_precision,
         "fast": recipe.run.fast or None,
+        "kernels": None if recipe.run.kernels == "auto" else recipe.run.kernels,
     }
     if stage != "teacher":
         settings["student"] = _of(recipe.student)

@@ -18,6 +18,7 @@ from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.metrics import Scores, score
 from hrkd.training.selection import merge_best_per_domain
+from hrkd.training.session import computing
 from hrkd.training.teacher_cache.source import teacher_logits
 
 if TYPE_CHECKING:
@@ -69,20 +70,23 @@ def predictions(context: Context, model: AnyTeacher, data: TokenizedDataset) -> 
     """Predicted label ids, shape (rows,)."""
     model.to(context.accelerator.device)
     size = context.recipe.evaluation.batch_size
-    labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=context.progress).argmax(axis=1)
+    with computing(context.recipe.run, model, data=data, rows=size):
+        labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=context.progress).argmax(axis=1)
     return labels
 
 
 def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
     """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
-    logits = teacher_logits(
-        teacher,
-        data,
-        rules=context.recipe.cache,
-        device=context.accelerator.device,
-        batch_size=context.recipe.evaluation.batch_size,
-        progress=context.progress,
-    )
+    size = context.recipe.evaluation.batch_size
+    with computing(context.recipe.run, teacher, data=data, rows=size):
+        logits = teacher_logits(
+            teacher,
+            data,
+            rules=context.recipe.cache,
+            device=context.accelerator.device,
+            batch_size=size,
+            progress=context.progress,
+        )
     labels: np.ndarray = logits.argmax(axis=1)
     return labels
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,17 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
+from torch import nn
 
+from hrkd.data.batching import TokenizedDataset
 from hrkd.errors import RecipeError
+from hrkd.models.cpu_kernels import use_kernels
+from hrkd.models.threads import threads_for
 from hrkd.recipe.schema import EvaluationConfig, RunConfig
 from hrkd.support.progress import Progress
 from hrkd.training.record import Recorder
 
-__all__ = ["Session", "start_accelerator"]
+__all__ = ["Session", "computing", "start_accelerator"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +89,15 @@ def start_accelerator(run: RunConfig) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)  # or bf16 would stay with this process
         raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
     return accelerator
+
+
+@contextmanager
+def computing(run: RunConfig, *models: nn.Module, data: TokenizedDataset, rows: int) -> Iterator[None]:
+    """A context with the kernels that ``run`` names, and as many threads as ``models`` and ``data`` give work for.
+
+    Args:
+        rows: those of a batch.
+    """
+    tokens = rows * float(data.lengths.mean()) if len(data) else 0.0
+    with use_kernels(run.kernels), threads_for(*models, tokens=tokens):
+        yield

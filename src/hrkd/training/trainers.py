@@ -28,7 +28,7 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import EpochScore, TrainingHistory, train
 from hrkd.training.selection import DevAccuracy
-from hrkd.training.session import Session
+from hrkd.training.session import Session, computing
 from hrkd.training.teacher_cache.source import CachedTeacher, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
@@ -66,18 +66,19 @@ def fine_tune(
     set_seed(session.run.seed)
     set_attention(model.encoder, "none")
     row_weights = None
-    if domain_loss_weight is not None:
-        check_meta_teacher(model.domains)
-        row_weights = _make_meta_teacher(model, train_set, session)
-    session.draw_apart()
-    history = train(
-        FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight or 0.0),
-        _loader(train_set, settings, session),
-        settings=settings,
-        evaluate=DevAccuracy(model, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
-        session=session,
-        recorder=session.recorder(model.domains),
-    )
+    with computing(session.run, model, data=train_set, rows=settings.batch_size * len(model.domains)):
+        if domain_loss_weight is not None:
+            check_meta_teacher(model.domains)
+            row_weights = _make_meta_teacher(model, train_set, session)
+        session.draw_apart()
+        history = train(
+            FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight or 0.0),
+            _loader(train_set, settings, session),
+            settings=settings,
+            evaluate=DevAccuracy(model, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
+            session=session,
+            recorder=session.recorder(model.domains),
+        )
     model.eval()
     return history
 
@@ -145,31 +146,33 @@ def distill_from_models(
             width=_shape(teacher).width,
             domain_weights=weights_of_domains(method.domain_weights, student.domains),
         )
+    rows = settings.batch_size * len(student.domains)
+    pad_to = student.config.max_tokens if method.counts_padding else None  # or its averages would depend on the batch
     try:
-        set_attention(student.encoder, attention)
-        source = _teacher_source(teacher, train_set, levels, attention, method, settings, cache, session)
-        module = Distillation(
-            student,
-            fit,
-            ratios,
-            source,
-            method,
-            prototype_momentum=momentum,
-            attention=attention,
-            row_weights=_expertise(source, train_set, session) if method.expertise else None,
-            transfer=transfer,
-        )
-        session.draw_apart()
-        return train(
-            module,
-            # The public code's averages count padding, so that there every batch has to have the same width.
-            _loader(train_set, settings, session, pad_to=student.config.max_tokens if method.counts_padding else None),
-            settings=settings,
-            evaluate=evaluate
-            or DevAccuracy(student, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
-            session=session,
-            recorder=session.recorder(student.domains),
-        )
+        with computing(session.run, teacher, student, data=train_set, rows=rows):
+            set_attention(student.encoder, attention)
+            source = _teacher_source(teacher, train_set, levels, attention, method, settings, cache, session)
+            module = Distillation(
+                student,
+                fit,
+                ratios,
+                source,
+                method,
+                prototype_momentum=momentum,
+                attention=attention,
+                row_weights=_expertise(source, train_set, session) if method.expertise else None,
+                transfer=transfer,
+            )
+            session.draw_apart()
+            return train(
+                module,
+                _loader(train_set, settings, session, pad_to=pad_to),
+                settings=settings,
+                evaluate=evaluate
+                or DevAccuracy(student, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
+                session=session,
+                recorder=session.recorder(student.domains),
+            )
     finally:
         for encoder in (*encoders_of(teacher), student.encoder):
             set_attention(encoder, "none")
