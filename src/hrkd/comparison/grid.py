@@ -6,7 +6,6 @@ One definition per field, as in :mod:`hrkd.recipe.schema`. What the fields toget
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from hrkd.recipe.loading import merge_overrides
 from hrkd.recipe.schema import Section
+from hrkd.support.messages import suggestion
 
 __all__ = ["TEACHER", "Grid", "Method", "Overrides", "grid_json_schema"]
 
@@ -131,8 +131,7 @@ class Grid(Section):
             yield f"methods: {TEACHER} is what the tables call the teacher; choose another name"
         for name in self.baselines:
             if name not in self.methods:
-                close = difflib.get_close_matches(name, self.methods, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.methods)}"
+                hint = suggestion(name, self.methods, shown=str) or f"there are {', '.join(self.methods)}"
                 yield f"baseline: no method is called {name!r}; {hint}"
         lists: dict[str, Sequence[Any]] = {
             "seeds": self.seeds,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
+from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows, ratios_note, teacher_is_below
+from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent
 
 __all__ = ["comparison_markdown", "comparison_tables", "warnings_of_table"]
 
@@ -94,11 +95,10 @@ def _with_deviation(figures: Row) -> str:
 def warnings_of_table(table: Row) -> list[str]:
     """Plain sentences about what a reader of one data set and fraction should not overlook."""
     rows = {row["name"]: row for row in table["methods"]}
-    found = ["The corpus is synthetic: these figures say nothing about real text."] if table["synthetic"] else []
+    found = [SYNTHETIC] if table["synthetic"] else []
     unaided = [row for row in rows.values() if row["kind"] == "labels"]
     found += [
-        f"Distillation did not help here: {row['name']} reaches {percent(reached)} %, "
-        f"{other['name']}, which learns from labels alone, {percent(alone)} %."
+        distillation_did_not_help(row["name"], reached, f"{other['name']}, which learns from labels alone,", alone)
         for row in rows.values()
         for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
         for reached, alone in [_means_beside(row, other)]
@@ -111,10 +111,7 @@ def warnings_of_table(table: Row) -> list[str]:
     for row in rows.values():
         teacher = rows.get(row["teacher"])
         if teacher is not None and _mean(teacher) < _mean(row):
-            found.append(
-                f"The {teacher['name']} ({percent(_mean(teacher))} %) is below {row['name']} "
-                f"({percent(_mean(row))} %): it may be trained too little or too long."
-            )
+            found.append(teacher_is_below(teacher["name"], _mean(teacher), row["name"], _mean(row)))
     found += [
         f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
         for row in rows.values()
@@ -231,12 +228,11 @@ def _ratios(table: Row) -> PlainTable:
     domains = table["domains"]
     rows: list[tuple[str, ...]] = []
     for row in table["methods"]:
-        cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in row["ratios"] or ()}
-        levels = sorted({level for level, _ in cells})
-        rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
+        found = ratio_rows(row["ratios"] or (), domains)
+        rows += [(f"{row['name']}, level {level}", *cells) for level, cells in found]
     note = (
-        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. Level 0 is "
-        f"the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
+        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. "
+        f"{ratios_note(domains)}"
     )
     return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
 

@@ -26,6 +26,7 @@ from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.support.caches import check_size, clearing_advice
 
 __all__ = ["as_dataset", "kept_table", "open_table", "write_table"]
 
@@ -106,12 +107,10 @@ def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str,
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
     index = read_json(folder / "index.json", what="the index of a table")
-    file, advice = folder / "data.arrow", f"clear it (hrkd cache --clear {folder.name}) and it is made anew"
+    file, advice = folder / "data.arrow", clearing_advice(folder)
     if not isinstance(index, dict) or index | _head(folder.name) != index:
         raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
-    size = file.stat().st_size if file.is_file() else 0
-    if size != index["size"]:
-        raise ArtifactError(f"{file}: {size:,} bytes in the place of {index['size']:,}; {advice}")
+    check_size(file, index["size"])
     if _sum(file) != index["sum"]:
         raise ArtifactError(f"{file}: this table is damaged; {advice}")
     return open_table(file), index

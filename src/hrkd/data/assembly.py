@@ -15,7 +15,7 @@ from hrkd.data.columns import CHUNK, text_ranks
 from hrkd.data.rows import NESTED, ColumnNames, RawRows, canonical_split, fault_of, is_empty, name_of, sorted_labels
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import SHOWN, Found, count_of, first_of, nearest
+from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
 
 __all__ = ["assemble"]
 
@@ -207,11 +207,7 @@ class _Rows:
         unknown = [name for name in self.chosen or () if name not in self.in_source]
         if unknown:
             known = sorted(self.in_source)
-            close = [
-                f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, known)) else repr(name)
-                for name in unknown
-            ]
-            raise DataError(f"data.domains: no rows of {first_of(close)}; the source has {', '.join(known)}")
+            raise DataError(f"data.domains: no rows of {misspelt(unknown, known)}; the source has {', '.join(known)}")
 
 
 def _check_unique(table: pa.Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from hrkd.recipe.fields import annotation_at, expected, recipe_fields
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import PathParts, Problem
+from hrkd.support.messages import did_you_mean, suggestion
 
 __all__ = ["find_problems"]
 
@@ -91,10 +91,9 @@ def _suggestion(path: PathParts, model: type[BaseModel]) -> str:
     *above, name = (str(part) for part in path)
     fields = recipe_fields(model)
     beside = {field.path[len(above)] for field in fields if list(field.path[: len(above)]) == above}
-    close = difflib.get_close_matches(name, sorted(beside), n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
     elsewhere = [field.name for field in fields if field.path[-1] == name]
-    if elsewhere:
-        return f"; did you mean {' or '.join(elsewhere[:2])}?"
-    return f"; the fields here are {', '.join(sorted(beside))}"
+    return (
+        suggestion(name, sorted(beside), before="; ")
+        or did_you_mean(*elsewhere[:2], before="; ")
+        or f"; the fields here are {', '.join(sorted(beside))}"
+    )

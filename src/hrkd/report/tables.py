@@ -11,7 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from hrkd.errors import ArtifactError
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
+from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows, ratios_note, teacher_is_below
+from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent
 
 __all__ = [
     "cache_table",
@@ -79,10 +80,9 @@ def ratios_table(results: Row) -> PlainTable | None:
     if not entries:
         return None
     domains = list(results["domains"])
-    cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in entries}
-    rows = tuple((str(level), *(cells[level, name] for name in domains)) for level in sorted({key[0] for key in cells}))
-    note = f"Level 0 is the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
-    table = PlainTable("Domain ratios, last epoch of the student", ("Level", *domains), rows, (note,))
+    rows = tuple((str(level), *cells) for level, cells in ratio_rows(entries, domains))
+    title = "Domain ratios, last epoch of the student"
+    table = PlainTable(title, ("Level", *domains), rows, (ratios_note(domains),))
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
@@ -150,14 +150,12 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
     means = {name: model[split]["mean"] for name, model in models.items()}
     found = []
     if results.get("synthetic"):
-        found.append("The corpus is synthetic: these figures say nothing about real text.")
+        found.append(SYNTHETIC)
     student, teacher = means.get("student"), means.get("teacher")
     baseline = means.get("student_without_distillation")
     if student and baseline and student["accuracy"] < baseline["accuracy"]:
-        found.append(
-            f"Distillation did not help here: the student reaches {percent(student['accuracy'])} %, the same "
-            f"model trained without distillation {percent(baseline['accuracy'])} %."
-        )
+        other = "the same model trained without distillation"
+        found.append(distillation_did_not_help("the student", student["accuracy"], other, baseline["accuracy"]))
     if student and teacher:
         found += _against_teacher(student, teacher)
     if student:
@@ -168,10 +166,7 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
 def _against_teacher(student: Row, teacher: Row) -> list[str]:
     found = []
     if teacher["accuracy"] < student["accuracy"]:
-        found.append(
-            f"The teacher ({percent(teacher['accuracy'])} %) is below the student ({percent(student['accuracy'])} %): "
-            "it may be trained too little or too long."
-        )
+        found.append(teacher_is_below("teacher", teacher["accuracy"], "the student", student["accuracy"]))
     ours, theirs = student["accuracy_interval"], teacher["accuracy_interval"]
     if ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1]:
         found.append(

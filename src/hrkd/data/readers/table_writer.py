@@ -16,25 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.readers.tables import TABLE_SUFFIXES, table_kind
+from hrkd.data.readers.tables import known_kind
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
-__all__ = ["check_writable", "writable_kind", "write_table"]
+__all__ = ["check_writable", "write_table"]
 
 Columns = Sequence[tuple[str, Sequence[Any]]]
-
-
-def writable_kind(path: Path) -> str:
-    """The suffix that says how a table is written, such as ``.csv``.
-
-    Raises:
-        DataError: the name does not end in a known suffix.
-    """
-    kind = table_kind(path)
-    if kind is None:
-        raise DataError(f"{path}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
-    return kind
 
 
 def check_writable(path: Path, columns: Columns) -> None:
@@ -43,7 +31,7 @@ def check_writable(path: Path, columns: Columns) -> None:
     Raises:
         DataError: as there.
     """
-    WRITERS[writable_kind(path)](path, columns)
+    WRITERS[known_kind(path)](path, columns)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +49,7 @@ def write_table(path: Path, columns: Columns) -> None:
     Raises:
         DataError: the kind is unknown or cannot hold the values, or the file cannot be written.
     """
-    data = WRITERS[writable_kind(path)](path, columns)
+    data = WRITERS[known_kind(path)](path, columns)
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
     part = path.with_name(f".{path.name}.{os.getpid()}")

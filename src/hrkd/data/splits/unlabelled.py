@@ -13,7 +13,7 @@ from hrkd.data.columns import renumbered
 from hrkd.data.splits.draws import ending_keys, text_keys
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
 from hrkd.errors import DataError
-from hrkd.support.messages import count_of, first_of, nearest
+from hrkd.support.messages import count_of, misspelt
 
 __all__ = ["LeftOut", "Unlabelled", "choose_unlabelled"]
 
@@ -105,12 +105,8 @@ def _in_terms_of(splits: Splits, found: MultiDomainDataset) -> MultiDomainDatase
     rows = np.bincount(found.domain_ids, minlength=len(found.domains))
     unknown = [name for name, count in zip(found.domains, rows, strict=True) if count and name not in splits.domains]
     if unknown:
-        told = [
-            f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, splits.domains)) else repr(name)
-            for name in unknown
-        ]
         raise DataError(
-            f"text of domains that the labelled data does not have: {first_of(told)}; it has "
+            f"text of domains that the labelled data does not have: {misspelt(unknown, splits.domains)}; it has "
             f"{', '.join(splits.domains)}. Correct the names, remove these rows, or choose the domains (data.domains)"
         )
     domains = np.array([splits.domains.index(n) if n in splits.domains else -1 for n in found.domains], dtype=np.int64)
