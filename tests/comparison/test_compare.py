@@ -194,6 +194,14 @@ def test_answers_are_paired_by_row_whatever_their_order(finished):
         assert compare(tiny_grid(folder), report_only=True) == content
 
 
+def test_answers_without_probabilities_are_those_of_an_older_version(finished):
+    folder, content, _, _ = finished
+    file = folder / "out" / CELLS[0] / "predictions" / "student.parquet"
+    with put_back(file):
+        pd.read_parquet(file)[["id", "domain", "label", "predicted"]].to_parquet(file)
+        assert compare(tiny_grid(folder), report_only=True) == content
+
+
 def test_answers_to_other_rows_are_not_compared(finished):
     folder, _, _, _ = finished
     file = folder / "out" / CELLS[1] / "predictions" / "student.parquet"

@@ -27,6 +27,9 @@ MODELS = {
 """Stages, what results.json calls their models, and what kind of model the report calls them."""
 
 
+READ = ("id", "domain", "label", "predicted")
+"""Columns of a table of predictions that every version of it has."""
+
 Point = tuple[str, str, str, int]
 """Data set, level, method, seed."""
 
@@ -58,7 +61,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
             continue
         own, said = (_together([getattr(each, name) for each in read]) for name in ("own", "teacher"))
         name, first = items.setdefault((data, level), (cells[0].name, own))
-        if not own[["id", "domain", "label"]].equals(first[["id", "domain", "label"]]):
+        if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
             error = f"its test rows are not those of {name}, so that they cannot be compared"
             errors |= {cell.name: error for cell in cells}
             continue
@@ -139,7 +142,7 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
     path = Run(cell.folder).predictions(stage)
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; remove {cell.folder} and run again")
-    return pd.read_parquet(path).sort_values("id", ignore_index=True)
+    return pd.read_parquet(path, columns=list(READ)).sort_values("id", ignore_index=True)
 
 
 def _measured(

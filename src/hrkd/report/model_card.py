@@ -10,13 +10,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hrkd.report.remarks import figure
+from hrkd.report.tables import OWN_SIZES
 from hrkd.support.atomic_files import write_text
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.support.text_table import PlainTable
+from hrkd.training.metrics import METRICS
 
 __all__ = ["write_model_card"]
 
 TAGS = ("hrkd", "knowledge-distillation", "multi-domain")
-METRICS = {"accuracy": "accuracy", "macro_f1": "f1"}  # our name, the Hub's
+ON_HUB = {name: metric.hub for name, metric in METRICS.items() if metric.hub is not None}
+"""The Hub's name of each figure that its metadata hold."""
 
 Results = Mapping[str, Any]
 
@@ -62,7 +66,7 @@ def write_model_card(
         base_model=on_hub,
         license=license,
         language=language,
-        metrics=sorted(METRICS.values()),
+        metrics=sorted(ON_HUB.values()),
         eval_results=_eval_results(results) or None,
     )
     synthetic = synthetic or bool(results and results.get("synthetic"))
@@ -112,7 +116,7 @@ def _eval_results(results: Results | None) -> list[EvalResult]:
             metric_value=round(figures[metric], 4),
         )
         for domain, figures in test["domains"].items()
-        for metric, hub_name in METRICS.items()
+        for metric, hub_name in ON_HUB.items()
     ]
 
 
@@ -162,12 +166,13 @@ def _measurements(results: Results | None) -> str:
     student = models["student"]["test"]
     rows = [_domain_row(domain, student, tests) for domain in student["domains"]]
     means = [test["mean"] for test in tests]
-    mean = [percent(figures["accuracy"]) + interval(figures["accuracy_interval"]) for figures in means]
-    rows.append(("Mean", f"{student['mean']['examples']:,}", *mean, _agreement(student["mean"])))
-    columns = ("Domain", "Examples", *(model["title"] for model in models.values()), "Agreement")
+    mean = [figure(figures, "accuracy", bounds=True) for figures in means]
+    rows.append(("Mean", f"{student['mean']['examples']:,}", *mean, figure(student["mean"], "agreement")))
+    agreement = METRICS["agreement"].title
+    columns = ("Domain", "Examples", *(model["title"] for model in models.values()), agreement)
     level = student.get("confidence")
     told = f" The mean has its {100 * level:g} % bootstrap interval." if level else ""
-    legend = f"Accuracy on the test set, in %. Agreement: how often student and teacher say the same.{told}"
+    legend = f"Accuracy on the test set, in %. {agreement}: how often student and teacher say the same.{told}"
     return f"## Results\n\n{legend}\n\n" + PlainTable("", columns, tuple(rows)).to_markdown().rstrip()
 
 
@@ -181,25 +186,20 @@ def _domain_row(domain: str, student: Mapping[str, Any], tests: Sequence[Mapping
     return (
         domain,
         f"{own['examples']:,}",
-        *(percent(test["domains"][domain]["accuracy"]) for test in tests),
-        _agreement(own),
+        *(figure(test["domains"][domain], "accuracy") for test in tests),
+        figure(own, "agreement"),
     )
-
-
-def _agreement(figures: Mapping[str, Any]) -> str:
-    return "-" if figures["agreement"] is None else percent(figures["agreement"])
 
 
 def _sizes(results: Results | None) -> str:
-    models = (
-        [results["models"][name] for name in ("teacher", "student") if name in results["models"]] if results else []
-    )
+    models = [results["models"].get(name, {}) for name in ("teacher", "student")] if results else []
     rows = tuple(
-        (model["title"], millions(model["parameters"]), megabytes(model["megabytes"]))
+        (model["title"], *(form(model[size]) for size, (_, form) in OWN_SIZES.items()))
         for model in models
         if model.get("parameters") is not None
     )
-    return "## Size\n\n" + PlainTable("", ("Model", "M parameters", "MB"), rows).to_markdown().rstrip() if rows else ""
+    columns = ("Model", *(heading for heading, _ in OWN_SIZES.values()))
+    return "## Size\n\n" + PlainTable("", columns, rows).to_markdown().rstrip() if rows else ""
 
 
 def _limits(results: Results | None, max_tokens: int | None, synthetic: bool) -> str:

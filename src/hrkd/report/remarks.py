@@ -1,15 +1,23 @@
-"""Sentences and rows that the reports on one run and on a comparison share."""
+"""Cells, rows and sentences that the reports on one run and on a comparison share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hrkd.support.text_table import percent, ratio
+from hrkd.support.text_table import interval, or_nothing, percent, ratio
+from hrkd.training.metrics import METRICS
 
-__all__ = ["SYNTHETIC", "distillation_did_not_help", "ratio_rows", "ratios_note", "teacher_is_below"]
+__all__ = ["SYNTHETIC", "distillation_did_not_help", "figure", "ratio_rows", "ratios_note", "teacher_is_below"]
 
 SYNTHETIC = "The corpus is synthetic: these figures say nothing about real text."
+
+
+def figure(figures: Mapping[str, Any], metric: str, *, bounds: bool = False) -> str:
+    """A figure of results.json as the cell of a table; with ``bounds``, its interval too, if it has one."""
+    form, value = METRICS[metric].form, figures.get(metric)
+    known = bounds and value is not None
+    return or_nothing(value, form) + interval(figures.get(f"{metric}_interval") if known else None, form)
 
 
 def distillation_did_not_help(student: str, reached: float, other: str, alone: float) -> str:

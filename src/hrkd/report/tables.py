@@ -11,10 +11,19 @@ from typing import Any
 from rich.table import Table
 
 from hrkd.errors import ArtifactError
-from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows, ratios_note, teacher_is_below
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.report.remarks import (
+    SYNTHETIC,
+    distillation_did_not_help,
+    figure,
+    ratio_rows,
+    ratios_note,
+    teacher_is_below,
+)
+from hrkd.support.text_table import PlainTable, megabytes, millions, or_nothing, percent
+from hrkd.training.metrics import METRICS
 
 __all__ = [
+    "OWN_SIZES",
     "cache_table",
     "data_table",
     "ratios_table",
@@ -25,13 +34,27 @@ __all__ = [
     "warnings_of",
 ]
 
-NOTHING = "-"
 MOST_DOMAINS_ACROSS = 8
 FAR_BELOW = 0.05  # how far the worst domain may lie below the mean before it is a warning
-METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "agreement": "Agreement"}
 
 Row = Mapping[str, Any]
 Formats = Mapping[str, tuple[str, Callable[[Any], str]]]
+
+
+SIZE_COLUMNS: Formats = {
+    "title": ("Model", str),
+    "layers": ("Layers", str),
+    "width": ("Width", str),
+    "heads": ("Heads", str),
+    "feed_forward": ("Feed-forward", str),
+    "parameters": ("M parameters", millions),
+    "parameters_without_embeddings": ("without embeddings", millions),
+    "megabytes": ("MB", megabytes),
+    "times_smaller": ("Times smaller", "{:.1f}".format),
+    "imitates": ("Imitates layers", str),
+}
+OWN_SIZES: Formats = {name: SIZE_COLUMNS[name] for name in ("parameters", "megabytes")}
+"""Those that stand beside the figures of a model."""
 
 
 def results_table(results: Row, split: str = "test") -> PlainTable:
@@ -62,7 +85,9 @@ def results_markdown(results: Row, split: str = "test") -> str:
 def _results(results: Row, split: str) -> PlainTable:
     models = _measured(results, split)
     domains = list(results["domains"])
-    columns = ("Model", *domains, _mean_heading(models, split), "Worst", "Agreement with teacher", "M parameters", "MB")
+    sizes = [heading for heading, _ in OWN_SIZES.values()]
+    agreement = f"{METRICS['agreement'].title} with teacher"
+    columns = ("Model", *domains, _mean_heading(models, split), "Worst", agreement, *sizes)
     rows = tuple(_model_row(model, model[split], domains) for model in models.values())
     name = results.get("recipe_name")
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
@@ -95,16 +120,13 @@ def scores_table(scores: Row, title: str) -> Table:
     """
     worst, level = scores["worst"], scores.get("confidence")
     lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
-    rows = tuple((name, f"{own['examples']:,}", *(_with_interval(own, m) for m in METRICS)) for name, own in lines)
+    shown = [name for name in METRICS if name in scores["mean"]]  # those of older scores are fewer
+    rows = tuple((name, f"{own['examples']:,}", *(figure(own, m, bounds=True) for m in shown)) for name, own in lines)
+    columns = ("Domain", "Examples", *(METRICS[name].title for name in shown))
     notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} %)."]
     if level:
         notes.append(f"In brackets: {100 * level:g} % bootstrap intervals.")
-    return PlainTable(f"{title}, in %", ("Domain", "Examples", *METRICS.values()), rows, tuple(notes)).to_rich()
-
-
-def _with_interval(figures: Row, metric: str) -> str:
-    value = figures[metric]
-    return NOTHING if value is None else percent(value) + interval(figures[f"{metric}_interval"])
+    return PlainTable(f"{title}, in %", columns, rows, tuple(notes)).to_rich()
 
 
 def _measured(results: Row, split: str) -> dict[str, Row]:
@@ -127,17 +149,12 @@ def _model_row(model: Row, scores: Row, domains: Sequence[str]) -> tuple[str, ..
     mean, worst = scores["mean"], scores["worst"]
     return (
         model["title"],
-        *(percent(scores["domains"][name]["accuracy"]) for name in domains),
-        percent(mean["accuracy"]) + interval(mean["accuracy_interval"]),
+        *(figure(scores["domains"][name], "accuracy") for name in domains),
+        figure(mean, "accuracy", bounds=True),
         f"{percent(worst['accuracy'])} ({worst['domain']})",
-        _or_nothing(mean["agreement"], percent),
-        _or_nothing(model.get("parameters"), millions),
-        _or_nothing(model.get("megabytes"), megabytes),
+        figure(mean, "agreement"),
+        *(or_nothing(model.get(size), form) for size, (_, form) in OWN_SIZES.items()),
     )
-
-
-def _or_nothing(value: Any, shown: Callable[[Any], str]) -> str:
-    return NOTHING if value is None else shown(value)
 
 
 def warnings_of(results: Row, split: str = "test") -> list[str]:
@@ -184,20 +201,6 @@ def _worst_domain(student: Row, worst: Row) -> list[str]:
         f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
         f"({percent(worst['accuracy'])} %)."
     ]
-
-
-SIZE_COLUMNS: Formats = {
-    "title": ("Model", str),
-    "layers": ("Layers", str),
-    "width": ("Width", str),
-    "heads": ("Heads", str),
-    "feed_forward": ("Feed-forward", str),
-    "parameters": ("M parameters", millions),
-    "parameters_without_embeddings": ("without embeddings", millions),
-    "megabytes": ("MB", megabytes),
-    "times_smaller": ("Times smaller", "{:.1f}".format),
-    "imitates": ("Imitates layers", str),
-}
 
 
 def sizes_table(rows: Sequence[Row]) -> Table:
@@ -267,5 +270,5 @@ def cache_table(rows: Sequence[Row], folder: str) -> Table:
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:
     """The columns of ``formats`` that any row has."""
     shown = {key: column for key, column in formats.items() if any(row.get(key) is not None for row in rows)}
-    cells = tuple(tuple(_or_nothing(row.get(key), form) for key, (_, form) in shown.items()) for row in rows)
+    cells = tuple(tuple(or_nothing(row.get(key), form) for key, (_, form) in shown.items()) for row in rows)
     return PlainTable(title, tuple(heading for heading, _ in shown.values()), cells)

@@ -29,7 +29,7 @@ from hrkd.run.prepare import PreparedData, TokenizedSplits, prepare_data, tokeni
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress, Show, quiet
-from hrkd.training.evaluate import predict_logits
+from hrkd.training.evaluate import predict_logits, probabilities_of
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.metrics import Scores, score
 from hrkd.training.teacher_cache.source import CacheRules, teacher_logits
@@ -218,11 +218,10 @@ class Job:
         )
 
     def predict(self, model: Any, data: TokenizedDataset) -> np.ndarray:
-        """Predicted label ids, shape (rows,)."""
+        """Probabilities of the labels, shape (rows, C)."""
         model.to(self.accelerator.device)
         size = self.recipe.evaluation.batch_size
-        labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=self.progress).argmax(axis=1)
-        return labels
+        return probabilities_of(predict_logits(model, data, batch_size=size, progress=self.progress))
 
     def ask(self, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
         """The same of a teacher, which many runs ask about the same rows: its answers are kept in the cache."""
@@ -234,8 +233,7 @@ class Job:
             batch_size=self.recipe.evaluation.batch_size,
             progress=self.progress,
         )
-        labels: np.ndarray = logits.argmax(axis=1)
-        return labels
+        return probabilities_of(logits)
 
 
 @dataclass(frozen=True)

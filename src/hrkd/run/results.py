@@ -18,13 +18,14 @@ from hrkd.run.context import Job, Staged
 from hrkd.run.folder import COSTS, training_cost
 from hrkd.run.teacher import Teacher
 from hrkd.support.atomic_files import replace_file, write_json, write_text
+from hrkd.training.metrics import label_ids_of
 from hrkd.training.record import last_ratios
 from hrkd.training.selection import merge_best_per_domain
 
 __all__ = ["build_results", "method_in_words", "write_results"]
 
 Predicted = Mapping[str, np.ndarray]
-"""Label ids, shape (rows,), by part of the data."""
+"""Probabilities of the labels, shape (rows, C), by part of the data."""
 
 
 def build_results(job: Job, teacher: Teacher, student: Staged | None, baseline: Staged | None) -> dict[str, Any]:
@@ -158,7 +159,8 @@ def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.Dat
             "id": rows.rows["id"][:],
             "domain": domains[rows.domain_ids],
             "label": labels[rows.label_ids],
-            "predicted": labels[predicted],
+            "predicted": labels[label_ids_of(predicted)],
+            **{f"probability_{name}": predicted[:, c] for c, name in enumerate(rows.labels)},
         }
     )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["PlainTable", "interval", "megabytes", "millions", "percent", "ratio"]
+__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "ratio"]
+
+NOTHING = "-"
+"""A cell for what is not known, or does not apply."""
 
 
 def percent(fraction: float) -> str:
@@ -18,9 +22,14 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def interval(bounds: Sequence[float] | None) -> str:
-    """Two fractions as " [86.1, 89.4]", to stand behind a value; nothing for None."""
-    return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+def interval(bounds: Sequence[float] | None, form: Callable[[float], str] = percent) -> str:
+    """Two values as " [86.1, 89.4]", to stand behind another; nothing for None."""
+    return "" if bounds is None else f" [{form(bounds[0])}, {form(bounds[1])}]"
+
+
+def or_nothing(value: Any, form: Callable[[Any], str]) -> str:
+    """A value as ``form`` writes it, and :data:`NOTHING` for None."""
+    return NOTHING if value is None else form(value)
 
 
 def ratio(mean: float, deviation: float | None) -> str:
