@@ -107,7 +107,7 @@ class Grid(Section):
         return self.data or {"data": Overrides()}
 
     @property
-    def levels(self) -> list[dict[str, Any]]:
+    def amounts(self) -> list[dict[str, Any]]:
         """How much of the training set is used, as recipe fields; one that holds none leaves it to the recipe."""
         if self.shots is not None:
             return [{"data.shots": shots, "data.fraction": 1.0} for shots in self.shots]
@@ -154,12 +154,12 @@ class Grid(Section):
         """Fields that an override may not set, because the grid does or because methods must share their test rows."""
         shared = {f"data.{name}": "all methods share their rows; set it in the field data" for name in SPLIT}
         own = "shots" if self.shots else "fractions"
-        levels = {f"data.{name}": f"the grid's field {own} says how many rows" for name in ("fraction", "shots")}
+        amounts = {f"data.{name}": f"the grid's field {own} says how many rows" for name in ("fraction", "shots")}
         for name, method in self.methods.items():
             yield from _set_by(f"methods: {name}", method, OF_THE_GRID | shared)
         for name, overrides in (self.data or {}).items():
             yield from _set_by(
-                f"data: {name}", overrides, OF_THE_GRID | (levels if self.fractions or self.shots else {})
+                f"data: {name}", overrides, OF_THE_GRID | (amounts if self.fractions or self.shots else {})
             )
 
 

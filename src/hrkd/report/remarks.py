@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hrkd.support.text_table import interval, or_nothing, percent, ratio
+from hrkd.support.text_table import interval, or_nothing, percent, with_deviation
 from hrkd.training.metrics import METRICS
 
 __all__ = ["SYNTHETIC", "distillation_did_not_help", "figure", "ratio_rows", "ratios_note", "teacher_is_below"]
@@ -40,7 +40,10 @@ def ratio_rows(ratios: Iterable[Mapping[str, Any]], domains: Sequence[str]) -> l
         ratios: level, domain, mean and std (or None) of each.
         domains: those of the columns.
     """
-    cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in ratios}
+    cells = {
+        (entry["level"], entry["domain"]): with_deviation(entry["mean"], entry["std"], "{:.3f}".format)
+        for entry in ratios
+    }
     return [(level, [cells[level, name] for name in domains]) for level in sorted({level for level, _ in cells})]
 
 

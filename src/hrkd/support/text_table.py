@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "ratio"]
+__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "with_deviation"]
 
 NOTHING = "-"
 """A cell for what is not known, or does not apply."""
@@ -32,23 +32,19 @@ def or_nothing(value: Any, form: Callable[[Any], str]) -> str:
     return NOTHING if value is None else form(value)
 
 
-def ratio(mean: float, deviation: float | None) -> str:
-    """A share with its deviation over steps: "0.250 ± 0.012"; without, where one step alone was logged."""
-    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
+def with_deviation(mean: float, deviation: float | None, form: Callable[[float], str] = percent) -> str:
+    """A mean and its standard deviation, "87.9 ± 0.4"; without, where there is a single value."""
+    return form(mean) + ("" if deviation is None else f" ± {form(deviation)}")
 
 
-def millions(count: int) -> str:
+def millions(count: float) -> str:
     """A count in millions: "14.5"; three decimals below 1."""
-    return _three_digits(count / 1e6)
+    return megabytes(count / 1e6)
 
 
 def megabytes(size: float) -> str:
     """A size that is in megabytes: "58.0"; three decimals below 1."""
-    return _three_digits(size)
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+    return f"{size:.1f}" if size >= 1 else f"{size:.3f}"
 
 
 @dataclass(frozen=True)
