@@ -127,7 +127,8 @@ def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[ya
         source.problems.append(Problem(path, "an alias (*name) that contains itself"))
         return None
     if node.tag not in (_tag("map"), _tag("seq"), _tag("str")):
-        source.problems.append(Problem(path, f"the tag {_short(node.tag)} is not supported; write the plain value"))
+        short = node.tag.replace(_tag(""), "!!")
+        source.problems.append(Problem(path, f"the tag {short} is not supported; write the plain value"))
         return None
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, source, (*above, node))
@@ -165,10 +166,6 @@ def _plain(text: str) -> Any:
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if _NUMBER.fullmatch(text) else text
-
-
-def _short(tag: str) -> str:
-    return tag.replace(_tag(""), "!!")
 
 
 def _tag(kind: str) -> str:

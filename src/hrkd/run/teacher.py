@@ -24,7 +24,8 @@ from hrkd.run.context import Job, Made, make_folder_of, make_model
 from hrkd.run.prepare import TokenizedSplits
 from hrkd.support.atomic_files import read_json, write_json
 from hrkd.support.folder_names import folder_names
-from hrkd.training.metrics import Scores, majority_share, no_better_than_chance
+from hrkd.training.chance import majority_share, no_better_than_chance
+from hrkd.training.metrics import Scores
 from hrkd.training.trainers import fine_tune
 
 __all__ = [

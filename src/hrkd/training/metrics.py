@@ -1,4 +1,4 @@
-"""Scores per domain, their mean and the worst domain, with bootstrap intervals; and what guessing would reach.
+"""Scores per domain, their mean and the worst domain, with bootstrap intervals.
 
 A figure is listed once, in :data:`METRICS`. Those with intervals are computed from counts: the items of a domain fall
 into cells (label, prediction, agrees with the teacher or not). Drawing n of n items with replacement draws the cells'
@@ -26,14 +26,11 @@ __all__ = [
     "Scores",
     "WorstDomain",
     "label_ids_of",
-    "majority_share",
-    "no_better_than_chance",
     "score",
 ]
 
 Interval = tuple[float, float]
 Array = NDArray[Any]
-ONE_SIDED_95 = 1.6449  # 95 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -262,34 +259,3 @@ def _figures(examples: int, points: Mapping[str, Array], draws: Mapping[str, Arr
         low, high = np.quantile(drawn, tails).tolist()
         intervals[name] = low, high
     return DomainScores(examples, {name: float(value[0]) for name, value in points.items()}, intervals)
-
-
-def majority_share(labels: ArrayLike, domain_ids: ArrayLike) -> float:
-    """Accuracy, averaged over domains, of always guessing each domain's most frequent class.
-
-    Both arrays have shape (rows,); domains without rows do not count.
-    """
-    return float(np.mean(_majority(labels, domain_ids)[0]))
-
-
-def no_better_than_chance(scores: Scores, labels: ArrayLike, domain_ids: ArrayLike) -> bool:
-    """Whether the mean accuracy could be that of guessing each domain's most frequent class.
-
-    The rule: a one-sided binomial test at 95 %. With the majority share p and the rows n of each of D domains, the
-    accuracy of guessing has the standard error sqrt(sum p (1 - p) / n) / D; a model is better than chance if its mean
-    accuracy exceeds the mean of p by more than 1.645 of these. Accuracy alone decides: where one class makes up nearly
-    everything, a model with a good macro-F1 may still fail.
-    """
-    shares, counts = _majority(labels, domain_ids)
-    error = np.sqrt((shares * (1 - shares) / counts).sum()) / len(shares)
-    return bool(scores.mean.accuracy <= shares.mean() + ONE_SIDED_95 * error)
-
-
-def _majority(labels: ArrayLike, domain_ids: ArrayLike) -> tuple[Array, Array]:
-    """Share of the most frequent class and number of rows, by domain; shapes (D,)."""
-    labels, domain_ids = np.asarray(labels), np.asarray(domain_ids)
-    parts = [np.unique(labels[domain_ids == d], return_counts=True)[1] for d in np.unique(domain_ids)]
-    if not parts:
-        raise DataError("scoring: no examples; there is nothing to guess")
-    counts = np.asarray([part.sum() for part in parts])
-    return np.asarray([part.max() for part in parts]) / counts, counts

@@ -6,7 +6,7 @@ epoch but their predictions on that domain's test rows, made when the dev score 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,31 +80,26 @@ class BestPerDomain:
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
         self.writes = writes
-        self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]
         self.state: dict[str, dict[str, Any]] = {}
         if resume:
             self.state = read_json(path, what="the predictions of the best epochs per domain")
 
     def update(self, epoch: int, dev_accuracies: dict[str, float]) -> None:
         """Predict the test rows of every domain whose dev accuracy is now higher than before."""
-        better = [
-            d
+        better = {
+            d: name
             for d, name in enumerate(self.test.source.domains)
             if name not in self.state or dev_accuracies[name] > self.state[name]["dev_accuracy"]
-        ]
+        }
         if not better:
             return
-        predicted = self._predict(better)
-        for d, labels in zip(better, predicted, strict=True):
-            name = self.test.source.domains[d]
-            self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": labels.tolist()}
+        part = self.test.select(np.flatnonzero(np.isin(self.test.domain_ids, list(better))))
+        predicted = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
+        for d, name in better.items():
+            own = predicted[part.domain_ids == d].tolist()
+            self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": own}
         if self.writes:
             write_json(self.path, self.state)
-
-    def _predict(self, domains: Sequence[int]) -> list[np.ndarray]:
-        part = self.test.select(np.concatenate([self._rows[d] for d in domains]))
-        labels = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
-        return np.split(labels, np.cumsum([len(self._rows[d]) for d in domains])[:-1])
 
 
 def merge_best_per_domain(state: Mapping[str, Mapping[str, Any]], test: TokenizedDataset) -> np.ndarray:

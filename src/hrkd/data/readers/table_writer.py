@@ -74,16 +74,16 @@ def _csv(_: Path, columns: Columns) -> bytes:
 
 def _tsv(path: Path, columns: Columns) -> bytes:
     rows = [[name for name, _ in columns], *zip(*(map(_field, values) for _, values in columns), strict=True)]
-    split = [str(row) for row, fields in enumerate(rows) if _unfit_for_tsv(fields)]
+    split = [
+        str(row)
+        for row, fields in enumerate(rows)
+        if fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
+    ]
     if split:
         raise DataError(
             f"{path}: tabs or line breaks in row {first_of(split)}, which .tsv cannot hold; write .csv or .jsonl"
         )
     return "".join("\t".join(fields) + "\n" for fields in rows).encode(errors="backslashreplace")
-
-
-def _unfit_for_tsv(fields: Sequence[str]) -> bool:
-    return fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
 
 
 def _jsonl(path: Path, columns: Columns) -> bytes:
