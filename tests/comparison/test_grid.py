@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hrkd.comparison.grid import grid_json_schema
+from hrkd.comparison.grid import Grid
 from hrkd.comparison.planning import load_grid
 from hrkd.errors import RecipeError
 
@@ -254,6 +254,6 @@ class TestErrors:
 
 
 def test_the_schema_has_every_field_with_its_meaning():
-    schema = grid_json_schema()
+    schema = Grid.model_json_schema()
     assert all("description" in field for field in schema["properties"].values())
     assert {"recipe", "methods", "baseline", "teacher_sees"} <= set(schema["properties"])

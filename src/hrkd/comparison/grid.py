@@ -17,7 +17,7 @@ from hrkd.recipe.loading import merge_overrides
 from hrkd.recipe.schema import Section
 from hrkd.support.messages import suggestion
 
-__all__ = ["TEACHER", "Grid", "Method", "Overrides", "grid_json_schema"]
+__all__ = ["TEACHER", "Grid", "Method", "Overrides"]
 
 TEACHER = "teacher"
 """How tables call the teacher, so that no method may have this name."""
@@ -161,11 +161,6 @@ class Grid(Section):
             yield from _set_by(
                 f"data: {name}", overrides, OF_THE_GRID | (amounts if self.fractions or self.shots else {})
             )
-
-
-def grid_json_schema() -> dict[str, Any]:
-    """JSON Schema of a grid file, for editors and forms."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Grid.model_json_schema()}
 
 
 def _unusable_names(field: str, names: Mapping[str, Any]) -> Iterator[str]:

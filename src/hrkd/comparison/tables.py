@@ -11,7 +11,7 @@ from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, with_deviation
 
-__all__ = ["comparison_markdown", "comparison_tables", "warnings_of_table"]
+__all__ = ["comparison_markdown", "comparison_tables"]
 
 MISSING = "missing"
 ENOUGH_SEEDS = 3
@@ -87,10 +87,10 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
     title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
     if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
         title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
-    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(warnings_of_table(table)))
+    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(_warnings_of(table)))
 
 
-def warnings_of_table(table: Row) -> list[str]:
+def _warnings_of(table: Row) -> list[str]:
     """Plain sentences about what a reader of one data set and fraction should not overlook."""
     rows = {row["name"]: row for row in table["methods"]}
     found = [SYNTHETIC] if table["synthetic"] else []

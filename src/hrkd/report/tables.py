@@ -70,19 +70,6 @@ def results_table(results: Row, split: str = "test") -> PlainTable:
     Raises:
         ArtifactError: ``results`` are no results of hrkd, or no model has figures for ``split``.
     """
-    return _results(results, split)
-
-
-def results_markdown(results: Row, split: str = "test") -> str:
-    """The same as :func:`results_table`, in Markdown.
-
-    Raises:
-        ArtifactError: as there.
-    """
-    return _results(results, split).to_markdown()
-
-
-def _results(results: Row, split: str) -> PlainTable:
     models = _measured(results, split)
     domains = list(results["domains"])
     sizes = [heading for heading, _ in OWN_SIZES.values()]
@@ -93,6 +80,15 @@ def _results(results: Row, split: str) -> PlainTable:
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
     table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+
+
+def results_markdown(results: Row, split: str = "test") -> str:
+    """The same as :func:`results_table`, in Markdown.
+
+    Raises:
+        ArtifactError: as there.
+    """
+    return results_table(results, split).to_markdown()
 
 
 def ratios_table(results: Row) -> PlainTable | None:

@@ -19,13 +19,7 @@ from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import EpochScore
 
-__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "last_epoch", "merge_best_per_domain"]
-
-
-def domain_accuracies(predictions: np.ndarray, data: TokenizedDataset) -> dict[str, float]:
-    """Accuracy per domain name of predicted label ids, shape (rows,)."""
-    hits, domain_ids = predictions == data.label_ids, data.domain_ids
-    return {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(data.source.domains)}
+__all__ = ["BestPerDomain", "DevAccuracy", "last_epoch", "merge_best_per_domain"]
 
 
 class DevAccuracy:
@@ -49,7 +43,8 @@ class DevAccuracy:
         logits = predict_logits(
             self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
         )
-        accuracies = domain_accuracies(logits.argmax(axis=1), self.dev)
+        hits, domain_ids = logits.argmax(axis=1) == self.dev.label_ids, self.dev.domain_ids
+        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.source.domains)}
         if self.best_per_domain is not None:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
