@@ -47,7 +47,11 @@ def _problem(details: ErrorDetails, data: Any, model: type[BaseModel]) -> Proble
         return Problem((*path, last), f"missing; must be {expected(annotation_at((*path, last), model))}")
     if details["type"] == "extra_forbidden":
         return Problem(path, f"unknown field{_suggestion(path, model)}")
-    return Problem(path, _not_allowed(value, annotation_at(path, model)))
+    wanted = expected(annotation_at(path, model))
+    if value is None:
+        return Problem(path, f"no value: must be {wanted}")
+    quotes = "; put it in quotes" if wanted == "text" and isinstance(value, bool | int | float) else ""
+    return Problem(path, f"{_shown(value)} is not allowed: must be {wanted}{quotes}")
 
 
 def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
@@ -60,14 +64,6 @@ def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
             here = here[part]
             path.append(part)
     return tuple(path), here
-
-
-def _not_allowed(value: Any, annotation: Any) -> str:
-    wanted = expected(annotation)
-    if value is None:
-        return f"no value: must be {wanted}"
-    quotes = "; put it in quotes" if wanted == "text" and isinstance(value, bool | int | float) else ""
-    return f"{_shown(value)} is not allowed: must be {wanted}{quotes}"
 
 
 def _shown(value: Any) -> str:

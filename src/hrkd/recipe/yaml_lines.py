@@ -81,7 +81,10 @@ def read_yaml(text: str, name: str) -> YamlSource:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        raise RecipeError(_syntax_message(name, error)) from None
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        raise RecipeError(f"{place}: not YAML: {words}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     source = YamlSource()
@@ -111,13 +114,6 @@ def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _syntax_message(name: str, error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    place = f"{name}:{mark.line + 1}" if mark else name
-    words = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"{place}: not YAML: {words}"
 
 
 def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]) -> Any:

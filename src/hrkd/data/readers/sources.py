@@ -104,12 +104,9 @@ def load_domains(
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
     mark = "" if cache is None else _mark(origin, names, domains)
-    chunks = origin.chunks if labelled else _texts_alone(origin.chunks)
+    plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
+    chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
-
-
-def _texts_alone(chunks: Iterable[RawRows]) -> Iterator[RawRows]:
-    return (replace(chunk, label=None, split=None, id=None) for chunk in chunks)
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,6 @@ def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
         yield ["\n".join(" ".join(text.split()).casefold() for text in row) for row in texts]
 
 
-def _rows_of_repeated_texts(keys: Ints) -> list[Ints]:
-    """Positions of each text that occurs more than once, in the order of the texts."""
-    several = np.flatnonzero(repeated(keys))
-    order = several[np.argsort(keys[several], kind="stable")]
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    return np.split(order, starts[1:]) if len(order) else []
-
-
 def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
     """``total`` in whole numbers proportional to ``weights``, none over its limit (method of largest remainders).
 
@@ -120,9 +112,12 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Sides:
 
 
 def _repeated(pool: Pool) -> dict[tuple[str, ...], list[Ints]]:
-    """Groups of two rows or more, by the sorted names of the domains they stand in."""
+    """The rows of each text that occurs more than once, by the sorted names of the domains they stand in."""
     groups: defaultdict[tuple[str, ...], list[Ints]] = defaultdict(list)
-    for rows in _rows_of_repeated_texts(pool.keys):
+    several = np.flatnonzero(repeated(pool.keys))
+    order = several[np.argsort(pool.keys[several], kind="stable")]
+    starts = np.flatnonzero(np.diff(pool.keys[order], prepend=-1))
+    for rows in np.split(order, starts[1:]) if len(order) else []:
         groups[tuple(sorted({pool.domains[d] for d in pool.domain_ids[rows].tolist()}))].append(rows)
     return dict(groups)
 

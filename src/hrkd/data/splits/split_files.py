@@ -48,7 +48,7 @@ def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
         DataError: the file is missing, is no splits file, lists an id twice or lists one that is not in the data.
     """
     parts = _parse(Path(path))
-    _check_known(path, rows)
+    _check_unique(path, rows)
     every = [name for names in parts.values() for name in names]
     position = dict.fromkeys(every, -1)
     if len(position) < len(every):
@@ -65,7 +65,7 @@ def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
     return {name: [position[row] for row in parts[name]] for name in PARTS}
 
 
-def _check_known(path: Path, rows: datasets.Dataset) -> None:
+def _check_unique(path: Path, rows: datasets.Dataset) -> None:
     ranks = ranks_of(chunk["id"] for chunk in chunks_of(rows, "id"))
     if twice := [repr(rows[first]["id"]) for first in firsts(ranks, repeated(ranks)).tolist()]:
         raise DataError(
