@@ -100,10 +100,10 @@ class _Domain:
         predicted = label_ids_of(said)
         agrees = np.zeros_like(labels) if teacher is None else (predicted == label_ids_of(teacher)).astype(np.int64)
         cells, self.counts = np.unique(np.stack([labels, predicted, agrees], axis=1), axis=0, return_counts=True)
-        self.examples = len(labels)
+        self.examples, self._labels = len(labels), labels
+        self._probabilities = said if said.ndim == 2 else None
         self._hit = (cells[:, 0] == cells[:, 1]).astype(float)
         self._agrees = None if teacher is None else cells[:, 2].astype(float)
-        self._likelihoods = said[np.arange(len(labels)), labels].astype(float) if said.ndim == 2 else None
         # Only classes that occur here: others would add columns of zeros.
         classes = np.unique(cells[:, :2])
         self._labelled = (cells[:, :1] == classes).astype(float)  # (cells, classes)
@@ -126,10 +126,11 @@ class _Domain:
         return None if self._agrees is None else np.asarray(counts @ self._agrees / self.examples)
 
     def log_loss(self, _: Array) -> Array | None:
-        """Mean of -log of the label's probability; of the rows as they are, as it is no matter of cells."""
-        if self._likelihoods is None:
+        """Mean of -log of the label's probability; of the rows as they are, as cells do not tell it."""
+        if self._probabilities is None:
             return None
-        return np.asarray(-np.log(np.maximum(self._likelihoods, np.finfo(float).eps)).mean(keepdims=True))
+        likelihoods = self._probabilities[np.arange(self.examples), self._labels].astype(float)
+        return np.asarray(-np.log(np.maximum(likelihoods, np.finfo(float).eps)).mean(keepdims=True))
 
 
 @dataclass(frozen=True)
