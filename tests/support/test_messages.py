@@ -20,6 +20,7 @@ def test_several_names_may_be_meant_and_none():
 def test_of_misspelt_names_five_are_told_each_with_its_suggestion():
     known = (name for name in ("books", "dvd"))
     told = misspelt(["boks", "qqq", "dvds", "r", "s", "t"], known)
+    assert misspelt([2, None], ["20"]) == "2 (did you mean '20'?), None"
     assert told == "'boks' (did you mean 'books'?), 'qqq', 'dvds' (did you mean 'dvd'?), 'r', 's', and 1 more"
 
 

@@ -26,7 +26,7 @@ def distillation_did_not_help(student: str, reached: float, other: str, alone: f
 
 
 def teacher_is_below(teacher: str, its: float, student: str, reached: float) -> str:
-    """With both names, which begin with their article if they have one, and both accuracies."""
+    """Names (``teacher`` without its article) and accuracies of both."""
     return (
         f"The {teacher} ({percent(its)} %) is below {student} ({percent(reached)} %): it may be trained too little or "
         "too long."

@@ -57,10 +57,10 @@ def suggestion(name: str, known: Iterable[str], *, before: str = "", shown: Call
     return did_you_mean(*(shown(by_lower[each]) for each in close), before=before)
 
 
-def misspelt(names: Sequence[str], known: Iterable[str]) -> str:
+def misspelt(names: Sequence[object], known: Iterable[str]) -> str:
     """:func:`first_of` names that are not known, each with its suggestion: ``'boks' (did you mean 'books'?), 'qq'``."""
     known = list(known)
-    asked = [(name, suggestion(name, known)) for name in names]
+    asked = [(name, suggestion(str(name), known)) for name in names]
     return first_of([f"{name!r} ({question})" if question else repr(name) for name, question in asked])
 
 

@@ -226,7 +226,10 @@ def _checked(name: str, values: ArrayLike, bound: int) -> Array:
     array = np.asarray(values)
     if array.ndim == 2 and name.endswith("predictions"):
         if array.shape[1] != bound or not (array.min(initial=0) >= 0 and np.allclose(array.sum(axis=1), 1, atol=1e-3)):
-            raise DataError(f"scoring: {name} must be probabilities of {bound} labels with the sum 1 in every row")
+            raise DataError(
+                f"scoring: {name} must be probabilities of {bound} labels with the sum 1 in every row; a model that "
+                "gives others is damaged"
+            )
         return array
     if array.ndim != 1:
         raise DataError(f"scoring: {name} has shape {array.shape}; expected one number for each row")
