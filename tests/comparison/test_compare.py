@@ -8,69 +8,25 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
 
+from grids import run_here, tiny_grid
 from hrkd.cli import main, terminal
 from hrkd.comparison import processes
 from hrkd.comparison.command import compare
 from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
-from hrkd.errors import ArtifactError, HrkdError, RecipeError
-from hrkd.recipe.loading import load_recipe
-from hrkd.run import commands
+from hrkd.errors import ArtifactError, RecipeError
 from hrkd.support.progress import Progress
-from tiny import tiny_recipe
-
-VERBS = {
-    "train-teacher": commands.train_teacher,
-    "distill": commands.distill,
-    "train-baseline": commands.train_baseline,
-}
-NEEDED = {"train-teacher": ("data", "teacher")}
-
-
-class InThisProcess:
-    """Stands for the process of a run: does the same at once, without starting Python anew."""
-
-    def __init__(self, arguments, log, environment, lock):
-        verb, recipe, *flags = arguments
-        overrides = {"run.overwrite": True} if flags else {}
-        self.returncode = 0
-        with log.open("w") as file, redirect_stdout(file), redirect_stderr(file):
-            try:
-                VERBS[verb](load_recipe(recipe, overrides, *(NEEDED[verb],) if verb in NEEDED else ()))
-            except HrkdError as error:
-                file.write(f"error: {error}\n")
-                self.returncode = 2
-            except Exception:
-                traceback.print_exc(file=file)
-                self.returncode = 1
-
-    def poll(self):
-        return self.returncode
 
 
 @pytest.fixture
 def started(monkeypatch):
     """Names of the runs that were started, in their order; they run in this process."""
-    names = []
-
-    def start(arguments, log, environment, lock):
-        names.append(name_of(log))
-        return InThisProcess(arguments, log, environment, lock)
-
-    monkeypatch.setattr(processes, "start_process", start)
-    return names
-
-
-def name_of(log):
-    """The run that a log belongs to."""
-    parts = log.with_suffix("").parts
-    return "/".join(parts[parts.index("started") + 1 :])
+    return run_here(monkeypatch)
 
 
 @pytest.fixture
@@ -83,37 +39,12 @@ def command(monkeypatch):
     return lambda *arguments: main(arguments)
 
 
-def tiny_grid(folder, **changes):
-    """Two methods and labels alone, two seeds, one data set, in seconds."""
-    small = {"teacher.training.epochs": 3, "student.training.epochs": 1, "data.synthetic.examples": 80}
-    recipe = tiny_recipe(folder / "unused", **small, **{"evaluation.bootstrap": 0}).model_dump(mode="json")
-    del recipe["run"]["output"], recipe["run"]["overwrite"], recipe["run"]["seed"], recipe["student"]["baseline"]
-    base = {
-        "recipe": recipe,
-        "seeds": [0, 1],
-        "methods": {
-            "hrkd": {"student.training.epochs": 2},
-            "uniform": {"method.graph": "uniform"},
-            "labels": {"learns_from": "labels"},
-        },
-        "baseline": "uniform",
-        "output": str(folder / "out"),
-        "resamples": 200,
-    }
-    return base | changes
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
-    names, shown = [], []
+    shown = []
     with pytest.MonkeyPatch.context() as patch:
-
-        def start(arguments, log, environment, lock):
-            names.append(name_of(log))
-            return InThisProcess(arguments, log, environment, lock)
-
-        patch.setattr(processes, "start_process", start)
+        names = run_here(patch)
         content = compare(tiny_grid(folder), show=shown.append)
     return folder, content, names, shown
 
@@ -191,6 +122,14 @@ def test_answers_are_paired_by_row_whatever_their_order(finished):
     file = folder / "out" / CELLS[0] / "predictions" / "student.parquet"
     with put_back(file):
         pd.read_parquet(file).sample(frac=1, random_state=0).to_parquet(file)
+        assert compare(tiny_grid(folder), report_only=True) == content
+
+
+def test_answers_without_probabilities_are_those_of_an_older_version(finished):
+    folder, content, _, _ = finished
+    file = folder / "out" / CELLS[0] / "predictions" / "student.parquet"
+    with put_back(file):
+        pd.read_parquet(file)[["id", "domain", "label", "predicted"]].to_parquet(file)
         assert compare(tiny_grid(folder), report_only=True) == content
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hrkd.comparison.grid import grid_json_schema
+from hrkd.comparison.grid import Grid
 from hrkd.comparison.planning import load_grid
 from hrkd.errors import RecipeError
 
@@ -64,14 +64,14 @@ class TestCells:
     def test_without_fractions_the_recipe_says_how_much(self):
         shots = {"data": {"mine": {"data.shots": 16}}}
         plan = load_grid(grid(fractions=..., **shots))
-        assert {cell.level for cell in plan.cells} == {"shots-16"}
-        assert {cell.level for cell in load_grid(grid(fractions=...)).cells} == {"fraction-1.0"}
+        assert {cell.amount for cell in plan.cells} == {"shots-16"}
+        assert {cell.amount for cell in load_grid(grid(fractions=...)).cells} == {"fraction-1.0"}
 
     def test_shots_in_the_place_of_fractions(self):
         plan = load_grid(
             grid(fractions=..., shots=[1, 8], recipe=RECIPE | {"data": {"source": "x.csv", "fraction": 0.5}})
         )
-        assert [cell.level for cell in plan.cells[::6]] == ["shots-1", "shots-8"]
+        assert [cell.amount for cell in plan.cells[::6]] == ["shots-1", "shots-8"]
         assert {(cell.recipe.data.shots, cell.recipe.data.fraction) for cell in plan.cells} == {(1, 1.0), (8, 1.0)}
 
     @pytest.mark.parametrize("order", [("strict", "lenient"), ("lenient", "strict")])
@@ -254,6 +254,6 @@ class TestErrors:
 
 
 def test_the_schema_has_every_field_with_its_meaning():
-    schema = grid_json_schema()
+    schema = Grid.model_json_schema()
     assert all("description" in field for field in schema["properties"].values())
     assert {"recipe", "methods", "baseline", "teacher_sees"} <= set(schema["properties"])

@@ -194,7 +194,7 @@ def test_tidy_rows_are_one_per_model_and_domain():
     ],
 )
 def test_the_picture_is_drawn(tmp_path, amounts, axis):
-    measured = [replace(each, level=str(amount), **amount) for amount in amounts for each in models()]
+    measured = [replace(each, amount=str(amount), **amount) for amount in amounts for each in models()]
     plot_comparison(content(measured), tmp_path / "compare.svg")
     text = (tmp_path / "compare.svg").read_text()
     assert "<svg" in text

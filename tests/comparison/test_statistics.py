@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from hrkd.comparison import statistics as paired
 from hrkd.comparison.statistics import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
-from hrkd.report import paired
 
 
 def example(seeds=3, sizes=(9, 14), seed=0):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from filelock import FileLock
 
-from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
+from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.errors import ArtifactError
 
 NAME = "abc-rows"
@@ -22,12 +22,12 @@ def batches(rows: int = 10, size: int = 4) -> list[pa.RecordBatch]:
 
 
 def write(file: Path) -> dict[str, Any]:
-    write_table(file, batches())
+    write_arrow(file, batches())
     return {"labels": ["a", "b"]}
 
 
 def fails(file: Path) -> dict[str, Any]:
-    write_table(file, batches())
+    write_arrow(file, batches())
     raise KeyboardInterrupt
 
 
@@ -36,22 +36,22 @@ def never(file: Path) -> dict[str, Any]:
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.arrow", batches())
-    table = open_table(tmp_path / "t.arrow")
+    write_arrow(tmp_path / "t.arrow", batches())
+    table = open_arrow(tmp_path / "t.arrow")
     assert table["n"].to_pylist() == list(range(10))
     assert [len(batch) for batch in table.to_batches()] == [4, 4, 2]
     assert as_dataset(table)[7] == {"n": 7}
 
 
 def test_no_batches_no_file(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.arrow", [])
+    write_arrow(tmp_path / "t.arrow", [])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_open_table_is_no_memory_of_the_process(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
-    write_table(tmp_path / "t.arrow", (pa.record_batch({"n": list(range(1000))}) for _ in range(500)))
-    table = open_table(tmp_path / "t.arrow")
+    write_arrow(tmp_path / "t.arrow", (pa.record_batch({"n": list(range(1000))}) for _ in range(500)))
+    table = open_arrow(tmp_path / "t.arrow")
     assert table.nbytes >= 4_000_000
     assert pa.total_allocated_bytes() - before < 100_000
 

@@ -11,7 +11,6 @@ import pytest
 from hrkd.data.assembly import assemble
 from hrkd.data.rows import RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import nearest
 
 
 def raw(*rows: tuple[Any, Any, Any], **columns: Any) -> RawRows:
@@ -169,8 +168,3 @@ def test_ids_must_be_unique_and_not_null() -> None:
     rows = [("a", 0, "x"), ("b", 1, "x"), ("c", 1, "x"), ("d", 1, "x")]
     assert "repeated: 'p' (f#1, f#3)" in error(raw(*rows, id=["p", "q", "p", "r"]))
     assert "column 'id': empty or null id" in error(raw(*rows, id=["p", "q", None, "r"]))
-
-
-def test_nearest_ignores_case() -> None:
-    assert nearest("text", ["Label", "TEXT"]) == "TEXT"
-    assert nearest("text", ["zzz"]) is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrkd.data.columns import chunks_of, integers, json_items, ranks_of, take, text_ranks
+from hrkd.data.columns import chunks_of, firsts, integers, json_items, ranks_of, repeated, take, text_ranks
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
@@ -68,3 +68,11 @@ def test_rows_that_are_not_there() -> None:
         with pytest.raises(IndexError):
             take(rows, np.array(wrong))
     assert len(take(rows, np.array([], dtype=np.int64))) == 0
+
+
+def test_numbers_that_stand_in_several_rows_and_the_first_row_of_each():
+    numbers = np.array([3, 1, 3, 0, 1, 5, 3])
+    assert repeated(numbers).tolist() == [True, True, True, False, True, False, True]
+    assert firsts(numbers, repeated(numbers)).tolist() == [0, 1]
+    nothing = np.zeros(0, dtype=np.int64)
+    assert firsts(nothing, repeated(nothing)).tolist() == []

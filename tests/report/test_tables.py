@@ -158,6 +158,10 @@ def test_scores_of_one_model():
     assert head == ["Domain", "Examples", "Accuracy", "Macro-F1", "Agreement"]
     assert first == ["d0", "400", "90.0 [88.0, 92.0]", "70.0", "-"]
     assert mean == ["Mean", "400", "85.0 [83.0, 87.0]", "70.0", "95.0 [90.0, 99.0]"]
+    for each in (*own["domains"].values(), own["mean"]):
+        each |= {"log_loss": 0.4567}
+    assert columns_of(scores_table(own, ""))[0][-1] == "Log loss (nats)"
+    assert columns_of(scores_table(own, ""))[1][-1] == "0.457"
     assert "Worst domain: d1 (80.0 %)." in shown(table)
     assert "95 % bootstrap" in shown(table)
 

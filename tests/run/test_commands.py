@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -99,11 +100,18 @@ def test_predictions_are_what_the_scores_are_made_of(finished):
     names = {"teacher": "teacher", "student": "student", "baseline": "student_without_distillation"}
     for stage, model in names.items():
         said = pd.read_parquet(folder / "predictions" / f"{stage}.parquet")
-        assert list(said.columns) == ["id", "domain", "label", "predicted"]
+        probabilities = [f"probability_{name}" for name in results["labels"]]
+        assert list(said.columns) == ["id", "domain", "label", "predicted", *probabilities]
+        assert set(said[probabilities].dtypes) == {np.dtype(np.float32)}
+        assert said[probabilities].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-6)
+        assert (said[probabilities].idxmax(axis=1).str.removeprefix("probability_") == said["predicted"]).all()
         assert sorted(said["id"]) == sorted(ids)
         right = (said["label"] == said["predicted"]).groupby(said["domain"]).mean()
         scores = results["models"][model]["test"]["domains"]
         assert right.to_dict() == pytest.approx({name: own["accuracy"] for name, own in scores.items()})
+        given = [row[f"probability_{row['label']}"] for _, row in said.iterrows()]
+        losses = (-np.log(pd.Series(given, dtype=float))).groupby(said["domain"]).mean()
+        assert losses.to_dict() == pytest.approx({name: own["log_loss"] for name, own in scores.items()})
 
 
 def test_what_each_model_cost_is_noted(finished):

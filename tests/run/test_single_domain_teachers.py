@@ -6,9 +6,8 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_compare import InThisProcess, name_of, tiny_grid
 
-from hrkd.comparison import processes
+from grids import run_here, tiny_grid
 from hrkd.comparison.command import compare
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
@@ -217,13 +216,7 @@ def test_averaged_teachers_teach_without_states(finished, recipe, tmp_path):
 
 
 def test_a_grid_with_single_domain_teachers_and_a_shared_one(tmp_path, monkeypatch):
-    names = []
-
-    def start(arguments, log, environment, lock):
-        names.append(name_of(log))
-        return InThisProcess(arguments, log, environment, lock)
-
-    monkeypatch.setattr(processes, "start_process", start)
+    names = run_here(monkeypatch)
     own = {"teacher.encoders": "per_domain"}
     methods = {
         "own": own,

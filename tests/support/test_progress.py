@@ -3,8 +3,8 @@ import logging
 import pytest
 from rich.console import Console
 
+from hrkd.support import progress
 from hrkd.support.progress import Bar, Progress
-from hrkd.training import progress
 
 
 @pytest.fixture

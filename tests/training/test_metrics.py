@@ -1,13 +1,13 @@
-"""Scores: equality with scikit-learn, intervals that cover what they should, and the guard against guessing."""
+"""Scores: equality with scikit-learn and intervals that cover what they should."""
 
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from hrkd.errors import DataError
-from hrkd.training.metrics import majority_share, no_better_than_chance, score
+from hrkd.training.metrics import score
 
 DOMAINS = ("books", "dvd", "music")
 
@@ -44,20 +44,40 @@ def test_points_are_those_of_scikit_learn():
         mine, own = domain_ids == d, scores.domains[name]
         assert own.examples == mine.sum()
         assert own.accuracy == pytest.approx(accuracy_score(labels[mine], predictions[mine]))
-        assert own.macro_f1 == pytest.approx(sklearn_f1(labels[mine], predictions[mine]))
-        assert own.agreement == pytest.approx(np.mean(predictions[mine] == teacher[mine]))
+        assert own.values["macro_f1"] == pytest.approx(sklearn_f1(labels[mine], predictions[mine]))
+        assert own.values["agreement"] == pytest.approx(np.mean(predictions[mine] == teacher[mine]))
     assert scores.mean.examples == 300
     for metric in ("accuracy", "macro_f1", "agreement"):
-        expected = np.mean([getattr(own, metric) for own in scores.domains.values()])
-        assert getattr(scores.mean, metric) == pytest.approx(expected)
+        expected = np.mean([own.values[metric] for own in scores.domains.values()])
+        assert scores.mean.values[metric] == pytest.approx(expected)
+
+
+def test_probabilities_give_the_figures_of_their_likeliest_labels_and_the_log_loss_of_scikit_learn():
+    _, labels, domain_ids = draw()
+    rng = np.random.default_rng(2)
+    said, teacher = rng.dirichlet(np.ones(4), size=(2, 300)).astype(np.float32)
+    scores = scored(said, labels, domain_ids, teacher_predictions=teacher, bootstrap=20)
+    plain = scored(said.argmax(1), labels, domain_ids, teacher_predictions=teacher.argmax(1), bootstrap=20)
+    for name, own in {**scores.domains, "mean": scores.mean}.items():
+        beside = plain.mean if name == "mean" else plain.domains[name]
+        assert own.values == {**beside.values, "log_loss": own.values["log_loss"]}
+        assert own.intervals == beside.intervals
+    losses = [log_loss(labels[domain_ids == d], said[domain_ids == d], labels=range(4)) for d in range(3)]
+    assert [own.values["log_loss"] for own in scores.domains.values()] == pytest.approx(losses)
+    assert scores.mean.values["log_loss"] == pytest.approx(np.mean(losses))
+
+
+def test_the_log_loss_of_what_was_held_impossible_is_finite():
+    own = score([[1.0, 0.0]], [1], [0], domains=["a"], num_labels=2, bootstrap=0).mean
+    assert own.values["log_loss"] == pytest.approx(log_loss([1], [[1.0, 0.0]], labels=[0, 1]))
 
 
 def test_macro_f1_is_over_the_classes_that_occur_in_the_domain():
     labels, predictions = [0, 0, 2, 2, 1, 1], [0, 3, 2, 2, 1, 1]
     own = scored(predictions, labels, [0, 0, 0, 0, 1, 2]).domains
-    assert own["books"].macro_f1 == pytest.approx(sklearn_f1(labels[:4], predictions[:4]))
-    assert own["books"].macro_f1 == pytest.approx((2 / 3 + 1 + 0) / 3)
-    assert own["dvd"].macro_f1 == 1.0
+    assert own["books"].values["macro_f1"] == pytest.approx(sklearn_f1(labels[:4], predictions[:4]))
+    assert own["books"].values["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert own["dvd"].values["macro_f1"] == 1.0
 
 
 def test_intervals_are_those_of_resampled_items():
@@ -69,24 +89,24 @@ def test_intervals_are_those_of_resampled_items():
         parts = [rng.choice(np.flatnonzero(domain_ids == d), size=(domain_ids == d).sum()) for d in range(3)]
         accuracies.append(np.mean([np.mean(predictions[p] == labels[p]) for p in parts]))
         f1s.append(np.mean([slow_f1(labels[p], predictions[p]) for p in parts]))
-    assert scores.mean.accuracy_interval == pytest.approx(np.quantile(accuracies, [0.05, 0.95]), abs=0.01)
-    assert scores.mean.macro_f1_interval == pytest.approx(np.quantile(f1s, [0.05, 0.95]), abs=0.012)
+    assert scores.mean.intervals["accuracy"] == pytest.approx(np.quantile(accuracies, [0.05, 0.95]), abs=0.01)
+    assert scores.mean.intervals["macro_f1"] == pytest.approx(np.quantile(f1s, [0.05, 0.95]), abs=0.012)
     assert scores.confidence == 0.9
 
 
 def test_classes_missing_from_a_resample_do_not_count_in_it():
     # One item of class 1 among two: resamples without it have F1 1 over one class, not 1/2 over two.
     scores = score([0, 1], [0, 1], [0, 0], domains=["a"], num_labels=2, bootstrap=200)
-    assert scores.mean.macro_f1_interval == (1.0, 1.0)
+    assert scores.mean.intervals["macro_f1"] == (1.0, 1.0)
 
 
 def test_intervals_hold_the_point_shrink_with_rows_and_repeat_with_the_seed():
     few = scored(*draw(rows=100), bootstrap=500)
     many = scored(*draw(rows=10_000), bootstrap=500)
     for scores in (few, many):
-        low, high = scores.mean.accuracy_interval
+        low, high = scores.mean.intervals["accuracy"]
         assert low < scores.mean.accuracy < high
-    width = lambda s: s.mean.accuracy_interval[1] - s.mean.accuracy_interval[0]  # noqa: E731
+    width = lambda s: s.mean.intervals["accuracy"][1] - s.mean.intervals["accuracy"][0]  # noqa: E731
     assert width(many) < width(few) / 5
     assert scored(*draw(rows=100), bootstrap=500) == few
     assert scored(*draw(rows=100), bootstrap=500, seed=1) != few
@@ -94,10 +114,12 @@ def test_intervals_hold_the_point_shrink_with_rows_and_repeat_with_the_seed():
 
 def test_without_bootstrap_and_teacher_nothing_is_invented():
     scores = scored(*draw())
-    assert scores.mean.accuracy_interval is None
-    assert scores.mean.agreement is None
+    assert scores.mean.intervals == {}
+    assert scores.mean.values.keys() == {"accuracy", "macro_f1"}
     assert scores.confidence is None
-    assert scored(*draw(), bootstrap=10).mean.agreement_interval is None
+    content = scores.mean.to_dict()
+    assert [name for name, value in content.items() if value is not None] == ["examples", "accuracy", "macro_f1"]
+    assert "agreement" not in scored(*draw(), bootstrap=10).mean.intervals
 
 
 def test_worst_domain_is_the_first_of_equal_ones():
@@ -111,7 +133,11 @@ def test_scores_survive_json():
     scores = scored(*draw(), teacher_predictions=draw(seed=1)[0], bootstrap=50)
     content = json.loads(json.dumps(scores.to_dict()))
     assert isinstance(content["mean"]["accuracy_interval"], list)
-    assert content["mean"]["accuracy_interval"] == list(scores.mean.accuracy_interval)
+    assert content["mean"]["accuracy_interval"] == list(scores.mean.intervals["accuracy"])
+    assert list(content["mean"]) == [
+        *("examples", "accuracy", "macro_f1", "agreement", "log_loss"),
+        *("accuracy_interval", "macro_f1_interval", "agreement_interval"),
+    ]
     assert content["worst"] == {"domain": scores.worst.domain, "accuracy": scores.worst.accuracy}
 
 
@@ -126,30 +152,10 @@ def test_bad_input_is_named():
         scored([0, 1, 0], [0, 1, 2], [0, 1, 3])
     with pytest.raises(DataError, match="predictions must be whole"):
         scored([0.5, 1, 0], [0, 1, 2], [0, 1, 2])
-
-
-def test_majority_share_is_the_mean_over_domains():
-    labels, domain_ids = [0, 0, 0, 1, 1, 2], [0, 0, 0, 0, 1, 1]
-    assert majority_share(labels, domain_ids) == pytest.approx((0.75 + 0.5) / 2)
-    with pytest.raises(DataError, match="nothing to guess"):
-        majority_share([], [])
-
-
-def test_guessing_is_recognised():
-    rng = np.random.default_rng(0)
-    labels, domain_ids = rng.integers(2, size=900), np.arange(900) % 3
-    judge = lambda predictions: no_better_than_chance(scored(predictions, labels, domain_ids), labels, domain_ids)  # noqa: E731
-    assert judge(rng.integers(2, size=900))
-    assert judge(np.zeros(900, dtype=int))
-    assert not judge(np.where(rng.random(900) < 0.7, labels, 1 - labels))
-
-
-def test_the_bar_for_chance_is_one_sided_95_percent():
-    labels, domain_ids = np.arange(400) % 2, np.zeros(400, dtype=int)
-    one_domain = {"domains": ["a"], "num_labels": 2, "bootstrap": 0}
-    bar = 0.5 + 1.645 * np.sqrt(0.25 / 400)  # 0.541: 216 of 400 fail, 217 pass
-    for hits, expected in ((216, True), (217, False)):
-        predictions = np.where(np.arange(400) < hits, labels, 1 - labels)
-        assert bool(hits / 400 <= bar) is expected
-        scores = score(predictions, labels, domain_ids, **one_domain)
-        assert no_better_than_chance(scores, labels, domain_ids) is expected
+    for rows in ([[0.5, 0.5]] * 3, [[1, 1, 0, 0]] * 3, [[2, -1, 0, 0]] * 3):
+        with pytest.raises(DataError, match="predictions must be probabilities of 4 labels with the sum 1 in every"):
+            scored(rows, [0, 1, 2], [0, 1, 2])
+    with pytest.raises(DataError, match=r"predictions has shape \(2, 4\)"):
+        scored([[1, 0, 0, 0]] * 2, [0, 1, 2], [0, 1, 2])
+    with pytest.raises(DataError, match="no examples of any domain"):
+        score([], [], [], domains=[], num_labels=2)

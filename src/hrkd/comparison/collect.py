@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hrkd.comparison.content import Measured
+from hrkd.comparison.content import COSTS, Measured, summary
 from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
-from hrkd.training.record import COSTS, training_cost
+from hrkd.training.record import COSTS as RECORDED
+from hrkd.training.record import training_cost
 
 __all__ = ["collect"]
 
@@ -28,13 +29,16 @@ MODELS = {
 """Stages, what results.json calls their models, and what kind of model the report calls them."""
 
 
+READ = ("id", "domain", "label", "predicted")
+"""Columns of a table of predictions that every version of it has."""
+
 Point = tuple[str, str, str, int]
-"""Data set, level, method, seed."""
+"""Data set, amount of training rows, method, seed."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What a finished cell left: its answers and its teacher's, sorted by id, and its results."""
+    """What a finished cell left: its answers and its teacher's, and its results."""
 
     cell: Cell
     own: pd.DataFrame
@@ -51,31 +55,30 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
     teachers: dict[tuple[Any, ...], Measured] = {}
     errors: dict[str, str] = {}
     items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
-    points = _points(plan.cells)
+    points: dict[Point, list[Cell]] = {}
+    for cell in plan.cells:
+        points.setdefault((cell.data, cell.amount, cell.method, cell.seed), []).append(cell)
     rows = _teacher_rows(points, plan.grid.baselines[0])
-    for (data, level, method, seed), cells in points.items():
+    for (data, amount, method, seed), cells in points.items():
         read = [found for cell in cells if (found := _read(plan, cell, errors)) is not None]
         if len(read) < len(cells):
             continue
-        own, said = (_together([getattr(each, name) for each in read]) for name in ("own", "teacher"))
-        name, first = items.setdefault((data, level), (cells[0].name, own))
-        if not own[["id", "domain", "label"]].equals(first[["id", "domain", "label"]]):
+        own, said = (
+            pd.concat(tables).sort_values("id", ignore_index=True)
+            for tables in ([each.own for each in read], [each.teacher for each in read])
+        )
+        name, first = items.setdefault((data, amount), (cells[0].name, own))
+        if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
             error = f"its test rows are not those of {name}, so that they cannot be compared"
             errors |= {cell.name: error for cell in cells}
             continue
-        row, teacher_seed = rows[data, level, method], _teacher_seed(cells[0])
+        row, trained = rows[data, amount, method], cells[0].teacher
+        teacher_seed = None if trained is None else trained.recipe.run.seed  # None: the user's own classifier
         models.append(_measured(read, cells[0].stage, own, method=method, seed=seed, teacher=row))
-        key = (data, level, row, teacher_seed)
+        key = (data, amount, row, teacher_seed)
         if key not in teachers:
             teachers[key] = _measured(read, TEACHER, said, method=row, seed=teacher_seed, teacher=row)
     return [*teachers.values(), *models], errors
-
-
-def _points(cells: Sequence[Cell]) -> dict[Point, list[Cell]]:
-    points: dict[Point, list[Cell]] = {}
-    for cell in cells:
-        points.setdefault((cell.data, cell.level, cell.method, cell.seed), []).append(cell)
-    return points
 
 
 def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
@@ -92,12 +95,8 @@ def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
     return None
 
 
-def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return parts[0] if len(parts) == 1 else pd.concat(parts).sort_values("id", ignore_index=True)
-
-
 def _teacher_rows(points: Mapping[Point, Sequence[Cell]], baseline: str) -> dict[tuple[str, str, str], str]:
-    """The row of the teacher by data set, level and method.
+    """The row of the teacher by data set, amount and method.
 
     That of the first baseline is called ``teacher``, others by the first method that has them.
     """
@@ -108,11 +107,6 @@ def _teacher_rows(points: Mapping[Point, Sequence[Cell]], baseline: str) -> dict
         more = f" and {len(pupils) - 1} more" if len(pupils) > 1 else ""
         rows[point] = TEACHER if baseline in pupils else f"{TEACHER} of {pupils[0]}{more}"
     return rows
-
-
-def _teacher_seed(cell: Cell) -> int | None:
-    """None: the user's own classifier."""
-    return None if cell.teacher is None else cell.teacher.recipe.run.seed
 
 
 def _kind_of_teacher(cell: Cell) -> str:
@@ -136,20 +130,20 @@ def _check_teacher(plan: GridPlan, cell: Cell, results: dict[str, Any]) -> None:
 
 
 def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
-    """The table of predictions, sorted by id."""
     path = RunFolder(cell.folder).predictions / f"{stage}.parquet"
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; remove {cell.folder} and run again")
-    return pd.read_parquet(path).sort_values("id", ignore_index=True)
+    return pd.read_parquet(path, columns=list(READ))
 
 
 def _measured(
     read: Sequence[_Read], stage: str, said: pd.DataFrame, *, method: str, seed: int | None, teacher: str
 ) -> Measured:
+    costs = [_cost(each.cell, stage, each.results) for each in read]
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
     return Measured(
         data=cell.data,
-        level=cell.level,
+        amount=cell.amount,
         fraction=cell.recipe.data.fraction if cell.recipe.data.shots is None else None,
         shots=cell.recipe.data.shots,
         method=method,
@@ -159,20 +153,10 @@ def _measured(
         domains=domains,
         domain_ids=np.asarray([domains.index(name) for name in said["domain"]]),
         correct=(said["label"] == said["predicted"]).to_numpy(),
-        cost=_cost_together([_cost(each.cell, stage, each.results) for each in read]),
+        cost={name: summary([cost.get(name) for cost in costs], how.of_domains) for name, how in COSTS.items()},
         synthetic=read[0].results["synthetic"],
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
     )
-
-
-def _cost_together(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Of models that were made one after the other: sums, but the most memory; None where one is not known."""
-    found: dict[str, float | None] = {}
-    for name in costs[0]:
-        values = [cost[name] for cost in costs]
-        known = [value for value in values if value is not None]
-        found[name] = (max if name == "peak_megabytes" else sum)(known) if len(known) == len(values) else None
-    return found
 
 
 def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
@@ -180,7 +164,7 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
     model, _ = MODELS[stage]
     known: dict[str, float | None] = {}
     if stage != TEACHER:
-        known = {name: results[name].get(model) for name in COSTS}
+        known = {name: results[name].get(model) for name in RECORDED}
     elif cell.teacher is not None:
         path = RunFolder(cell.teacher.folder).stage(TEACHER).training
         known = training_cost(read_json(path, what="the record of the teacher's training"))

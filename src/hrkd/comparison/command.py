@@ -56,7 +56,8 @@ def compare(
         if not overwrite:
             _check_unchanged(plan)
         missing = _missing(plan)
-        logger.info("%s: %d runs to make, %d finished", output, len(missing), len(_runs(plan)) - len(missing))
+        finished = len(plan.teachers) + len(plan.cells) - len(missing)
+        logger.info("%s: %d runs to make, %d finished", output, len(missing), finished)
         if missing:
             failed = make_runs(
                 missing, output, jobs=plan.grid.jobs, overwrite=overwrite, progress=progress or Progress()
@@ -77,10 +78,6 @@ def compare(
         show(table)
     show(f"Written: {output / 'compare.md'}")
     return content
-
-
-def _runs(plan: GridPlan) -> list[PlannedRun]:
-    return [*plan.teachers, *plan.cells]
 
 
 def _missing(plan: GridPlan) -> list[PlannedRun]:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from hrkd.comparison.statistics import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
+from hrkd.support.text_table import megabytes, millions
 
-__all__ = ["COLUMNS", "Measured", "Settings", "comparison_content", "tidy_rows"]
+__all__ = ["COLUMNS", "COSTS", "Measured", "Settings", "common_seeds", "comparison_content", "summary", "tidy_rows"]
 
 FORMAT, VERSION = "hrkd-comparison", 1
 MEAN = "mean"
 Summary = Callable[[Sequence[float]], Any]
-COST_SUMMARIES: dict[str, Summary] = {
-    "seconds": np.mean,
-    "peak_megabytes": np.max,
-    "parameters": np.max,
-    "steps": np.mean,
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A figure of what a method cost: its column in tables, and how it is put together.
+
+    ``of_seeds`` makes one of a method's seeds, ``of_domains`` of its models of separate domains, made one by one.
+    """
+
+    heading: str
+    form: Callable[[float], str]
+    of_seeds: Summary
+    of_domains: Summary = sum
+
+
+COSTS = {
+    "seconds": Cost("Training, s", "{:,.1f}".format, np.mean),
+    "peak_megabytes": Cost("Peak memory, MB", megabytes, np.max, max),
+    "parameters": Cost("M parameters", millions, np.max),
+    "steps": Cost("Steps", "{:,.0f}".format, np.mean),
 }
-"""What is told of a method's cost, and how it is put together from its seeds."""
 
 COLUMNS = ("data", "fraction", "method", "seed", "domain", "accuracy")
 """Columns of compare.csv."""
@@ -33,7 +48,7 @@ Content = dict[str, Any]
 class Measured:
     """One model of the grid on its test items, which are sorted by id.
 
-    ``level`` says how much of the training set was used, and ``fraction`` its share or ``shots`` the rows of each
+    ``amount`` says how much of the training set was used, and ``fraction`` its share or ``shots`` the rows of each
     domain and label; the other is None.
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
@@ -42,7 +57,7 @@ class Measured:
     """
 
     data: str
-    level: str
+    amount: str
     fraction: float | None
     method: str
     kind: str
@@ -91,8 +106,10 @@ def comparison_content(
         missing: names of runs that are not finished and have not failed.
         grid: the grid as it was run, for the record.
     """
-    tables = [_table(models, settings) for models in _grouped(measured, lambda each: (each.data, each.level))]
-    _correct_for_many([difference for table in tables for difference in table["differences"]])
+    tables = [_table(models, settings) for models in _grouped(measured, lambda each: (each.data, each.amount))]
+    differences = [difference for table in tables for difference in table["differences"]]
+    for difference, p in zip(differences, holm([each["p"] for each in differences]), strict=True):
+        difference["p_holm"] = p
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -107,9 +124,9 @@ def comparison_content(
 
 
 def tidy_rows(measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
-    """One row of :data:`COLUMNS` per model and domain; the level stands for the fraction where shots are counted."""
+    """One row of :data:`COLUMNS` per model and domain; the amount stands for the fraction where shots are counted."""
     for model in measured:
-        fraction = model.level if model.fraction is None else model.fraction
+        fraction = model.amount if model.fraction is None else model.fraction
         for d, domain in enumerate(model.domains):
             accuracy = float(model.correct[model.domain_ids == d].mean())
             values = model.data, fraction, model.method, model.seed, domain, accuracy
@@ -132,7 +149,7 @@ def _table(models: Sequence[Measured], settings: Settings) -> Content:
     rows = sorted(_grouped(models, lambda each: each.method), key=lambda row: ranks[row[0].method])
     return {
         "data": first.data,
-        "level": first.level,
+        "level": first.amount,  # the file's own name for it
         "fraction": first.fraction,
         "shots": first.shots,
         "examples": len(first.correct),
@@ -163,7 +180,9 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "seeds": [model.seed for model in models],
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": list(interval),
-        "cost": {name: _known([model.cost.get(name) for model in models], how) for name, how in COST_SUMMARIES.items()},
+        "cost": {
+            name: summary([model.cost.get(name) for model in models], cost.of_seeds) for name, cost in COSTS.items()
+        },
         "ratios": _ratios(models),
     }
 
@@ -179,7 +198,7 @@ def _ratios(models: Sequence[Measured]) -> list[Content] | None:
             seeds.setdefault((entry["level"], entry["domain"]), []).append(entry)
     found = [
         {"level": level, "domain": domain}
-        | {figure: _known([entry[figure] for entry in entries], np.mean) for figure in ("mean", "std")}
+        | {figure: summary([entry[figure] for entry in entries], np.mean) for figure in ("mean", "std")}
         | {"values": [entry["mean"] for entry in entries]}
         for (level, domain), entries in seeds.items()
     ]
@@ -191,10 +210,10 @@ def _mean_and_deviation(values: Sequence[float]) -> Content:
     return {"mean": float(np.mean(values)), "deviation": deviation, "values": list(values)}
 
 
-def _known(values: Sequence[float | None], summary: Summary) -> float | None:
-    """The summary of those values that are known; None if none is."""
+def summary(values: Sequence[float | None], how: Summary) -> float | None:
+    """One figure of several; None where one of them is not known."""
     known = [value for value in values if value is not None]
-    return float(summary(known)) if known else None
+    return float(how(known)) if len(known) == len(values) else None
 
 
 def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
@@ -211,11 +230,17 @@ def _differences(rows: Sequence[Sequence[Measured]], settings: Settings) -> list
     for number, baseline in enumerate(settings.baselines):
         beside, done = methods.get(baseline, {}), settings.baselines[: number + 1]
         for name, models in methods.items():
-            seeds = [seed for seed in models if seed in beside]
+            seeds = common_seeds(models, beside)
             if seeds and name not in done:
                 pairs = [(models[seed], beside[seed]) for seed in seeds]
                 compared.append({"method": name, "baseline": baseline, "seeds": seeds, **_compare(pairs, settings)})
     return compared
+
+
+def common_seeds(one: Iterable[int | None], other: Iterable[int | None]) -> list[int | None]:
+    """The seeds of ``one`` that ``other`` has too: over these, two methods are compared."""
+    there = set(other)
+    return [seed for seed in one if seed in there]
 
 
 def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> Content:
@@ -230,9 +255,3 @@ def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> 
         "exact": test.exact,
         "mcnemar": asdict(mcnemar_test(values[0])) if len(values) == 1 else None,
     }
-
-
-def _correct_for_many(differences: Sequence[Content]) -> None:
-    """Holm's correction over all comparisons of the report."""
-    for difference, p in zip(differences, holm([each["p"] for each in differences]), strict=True):
-        difference["p_holm"] = p

@@ -6,7 +6,6 @@ One definition per field, as in :mod:`hrkd.recipe.schema`. What the fields toget
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from hrkd.recipe.loading import merge_overrides
 from hrkd.recipe.schema import Section
+from hrkd.support.messages import suggestion
 
-__all__ = ["TEACHER", "Grid", "Method", "Overrides", "grid_json_schema"]
+__all__ = ["TEACHER", "Grid", "Method", "Overrides"]
 
 TEACHER = "teacher"
 """How tables call the teacher, so that no method may have this name."""
@@ -107,7 +107,7 @@ class Grid(Section):
         return self.data or {"data": Overrides()}
 
     @property
-    def levels(self) -> list[dict[str, Any]]:
+    def amounts(self) -> list[dict[str, Any]]:
         """How much of the training set is used, as recipe fields; one that holds none leaves it to the recipe."""
         if self.shots is not None:
             return [{"data.shots": shots, "data.fraction": 1.0} for shots in self.shots]
@@ -131,8 +131,7 @@ class Grid(Section):
             yield f"methods: {TEACHER} is what the tables call the teacher; choose another name"
         for name in self.baselines:
             if name not in self.methods:
-                close = difflib.get_close_matches(name, self.methods, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(self.methods)}"
+                hint = suggestion(name, self.methods, shown=str) or f"there are {', '.join(self.methods)}"
                 yield f"baseline: no method is called {name!r}; {hint}"
         lists: dict[str, Sequence[Any]] = {
             "seeds": self.seeds,
@@ -155,18 +154,13 @@ class Grid(Section):
         """Fields that an override may not set, because the grid does or because methods must share their test rows."""
         shared = {f"data.{name}": "all methods share their rows; set it in the field data" for name in SPLIT}
         own = "shots" if self.shots else "fractions"
-        levels = {f"data.{name}": f"the grid's field {own} says how many rows" for name in ("fraction", "shots")}
+        amounts = {f"data.{name}": f"the grid's field {own} says how many rows" for name in ("fraction", "shots")}
         for name, method in self.methods.items():
             yield from _set_by(f"methods: {name}", method, OF_THE_GRID | shared)
         for name, overrides in (self.data or {}).items():
             yield from _set_by(
-                f"data: {name}", overrides, OF_THE_GRID | (levels if self.fractions or self.shots else {})
+                f"data: {name}", overrides, OF_THE_GRID | (amounts if self.fractions or self.shots else {})
             )
-
-
-def grid_json_schema() -> dict[str, Any]:
-    """JSON Schema of a grid file, for editors and forms."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Grid.model_json_schema()}
 
 
 def _unusable_names(field: str, names: Mapping[str, Any]) -> Iterator[str]:

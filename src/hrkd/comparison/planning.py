@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hrkd.comparison.grid import Grid, Method
+from hrkd.comparison.grid import Grid
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import check_recipe, merge_overrides, read_recipe
 from hrkd.recipe.locations import Locations, dotted, flag_name
@@ -21,7 +21,7 @@ from hrkd.recipe.yaml_lines import PathParts, YamlSource, read_yaml_file
 from hrkd.run.identity import recipe_settings, unlike_defaults
 from hrkd.support.folder_names import folder_names
 
-__all__ = ["Cell", "GridPlan", "PlannedRun", "decides", "load_grid"]
+__all__ = ["Cell", "GridPlan", "PlannedRun", "load_grid", "settings_of_stage"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class PlannedRun:
 class Cell(PlannedRun):
     """One point of the grid, and the run of its teacher (None: the user's own classifier).
 
-    ``level`` says how much of the training set is used, such as ``fraction-0.1`` or ``shots-16``. ``domain`` is the one
-    that it is about, where each domain has a model of its own: then several cells are one point.
+    ``amount`` says how much of the training set is used, such as ``fraction-0.1`` or ``shots-16``. ``domain`` is the
+    one that it is about, where each domain has a model of its own: then several cells are one point.
     """
 
     data: str
-    level: str
+    amount: str
     method: str
     seed: int
     teacher: PlannedRun | None
@@ -135,11 +135,11 @@ class _Planner:
         base, problems = self._base(), dict[str, str]()
         found: list[Cell] = []
         for data in self.grid.data_sets:
-            for level in self.grid.levels:
+            for amount in self.grid.amounts:
                 for seed in self.grid.seeds:
                     for method in self.grid.methods:
                         try:
-                            found += self._point(base, data, level, method, seed)
+                            found += self._point(base, data, amount, method, seed)
                         except RecipeError as error:
                             where = f"data {data}, method {method}"
                             problems.update({line: where for line in str(error).splitlines() if line not in problems})
@@ -158,10 +158,10 @@ class _Planner:
         return self.name, YamlSource(self.grid.recipe.given, lines)
 
     def _point(
-        self, base: tuple[str, YamlSource], data: str, level: Mapping[str, Any], method: str, seed: int
+        self, base: tuple[str, YamlSource], data: str, amount: Mapping[str, Any], method: str, seed: int
     ) -> Iterator[Cell]:
         """The cell of a method, or those of its domains."""
-        decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False, **level}
+        decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False, **amount}
         domains = self.grid.methods[method].separate_domains
         if domains is None:
             yield self._cell(base, data, method, decided)
@@ -181,23 +181,24 @@ class _Planner:
         chosen, known, seed = self.grid.methods[method], self.grid.data_sets[data], decided["run.seed"]
         overrides = merge_overrides(known.given, chosen.given, decided)
         recipe = check_recipe(*base, overrides, place=self._places(data, method))
-        level = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
-        teacher = self._teacher(recipe, data, level)
+        amount = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
+        teacher = self._teacher(recipe, data, amount)
         if teacher is not None:
             kept = {name: getattr(recipe.teacher, name) for name in ("allow_weak", "combine")}
             own = TeacherConfig(fine_tuned=str(teacher.folder / "teacher"), **kept)
             recipe = recipe.model_copy(update={"teacher": own})
-        name = "/".join(filter(None, ("cells", data, level, method, folder, f"seed-{seed}")))
-        return Cell(name, _verb(chosen), self._into(recipe, name), data, level, method, seed, teacher, domain)
+        name = "/".join(filter(None, ("cells", data, amount, method, folder, f"seed-{seed}")))
+        verb = "distill" if chosen.learns_from == "teacher" else "train-baseline"
+        return Cell(name, verb, self._into(recipe, name), data, amount, method, seed, teacher, domain)
 
-    def _teacher(self, recipe: Recipe, data: str, level: str) -> PlannedRun | None:
+    def _teacher(self, recipe: Recipe, data: str, amount: str) -> PlannedRun | None:
         """The run of a cell's teacher. Its name has a hash of all that decides it, so that equal ones are one."""
         if recipe.teacher.fine_tuned is not None:
             return None
         rows = recipe.data.model_copy(update={"unlabelled": None})  # for students only
         seed = self.grid.seeds[0] if self.grid.teacher_seeds == "shared" else recipe.run.seed
         if self.grid.teacher_sees == "all":
-            rows, level = rows.model_copy(update={"fraction": 1.0, "shots": None}), "all"
+            rows, amount = rows.model_copy(update={"fraction": 1.0, "shots": None}), "all"
         recipe = recipe.model_copy(
             update={
                 "data": rows,
@@ -207,9 +208,9 @@ class _Planner:
                 "run": recipe.run.model_copy(update={"seed": seed}),
             }
         )
-        settings = decides(recipe, "teacher") | {"seed": None}  # the seed has a folder of its own
+        settings = settings_of_stage(recipe, "teacher") | {"seed": None}  # the seed has a folder of its own
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        name = f"teachers/{data}/{level}/{digest}/seed-{seed}"
+        name = f"teachers/{data}/{amount}/{digest}/seed-{seed}"
         return PlannedRun(name, "train-teacher", self._into(recipe, name))
 
     def _into(self, recipe: Recipe, name: str) -> Recipe:
@@ -234,14 +235,10 @@ class _Planner:
         return place
 
 
-def decides(recipe: Recipe, stage: str) -> dict[str, Any]:
+def settings_of_stage(recipe: Recipe, stage: str) -> dict[str, Any]:
     """What decides the weights of a stage, and its rows, as far as the recipe of a run says it."""
     unseen = {"max_length"} if stage == "student" else {"max_length", "unlabelled"}
     return {"data": unlike_defaults(recipe.data, but=frozenset(unseen)), **recipe_settings(recipe, stage)}
-
-
-def _verb(method: Method) -> str:
-    return "distill" if method.learns_from == "teacher" else "train-baseline"
 
 
 def _key_of(path: PathParts, given: Any) -> PathParts | None:

@@ -49,8 +49,8 @@ def plot_comparison(content: Row, path: Path) -> None:
             _points(axes, tables)
         axes.set_title(name)
         axes.grid(alpha=0.3)
-    level = f"{100 * content['settings']['confidence']:g} %"
-    figure.supylabel(f"accuracy in %, mean over domains, with {level} intervals", fontsize="small")
+    confidence = f"{100 * content['settings']['confidence']:g} %"
+    figure.supylabel(f"accuracy in %, mean over domains, with {confidence} intervals", fontsize="small")
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hrkd"}):  # the same file for the same content
         figure.savefig(path, format="svg", metadata={"Date": None})
 
@@ -72,7 +72,7 @@ def _curves(axes: Any, tables: Sequence[Row], amount: str) -> None:
 
 
 def _points(axes: Any, tables: Sequence[Row]) -> None:
-    """A point per method, and a colour per level where there are several."""
+    """A point per method, and a colour per amount of training rows where there are several."""
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["methods"]))
     for number, table in enumerate(tables):
         aside = 0.1 * (number - (len(tables) - 1) / 2)

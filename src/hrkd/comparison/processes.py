@@ -3,8 +3,8 @@
 ::
 
     OUTPUT/
-      teachers/<data>/<level>/<hash>/seed-<n>/    runs of hrkd train-teacher, shared by all cells that need them
-      cells/<data>/<level>/<method>/seed-<n>/     runs of hrkd distill or hrkd train-baseline
+      teachers/<data>/<amount>/<hash>/seed-<n>/    runs of hrkd train-teacher, shared by all cells that need them
+      cells/<data>/<amount>/<method>/seed-<n>/     runs of hrkd distill or hrkd train-baseline
       started/<the same>.yaml  .log               the recipe that a process was given, and what it said
       compare.md  compare.csv  compare.json  compare.svg
 """
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrkd.comparison.planning import Cell, PlannedRun, decides
+from hrkd.comparison.planning import Cell, PlannedRun, settings_of_stage
 from hrkd.errors import ArtifactError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import Recipe
@@ -59,21 +59,21 @@ def changes_of(run: PlannedRun) -> list[str]:
     folder = RunFolder(run.folder)
     if not isinstance(run, Cell) or not any(folder.stage(stage).is_begun for stage in (run.stage, "levels")):
         return []
-    return differences(_decides(_recorded(run), run), _decides(run.recipe, run))
+    return differences(_movable_settings(_recorded(run), run), _movable_settings(run.recipe, run))
 
 
 def _recorded(run: PlannedRun) -> Recipe:
     return load_recipe(run.folder / "recipe.yaml")
 
 
-def _decides(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+def _movable_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """What decides a cell's model, wherever the folder of the grid lies and however its path is spelled."""
-    decided = decides(recipe, cell.stage)
+    settings = settings_of_stage(recipe, cell.stage)
     folder = recipe.teacher.fine_tuned
     if cell.teacher is not None and isinstance(folder, str):
         below_output = Path(cell.teacher.name, "teacher").parts
-        decided["teacher"]["fine_tuned"] = "/".join(Path(folder).parts[-len(below_output) :])
-    return decided
+        settings["teacher"]["fine_tuned"] = "/".join(Path(folder).parts[-len(below_output) :])
+    return settings
 
 
 def make_runs(
@@ -197,12 +197,9 @@ def _signals_held() -> Iterator[None]:
 def _environment(jobs: int) -> dict[str, str]:
     """The environment of the runs: the threads of this process, shared out."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(given) if given.isdigit() else _processors()
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = int(given) if given.isdigit() else processors
     return os.environ | ({"OMP_NUM_THREADS": str(max(1, threads // jobs))} if jobs > 1 else {})
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _error_in(log: Path, status: int) -> str:

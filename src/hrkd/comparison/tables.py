@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
+from hrkd.comparison.content import COSTS, common_seeds
+from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows, ratios_note, teacher_is_below
+from hrkd.support.messages import count_of
+from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, with_deviation
 
-__all__ = ["comparison_markdown", "comparison_tables", "warnings_of_table"]
+__all__ = ["comparison_markdown", "comparison_tables"]
 
-NOTHING, MISSING = "-", "missing"
+MISSING = "missing"
 ENOUGH_SEEDS = 3
 SEEN = {"fraction": "the same training rows as the student", "all": "all training rows"}
 
@@ -31,10 +34,14 @@ def comparison_markdown(content: Row, plot: str | None = None) -> str:
 
 def comparison_tables(content: Row) -> list[PlainTable]:
     """For every data set and fraction: accuracies, differences to each baseline with tests, costs, domain ratios."""
-    found = []
+    found, settings = [], content["settings"]
     for table in content["tables"]:
         found.append(_accuracies(table, content))
-        found += _differences(table, content["settings"])
+        found += [
+            _differences(baseline, differences, _place(table), settings)
+            for baseline in settings["baselines"]
+            if (differences := [each for each in table["differences"] if each["baseline"] == baseline])
+        ]
         found.append(_costs(table))
         if any(row["ratios"] for row in table["methods"]):
             found.append(_ratios(table))
@@ -44,7 +51,7 @@ def comparison_tables(content: Row) -> list[PlainTable]:
 def _about(content: Row) -> str:
     """What is computed, and what a reader may conclude from it."""
     settings = content["settings"]
-    level, count = f"{100 * settings['confidence']:g} %", sum(len(table["differences"]) for table in content["tables"])
+    count = sum(len(table["differences"]) for table in content["tables"])
     shared = settings["teacher_seeds"] == "shared"
     varies = (
         "Seeds vary the student alone, of one teacher for each method"
@@ -54,9 +61,9 @@ def _about(content: Row) -> str:
     return (
         f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}; "
         "all share one split. Differences are in points, paired by test row and seed. Their "
-        f"{level} intervals are bootstraps that resample the test rows within domains (with all seeds' answers to a "
-        "row) and the seeds; p is a sign-flip test over test rows, two-sided; p (Holm) is corrected for the "
-        f"{count} comparison{'' if count == 1 else 's'} of this report."
+        f"{100 * settings['confidence']:g} % intervals are bootstraps that resample the test rows within domains (with "
+        "all seeds' answers to a row) and the seeds; p is a sign-flip test over test rows, two-sided; p (Holm) is "
+        f"corrected for the {count_of(count, 'comparison', 'comparisons')} of this report."
     )
 
 
@@ -66,14 +73,11 @@ def _place(table: Row) -> str:
 
 def _accuracies(table: Row, content: Row) -> PlainTable:
     domains = table["domains"]
-    rows: list[tuple[str, ...]] = [
-        (
-            row["name"],
-            *(_with_deviation(row["accuracy"][name]) for name in (*domains, "mean")),
-            str(len(row["seeds"])),
-        )
-        for row in table["methods"]
-    ]
+    rows: list[tuple[str, ...]] = []
+    for row in table["methods"]:
+        accuracies = [row["accuracy"][name] for name in (*domains, "mean")]
+        cells = [with_deviation(each["mean"], each["deviation"]) for each in accuracies]
+        rows.append((row["name"], *cells, str(len(row["seeds"]))))
     there = {row["name"] for row in table["methods"]}
     rows += [
         (each["method"], *(MISSING for _ in (*domains, "mean")), "0")
@@ -83,22 +87,16 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
     title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
     if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
         title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
-    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(warnings_of_table(table)))
+    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(_warnings_of(table)))
 
 
-def _with_deviation(figures: Row) -> str:
-    deviation = figures["deviation"]
-    return percent(figures["mean"]) + ("" if deviation is None else f" ± {percent(deviation)}")
-
-
-def warnings_of_table(table: Row) -> list[str]:
+def _warnings_of(table: Row) -> list[str]:
     """Plain sentences about what a reader of one data set and fraction should not overlook."""
     rows = {row["name"]: row for row in table["methods"]}
-    found = ["The corpus is synthetic: these figures say nothing about real text."] if table["synthetic"] else []
+    found = [SYNTHETIC] if table["synthetic"] else []
     unaided = [row for row in rows.values() if row["kind"] == "labels"]
     found += [
-        f"Distillation did not help here: {row['name']} reaches {percent(reached)} %, "
-        f"{other['name']}, which learns from labels alone, {percent(alone)} %."
+        distillation_did_not_help(row["name"], reached, f"{other['name']}, which learns from labels alone,", alone)
         for row in rows.values()
         for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
         for reached, alone in [_means_beside(row, other)]
@@ -111,10 +109,7 @@ def warnings_of_table(table: Row) -> list[str]:
     for row in rows.values():
         teacher = rows.get(row["teacher"])
         if teacher is not None and _mean(teacher) < _mean(row):
-            found.append(
-                f"The {teacher['name']} ({percent(_mean(teacher))} %) is below {row['name']} "
-                f"({percent(_mean(row))} %): it may be trained too little or too long."
-            )
+            found.append(teacher_is_below(teacher["name"], _mean(teacher), row["name"], _mean(row)))
     found += [
         f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
         for row in rows.values()
@@ -136,10 +131,10 @@ def _is_own(teacher: Row) -> bool:
 
 def _means_beside(row: Row, other: Row) -> tuple[float, float]:
     """The means of two methods over the seeds that both have; over all where they have none in common."""
-    one, two = (dict(zip(each["seeds"], each["accuracy"]["mean"]["values"], strict=True)) for each in (row, other))
-    common = [seed for seed in one if seed in two]
+    common = common_seeds(row["seeds"], other["seeds"])
     if not common:
         return _mean(row), _mean(other)
+    one, two = (dict(zip(each["seeds"], each["accuracy"]["mean"]["values"], strict=True)) for each in (row, other))
     return fmean(one[seed] for seed in common), fmean(two[seed] for seed in common)
 
 
@@ -148,18 +143,11 @@ def _mean(row: Row) -> float:
     return mean
 
 
-def _differences(table: Row, settings: Row) -> Iterator[PlainTable]:
-    for baseline in settings["baselines"]:
-        differences = [each for each in table["differences"] if each["baseline"] == baseline]
-        if differences:
-            yield _differences_to(baseline, differences, _place(table), settings)
-
-
-def _differences_to(baseline: str, differences: Sequence[Row], place: str, settings: Row) -> PlainTable:
+def _differences(baseline: str, differences: Sequence[Row], place: str, settings: Row) -> PlainTable:
     rows: list[tuple[str, ...]] = [
         (
             each["method"],
-            _points(each["difference"]),
+            f"{100 * each['difference']:+.1f}",
             interval(each["interval"]).strip(),
             _p(each["p"]) + ("" if each["exact"] else " *"),
             _p(each["p_holm"]),
@@ -187,10 +175,6 @@ def _notes_on_tests(differences: Sequence[Row], settings: Row) -> Iterator[str]:
         yield "The bootstrap over few seeds understates how much seeds differ; p does not speak of other seeds at all."
 
 
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}"
-
-
 def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
@@ -209,37 +193,26 @@ def _verdict(difference: Row, confidence: float) -> str:
 
 
 def _costs(table: Row) -> PlainTable:
-    rows: list[tuple[str, ...]] = [
-        (
-            row["name"],
-            _shown(row["cost"]["seconds"], "{:,.1f}".format),
-            _shown(row["cost"]["peak_megabytes"], megabytes),
-            _shown(row["cost"]["parameters"], millions),
-            _shown(row["cost"]["steps"], "{:,.0f}".format),
-        )
+    rows = tuple(
+        (row["name"], *(or_nothing(row["cost"][name], cost.form) for name, cost in COSTS.items()))
         for row in table["methods"]
-    ]
-    columns = ("Method", "Training, s", "Peak memory, MB", "M parameters", "Steps")
+    )
+    columns = ("Method", *(cost.heading for cost in COSTS.values()))
     note = (
         "Training: mean over seeds of the time of all epochs, dev evaluations included; what goes before them (the "
         "student's start, the teacher's cache) is not in it. Peak memory: the most that a run's process held."
     )
-    return PlainTable(f"{_place(table)}: cost", columns, tuple(rows), (note,))
+    return PlainTable(f"{_place(table)}: cost", columns, rows, (note,))
 
 
 def _ratios(table: Row) -> PlainTable:
     domains = table["domains"]
     rows: list[tuple[str, ...]] = []
     for row in table["methods"]:
-        cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in row["ratios"] or ()}
-        levels = sorted({level for level, _ in cells})
-        rows += [(f"{row['name']}, level {level}", *(cells[level, name] for name in domains)) for level in levels]
+        found = ratio_rows(row["ratios"] or (), domains)
+        rows += [(f"{row['name']}, level {level}", *cells) for level, cells in found]
     note = (
-        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. Level 0 is "
-        f"the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
+        "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. "
+        f"{ratios_note(domains)}"
     )
     return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
-
-
-def _shown(value: float | None, form: Any) -> str:
-    return NOTHING if value is None else str(form(value))

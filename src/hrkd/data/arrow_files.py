@@ -26,15 +26,16 @@ from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.support.caches import check_size, clearing_advice
 
-__all__ = ["as_dataset", "kept_table", "open_table", "write_table"]
+__all__ = ["as_dataset", "kept_table", "open_arrow", "write_arrow"]
 
 FORMAT = "hrkd-arrow"
 VERSION = 1
 BLOCK = 1 << 20
 
 
-def write_table(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
+def write_arrow(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
     """Write batches of one schema as they come. Without any, no file is written."""
     batches = iter(batches)
     first = next(batches, None)
@@ -46,7 +47,7 @@ def write_table(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
             writer.write_batch(batch)
 
 
-def open_table(file: Path) -> pa.Table:
+def open_arrow(file: Path) -> pa.Table:
     """A table whose values stay on disk until they are looked at, in pages that the system takes back when it must."""
     return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
 
@@ -73,7 +74,7 @@ def kept_table(
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
             notes = _written(Path(folder), write)
-            return open_table(Path(folder) / "data.arrow"), notes
+            return open_arrow(Path(folder) / "data.arrow"), notes
     with _lock(cache, name):
         if not (cache / name).is_dir():
             for cut_off in cache.glob(f".{name}-*"):
@@ -81,7 +82,7 @@ def kept_table(
             with replace_folder(cache / name) as new:
                 notes = _written(new, write)
                 file = new / "data.arrow"
-                content = {"rows": open_table(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
+                content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
     return _opened(cache / name)
 
@@ -106,15 +107,13 @@ def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str,
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
     index = read_json(folder / "index.json", what="the index of a table")
-    file, advice = folder / "data.arrow", f"clear it (hrkd cache --clear {folder.name}) and it is made anew"
+    file, advice = folder / "data.arrow", clearing_advice(folder)
     if not isinstance(index, dict) or index | _head(folder.name) != index:
         raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
-    size = file.stat().st_size if file.is_file() else 0
-    if size != index["size"]:
-        raise ArtifactError(f"{file}: {size:,} bytes in the place of {index['size']:,}; {advice}")
+    check_size(file, index["size"])
     if _sum(file) != index["sum"]:
         raise ArtifactError(f"{file}: this table is damaged; {advice}")
-    return open_table(file), index
+    return open_arrow(file), index
 
 
 def _head(name: str) -> dict[str, Any]:

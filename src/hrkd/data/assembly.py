@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hrkd.data.arrow_files import as_dataset, kept_table, open_table, write_table
-from hrkd.data.columns import CHUNK, text_ranks
+from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
+from hrkd.data.columns import CHUNK, firsts, repeated, text_ranks
 from hrkd.data.rows import NESTED, ColumnNames, RawRows, canonical_split, fault_of, is_empty, name_of, sorted_labels
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import SHOWN, Found, count_of, first_of, nearest
+from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
 
 __all__ = ["assemble"]
 
@@ -68,9 +68,9 @@ def assemble(
 def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None, labelled: bool) -> dict[str, Any]:
     """Write the table; names of labels and domains. Numbers of names are known when all rows are, hence two files."""
     rows, first_file = _Rows(domains, labelled), file.with_suffix(".first")
-    write_table(first_file, rows.checked(chunks))
+    write_arrow(first_file, rows.checked(chunks))
     rows.raise_problems()
-    table = open_table(first_file)
+    table = open_arrow(first_file)
     if rows.own_ids:
         _check_unique(table)
     labels = sorted_labels(rows.labels)
@@ -78,7 +78,7 @@ def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None,
     numbers = {"domain": _order(rows.domains, known)}
     if labelled:
         numbers["label"] = _order(rows.labels, labels)
-    write_table(file, (_numbered(batch, numbers) for batch in table.to_batches()))
+    write_arrow(file, (_numbered(batch, numbers) for batch in table.to_batches()))
     first_file.unlink()
     return {"labels": labels, "domains": known}
 
@@ -146,7 +146,11 @@ class _Rows:
         columns: dict[str, list[Any]] = {
             "id": places if rows.id is None else [name_of(v) for v in rows.id],
             "text": [str(v) for v in rows.text],
-            "label": self._label_numbers(rows),
+            "label": (
+                [NO_LABEL] * len(places)
+                if rows.label is None
+                else [self.labels.setdefault(name_of(v), len(self.labels)) for v in rows.label]
+            ),
             "domain": [self.domains.setdefault(name, len(self.domains)) for name in domain_names],
         }
         if rows.text_pair is not None:
@@ -160,11 +164,6 @@ class _Rows:
             self.own_ids = True
             arrays["place"] = pa.array(rows.places, pa.string())
         return pa.record_batch(arrays)
-
-    def _label_numbers(self, rows: RawRows) -> list[int]:
-        if rows.label is None:
-            return [NO_LABEL] * len(rows.places)
-        return [self.labels.setdefault(name_of(v), len(self.labels)) for v in rows.label]
 
     def raise_problems(self) -> None:
         """Raise what is wrong with the rows as a whole; all that is wrong with single rows together."""
@@ -207,22 +206,17 @@ class _Rows:
         unknown = [name for name in self.chosen or () if name not in self.in_source]
         if unknown:
             known = sorted(self.in_source)
-            close = [
-                f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, known)) else repr(name)
-                for name in unknown
-            ]
-            raise DataError(f"data.domains: no rows of {first_of(close)}; the source has {', '.join(known)}")
+            raise DataError(f"data.domains: no rows of {misspelt(unknown, known)}; the source has {', '.join(known)}")
 
 
 def _check_unique(table: pa.Table) -> None:
     ranks = text_ranks(table["id"])
-    rows = np.flatnonzero(np.bincount(ranks)[ranks] > 1)
-    if not len(rows):
+    twice = firsts(ranks, repeated(ranks))
+    if not len(twice):
         return
-    _, firsts = np.unique(ranks[rows], return_index=True)
     where = []
-    for first in rows[np.sort(firsts)[:SHOWN]].tolist():
+    for first in twice[:SHOWN].tolist():
         same = np.flatnonzero(ranks == ranks[first])
         places = table["place"].take(same[:SHOWN]).to_pylist()
         where.append(f"{table['id'][first].as_py()!r} ({first_of(places, total=len(same))})")
-    raise DataError(f"ids must be unique; repeated: {first_of(where, total=len(firsts))}")
+    raise DataError(f"ids must be unique; repeated: {first_of(where, total=len(twice))}")

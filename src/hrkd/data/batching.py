@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
 from hrkd.data.columns import stacked, take
+from hrkd.data.splits.draws import stable_rng
 from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -26,6 +26,7 @@ from hrkd.errors import DataError
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
 STEPS_IN_A_WINDOW = 64
+"""Steps over which rows are sorted by length: more would save little padding, and leave less of the shuffling."""
 
 
 @dataclass(frozen=True)
@@ -227,20 +228,23 @@ class MultiDomainLoader:
 
     def _group(self, plan: np.ndarray, epoch: int) -> None:
         """Bring rows of similar length into the same step; ``plan`` (D, steps x step size) is changed."""
-        generator = np.random.default_rng([self.seed, epoch])
+        generator = stable_rng(self.seed, epoch)
         window = max(1, min(STEPS_IN_A_WINDOW, self._steps // 4)) * self.step_size
         for start in range(0, plan.shape[1], window):
             part = plan[:, start : start + window]
+            # The same order of steps for all domains: long rows of one then meet long rows of the others.
             steps = generator.permutation(part.shape[1] // self.step_size)
             for d, rows in enumerate(part):
                 by_length = rows[np.argsort(self.data.lengths[rows], kind="stable")].reshape(-1, self.step_size)
+                # A row that the window holds twice is as long both times, and so might come into one step.
                 ordered = np.sort(by_length, axis=1)
                 if (ordered[:, 1:] > ordered[:, :-1]).all():
                     plan[d, start : start + window] = by_length[steps].reshape(-1)
 
     def _order(self, domain: int, epoch: int) -> np.ndarray:
-        name = zlib.crc32(self.data.source.domains[domain].encode())
-        generator = np.random.default_rng([self.seed, epoch, name])
+        """Rows of a domain for all steps of an epoch, shape (steps x step size,)."""
+        # No state goes from epoch to epoch: a resumed training makes any of them without those before it.
+        generator = stable_rng(self.seed, epoch, self.data.source.domains[domain])
         members, needed = self._members[domain], self._steps * self.step_size
         rounds = [generator.permutation(members) for _ in range(ceil(needed / len(members)))]
         return np.concatenate(rounds)[:needed]
@@ -260,8 +264,7 @@ def check_step_sizes(train: MultiDomainDataset, batch_size: int, num_processes: 
         DataError: a domain has fewer examples than ``batch_size`` for each process.
     """
     needed = batch_size * num_processes
-    counts = np.bincount(train.domain_ids, minlength=len(train.domains))
-    small = {name: int(count) for name, count in zip(train.domains, counts, strict=True) if count < needed}
+    small = {name: count for name, count in train.rows_by_domain().items() if count < needed}
     if small:
         listed = ", ".join(f"{name} has {count}" for name, count in small.items())
         raise DataError(

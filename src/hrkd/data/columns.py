@@ -15,15 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hrkd.data.arrow_files import as_dataset, open_table, write_table
+from hrkd.data.arrow_files import as_dataset, open_arrow, write_arrow
 
 __all__ = [
     "CHUNK",
     "chunks_of",
+    "firsts",
     "integers",
     "json_items",
     "ranks_of",
     "renumbered",
+    "repeated",
     "stacked",
     "take",
     "text_ranks",
@@ -73,8 +75,20 @@ def ranks_of(texts: Iterable[Sequence[str]]) -> Ints:
     """:func:`text_ranks` of texts that come in chunks and are kept in a temporary file meanwhile."""
     with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
         file = Path(folder) / "texts.arrow"
-        write_table(file, (pa.record_batch({"text": pa.array(chunk, pa.string())}) for chunk in texts))
-        return text_ranks(open_table(file)["text"]) if file.exists() else np.zeros(0, dtype=np.int64)
+        write_arrow(file, (pa.record_batch({"text": pa.array(chunk, pa.string())}) for chunk in texts))
+        return text_ranks(open_arrow(file)["text"]) if file.exists() else np.zeros(0, dtype=np.int64)
+
+
+def repeated(numbers: Ints) -> npt.NDArray[np.bool_]:
+    """Whether the number of each row, from 0, also stands in another one, shape (rows,)."""
+    found: npt.NDArray[np.bool_] = np.bincount(numbers, minlength=1)[numbers] > 1
+    return found
+
+
+def firsts(numbers: Ints, chosen: npt.NDArray[np.bool_]) -> Ints:
+    """The first row of each number among the ``chosen`` (rows,), in the order of the rows."""
+    rows = np.flatnonzero(chosen)
+    return np.sort(rows[np.unique(numbers[rows], return_index=True)[1]])
 
 
 def take(rows: datasets.Dataset, indices: Ints) -> datasets.Dataset:

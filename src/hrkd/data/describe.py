@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.columns import chunks_of
+from hrkd.data.columns import chunks_of, repeated
 from hrkd.data.splits.draws import text_keys
 from hrkd.data.splits.unlabelled import LeftOut, Unlabelled
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
@@ -116,20 +116,14 @@ class DataDescription:
         row |= {f"label:{label}": part.labels.get(label) for label in self.labels}
         row |= {"balance": part.balance, **_flat("words", part.words)}
         if self.max_length is not None:
-            row |= _flat("tokens", part.tokens.lengths if part.tokens else None)
-            row |= {
-                "truncated": part.tokens.truncated if part.tokens else None,
-                "tokens_lost": part.tokens.lost if part.tokens else None,
-            }
+            tokens = part.tokens
+            row |= _flat("tokens", None if tokens is None else tokens.lengths)
+            row["truncated"], row["tokens_lost"] = (None, None) if tokens is None else (tokens.truncated, tokens.lost)
         if self.left_out:
-            row["left_out"] = self._left_out_of(part)
+            counts = [each.rows for each in self.left_out if each.domain == part.domain]
+            row["left_out"] = sum(counts) if part.split == "unlabelled" else None
         names = ("repeated", "conflicting", "in_other_domains")
         return row | {name: getattr(part, name) for name in names}
-
-    def _left_out_of(self, part: PartDescription) -> int | None:
-        if part.split != "unlabelled":
-            return None
-        return sum(each.rows for each in self.left_out if each.domain == part.domain)
 
 
 def describe(
@@ -156,7 +150,7 @@ def describe(
     labels = np.concatenate([part.label_ids_or_none for part in parts])
     words = np.concatenate([_words(part) for part in parts])
     tokens = None if tokenizer is None else np.concatenate([_tokens(part, tokenizer) for part in parts])
-    several = np.bincount(keys, minlength=1)[keys] > 1  # all others are in one place, once
+    several = repeated(keys)  # all others are in one place, once
     copies = _Copies(keys[several], cells[several], labels[several], width, len(names))
     described = []
     for cell, name in enumerate(names):
@@ -218,8 +212,7 @@ def _differ(values: Ints, groups: Ints) -> npt.NDArray[np.bool_]:
 
 def _words(part: MultiDomainDataset) -> Ints:
     """Words of each row, both texts of a pair together, shape (rows,)."""
-    columns = ["text", "text_pair"] if part.has_pairs else ["text"]
-    rows = (row for chunk in chunks_of(part.rows, *columns) for row in zip(*chunk.values(), strict=True))
+    rows = (row for chunk in chunks_of(part.rows, *part.text_columns) for row in zip(*chunk.values(), strict=True))
     return np.fromiter((sum(len(text.split()) for text in row) for row in rows), dtype=np.int64, count=len(part))
 
 
@@ -227,7 +220,7 @@ def _tokens(part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase) -> Int
     """Tokens of each row, shape (rows,), nothing cut."""
     encoded = (
         tokenizer(chunk["text"], chunk.get("text_pair"), truncation=False, verbose=False)
-        for chunk in chunks_of(part.rows, *(["text", "text_pair"] if part.has_pairs else ["text"]))
+        for chunk in chunks_of(part.rows, *part.text_columns)
     )
     lengths = (len(ids) for chunk in encoded for ids in chunk["input_ids"])
     return np.fromiter(lengths, dtype=np.int64, count=len(part))
@@ -251,6 +244,4 @@ def _lengths(counts: Ints) -> Lengths | None:
 
 
 def _flat(name: str, lengths: Lengths | None) -> dict[str, float | None]:
-    if lengths is None:
-        return dict.fromkeys([f"{name}_{figure}" for figure in ("median", "mean", "p95", "max")])
-    return {f"{name}_{figure}": value for figure, value in asdict(lengths).items()}
+    return {f"{name}_{figure.name}": getattr(lengths, figure.name, None) for figure in fields(Lengths)}

@@ -12,7 +12,7 @@ import tokenizers
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-from hrkd.data.arrow_files import kept_table, write_table
+from hrkd.data.arrow_files import kept_table, write_arrow
 from hrkd.data.columns import chunks_of, json_items
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -46,7 +46,7 @@ def token_table(
             advance(rows)
 
     def write(file: Path) -> dict[str, int]:
-        write_table(file, _encoded(dataset, tokenizer, max_tokens, tell))
+        write_arrow(file, _encoded(dataset, tokenizer, max_tokens, tell))
         return {"max_tokens": max_tokens}
 
     mark = "" if cache is None else _mark(dataset, tokenizer, max_tokens)
@@ -59,20 +59,13 @@ def token_table(
 def _encoded(
     dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, advance: Callable[[int], None]
 ) -> Iterator[pa.RecordBatch]:
-    for chunk in chunks_of(dataset.rows, *_text_columns(dataset)):
+    for chunk in chunks_of(dataset.rows, *dataset.text_columns):
         encoded: Mapping[str, list[list[int]]] = tokenizer(
             chunk["text"], chunk.get("text_pair"), truncation=True, max_length=max_tokens
         )
-        yield pa.record_batch({name: _integers(name, values) for name, values in encoded.items()})
+        kinds = {name: pa.list_(pa.int8() if name in SMALL else pa.int32()) for name in encoded}
+        yield pa.record_batch({name: pa.array(values, kinds[name]) for name, values in encoded.items()})
         advance(len(chunk["text"]))
-
-
-def _integers(name: str, values: list[list[int]]) -> pa.Array:
-    return pa.array(values, pa.list_(pa.int8() if name in SMALL else pa.int32()))
-
-
-def _text_columns(dataset: MultiDomainDataset) -> list[str]:
-    return ["text", "text_pair"] if dataset.has_pairs else ["text"]
 
 
 def _mark(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> str:
@@ -84,7 +77,7 @@ def _mark(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_t
     told = (rules, tokenizer.model_input_names, tokenizer.truncation_side, max_tokens)
     versions = (tokenizers.__version__, transformers.__version__)
     total = hashlib.sha256(json.dumps([*told, *versions]).encode())
-    for column in _text_columns(dataset):
+    for column in dataset.text_columns:
         total.update(column.encode())
         for piece in json_items(dataset.rows, column):
             total.update(piece.encode())

@@ -13,10 +13,12 @@ from hrkd.data.columns import integers, renumbered, stacked, take
 from hrkd.errors import DataError, TrainingError
 from hrkd.support.messages import count_of
 
-__all__ = ["NO_LABEL", "MultiDomainDataset", "Splits"]
+__all__ = ["NO_LABEL", "PARTS", "MultiDomainDataset", "Splits"]
 
 NO_LABEL = -1
 """Label id of a row without a label."""
+PARTS = ("train", "dev", "test")
+"""Names of the parts of a split."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class MultiDomainDataset:
     def has_pairs(self) -> bool:
         """Whether every example has a second text."""
         return "text_pair" in self.rows.column_names
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the columns with text: one, or two of a pair task."""
+        return ("text", "text_pair") if self.has_pairs else ("text",)
 
     @property
     def label_ids(self) -> np.ndarray:
@@ -92,6 +99,11 @@ class MultiDomainDataset:
         numbers = np.zeros(len(self.domains), dtype=np.int64)
         return replace(self, rows=renumbered(self.of_domain(domain).rows, domain=numbers), domains=(domain,))
 
+    def rows_by_domain(self) -> dict[str, int]:
+        """Number of rows of every domain, also of those that have none."""
+        counts = np.bincount(self.domain_ids, minlength=len(self.domains)).tolist()
+        return dict(zip(self.domains, counts, strict=True))
+
     def count(self) -> Counter[tuple[str, str]]:
         """Number of rows by (domain, label)."""
         counts = np.bincount(self.domain_ids * len(self.labels) + self.label_ids)
@@ -113,7 +125,7 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[str, MultiDomainDataset]]:
-        return iter((("train", self.train), ("dev", self.dev), ("test", self.test)))
+        return iter(zip(PARTS, (self.train, self.dev, self.test), strict=True))
 
     @property
     def labels(self) -> tuple[str, ...]:

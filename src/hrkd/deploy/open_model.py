@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 from hrkd.support.atomic_files import read_json
+from hrkd.support.messages import did_you_mean, first_line, first_of
 
 __all__ = ["open_student"]
 
@@ -28,9 +29,8 @@ def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedT
         # The encoder's configuration says which tokenizer it is; hrkd's own is unknown to transformers.
         tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.plain_config())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
         raise ArtifactError(
-            f"{folder}: the model cannot be loaded ({reason}); restore the folder or make it anew"
+            f"{folder}: the model cannot be loaded ({first_line(error)}); restore the folder or make it anew"
         ) from error
     return model.eval(), tokenizer
 
@@ -56,9 +56,9 @@ def _found_instead(folder: Path) -> str:
     if "student" in inside:
         return f"this is the folder of a run; its student is {folder / 'student'}"
     if inside:
-        return f"did you mean {folder / inside[0]}?"
+        return did_you_mean(folder / inside[0])
     names = sorted(path.name for path in folder.iterdir())
-    return f"found {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else "the folder is empty"
+    return f"found {first_of(names)}" if names else "the folder is empty"
 
 
 def _other_model(kind: str | None, config: Any) -> str:

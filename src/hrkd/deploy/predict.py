@@ -11,13 +11,13 @@ import torch
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.readers.parts import Part
-from hrkd.data.readers.table_writer import check_writable, writable_kind, write_table
-from hrkd.data.readers.tables import read_table
+from hrkd.data.readers.table_writer import check_writable, write_table
+from hrkd.data.readers.tables import known_kind, read_table
 from hrkd.deploy.open_model import open_student
 from hrkd.errors import DataError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.support.messages import first_of, nearest
+from hrkd.support.messages import first_of, misspelt
 from hrkd.support.progress import Progress
 
 __all__ = ["Predictor", "predict_file"]
@@ -140,9 +140,7 @@ def _is_unusable(text: Any) -> bool:
 def _unknown_domains(names: Sequence[Any], known: Sequence[str]) -> str | None:
     """What is wrong with ``names``, each unknown one with the nearest known one; None if all are known."""
     unknown = [name for name in dict.fromkeys(names) if name not in known]
-    close = [(name, nearest(str(name), known)) for name in unknown]
-    told = [f"{name!r}" + (f" (did you mean {near!r}?)" if near else "") for name, near in close]
-    return f"unknown domain {first_of(told)}" if told else None
+    return f"unknown domain {misspelt(unknown, known)}" if unknown else None
 
 
 def predict_file(
@@ -185,7 +183,7 @@ def predict_file(
             without text, unknown domains; file and rows are named.
     """
     source, target = Path(input).expanduser(), Path(output).expanduser()
-    writable_kind(target)
+    known_kind(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise DataError(f"{target}: input and output are the same file; write to another one")
     part = read_table(source)
@@ -216,14 +214,13 @@ def _added_values(predictor: Predictor, probabilities: np.ndarray, all_labels: b
 
 def _check_columns(part: Part, wanted: Sequence[str], added: Sequence[str]) -> None:
     if missing := [name for name in wanted if name not in part.columns]:
-        close = [(name, nearest(name, part.columns)) for name in missing]
-        told = [f"{name!r}" + (f" (did you mean {near!r}?)" if near else "") for name, near in close]
         raise DataError(
-            f"{part.name}: no column {first_of(told)}; found {', '.join(part.columns)}. Say which columns to read "
-            "(text, text_pair, domain_column; on the command line --text-column, --pair-column, --domain-column)"
+            f"{part.name}: no column {misspelt(missing, part.columns)}; found {', '.join(part.columns)}. Say which "
+            "columns to read (text, text_pair, domain_column; on the command line --text-column, --pair-column, "
+            "--domain-column)"
         )
-    if repeated := [repr(name) for name in wanted if part.columns.count(name) > 1]:
-        raise DataError(f"{part.name}: more than one column is called {first_of(repeated)}; rename the others")
+    if repeated := part.repeated(wanted):
+        raise DataError(f"{part.name}: {repeated}")
     if taken := [repr(name) for name in added if name in part.columns]:
         raise DataError(
             f"{part.name}: has a column {first_of(taken)} already, which prediction would add; "

@@ -7,7 +7,6 @@ head can be written back as a plain classifier with equal logits (:mod:`hrkd.dep
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -20,6 +19,7 @@ from hrkd.method.meta_kd import DomainHead
 from hrkd.models.plain import longest_input, without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
+from hrkd.support.messages import suggestion
 
 __all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
 
@@ -291,8 +291,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """
         if domain in self.domains:
             return self.domains.index(domain)
-        near = difflib.get_close_matches(domain, self.domains, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = suggestion(domain, self.domains, before="; ")
         raise DataError(f"unknown domain {domain!r}: this model knows {', '.join(self.domains)}{hint}")
 
 

@@ -6,14 +6,14 @@ import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hrkd.recipe.schema import Recipe
 
-__all__ = ["RecipeField", "annotation_at", "expected", "members", "recipe_fields"]
+__all__ = ["RecipeField", "annotation_at", "expected", "is_section", "members", "recipe_fields"]
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
 
@@ -37,7 +37,7 @@ def recipe_fields(model: type[BaseModel] = Recipe, above: tuple[str, ...] = ()) 
     """All fields below ``model``, in the order of their definition; ``above`` is the path that leads to it."""
     found: list[RecipeField] = []
     for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+        if is_section(info.annotation):
             found += recipe_fields(info.annotation, (*above, name))
         else:
             found.append(RecipeField((*above, name), _typed(info), info.description or "", info.default))
@@ -66,7 +66,8 @@ def annotation_at(path: Sequence[str | int], model: type[BaseModel] = Recipe) ->
     return here
 
 
-def _is_section(annotation: Any) -> bool:
+def is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether ``annotation`` is a model with fields of its own."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -79,7 +80,7 @@ def _step(annotation: Any, part: str | int) -> Any:
     for member in members(annotation):
         bare = _bare(member)
         origin, arguments = get_origin(bare), get_args(bare)
-        if _is_section(bare) and part in bare.model_fields:
+        if is_section(bare) and part in bare.model_fields:
             return _typed(bare.model_fields[part])
         if origin is dict and isinstance(part, str):
             return arguments[1]
@@ -112,9 +113,9 @@ def _expected_kind(bare: Any) -> str:
         return f"a list of {len(arguments)} (each {expected(arguments[0])})"
     if origin is dict:
         return f"a mapping (name: {expected(arguments[1])})"
-    if _is_section(bare) and bare.model_config.get("extra") == "allow":
+    if is_section(bare) and bare.model_config.get("extra") == "allow":
         return " and ".join(["recipe fields (name: value)", *bare.model_fields])
-    if _is_section(bare):
+    if is_section(bare):
         return f"a section with the fields {', '.join(bare.model_fields)}"
     raise TypeError(f"no plain words for {bare!r}")
 

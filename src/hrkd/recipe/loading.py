@@ -7,7 +7,6 @@ The parts are merged first and checked once. Every problem found stands on a lin
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -18,10 +17,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hrkd.errors import RecipeError
+from hrkd.recipe.fields import is_section
 from hrkd.recipe.locations import Locations, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
+from hrkd.support.messages import suggestion
 
 __all__ = [
     "check_recipe",
@@ -118,7 +119,7 @@ def packaged_recipe_text(name: str) -> str:
         RecipeError: there is no packaged recipe of this name.
     """
     if name not in packaged_recipes():
-        raise RecipeError(f"no packaged recipe {name!r}; there are {_choices()}{_did_you_mean(name)}")
+        raise RecipeError(f"no packaged recipe {name!r}; there are {_choices(name)}")
     return resources.files("hrkd.recipe.packaged").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -148,17 +149,14 @@ def read_recipe(source: str | Path | Mapping[str, Any] | None) -> tuple[str, Yam
     if isinstance(source, str) and source in packaged_recipes():
         return f"{source}.yaml", read_yaml(packaged_recipe_text(source), f"{source}.yaml")
     path = Path(source)
-    hint = f"; packaged recipes: {_choices()}{_did_you_mean(path.stem)}"
+    hint = f"; packaged recipes: {_choices(path.stem)}"
     return str(path), read_yaml_file(path, "recipe file", hint)
 
 
-def _choices() -> str:
-    return ", ".join(packaged_recipes())
-
-
-def _did_you_mean(name: str) -> str:
-    close = difflib.get_close_matches(name, packaged_recipes(), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _choices(name: str = "") -> str:
+    """The packaged recipes, and which of them ``name`` may stand for."""
+    names = packaged_recipes()
+    return ", ".join(names) + suggestion(name, names, before="; ", shown=str)
 
 
 def merge_overrides(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +187,7 @@ def _without_empty_sections(data: Mapping[str, Any], model: type[BaseModel]) -> 
     for name, value in data.items():
         info = model.model_fields.get(name)
         section = info.annotation if info is not None else None
-        if isinstance(section, type) and issubclass(section, BaseModel):
+        if is_section(section):
             if value is None:
                 continue
             if isinstance(value, dict):

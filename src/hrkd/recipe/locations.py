@@ -40,14 +40,16 @@ class Locations:
 
     def error(self, problems: Sequence[Problem]) -> RecipeError:
         """All the problems, one a line: those of the file by line, then those of the overrides."""
-        ordered = sorted(problems, key=self._order)
-        return RecipeError("\n".join(self._describe(problem) for problem in ordered))
-
-    def _order(self, problem: Problem) -> float:
-        return math.inf if self._is_override(problem) else self._line(problem) or sys.maxsize
-
-    def _line(self, problem: Problem) -> int | None:
-        return problem.line or self.base.line_of(problem.path)
+        told: list[tuple[float, str]] = []
+        for problem in problems:
+            if self._is_override(problem):
+                told.append((math.inf, f"{self.place(problem.path)}: {problem.message}"))
+                continue
+            line = problem.line or self.base.line_of(problem.path)
+            place = f"{self.name}:{line}" if self.name and line else self.name
+            words = ": ".join(part for part in (place, dotted(problem.path), problem.message) if part)
+            told.append((line or sys.maxsize, words))
+        return RecipeError("\n".join(words for _, words in sorted(told, key=lambda each: each[0])))
 
     def _is_override(self, problem: Problem) -> bool:
         """Whether the value at the path, or one that holds it, was set by an override."""
@@ -59,10 +61,3 @@ class Locations:
                 return False
             here = here[part]
         return bool(problem.path) and not isinstance(here, Mapping)
-
-    def _describe(self, problem: Problem) -> str:
-        if self._is_override(problem):
-            return f"{self.place(problem.path)}: {problem.message}"
-        line = self._line(problem)
-        place = f"{self.name}:{line}" if self.name and line else self.name
-        return ": ".join(part for part in (place, dotted(problem.path), problem.message) if part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from hrkd.recipe.fields import annotation_at, expected, recipe_fields
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import PathParts, Problem
+from hrkd.support.messages import did_you_mean, suggestion
 
 __all__ = ["find_problems"]
 
@@ -47,7 +47,11 @@ def _problem(details: ErrorDetails, data: Any, model: type[BaseModel]) -> Proble
         return Problem((*path, last), f"missing; must be {expected(annotation_at((*path, last), model))}")
     if details["type"] == "extra_forbidden":
         return Problem(path, f"unknown field{_suggestion(path, model)}")
-    return Problem(path, _not_allowed(value, annotation_at(path, model)))
+    wanted = expected(annotation_at(path, model))
+    if value is None:
+        return Problem(path, f"no value: must be {wanted}")
+    quotes = "; put it in quotes" if wanted == "text" and isinstance(value, bool | int | float) else ""
+    return Problem(path, f"{_shown(value)} is not allowed: must be {wanted}{quotes}")
 
 
 def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
@@ -60,14 +64,6 @@ def _locate(location: Sequence[str | int], data: Any) -> tuple[PathParts, Any]:
             here = here[part]
             path.append(part)
     return tuple(path), here
-
-
-def _not_allowed(value: Any, annotation: Any) -> str:
-    wanted = expected(annotation)
-    if value is None:
-        return f"no value: must be {wanted}"
-    quotes = "; put it in quotes" if wanted == "text" and isinstance(value, bool | int | float) else ""
-    return f"{_shown(value)} is not allowed: must be {wanted}{quotes}"
 
 
 def _shown(value: Any) -> str:
@@ -91,10 +87,9 @@ def _suggestion(path: PathParts, model: type[BaseModel]) -> str:
     *above, name = (str(part) for part in path)
     fields = recipe_fields(model)
     beside = {field.path[len(above)] for field in fields if list(field.path[: len(above)]) == above}
-    close = difflib.get_close_matches(name, sorted(beside), n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
     elsewhere = [field.name for field in fields if field.path[-1] == name]
-    if elsewhere:
-        return f"; did you mean {' or '.join(elsewhere[:2])}?"
-    return f"; the fields here are {', '.join(sorted(beside))}"
+    return (
+        suggestion(name, sorted(beside), before="; ")
+        or did_you_mean(*elsewhere[:2], before="; ")
+        or f"; the fields here are {', '.join(sorted(beside))}"
+    )

@@ -81,7 +81,10 @@ def read_yaml(text: str, name: str) -> YamlSource:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        raise RecipeError(_syntax_message(name, error)) from None
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        raise RecipeError(f"{place}: not YAML: {words}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     source = YamlSource()
@@ -113,13 +116,6 @@ def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _syntax_message(name: str, error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    place = f"{name}:{mark.line + 1}" if mark else name
-    words = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"{place}: not YAML: {words}"
-
-
 def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]) -> Any:
     """``node`` as plain data; ``above`` are the nodes that hold it, to notice one that holds itself."""
     source.lines.setdefault(path, node.start_mark.line + 1)
@@ -127,7 +123,8 @@ def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[ya
         source.problems.append(Problem(path, "an alias (*name) that contains itself"))
         return None
     if node.tag not in (_tag("map"), _tag("seq"), _tag("str")):
-        source.problems.append(Problem(path, f"the tag {_short(node.tag)} is not supported; write the plain value"))
+        short = node.tag.replace(_tag(""), "!!")
+        source.problems.append(Problem(path, f"the tag {short} is not supported; write the plain value"))
         return None
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, source, (*above, node))
@@ -165,10 +162,6 @@ def _plain(text: str) -> Any:
     if _WHOLE.fullmatch(text):
         return int(text)
     return float(text) if _NUMBER.fullmatch(text) else text
-
-
-def _short(tag: str) -> str:
-    return tag.replace(_tag(""), "!!")
 
 
 def _tag(kind: str) -> str:

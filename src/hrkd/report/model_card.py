@@ -10,13 +10,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hrkd.report.remarks import figure
+from hrkd.report.tables import OWN_SIZES
 from hrkd.support.atomic_files import write_text
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent
+from hrkd.support.text_table import PlainTable
+from hrkd.training.metrics import METRICS
 
 __all__ = ["write_model_card"]
 
 TAGS = ("hrkd", "knowledge-distillation", "multi-domain")
-METRICS = {"accuracy": "accuracy", "macro_f1": "f1"}  # our name, the Hub's
+ON_HUB = {name: metric.hub for name, metric in METRICS.items() if metric.hub is not None}
+"""The Hub's name of each figure that its metadata hold."""
 
 Results = Mapping[str, Any]
 
@@ -62,7 +66,7 @@ def write_model_card(
         base_model=on_hub,
         license=license,
         language=language,
-        metrics=sorted(METRICS.values()),
+        metrics=sorted(ON_HUB.values()),
         eval_results=_eval_results(results) or None,
     )
     synthetic = synthetic or bool(results and results.get("synthetic"))
@@ -92,13 +96,15 @@ def _is_hub_name(name: str) -> bool:
     return not Path(name).exists()
 
 
-def _student_test(results: Results | None) -> Mapping[str, Any] | None:
-    return results["models"].get("student", {}).get("test") if results else None
+def _tested(results: Results | None) -> dict[str, Mapping[str, Any]]:
+    """Teacher and student, in this order, as far as they have figures on the test set."""
+    models = results["models"] if results else {}
+    return {name: models[name] for name in ("teacher", "student") if models.get(name, {}).get("test")}
 
 
 def _eval_results(results: Results | None) -> list[EvalResult]:
-    test = _student_test(results)
-    if results is None or test is None:
+    student = _tested(results).get("student")
+    if results is None or student is None:
         return []
     return [
         EvalResult(
@@ -111,8 +117,8 @@ def _eval_results(results: Results | None) -> list[EvalResult]:
             metric_name=metric.replace("_", "-"),
             metric_value=round(figures[metric], 4),
         )
-        for domain, figures in test["domains"].items()
-        for metric, hub_name in METRICS.items()
+        for domain, figures in student["test"]["domains"].items()
+        for metric, hub_name in ON_HUB.items()
     ]
 
 
@@ -155,51 +161,39 @@ classify("Some text.", truncation=True)
 
 
 def _measurements(results: Results | None) -> str:
-    models = {name: model for name in ("teacher", "student") if (model := _measured(results, name))}
+    models = _tested(results)
     if "student" not in models:
         return "## Results\n\nThis model has not been measured."
     tests = [model["test"] for model in models.values()]
-    student = models["student"]["test"]
-    rows = [_domain_row(domain, student, tests) for domain in student["domains"]]
-    means = [test["mean"] for test in tests]
-    mean = [percent(figures["accuracy"]) + interval(figures["accuracy_interval"]) for figures in means]
-    rows.append(("Mean", f"{student['mean']['examples']:,}", *mean, _agreement(student["mean"])))
-    columns = ("Domain", "Examples", *(model["title"] for model in models.values()), "Agreement")
+    student = tests[-1]
+    lines = [(domain, [test["domains"][domain] for test in tests], False) for domain in student["domains"]]
+    lines.append(("Mean", [test["mean"] for test in tests], True))
+    rows = [
+        (
+            name,
+            f"{figures[-1]['examples']:,}",
+            *(figure(each, "accuracy", bounds=bounds) for each in figures),
+            figure(figures[-1], "agreement"),
+        )
+        for name, figures, bounds in lines
+    ]
+    agreement = METRICS["agreement"].title
+    columns = ("Domain", "Examples", *(model["title"] for model in models.values()), agreement)
     level = student.get("confidence")
     told = f" The mean has its {100 * level:g} % bootstrap interval." if level else ""
-    legend = f"Accuracy on the test set, in %. Agreement: how often student and teacher say the same.{told}"
+    legend = f"Accuracy on the test set, in %. {agreement}: how often student and teacher say the same.{told}"
     return f"## Results\n\n{legend}\n\n" + PlainTable("", columns, tuple(rows)).to_markdown().rstrip()
 
 
-def _measured(results: Results | None, name: str) -> Mapping[str, Any] | None:
-    model = results["models"].get(name) if results else None
-    return model if model and model.get("test") else None
-
-
-def _domain_row(domain: str, student: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    own = student["domains"][domain]
-    return (
-        domain,
-        f"{own['examples']:,}",
-        *(percent(test["domains"][domain]["accuracy"]) for test in tests),
-        _agreement(own),
-    )
-
-
-def _agreement(figures: Mapping[str, Any]) -> str:
-    return "-" if figures["agreement"] is None else percent(figures["agreement"])
-
-
 def _sizes(results: Results | None) -> str:
-    models = (
-        [results["models"][name] for name in ("teacher", "student") if name in results["models"]] if results else []
-    )
+    models = [results["models"].get(name, {}) for name in ("teacher", "student")] if results else []
     rows = tuple(
-        (model["title"], millions(model["parameters"]), megabytes(model["megabytes"]))
+        (model["title"], *(form(model[size]) for size, (_, form) in OWN_SIZES.items()))
         for model in models
         if model.get("parameters") is not None
     )
-    return "## Size\n\n" + PlainTable("", ("Model", "M parameters", "MB"), rows).to_markdown().rstrip() if rows else ""
+    columns = ("Model", *(heading for heading, _ in OWN_SIZES.values()))
+    return "## Size\n\n" + PlainTable("", columns, rows).to_markdown().rstrip() if rows else ""
 
 
 def _limits(results: Results | None, max_tokens: int | None, synthetic: bool) -> str:
@@ -210,7 +204,7 @@ def _limits(results: Results | None, max_tokens: int | None, synthetic: bool) ->
     ]
     if max_tokens is not None:
         lines.append(f"* Text beyond {max_tokens} tokens is cut off and not seen.")
-    if results and _student_test(results):
+    if results and "student" in _tested(results):
         seeds = f"training seed {results['seed']}, split seed {results['split_seed']}"
         lines.append(f"* The figures above are those of one training run ({seeds}).")
     if synthetic:

@@ -11,9 +11,19 @@ from typing import Any
 from rich.table import Table
 
 from hrkd.errors import ArtifactError
-from hrkd.support.text_table import PlainTable, interval, megabytes, millions, percent, ratio
+from hrkd.report.remarks import (
+    SYNTHETIC,
+    distillation_did_not_help,
+    figure,
+    ratio_rows,
+    ratios_note,
+    teacher_is_below,
+)
+from hrkd.support.text_table import PlainTable, megabytes, millions, or_nothing, percent
+from hrkd.training.metrics import METRICS
 
 __all__ = [
+    "OWN_SIZES",
     "cache_table",
     "data_table",
     "ratios_table",
@@ -24,13 +34,27 @@ __all__ = [
     "warnings_of",
 ]
 
-NOTHING = "-"
 MOST_DOMAINS_ACROSS = 8
 FAR_BELOW = 0.05  # how far the worst domain may lie below the mean before it is a warning
-METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "agreement": "Agreement"}
 
 Row = Mapping[str, Any]
 Formats = Mapping[str, tuple[str, Callable[[Any], str]]]
+
+
+SIZE_COLUMNS: Formats = {
+    "title": ("Model", str),
+    "layers": ("Layers", str),
+    "width": ("Width", str),
+    "heads": ("Heads", str),
+    "feed_forward": ("Feed-forward", str),
+    "parameters": ("M parameters", millions),
+    "parameters_without_embeddings": ("without embeddings", millions),
+    "megabytes": ("MB", megabytes),
+    "times_smaller": ("Times smaller", "{:.1f}".format),
+    "imitates": ("Imitates layers", str),
+}
+OWN_SIZES: Formats = {name: SIZE_COLUMNS[name] for name in ("parameters", "megabytes")}
+"""Those that stand beside the figures of a model."""
 
 
 def results_table(results: Row, split: str = "test") -> PlainTable:
@@ -46,7 +70,16 @@ def results_table(results: Row, split: str = "test") -> PlainTable:
     Raises:
         ArtifactError: ``results`` are no results of hrkd, or no model has figures for ``split``.
     """
-    return _results(results, split)
+    models = _measured(results, split)
+    domains = list(results["domains"])
+    sizes = [heading for heading, _ in OWN_SIZES.values()]
+    agreement = f"{METRICS['agreement'].title} with teacher"
+    columns = ("Model", *domains, _mean_heading(models, split), "Worst", agreement, *sizes)
+    rows = tuple(_model_row(model, model[split], domains) for model in models.values())
+    name = results.get("recipe_name")
+    title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
+    table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
+    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
 def results_markdown(results: Row, split: str = "test") -> str:
@@ -55,18 +88,7 @@ def results_markdown(results: Row, split: str = "test") -> str:
     Raises:
         ArtifactError: as there.
     """
-    return _results(results, split).to_markdown()
-
-
-def _results(results: Row, split: str) -> PlainTable:
-    models = _measured(results, split)
-    domains = list(results["domains"])
-    columns = ("Model", *domains, _mean_heading(models, split), "Worst", "Agreement with teacher", "M parameters", "MB")
-    rows = tuple(_model_row(model, model[split], domains) for model in models.values())
-    name = results.get("recipe_name")
-    title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
-    table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
-    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+    return results_table(results, split).to_markdown()
 
 
 def ratios_table(results: Row) -> PlainTable | None:
@@ -79,10 +101,9 @@ def ratios_table(results: Row) -> PlainTable | None:
     if not entries:
         return None
     domains = list(results["domains"])
-    cells = {(entry["level"], entry["domain"]): ratio(entry["mean"], entry["std"]) for entry in entries}
-    rows = tuple((str(level), *(cells[level, name] for name in domains)) for level in sorted({key[0] for key in cells}))
-    note = f"Level 0 is the embedding output. Uniform ratios would be {1 / len(domains):.3f}."
-    table = PlainTable("Domain ratios, last epoch of the student", ("Level", *domains), rows, (note,))
+    rows = tuple((str(level), *cells) for level, cells in ratio_rows(entries, domains))
+    title = "Domain ratios, last epoch of the student"
+    table = PlainTable(title, ("Level", *domains), rows, (ratios_note(domains),))
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
@@ -95,16 +116,13 @@ def scores_table(scores: Row, title: str) -> Table:
     """
     worst, level = scores["worst"], scores.get("confidence")
     lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
-    rows = tuple((name, f"{own['examples']:,}", *(_with_interval(own, m) for m in METRICS)) for name, own in lines)
+    shown = [name for name in METRICS if name in scores["mean"]]  # those of older scores are fewer
+    rows = tuple((name, f"{own['examples']:,}", *(figure(own, m, bounds=True) for m in shown)) for name, own in lines)
+    columns = ("Domain", "Examples", *(METRICS[name].title for name in shown))
     notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} %)."]
     if level:
         notes.append(f"In brackets: {100 * level:g} % bootstrap intervals.")
-    return PlainTable(f"{title}, in %", ("Domain", "Examples", *METRICS.values()), rows, tuple(notes)).to_rich()
-
-
-def _with_interval(figures: Row, metric: str) -> str:
-    value = figures[metric]
-    return NOTHING if value is None else percent(value) + interval(figures[f"{metric}_interval"])
+    return PlainTable(f"{title}, in %", columns, rows, tuple(notes)).to_rich()
 
 
 def _measured(results: Row, split: str) -> dict[str, Row]:
@@ -127,17 +145,12 @@ def _model_row(model: Row, scores: Row, domains: Sequence[str]) -> tuple[str, ..
     mean, worst = scores["mean"], scores["worst"]
     return (
         model["title"],
-        *(percent(scores["domains"][name]["accuracy"]) for name in domains),
-        percent(mean["accuracy"]) + interval(mean["accuracy_interval"]),
+        *(figure(scores["domains"][name], "accuracy") for name in domains),
+        figure(mean, "accuracy", bounds=True),
         f"{percent(worst['accuracy'])} ({worst['domain']})",
-        _or_nothing(mean["agreement"], percent),
-        _or_nothing(model.get("parameters"), millions),
-        _or_nothing(model.get("megabytes"), megabytes),
+        figure(mean, "agreement"),
+        *(or_nothing(model.get(size), form) for size, (_, form) in OWN_SIZES.items()),
     )
-
-
-def _or_nothing(value: Any, shown: Callable[[Any], str]) -> str:
-    return NOTHING if value is None else shown(value)
 
 
 def warnings_of(results: Row, split: str = "test") -> list[str]:
@@ -150,14 +163,12 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
     means = {name: model[split]["mean"] for name, model in models.items()}
     found = []
     if results.get("synthetic"):
-        found.append("The corpus is synthetic: these figures say nothing about real text.")
+        found.append(SYNTHETIC)
     student, teacher = means.get("student"), means.get("teacher")
     baseline = means.get("student_without_distillation")
     if student and baseline and student["accuracy"] < baseline["accuracy"]:
-        found.append(
-            f"Distillation did not help here: the student reaches {percent(student['accuracy'])} %, the same "
-            f"model trained without distillation {percent(baseline['accuracy'])} %."
-        )
+        other = "the same model trained without distillation"
+        found.append(distillation_did_not_help("the student", student["accuracy"], other, baseline["accuracy"]))
     if student and teacher:
         found += _against_teacher(student, teacher)
     if student:
@@ -168,10 +179,7 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
 def _against_teacher(student: Row, teacher: Row) -> list[str]:
     found = []
     if teacher["accuracy"] < student["accuracy"]:
-        found.append(
-            f"The teacher ({percent(teacher['accuracy'])} %) is below the student ({percent(student['accuracy'])} %): "
-            "it may be trained too little or too long."
-        )
+        found.append(teacher_is_below("teacher", teacher["accuracy"], "the student", student["accuracy"]))
     ours, theirs = student["accuracy_interval"], teacher["accuracy_interval"]
     if ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1]:
         found.append(
@@ -189,20 +197,6 @@ def _worst_domain(student: Row, worst: Row) -> list[str]:
         f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
         f"({percent(worst['accuracy'])} %)."
     ]
-
-
-SIZE_COLUMNS: Formats = {
-    "title": ("Model", str),
-    "layers": ("Layers", str),
-    "width": ("Width", str),
-    "heads": ("Heads", str),
-    "feed_forward": ("Feed-forward", str),
-    "parameters": ("M parameters", millions),
-    "parameters_without_embeddings": ("without embeddings", millions),
-    "megabytes": ("MB", megabytes),
-    "times_smaller": ("Times smaller", "{:.1f}".format),
-    "imitates": ("Imitates layers", str),
-}
 
 
 def sizes_table(rows: Sequence[Row]) -> Table:
@@ -272,5 +266,5 @@ def cache_table(rows: Sequence[Row], folder: str) -> Table:
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:
     """The columns of ``formats`` that any row has."""
     shown = {key: column for key, column in formats.items() if any(row.get(key) is not None for row in rows)}
-    cells = tuple(tuple(_or_nothing(row.get(key), form) for key, (_, form) in shown.items()) for row in rows)
+    cells = tuple(tuple(or_nothing(row.get(key), form) for key, (_, form) in shown.items()) for row in rows)
     return PlainTable(title, tuple(heading for heading, _ in shown.values()), cells)

@@ -10,7 +10,8 @@
       student/  baseline/                             models, each with stage.json: what it was made with
       levels/            the student after the first of two stages (method.stages: two); its heads are not trained
       metrics/<stage>/   tables of every step         checkpoints/<stage>/   only while a stage is under way
-      predictions/<stage>.parquet                     id, domain, label, predicted: one row per row of test
+      predictions/<stage>.parquet                     id, domain, label, predicted, probability_<label> of each label:
+                                                      one row per row of test
       results.json  results.md
 """
 

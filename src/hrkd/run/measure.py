@@ -15,8 +15,8 @@ from hrkd.models.sizes import model_sizes
 from hrkd.run.context import Context
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
-from hrkd.training.evaluate import predict_logits
-from hrkd.training.metrics import Scores, score
+from hrkd.training.evaluate import predict_logits, probabilities_of
+from hrkd.training.metrics import Scores, label_ids_of, score
 from hrkd.training.selection import merge_best_per_domain
 from hrkd.training.session import computing
 from hrkd.training.teacher_cache.source import teacher_logits
@@ -67,12 +67,11 @@ def measure_models(
 
 
 def predictions(context: Context, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
-    """Predicted label ids, shape (rows,)."""
+    """Probabilities of the labels, shape (rows, C)."""
     model.to(context.accelerator.device)
     size = context.recipe.evaluation.batch_size
     with computing(context.recipe.run, model, data=data, rows=size):
-        labels: np.ndarray = predict_logits(model, data, batch_size=size, progress=context.progress).argmax(axis=1)
-    return labels
+        return probabilities_of(predict_logits(model, data, batch_size=size, progress=context.progress))
 
 
 def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
@@ -87,14 +86,13 @@ def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDa
             batch_size=size,
             progress=context.progress,
         )
-    labels: np.ndarray = logits.argmax(axis=1)
-    return labels
+    return probabilities_of(logits)
 
 
 def scores(
     context: Context, predicted: np.ndarray, data: TokenizedDataset, *, teacher: np.ndarray | None = None
 ) -> Scores:
-    """How good predictions are, and how far they agree with the teacher's."""
+    """How good predictions are (probabilities, or label ids), and how far they agree with the teacher's."""
     evaluation = context.recipe.evaluation
     return score(
         predicted,
@@ -124,7 +122,8 @@ def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.Dat
             "id": rows.rows["id"][:],
             "domain": domains[rows.domain_ids],
             "label": labels[rows.label_ids],
-            "predicted": labels[predicted],
+            "predicted": labels[label_ids_of(predicted)],
+            **{f"probability_{name}": predicted[:, c] for c, name in enumerate(rows.labels)},
         }
     )
 

@@ -29,6 +29,7 @@ from hrkd.models.start.initialise import check_narrower
 from hrkd.models.trace import choose_attention
 from hrkd.report.tables import sizes_table
 from hrkd.run.context import Context
+from hrkd.support.messages import first_line
 from hrkd.training.checks import check_last_layer
 
 __all__ = ["precheck"]
@@ -113,10 +114,9 @@ def _read_config(source: str, field: str) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
         raise ModelError(
             f"{field}: {source}: no folder with the configuration of an encoder, and no name that the hub answers "
-            f"to: {reason}"
+            f"to: {first_line(error)}"
         ) from error
 
 

@@ -23,7 +23,8 @@ from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
 from hrkd.support.atomic_files import read_json, write_json
 from hrkd.support.folder_names import folder_names
-from hrkd.training.metrics import Scores, majority_share, no_better_than_chance
+from hrkd.training.chance import majority_share, no_better_than_chance
+from hrkd.training.metrics import Scores
 from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 

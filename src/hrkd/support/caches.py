@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json
 
-__all__ = ["cache_folder", "cached_folders", "clear_cache"]
+__all__ = ["cache_folder", "cached_folders", "check_size", "clear_cache", "clearing_advice"]
 
 
 def cache_folder(folder: Path | None = None) -> Path:
@@ -40,6 +40,22 @@ def clear_cache(folder: Path, name: str) -> list[Path]:
                 f"{path}: another process is at work on this cache; clear it when that is done"
             ) from error
     return chosen
+
+
+def clearing_advice(folder: Path) -> str:
+    """What to do about a cache that is of no use, for a message."""
+    return f"clear it (hrkd cache --clear {folder.name}) and it is made anew"
+
+
+def check_size(file: Path, size: int) -> None:
+    """Whether a file of a cache is as long as it must be.
+
+    Raises:
+        ArtifactError: it is not, or is not there.
+    """
+    found = file.stat().st_size if file.is_file() else 0
+    if found != size:
+        raise ArtifactError(f"{file}: {found:,} bytes in the place of {size:,}; {clearing_advice(file.parent)}")
 
 
 def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

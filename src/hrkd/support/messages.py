@@ -1,11 +1,11 @@
-"""How counts and lists of problems read in notes and error messages."""
+"""How counts, lists of problems and suggestions read in notes and error messages."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["SHOWN", "Found", "count_of", "first_line", "first_of", "nearest"]
+__all__ = ["SHOWN", "Found", "count_of", "did_you_mean", "first_line", "first_of", "misspelt", "suggestion"]
 
 SHOWN = 5
 
@@ -42,13 +42,28 @@ def count_of(number: int, one: str = "row", many: str = "rows") -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` most like ``name``, regardless of case; None if none is alike."""
+def did_you_mean(*names: object, before: str = "") -> str:
+    """The question, behind ``before``, whether one of ``names`` was meant; empty without names."""
+    return f"{before}did you mean {' or '.join(map(str, names))}?" if names else ""
+
+
+def suggestion(name: str, known: Iterable[str], *, before: str = "", shown: Callable[[str], object] = repr) -> str:
+    """:func:`did_you_mean` of the one of ``known`` most like ``name``, regardless of case; empty if none is alike.
+
+    ``shown`` says how that one is written.
+    """
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[close[0]] if close else None
+    return did_you_mean(*(shown(by_lower[each]) for each in close), before=before)
+
+
+def misspelt(names: Sequence[object], known: Iterable[str]) -> str:
+    """:func:`first_of` names that are not known, each with its suggestion: ``'boks' (did you mean 'books'?), 'qq'``."""
+    known = list(known)
+    asked = [(name, suggestion(str(name), known)) for name in names]
+    return first_of([f"{name!r} ({question})" if question else repr(name) for name, question in asked])
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without its details."""
+    """What an error of a library says, without its details."""
     return next(iter(str(error).strip().splitlines()), repr(error))

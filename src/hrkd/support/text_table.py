@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["PlainTable", "interval", "megabytes", "millions", "percent", "ratio"]
+__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "with_deviation"]
+
+NOTHING = "-"
+"""A cell for what is not known, or does not apply."""
 
 
 def percent(fraction: float) -> str:
@@ -18,28 +22,29 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def interval(bounds: Sequence[float] | None) -> str:
-    """Two fractions as " [86.1, 89.4]", to stand behind a value; nothing for None."""
-    return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+def interval(bounds: Sequence[float] | None, form: Callable[[float], str] = percent) -> str:
+    """Two values as " [86.1, 89.4]", to stand behind another; nothing for None."""
+    return "" if bounds is None else f" [{form(bounds[0])}, {form(bounds[1])}]"
 
 
-def ratio(mean: float, deviation: float | None) -> str:
-    """A share with its deviation over steps: "0.250 ± 0.012"; without, where one step alone was logged."""
-    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
+def or_nothing(value: Any, form: Callable[[Any], str]) -> str:
+    """A value as ``form`` writes it, and :data:`NOTHING` for None."""
+    return NOTHING if value is None else form(value)
 
 
-def millions(count: int) -> str:
+def with_deviation(mean: float, deviation: float | None, form: Callable[[float], str] = percent) -> str:
+    """A mean and its standard deviation, "87.9 ± 0.4"; without, where there is a single value."""
+    return form(mean) + ("" if deviation is None else f" ± {form(deviation)}")
+
+
+def millions(count: float) -> str:
     """A count in millions: "14.5"; three decimals below 1."""
-    return _three_digits(count / 1e6)
+    return megabytes(count / 1e6)
 
 
 def megabytes(size: float) -> str:
     """A size that is in megabytes: "58.0"; three decimals below 1."""
-    return _three_digits(size)
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+    return f"{size:.1f}" if size >= 1 else f"{size:.3f}"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import replace_folder
+from hrkd.support.messages import first_line
 
 __all__ = ["RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
 
@@ -94,9 +95,9 @@ def load_checkpoint(
         drawn = _strip(state, f"random.{process_index}."), rest["random"][process_index]
         set_random_state(drawn)
     except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
         raise ArtifactError(
-            f"{folder}: the checkpoint cannot be used ({reason}); delete this folder to start the training anew"
+            f"{folder}: the checkpoint cannot be used ({first_line(error)}); delete this folder to start the training "
+            "anew"
         ) from error
     return rest["progress"], groups["kept"]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from hrkd.data.batching import Batch, TokenizedDataset, length_sorted_batches
@@ -15,7 +16,7 @@ from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.trace import EncoderTrace
 from hrkd.support.progress import Progress
 
-__all__ = ["predict_logits", "traces", "typicality"]
+__all__ = ["predict_logits", "probabilities_of", "traces", "typicality"]
 
 
 @torch.no_grad()
@@ -45,6 +46,12 @@ def predict_logits(
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     model.train(was_training)
     return logits
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the labels, (rows, C), float32."""
+    found: np.ndarray = softmax(logits.astype(np.float32), axis=1)
+    return found
 
 
 def traces(

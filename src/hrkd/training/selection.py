@@ -6,7 +6,7 @@ epoch but their predictions on that domain's test rows, made when the dev score 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,7 @@ from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import EpochScore
 
-__all__ = ["BestPerDomain", "DevAccuracy", "domain_accuracies", "last_epoch", "merge_best_per_domain"]
-
-
-def domain_accuracies(predictions: np.ndarray, data: TokenizedDataset) -> dict[str, float]:
-    """Accuracy per domain name of predicted label ids, shape (rows,)."""
-    hits, domain_ids = predictions == data.label_ids, data.domain_ids
-    return {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(data.source.domains)}
+__all__ = ["BestPerDomain", "DevAccuracy", "last_epoch", "merge_best_per_domain"]
 
 
 class DevAccuracy:
@@ -49,7 +43,8 @@ class DevAccuracy:
         logits = predict_logits(
             self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
         )
-        accuracies = domain_accuracies(logits.argmax(axis=1), self.dev)
+        hits, domain_ids = logits.argmax(axis=1) == self.dev.label_ids, self.dev.domain_ids
+        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.source.domains)}
         if self.best_per_domain is not None:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
@@ -80,31 +75,26 @@ class BestPerDomain:
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
         self.writes = writes
-        self._rows = [np.flatnonzero(test.domain_ids == d) for d in range(len(test.source.domains))]
         self.state: dict[str, dict[str, Any]] = {}
         if resume:
             self.state = read_json(path, what="the predictions of the best epochs per domain")
 
     def update(self, epoch: int, dev_accuracies: dict[str, float]) -> None:
         """Predict the test rows of every domain whose dev accuracy is now higher than before."""
-        better = [
-            d
+        better = {
+            d: name
             for d, name in enumerate(self.test.source.domains)
             if name not in self.state or dev_accuracies[name] > self.state[name]["dev_accuracy"]
-        ]
+        }
         if not better:
             return
-        predicted = self._predict(better)
-        for d, labels in zip(better, predicted, strict=True):
-            name = self.test.source.domains[d]
-            self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": labels.tolist()}
+        part = self.test.select(np.flatnonzero(np.isin(self.test.domain_ids, list(better))))
+        predicted = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
+        for d, name in better.items():
+            own = predicted[part.domain_ids == d].tolist()
+            self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": own}
         if self.writes:
             write_json(self.path, self.state)
-
-    def _predict(self, domains: Sequence[int]) -> list[np.ndarray]:
-        part = self.test.select(np.concatenate([self._rows[d] for d in domains]))
-        labels = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
-        return np.split(labels, np.cumsum([len(self._rows[d]) for d in domains])[:-1])
 
 
 def merge_best_per_domain(state: Mapping[str, Mapping[str, Any]], test: TokenizedDataset) -> np.ndarray:

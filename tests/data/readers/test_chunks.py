@@ -68,7 +68,7 @@ def store(table: pd.DataFrame, kind: str, folder: Path) -> Any:
 @pytest.fixture
 def chunks_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def set_size(rows: int) -> None:
-        for module in ("columns", "parts", "tables", "assembly"):
+        for module in ("columns", "readers.parts", "readers.tables", "assembly"):
             monkeypatch.setattr(f"hrkd.data.{module}.CHUNK", rows)
 
     return set_size

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hrkd.data.readers.sources import load_domains
-from hrkd.errors import DataError
-
-
-def error(source: Path, **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        load_domains(source, **options)
-    return str(caught.value)
-
+from sources import error, real
 
 # --- Amazon Reviews
 
@@ -272,13 +263,6 @@ def test_research_sets_have_columns_of_their_own(tmp_path: Path) -> None:
 
 
 # --- the real sets
-
-
-def real(name: str) -> Path:
-    folder = Path(os.environ.get("HRKD_DATA", "")) / name
-    if not os.environ.get("HRKD_DATA") or not folder.is_dir():
-        pytest.skip(f"HRKD_DATA names no folder with {name}")
-    return folder
 
 
 def test_real_amazon_reviews() -> None:

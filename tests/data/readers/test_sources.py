@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hrkd.data.readers.sources import load_domains
-from hrkd.errors import DataError
+from sources import error
 
 COLUMNS: dict[str, list[Any]] = {"text": ["fine", "bad"], "label": ["pos", "neg"], "domain": ["x", "y"]}
 ROWS = [
@@ -27,12 +27,6 @@ def class_label_set(labels: list[int]) -> datasets.Dataset:
     columns = {"text": [f"t{i}" for i in n], "label": labels, "domain": [i % 2 for i in n]}
     features["domain"] = datasets.ClassLabel(names=["x", "y"])
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-
-
-def error(source: Any, **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        load_domains(source, **options)
-    return str(caught.value)
 
 
 # --- in memory

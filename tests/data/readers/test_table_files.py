@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hrkd.data.readers.sources import load_domains
-from hrkd.errors import DataError
+from sources import error
 
 HEADER = b"text,label,domain\n"
 GOOD = HEADER + b"fine,pos,x\nbad,neg,y\n"
@@ -34,12 +34,6 @@ def texts(source: Path, **options: Any) -> list[str]:
 
 def ids(source: Path, **options: Any) -> list[str]:
     return list(load_domains(source, **options).rows["id"][:])
-
-
-def error(source: Path, **options: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        load_domains(source, **options)
-    return str(caught.value)
 
 
 # --- CSV

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
 import random
 import tracemalloc
 from collections import Counter
@@ -26,6 +25,7 @@ from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
 from hrkd.errors import DataError, TrainingError
 from hrkd.recipe.schema import DataConfig
 from hrkd.run.prepare import prepare_data
+from sources import real
 
 DOMAINS = ("x", "y")
 Row = tuple[str, str]  # domain, text
@@ -380,13 +380,6 @@ def test_python_memory_hardly_grows_with_rows(tmp_path: Path, monkeypatch: pytes
 
 
 # --- the real sets
-
-
-def real(name: str) -> Path:
-    folder = Path(os.environ.get("HRKD_DATA", "")) / name
-    if not os.environ.get("HRKD_DATA") or not folder.is_dir():
-        pytest.skip(f"HRKD_DATA names no folder with {name}")
-    return folder
 
 
 def test_real_reviews_that_end_like_labelled_ones() -> None:

@@ -6,8 +6,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrkd.data.readers.research import check_files, left_out
-from hrkd.data.readers.text_files import decode_lenient, read_bytes, split_lines
+from hrkd.data.readers.research import a_text_in_each_line, check_files
+from hrkd.data.readers.text_files import decode_lenient, read_lines
 from hrkd.data.rows import RawRows
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
@@ -71,7 +71,7 @@ def _read_reviews(root: Path, files: Sequence[Path]) -> RawRows:
     empty: list[str] = []
     for file in files:
         name, label = _domain_of(file), file.stem
-        bodies, lines = _review_bodies(split_lines(read_bytes(file)))
+        bodies, lines = _review_bodies(read_lines(file))
         faults += [f"{file.parent.name}/{file.name}:{line}" for line in lines]
         if not bodies and not lines:
             empty.append(f"{file.parent.name}/{file.name}")
@@ -113,19 +113,8 @@ def read_amazon_extra(folder: Path) -> RawRows:
     files = extra_files(folder)
     if not files:
         raise DataError(f"{folder}: expected folders of domains with review_positive and review_negative, found none")
-    rows = RawRows([], [], None, [])
-    empty: list[str] = []
-    for file in files:
-        name = _domain_of(file)
-        for number, line in enumerate(split_lines(read_bytes(file)), 1):
-            if text := _clean([decode_lenient(line)]):
-                rows.places.append(f"{name}/{file.name}#{number}")
-                rows.text.append(text)
-                rows.domain.append(name)
-            else:
-                empty.append(f"{name}/{file.name}:{number}")
-    left_out(empty, "no text")
-    return rows
+    named = ((file, _domain_of(file)) for file in files)
+    return a_text_in_each_line(((file, f"{name}/{file.name}", name) for file, name in named), _clean)
 
 
 def _review_bodies(lines: Sequence[bytes]) -> tuple[list[str], list[int]]:
@@ -150,12 +139,12 @@ def _review_bodies(lines: Sequence[bytes]) -> tuple[list[str], list[int]]:
             inside = False
         elif tag == b"</review>":
             if opened and body is not None and not inside:
-                bodies.append(_clean(body))
+                bodies.append(_clean("\n".join(body)))
             else:
                 faults.append(opened or number)
             opened, body, inside = 0, None, False
     return bodies, [*faults, opened] if opened else faults
 
 
-def _clean(body: Sequence[str]) -> str:
-    return " ".join(html.unescape("\n".join(body)).replace("\ufeff", "").split())
+def _clean(text: str) -> str:
+    return " ".join(html.unescape(text).replace("\ufeff", "").split())

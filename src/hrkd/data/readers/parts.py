@@ -13,7 +13,7 @@ import pandas as pd
 from hrkd.data.columns import CHUNK
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of, nearest
+from hrkd.support.messages import first_of, suggestion
 
 __all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
 
@@ -37,6 +37,11 @@ class Part:
     def read(self, i: int) -> list[Any]:
         """All values of the i-th column."""
         return [value for (values,) in self.stream([i]) for value in values]
+
+    def repeated(self, names: Iterable[str]) -> str:
+        """What is wrong where several columns have one of ``names``; empty if none do."""
+        several = [repr(name) for name in names if self.columns.count(name) > 1]
+        return f"more than one column is called {first_of(several)}; rename the others" if several else ""
 
 
 def columns_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int]) -> Iterator[Columns]:
@@ -140,16 +145,14 @@ def _problem(part: Part, names: ColumnNames) -> str | None:
     missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
     if missing:
         return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{_separator(part.columns)}"
-    repeated = [repr(name) for name in wanted.values() if part.columns.count(name) > 1]
-    if repeated:
-        return f"{where}: more than one column is called {first_of(repeated)}; rename the others"
+    if repeated := part.repeated(wanted.values()):
+        return f"{where}: {repeated}"
     return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
 
 
 def _missing(role: str, name: str, columns: Sequence[str]) -> str:
-    found = nearest(name, columns)
-    if found is not None:
-        return f"no column {name!r} for {role} (did you mean {found!r}? then set {role} to it)"
+    if asked := suggestion(name, columns):
+        return f"no column {name!r} for {role} ({asked} then set {role} to it)"
     advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
     return f"no column {name!r} for {role} ({advice} to the name of a column)"
 

@@ -7,17 +7,17 @@ Each reader returns :class:`RawRows` and logs, at WARNING, the rows that it left
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hrkd.data.readers.parts import Part
 from hrkd.data.readers.tables import read_tsv
-from hrkd.data.readers.text_files import decode_lenient, read_bytes, split_lines
+from hrkd.data.readers.text_files import lenient_lines
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
 from hrkd.support.messages import count_of, first_of
 
-__all__ = ["check_files", "left_out", "read_fdu_mtl", "read_fdu_unlabelled", "read_mnli"]
+__all__ = ["a_text_in_each_line", "check_files", "left_out", "read_fdu_mtl", "read_fdu_unlabelled", "read_mnli"]
 
 FDU_LABELS = {"0": "negative", "1": "positive"}
 FDU_UNLABELLED = ".task.unlabel"
@@ -54,7 +54,8 @@ def read_fdu_mtl(folder: Path) -> RawRows:
     Raises:
         DataError: no such files, one of the two missing in a domain, or lines of another form.
     """
-    domains = sorted({file.name.split(".task.")[0] for file in folder.glob("*.task.*") if _is_labelled(file)})
+    labelled = [file.name for part in ("train", "test") for file in folder.glob(f"*.task.{part}")]
+    domains = sorted({name.split(".task.")[0] for name in labelled if not name.startswith(".")})
     if not domains:
         raise DataError(f"{folder}: expected files {{domain}}.task.train and {{domain}}.task.test, found none")
     files = [(domain, split, folder / f"{domain}.task.{split}") for domain in domains for split in ("train", "test")]
@@ -63,8 +64,8 @@ def read_fdu_mtl(folder: Path) -> RawRows:
     faults: list[str] = []
     empty: list[str] = []
     for domain, split, file in files:
-        for number, line in enumerate(split_lines(read_bytes(file)), 1):
-            label, tab, text = decode_lenient(line).partition("\t")
+        for number, line in lenient_lines(file):
+            label, tab, text = line.partition("\t")
             if not tab or label.strip() not in FDU_LABELS:
                 faults.append(f"{file.name}:{number}")
             elif not text.strip():
@@ -91,22 +92,29 @@ def read_fdu_unlabelled(folder: Path) -> RawRows:
     files = sorted(file for file in folder.glob(f"*{FDU_UNLABELLED}") if not file.name.startswith("."))
     if not files:
         return read_fdu_mtl(folder)
+    return a_text_in_each_line((file, file.name, file.name.removesuffix(FDU_UNLABELLED)) for file in files)
+
+
+def a_text_in_each_line(files: Iterable[tuple[Path, str, str]], clean: Callable[[str], str] = str.strip) -> RawRows:
+    """Texts without labels from files, each with the name that its rows' places begin with and its domain.
+
+    Lines without text are left out, with a log entry.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     rows = RawRows([], [], None, [])
     empty: list[str] = []
-    for file in files:
-        for number, line in enumerate(split_lines(read_bytes(file)), 1):
-            if text := decode_lenient(line).strip():
-                rows.places.append(f"{file.name}#{number}")
+    for file, name, domain in files:
+        for number, line in lenient_lines(file):
+            if text := clean(line):
+                rows.places.append(f"{name}#{number}")
                 rows.text.append(text)
-                rows.domain.append(file.name.removesuffix(FDU_UNLABELLED))
+                rows.domain.append(domain)
             else:
-                empty.append(f"{file.name}:{number}")
+                empty.append(f"{name}:{number}")
     left_out(empty, "no text")
     return rows
-
-
-def _is_labelled(file: Path) -> bool:
-    return file.name.endswith((".task.train", ".task.test")) and not file.name.startswith(".")
 
 
 def _append(rows: RawRows, place: str, text: str, label: str, domain: str, split: str) -> None:

@@ -26,7 +26,7 @@ from hrkd.data.readers.tables import TABLE_SUFFIXES, read_tables, table_files, t
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of, nearest
+from hrkd.support.messages import first_line, first_of, suggestion
 
 __all__ = ["load_domains"]
 
@@ -104,12 +104,9 @@ def load_domains(
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
     mark = "" if cache is None else _mark(origin, names, domains)
-    chunks = origin.chunks if labelled else _texts_alone(origin.chunks)
+    plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
+    chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
-
-
-def _texts_alone(chunks: Iterable[RawRows]) -> Iterator[RawRows]:
-    return (replace(chunk, label=None, split=None, id=None) for chunk in chunks)
 
 
 @dataclass(frozen=True)
@@ -223,8 +220,8 @@ def _is_hub_name(source: str | Path) -> bool:
 
 def _no_such_path(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = nearest(path.name, siblings)
-    return f"{path}: no such file or folder" + (f" (did you mean {path.with_name(near)}?)" if near else "")
+    asked = suggestion(path.name, siblings, shown=path.with_name)
+    return f"{path}: no such file or folder" + (f" ({asked})" if asked else "")
 
 
 def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets.DatasetDict:
@@ -238,7 +235,6 @@ def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets
     try:
         return read(str(path if path.is_dir() else source))
     except Exception as error:  # the library raises errors of many families: network, builder, Arrow, file system
-        reason = str(error).strip().split("\n")[0]
         what = "a folder written by save_to_disk" if saved else "a data set of the hub or a folder of data files"
         local = "" if path.exists() else " (there is no local file or folder of that name)"
-        raise DataError(f"{source}: cannot be opened as {what}{local}: {reason or type(error).__name__}") from error
+        raise DataError(f"{source}: cannot be opened as {what}{local}: {first_line(error)}") from error

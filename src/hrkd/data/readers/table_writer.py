@@ -6,9 +6,7 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,25 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.readers.tables import TABLE_SUFFIXES, table_kind
+from hrkd.data.readers.tables import known_kind
 from hrkd.errors import DataError
+from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
-__all__ = ["check_writable", "writable_kind", "write_table"]
+__all__ = ["check_writable", "write_table"]
 
 Columns = Sequence[tuple[str, Sequence[Any]]]
-
-
-def writable_kind(path: Path) -> str:
-    """The suffix that says how a table is written, such as ``.csv``.
-
-    Raises:
-        DataError: the name does not end in a known suffix.
-    """
-    kind = table_kind(path)
-    if kind is None:
-        raise DataError(f"{path}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
-    return kind
 
 
 def check_writable(path: Path, columns: Columns) -> None:
@@ -43,7 +30,7 @@ def check_writable(path: Path, columns: Columns) -> None:
     Raises:
         DataError: as there.
     """
-    WRITERS[writable_kind(path)](path, columns)
+    WRITERS[known_kind(path)](path, columns)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,16 +48,13 @@ def write_table(path: Path, columns: Columns) -> None:
     Raises:
         DataError: the kind is unknown or cannot hold the values, or the file cannot be written.
     """
-    data = WRITERS[writable_kind(path)](path, columns)
+    data = WRITERS[known_kind(path)](path, columns)
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        with replace_file(path) as new:
+            new.write_bytes(data)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
@@ -86,16 +70,16 @@ def _csv(_: Path, columns: Columns) -> bytes:
 
 def _tsv(path: Path, columns: Columns) -> bytes:
     rows = [[name for name, _ in columns], *zip(*(map(_field, values) for _, values in columns), strict=True)]
-    split = [str(row) for row, fields in enumerate(rows) if _unfit_for_tsv(fields)]
+    split = [
+        str(row)
+        for row, fields in enumerate(rows)
+        if fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
+    ]
     if split:
         raise DataError(
             f"{path}: tabs or line breaks in row {first_of(split)}, which .tsv cannot hold; write .csv or .jsonl"
         )
     return "".join("\t".join(fields) + "\n" for fields in rows).encode(errors="backslashreplace")
-
-
-def _unfit_for_tsv(fields: Sequence[str]) -> bool:
-    return fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
 
 
 def _jsonl(path: Path, columns: Columns) -> bytes:

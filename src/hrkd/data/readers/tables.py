@@ -23,7 +23,7 @@ from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, first_of
 
-__all__ = ["TABLE_SUFFIXES", "read_table", "read_tables", "read_tsv", "table_files", "table_kind"]
+__all__ = ["TABLE_SUFFIXES", "known_kind", "read_table", "read_tables", "read_tsv", "table_files", "table_kind"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 SHARD = re.compile(r"-\d+-of-\d+$")
@@ -35,6 +35,18 @@ def table_kind(path: Path) -> str | None:
     if suffix not in TABLE_SUFFIXES or (suffix == ".parquet" and path.suffix == ".gz"):
         return None
     return suffix
+
+
+def known_kind(file: Path) -> str:
+    """:func:`table_kind` of a file that must be a table.
+
+    Raises:
+        DataError: its name does not end in a known suffix.
+    """
+    kind = table_kind(file)
+    if kind is None:
+        raise DataError(f"{file}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
+    return kind
 
 
 def table_files(folder: Path) -> list[Path]:
@@ -96,10 +108,8 @@ def read_table(file: Path) -> Part:
     Raises:
         DataError: the file cannot be read, is not UTF-8, or its rows do not fit.
     """
-    kind = table_kind(file)
-    if kind is None:
-        raise DataError(f"{file}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
-    return {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[kind](file)
+    readers = {".csv": _read_csv, ".tsv": read_tsv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    return readers[known_kind(file)](file)
 
 
 def read_tsv(file: Path) -> Part:

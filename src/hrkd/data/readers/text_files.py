@@ -14,7 +14,7 @@ from typing import IO, cast
 from hrkd.errors import DataError
 from hrkd.support.messages import Found
 
-__all__ = ["check_text", "decode_lenient", "open_text", "read_bytes", "split_lines"]
+__all__ = ["check_text", "decode_lenient", "lenient_lines", "open_text", "read_lines"]
 
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 20
@@ -38,16 +38,6 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: not a complete gzip file ({error}); fetch or compress it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """Content of a file, decompressed if its name ends in ``.gz``.
-
-    Raises:
-        DataError: the file cannot be read, or is not a complete gzip file.
-    """
-    with _opened(path) as file:
-        return file.read()
 
 
 @contextmanager
@@ -86,15 +76,28 @@ def check_text(path: Path) -> int:
     return length
 
 
-def split_lines(data: bytes) -> list[bytes]:
-    r"""Lines that end in LF or CR LF, without their ends and without a byte order mark.
+def read_lines(path: Path) -> list[bytes]:
+    r"""Lines of a file that end in LF or CR LF, without their ends and without a byte order mark.
 
     No other character ends a line: a lone CR, U+0085 and U+2028 occur inside of texts.
+
+    Raises:
+        DataError: the file cannot be read, or is not a complete gzip file.
     """
-    lines = data.removeprefix(BOM).split(b"\n")
+    with _opened(path) as file:
+        lines = file.read().removeprefix(BOM).split(b"\n")
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix(b"\r") for line in lines]
+
+
+def lenient_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text (:func:`decode_lenient`) of each of :func:`read_lines`.
+
+    Raises:
+        DataError: as there.
+    """
+    return enumerate(map(decode_lenient, read_lines(path)), 1)
 
 
 def decode_lenient(line: bytes) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.columns import chunks_of, ranks_of
+from hrkd.data.columns import chunks_of, ranks_of, repeated
 from hrkd.data.types import MultiDomainDataset
 
 __all__ = ["Pool", "Sides", "allocate", "draw_sides", "ending_keys", "stable_rng", "text_keys"]
@@ -33,9 +33,9 @@ class Pool:
     domains: tuple[str, ...]
 
 
-def stable_rng(seed: int, *names: str) -> np.random.Generator:
+def stable_rng(seed: int, *names: str | int) -> np.random.Generator:
     """A generator that depends on ``seed`` and ``names`` alone: equal in every process, whatever the hash seed."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
+    return np.random.default_rng([seed, *(n if isinstance(n, int) else zlib.crc32(n.encode()) for n in names)])
 
 
 def text_keys(*parts: MultiDomainDataset) -> list[Ints]:
@@ -70,19 +70,10 @@ def _ending(text: str, length: int) -> str:
 
 
 def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
-    columns = ["text", "text_pair"] if dataset.has_pairs else ["text"]
-    for chunk in chunks_of(dataset.rows, *columns):
+    for chunk in chunks_of(dataset.rows, *dataset.text_columns):
         # A line feed is white space, so it cannot be part of a collapsed text.
-        texts = zip(*(chunk[column] for column in columns), strict=True)
+        texts = zip(*(chunk[column] for column in dataset.text_columns), strict=True)
         yield ["\n".join(" ".join(text.split()).casefold() for text in row) for row in texts]
-
-
-def _rows_of_repeated_texts(keys: Ints) -> list[Ints]:
-    """Positions of each text that occurs more than once, in the order of the texts."""
-    several = np.flatnonzero(np.bincount(keys, minlength=1)[keys] > 1)
-    order = several[np.argsort(keys[several], kind="stable")]
-    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    return np.split(order, starts[1:]) if len(order) else []
 
 
 def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
@@ -92,6 +83,7 @@ def allocate(total: int, weights: Ints, limits: Ints) -> Ints:
     """
     exact = total * weights / max(int(weights.sum()), 1)
     counts = np.minimum(np.floor(exact).astype(np.int64), limits)
+    # One at a time to whoever is furthest below its exact share: a full one drops out, and the others take its rest.
     while counts.sum() < total:
         counts[np.argmax(np.where(counts < limits, exact - counts, -np.inf))] += 1
     return counts
@@ -110,6 +102,7 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Sides:
     """
     room = targets.astype(np.int64).copy()
     sides = np.full(len(pool.keys), -1, dtype=np.int8)
+    # A text of several domains needs room in all of them at once, so it goes before those that take it away.
     for names, groups in sorted(_repeated(pool).items(), key=lambda item: (-len(item[0]), item[0])):
         chosen, room = _place_groups(groups, pool, room, stable_rng(seed, *names))
         for group, side in zip(groups, chosen, strict=True):
@@ -119,9 +112,12 @@ def draw_sides(pool: Pool, targets: Ints, *, seed: int) -> Sides:
 
 
 def _repeated(pool: Pool) -> dict[tuple[str, ...], list[Ints]]:
-    """Groups of two rows or more, by the sorted names of the domains they stand in."""
+    """The rows of each text that occurs more than once, by the sorted names of the domains they stand in."""
     groups: defaultdict[tuple[str, ...], list[Ints]] = defaultdict(list)
-    for rows in _rows_of_repeated_texts(pool.keys):
+    several = np.flatnonzero(repeated(pool.keys))
+    order = several[np.argsort(pool.keys[several], kind="stable")]
+    starts = np.flatnonzero(np.diff(pool.keys[order], prepend=-1))
+    for rows in np.split(order, starts[1:]) if len(order) else []:
         groups[tuple(sorted({pool.domains[d] for d in pool.domain_ids[rows].tolist()}))].append(rows)
     return dict(groups)
 
@@ -145,6 +141,7 @@ def _try_to_place(
 ) -> tuple[list[int], Ints] | None:
     """Sides for groups in random order, large ones first, and the room left; None if one does not fit."""
     left, chosen = room.copy(), [-1] * len(needs)
+    # Large groups find no gap once small ones have filled the sides; the sort is stable, so equal ones stay shuffled.
     for number in sorted(rng.permutation(len(needs)).tolist(), key=lambda n: -int(needs[n].sum())):
         side = _choose_side(left, needs[number], rng, force)
         if side is None:
@@ -172,6 +169,7 @@ def _choose_side(room: Ints, need: Ints, rng: np.random.Generator, force: bool) 
 
 def _place_singles(pool: Pool, room: Ints, sides: Sides, seed: int) -> None:
     """Give the rows that have no side yet, domain by domain, to the sides with room (writes to ``sides``)."""
+    # Rows in the order of their texts, so that the draw does not depend on how the file is sorted.
     order = np.argsort(pool.keys, kind="stable")
     order = order[sides[order] < 0]
     for d, name in enumerate(pool.domains):
@@ -188,11 +186,13 @@ def _without_debts(room: Ints) -> Ints:
     Groups placed on a side without room for their label, or on a side without room, leave debts behind.
     """
     room = room.copy()
+    # First whole sides: a row is taken from the side with most room, of the label that it has most of.
     while (totals := room.sum(axis=1)).min() < 0:
         poor, rich = np.argmin(totals), np.argmax(totals)
         label = np.argmax(room[rich])
         room[poor, label] += 1
         room[rich, label] -= 1
+    # Then labels: two sides exchange a row of one label for one of another, which keeps the sums of both.
     while room.min() < 0:
         poor, label = np.unravel_index(np.argmin(room), room.shape)
         rich, other = np.argmax(room[:, label]), np.argmax(room[poor])

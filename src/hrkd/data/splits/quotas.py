@@ -45,6 +45,7 @@ def draw_shares(
         return []
     rows, pool, counts = _pool(sides, keys, dataset)
     totals = counts.sum(axis=1)
+    # Halves go up: round() would send them to the even number, so that sizes would not grow evenly with the rows.
     dev, test = np.where(drawn, [np.maximum(1, np.floor(share * totals + 0.5)) for share in shares], 0).astype(int)
     dev_at_random = dev if dev_rows == "random" else np.zeros_like(dev)
     quotas = [_quota(n, math.inf, d, t) for n, d, t in zip(counts, dev_at_random, test, strict=True)]
@@ -76,6 +77,7 @@ def draw_sizes(sides: Sides, keys: Ints, dataset: MultiDomainDataset, sizes: Siz
 def _quota(counts: Ints, train: float, dev: int, test: int) -> Ints:
     """Rows wanted per side (train, dev, test, unused) and label, shape (4, labels), out of ``counts`` (labels,)."""
     rest, quota = counts.copy(), np.zeros((4, len(counts)), dtype=np.int64)
+    # Train comes last and takes what is left; so the others may use up a label only where they cannot be filled else.
     for side, wanted in ((TEST, test), (DEV, dev), (TRAIN, train)):
         total = int(min(wanted, rest.sum()))
         one_left = np.maximum(rest - 1, 0)
@@ -99,6 +101,7 @@ def _take_last(sides: Sides, rows: Ints, pool: Pool, wanted: Ints) -> list[str]:
     for d, count in enumerate(wanted.tolist()):
         of_domain = np.flatnonzero(in_train & (pool.domain_ids == d))
         last[of_domain[max(0, len(of_domain) - count) :]] = True
+    # Rows go to dev as they stand, unlike in a draw: a text that train has too must not go along.
     earlier = np.zeros(pool.keys.max(initial=0) + 1, dtype=np.bool_)
     earlier[pool.keys[~last]] = True
     moved = np.flatnonzero(~earlier[pool.keys])

@@ -15,7 +15,7 @@ from hrkd.data.columns import chunks_of
 from hrkd.data.splits.draws import Sides, text_keys
 from hrkd.data.splits.quotas import DEV, TEST, TRAIN, UNUSED, Sizes, draw_shares, draw_sizes
 from hrkd.data.splits.split_files import read_split_ids, save_split_ids
-from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError, RecipeError
 from hrkd.support.messages import Found, count_of, first_of
 
@@ -30,8 +30,6 @@ PAPER_SIZES: Sizes = {
     "kitchen": (1613, 184, 203),
 }
 """Train, dev and test sizes of Amazon Reviews in the HRKD and Meta-KD papers."""
-
-NAMES = ("train", "dev", "test")
 
 
 def split_domains(
@@ -123,7 +121,7 @@ def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
             f"sizes: given for the domains {', '.join(sorted(sizes))}, but the data has {', '.join(dataset.domains)}; "
             "give sizes for exactly these, or choose the domains to use"
         )
-    rows = _rows_by_domain(dataset)
+    rows = dataset.rows_by_domain()
     problems = []
     for name, size in sizes.items():
         if len(size) != 3 or min(size) < 1:
@@ -152,8 +150,8 @@ def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Sides, npt.NDArray[
     wrong, done = Found(), 0
     for values in _split_values(dataset):
         for row, name in enumerate(values, done):
-            if name in NAMES:
-                sides[row], silent[row] = NAMES.index(name), False
+            if name in PARTS:
+                sides[row], silent[row] = PARTS.index(name), False
             elif name is not None:
                 wrong.add(f"{name!r} ({dataset.rows[row]['id']})")
         done += len(values)
@@ -170,18 +168,13 @@ def _split_values(dataset: MultiDomainDataset) -> Iterator[list[str | None]]:
         yield from (chunk["split"] for chunk in chunks_of(dataset.rows, "split"))
 
 
-def _rows_by_domain(dataset: MultiDomainDataset) -> dict[str, int]:
-    counts = np.bincount(dataset.domain_ids, minlength=len(dataset.domains)).tolist()
-    return dict(zip(dataset.domains, counts, strict=True))
-
-
 def _notes_on_missing(sides: Sides, drawn: npt.NDArray[np.bool_], dataset: MultiDomainDataset) -> list[str]:
     """What is drawn although other parts are given."""
     if (sides == TRAIN).all():
         return []
     names = np.array(dataset.domains)
     return [
-        f"{NAMES[side]}: none given for {'all domains' if row.all() else ', '.join(names[row])}, drawn from train"
+        f"{PARTS[side]}: none given for {'all domains' if row.all() else ', '.join(names[row])}, drawn from train"
         for side, row in zip((DEV, TEST), drawn, strict=True)
         if row.any()
     ]
@@ -199,7 +192,7 @@ def _remove_leaks(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> list
             per_domain = Counter(dataset.domains[d] for d in dataset.domain_ids[leaks]).most_common()
             counts = ", ".join(f"{name} {count}" for name, count in per_domain)
             notes.append(
-                f"{count_of(len(leaks))} removed from {NAMES[source]}: text also in {NAMES[target]} ({counts})"
+                f"{count_of(len(leaks))} removed from {PARTS[source]}: text also in {PARTS[target]} ({counts})"
             )
     return notes
 
@@ -211,8 +204,8 @@ def _part(dataset: MultiDomainDataset, sides: Sides, side: int) -> MultiDomainDa
 
 
 def _check_parts(splits: Splits) -> None:
-    rows = {name: _rows_by_domain(part) for name, part in splits}
-    empty = [f"{domain} has none in {name}" for domain in splits.domains for name in NAMES if not rows[name][domain]]
+    rows = {name: part.rows_by_domain() for name, part in splits}
+    empty = [f"{domain} has none in {name}" for domain in splits.domains for name in PARTS if not rows[name][domain]]
     if empty:
         raise DataError(
             f"every domain needs examples in train, dev and test, but {first_of(empty)}; add examples, "

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 
-from hrkd.data.columns import chunks_of, json_items, ranks_of
-from hrkd.data.types import Splits
+from hrkd.data.columns import chunks_of, firsts, json_items, ranks_of, repeated
+from hrkd.data.types import PARTS, Splits
 from hrkd.errors import ArtifactError, DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
@@ -19,7 +18,6 @@ from hrkd.support.messages import first_of
 __all__ = ["read_split_ids", "save_split_ids"]
 
 FORMAT = {"format": "hrkd-splits", "version": 1}
-PARTS = ("train", "dev", "test")
 
 
 def save_split_ids(splits: Splits, path: Path) -> None:
@@ -50,7 +48,7 @@ def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
         DataError: the file is missing, is no splits file, lists an id twice or lists one that is not in the data.
     """
     parts = _parse(Path(path))
-    _check_known(path, rows)
+    _check_unique(path, rows)
     every = [name for names in parts.values() for name in names]
     position = dict.fromkeys(every, -1)
     if len(position) < len(every):
@@ -67,12 +65,9 @@ def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
     return {name: [position[row] for row in parts[name]] for name in PARTS}
 
 
-def _check_known(path: Path, rows: datasets.Dataset) -> None:
+def _check_unique(path: Path, rows: datasets.Dataset) -> None:
     ranks = ranks_of(chunk["id"] for chunk in chunks_of(rows, "id"))
-    several = np.flatnonzero(np.bincount(ranks)[ranks] > 1) if len(ranks) else ranks
-    if len(several):
-        _, firsts = np.unique(ranks[several], return_index=True)
-        twice = [repr(rows[int(several[first])]["id"]) for first in np.sort(firsts)]
+    if twice := [repr(rows[first]["id"]) for first in firsts(ranks, repeated(ranks)).tolist()]:
         raise DataError(
             f"{path}: cannot be used, as ids of the data are not unique: {first_of(twice)}; give unique ids"
         )
@@ -87,11 +82,12 @@ def _parse(path: Path) -> dict[str, list[str]]:
         raise DataError(f"{path}: not a JSON file ({error}); expected a splits file as a run writes it") from error
     if not isinstance(content, dict) or any(content.get(key) != value for key, value in FORMAT.items()):
         raise DataError(f'{path}: not a splits file; expected a JSON object with "format": "hrkd-splits", "version": 1')
-    wrong = [name for name in PARTS if not _is_list_of_ids(content.get(name))]
+    lists: dict[str, Any] = {name: content.get(name) for name in PARTS}
+    wrong = [
+        name
+        for name, ids in lists.items()
+        if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids)
+    ]
     if wrong:
         raise DataError(f"{path}: expected a list of ids (strings) under {' and '.join(wrong)}")
-    return {name: content[name] for name in PARTS}
-
-
-def _is_list_of_ids(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return lists

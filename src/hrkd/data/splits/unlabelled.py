@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from hrkd.data.columns import renumbered
 from hrkd.data.splits.draws import ending_keys, text_keys
-from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
+from hrkd.data.types import NO_LABEL, PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError
-from hrkd.support.messages import count_of, first_of, nearest
+from hrkd.support.messages import count_of, misspelt
 
 __all__ = ["LeftOut", "Unlabelled", "choose_unlabelled"]
 
@@ -23,9 +23,9 @@ ENDING = 60
 """Letters and digits at the end of two texts that make them copies: a title before one of them hides nothing."""
 MOST_WITH_AN_ENDING = 3
 """An ending of more different texts than this is a signature or a set phrase, and makes no copies."""
-PARTS = ("test", "dev", "train")
+LOOKED_IN = PARTS[::-1]
 """In the order in which a text is looked for."""
-REASONS = (*(f"text also in {part}" for part in PARTS), *(f"ending also in {part}" for part in PARTS), "repeated")
+REASONS = (*(f"{what} also in {part}" for what in ("text", "ending") for part in LOOKED_IN), "repeated")
 REPEATED, USED = REASONS.index("repeated"), len(REASONS)
 
 
@@ -73,7 +73,7 @@ def choose_unlabelled(found: MultiDomainDataset, splits: Splits) -> Unlabelled:
             round), or nothing of it is left.
     """
     rows = _in_terms_of(splits, found)
-    why = _reasons(rows, [getattr(splits, part) for part in PARTS])
+    why = _reasons(rows, [getattr(splits, part) for part in LOOKED_IN])
     counts = np.bincount(rows.domain_ids * (USED + 1) + why, minlength=len(rows.domains) * (USED + 1))
     table = counts.reshape(len(rows.domains), USED + 1)
     left_out = tuple(
@@ -102,15 +102,11 @@ def _in_terms_of(splits: Splits, found: MultiDomainDataset) -> MultiDomainDatase
     if found.has_pairs != splits.train.has_pairs:
         one, two = ("pairs of texts", "single texts")[:: 1 if found.has_pairs else -1]
         raise DataError(f"{one}, while the labelled data has {two}; name text of the same kind (data.text_pair)")
-    rows = np.bincount(found.domain_ids, minlength=len(found.domains))
-    unknown = [name for name, count in zip(found.domains, rows, strict=True) if count and name not in splits.domains]
+    rows = found.rows_by_domain()
+    unknown = [name for name, count in rows.items() if count and name not in splits.domains]
     if unknown:
-        told = [
-            f"{name!r} (did you mean {near!r}?)" if (near := nearest(name, splits.domains)) else repr(name)
-            for name in unknown
-        ]
         raise DataError(
-            f"text of domains that the labelled data does not have: {first_of(told)}; it has "
+            f"text of domains that the labelled data does not have: {misspelt(unknown, splits.domains)}; it has "
             f"{', '.join(splits.domains)}. Correct the names, remove these rows, or choose the domains (data.domains)"
         )
     domains = np.array([splits.domains.index(n) if n in splits.domains else -1 for n in found.domains], dtype=np.int64)

@@ -26,6 +26,7 @@ import xxhash
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.caches import check_size, clearing_advice
 
 __all__ = ["CacheFiles", "CacheIndex", "Precision"]
 
@@ -102,15 +103,11 @@ class CacheFiles:
     def _check_index(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
         found = read_json(self.folder / "index.json", what="the index of a teacher cache")
         if found != asdict(self.index):
-            raise ArtifactError(f"{self.folder}: not the teacher cache that is looked for; {self._advice()}")
+            raise ArtifactError(
+                f"{self.folder}: not the teacher cache that is looked for; {clearing_advice(self.folder)}"
+            )
         for name, (kind, shape) in shapes.items():
-            file, expected = self.folder / name, int(np.prod(shape)) * kind.itemsize
-            size = file.stat().st_size if file.is_file() else 0
-            if size != expected:
-                raise ArtifactError(f"{file}: {size:,} bytes in the place of {expected:,}; {self._advice()}")
-
-    def _advice(self) -> str:
-        return f"clear it (hrkd cache --clear {self.folder.name}) and it is built anew"
+            check_size(self.folder / name, int(np.prod(shape)) * kind.itemsize)
 
     def missing(self) -> np.ndarray:
         """Rows that are to be written and are not yet."""
@@ -135,7 +132,9 @@ class CacheFiles:
         """
         if not self._looked_at[row]:
             if self.state[row] != self._sum(row):
-                raise ArtifactError(f"{self.folder}: row {row} of this teacher cache is damaged; {self._advice()}")
+                raise ArtifactError(
+                    f"{self.folder}: row {row} of this teacher cache is damaged; {clearing_advice(self.folder)}"
+                )
             self._looked_at[row] = True
         return self.values[self._span(row)], self.small[row]
 
