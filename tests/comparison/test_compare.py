@@ -107,6 +107,17 @@ def test_a_second_call_runs_nothing_and_reports_the_same(finished, started):
     assert started == []
 
 
+def test_a_teacher_keeps_the_folder_that_an_earlier_version_gave_it(finished, started, tmp_path):
+    """Whose name was another hash of the same settings."""
+    folder = shutil.copytree(finished[0], tmp_path / "moved")
+    (named,) = (folder / "out" / "teachers" / "data" / "fraction-1.0").iterdir()
+    older = named.rename(named.with_name("0123abcd"))
+    for file in folder.rglob("recipe.yaml"):
+        file.write_text(file.read_text().replace(named.name, older.name))
+    assert compare(tiny_grid(folder), report_only=True)["missing"] == []
+    assert started == []
+
+
 @contextmanager
 def put_back(file):
     """Whatever happens to a file inside is undone."""

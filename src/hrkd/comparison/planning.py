@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hrkd.comparison.grid import Grid
 from hrkd.errors import RecipeError
-from hrkd.recipe.loading import check_recipe, merge_overrides, read_recipe
+from hrkd.recipe.loading import check_recipe, load_recipe, merge_overrides, read_recipe
 from hrkd.recipe.locations import Locations, dotted, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import MethodConfig, Recipe, StudentConfig, TeacherConfig
@@ -208,10 +208,21 @@ class _Planner:
                 "run": recipe.run.model_copy(update={"seed": seed}),
             }
         )
+        below = f"teachers/{data}/{amount}"
         settings = settings_of_stage(recipe, "teacher") | {"seed": None}  # the seed has a folder of its own
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        name = f"teachers/{data}/{amount}/{digest}/seed-{seed}"
+        if not (self.grid.output / below / digest).exists():
+            digest = self._older_name(below, seed, recipe) or digest
+        name = f"{below}/{digest}/seed-{seed}"
         return PlannedRun(name, "train-teacher", self._into(recipe, name))
+
+    def _older_name(self, below: str, seed: int, recipe: Recipe) -> str | None:
+        """What an earlier version, which made the hash of all fields, called the folder of the same teacher."""
+        wanted = settings_of_stage(recipe, "teacher")
+        for file in sorted((self.grid.output / below).glob(f"*/seed-{seed}/recipe.yaml")):
+            if settings_of_stage(load_recipe(file, needed=("data", "teacher")), "teacher") == wanted:
+                return file.parents[1].name
+        return None
 
     def _into(self, recipe: Recipe, name: str) -> Recipe:
         run = recipe.run.model_copy(update={"output": self.grid.output / name})

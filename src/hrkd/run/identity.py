@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.models.loading import domain_folders
-from hrkd.recipe.schema import CacheConfig, MethodConfig, Recipe, Section, StudentConfig, TeacherConfig
+from hrkd.recipe.schema import CacheConfig, DataConfig, MethodConfig, Recipe, Section, StudentConfig, TeacherConfig
 
 __all__ = ["differences", "model_settings", "recipe_settings", "unlike_defaults"]
 
 VERSION = 2
 SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
     "teacher": TeacherConfig,
     "student": StudentConfig,
     "method": MethodConfig,
@@ -129,7 +130,9 @@ def _unlike(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     filled = {name: value for name, value in record.items() if name != "version"}
     for name, section in SECTIONS.items():
-        if isinstance(filled.get(name), dict):  # a teacher of another run is the name of its folder
+        if isinstance(
+            filled.get(name), dict
+        ):  # rows are a hash, and a teacher of another run is the name of its folder
             filled[name] = _filled(filled[name], _defaults(section))
     return filled
 
