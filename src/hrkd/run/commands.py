@@ -16,7 +16,8 @@ from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
-from hrkd.models.loading import domain_folders, load_fine_tuned, load_tokenizer
+from hrkd.models.loading import load_fine_tuned
+from hrkd.models.open_model import domain_folders, load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import data_table, scores_table

@@ -20,8 +20,8 @@ from hrkd.data.splits.split import save_split_ids
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
-from hrkd.models.loading import domain_folders
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.open_model import domain_folders
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import CacheConfig, Recipe, TrainingConfig
 from hrkd.run.folder import Run, peak_megabytes, weights_digest

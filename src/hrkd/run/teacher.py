@@ -16,13 +16,15 @@ from transformers import PreTrainedTokenizerBase
 from hrkd.data.columns import chunks_of
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
-from hrkd.models.loading import load_fine_tuned, load_tokenizer, write_domain_folders
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.open_model import load_tokenizer
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
 from hrkd.run.context import Job, Made, make_folder_of, make_model
 from hrkd.run.prepare import TokenizedSplits
 from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.domain_index import write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.training.metrics import Scores, majority_share, no_better_than_chance
 from hrkd.training.trainers import fine_tune
@@ -108,7 +110,7 @@ def _fine_tune_domains(job: Job, made_with: dict[str, Any]) -> None:
     if job.accelerator.is_main_process:
         folder = job.run.stage("teacher")
         write_json(folder / "training.json", _of_all_domains(records))
-        write_domain_folders(folder, names)
+        write_domain_index(folder, names, "teachers")
         write_json(folder / "stage.json", made_with)
 
 

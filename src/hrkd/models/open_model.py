@@ -1,0 +1,123 @@
+"""Opening the folder of a multi-domain model (student or teacher), with messages that say what was found instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from hrkd.errors import ArtifactError, ModelError
+from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
+from hrkd.models.plain import locate
+from hrkd.support.atomic_files import read_json
+from hrkd.support.domain_index import read_domain_index
+from hrkd.support.messages import first_line
+
+__all__ = ["config_fields", "domain_folders", "is_own", "load_tokenizer", "open_model"]
+
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
+
+
+def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
+    """Model (in evaluation mode) and tokenizer from a folder that hrkd wrote.
+
+    Raises:
+        ArtifactError: the folder is missing, holds something else, or is damaged.
+    """
+    folder = Path(folder).expanduser()
+    _check(folder)
+    try:
+        model, tokenizer = MultiDomainClassifier.from_pretrained(folder), load_tokenizer(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
+        raise ArtifactError(
+            f"{folder}: the model cannot be loaded ({first_line(error)}); restore the folder or make it anew"
+        ) from error
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first where there is one per domain.
+
+    Raises:
+        ArtifactError: a folder of one model per domain is damaged.
+        ModelError: there is none, or it has no vocabulary.
+    """
+    if folders := domain_folders(source):
+        source = next(iter(folders.values()))
+    place = locate(source)
+    folder = Path(place)
+    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
+        raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
+    try:
+        config = config_fields(place)
+        # An own configuration is unknown to transformers; the encoder's says which tokenizer it is.
+        extra = {"config": MultiDomainConfig(**config).plain_config()} if is_own(config) else {}
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **extra)
+    except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
+        raise ModelError(f"{source}: no tokenizer that can be loaded: {first_line(error)}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
+    return tokenizer
+
+
+def domain_folders(source: str | Path) -> dict[str, str] | None:
+    """The folder of each domain's classifier, in a folder that holds one for each; None for any other source.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    index = read_domain_index(Path(source).expanduser())
+    return None if index is None else {domain: str(folder) for domain, folder in index.folders.items()}
+
+
+def config_fields(place: str) -> dict[str, Any]:
+    """The content of config.json, {} if there is none."""
+    fields: dict[str, Any] = PreTrainedConfig.get_config_dict(place)[0]
+    return fields
+
+
+def is_own(config: dict[str, Any]) -> bool:
+    """Whether a configuration is that of hrkd's own models."""
+    return config.get("model_type") == MultiDomainConfig.model_type
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "no such folder"
+        raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
+    if not (folder / "config.json").is_file():
+        raise ArtifactError(f"{folder}: no hrkd model: config.json is missing; {_found_instead(folder)}")
+    config = read_json(folder / "config.json", what="the model's configuration")
+    if not isinstance(config, dict) or not is_own(config):
+        raise ArtifactError(f"{folder}: no hrkd model but {_other_model(config)}")
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+
+
+def _found_instead(folder: Path) -> str:
+    if index := read_domain_index(folder):
+        what = "an export of plain classifiers" if index.holds == "plain" else "a teacher with a model"
+        folders = ", ".join(map(str, index.folders.values()))
+        return f"this is the folder of {what} for each domain; take one of {folders}"
+    inside = [path.name for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
+    if "levels" in inside and "student" not in inside:
+        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
+    if "student" in inside:
+        return f"this is the folder of a run; its student is {folder / 'student'}"
+    if inside:
+        return f"did you mean {folder / inside[0]}?"
+    names = sorted(path.name for path in folder.iterdir())
+    return f"found {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else "the folder is empty"
+
+
+def _other_model(config: Any) -> str:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind is None:
+        return "a config.json without model_type; give the folder of a student"
+    classes = config.get("architectures") or []
+    what = f"a plain {kind} model ({', '.join(classes)})" if classes else f"a plain {kind} model"
+    if any("ForSequenceClassification" in name for name in classes):
+        return f"{what}; use it with transformers.pipeline('text-classification')"
+    return f"{what}; give the folder of a student"
