@@ -3,9 +3,9 @@ import torch
 
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.domain_teachers import AveragedTeacher, RoutedTeacher, combined
-from hrkd.models.loading import check_same_tokenizer, load_fine_tuned
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.open_model import load_tokenizer
+from hrkd.models.tokenizers import check_same_tokenizer, load_tokenizer
 from hrkd.models.trace import set_attention
 from hrkd.support.domain_index import write_domain_index
 from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer

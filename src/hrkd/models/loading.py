@@ -8,19 +8,21 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig
 
 from hrkd.errors import ModelError
 from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.open_model import config_fields, domain_folders, is_own, load_tokenizer, open_model
-from hrkd.models.plain import load_plain_classifier, locate, longest_input
+from hrkd.models.families import longest_input
+from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier, MultiDomainConfig, is_own
+from hrkd.models.open_model import open_model
+from hrkd.models.plain import config_fields, load_plain_classifier, locate
+from hrkd.models.tokenizers import check_same_tokenizer
+from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import first_line
 
-__all__ = ["check_same_tokenizer", "load_fine_tuned"]
-
-PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
+__all__ = ["load_fine_tuned", "places_of", "read_config"]
 
 
 def load_fine_tuned(
@@ -50,52 +52,58 @@ def load_fine_tuned(
         ModelError: not a fine-tuned classifier, domains, labels, sizes or tokenizers that do not agree, or an average
             of a single classifier.
     """
+    places = places_of(spec, domains)
+    if isinstance(places, str):
+        if combine == "average":
+            raise ModelError(f"{places}: teacher.combine: average: {ONE_CLASSIFIER}")
+        single: MultiDomainClassifier = _load(places, domains, labels, max_tokens, teacher_labels).eval()
+        return single
+    first = places[domains[0]]
+    for domain in domains[1:]:
+        check_same_tokenizer(first, places[domain])
+    models = {domain: _load(place, (domain,), labels, max_tokens, teacher_labels) for domain, place in places.items()}
+    return combined(models, combine).eval()
+
+
+def places_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | dict[str, str]:
+    """Where the one model for all ``domains`` is, or that of each domain, in their order.
+
+    Raises:
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: there is a model for each domain, and they are not those of the data.
+    """
     if isinstance(spec, str):
         folders = domain_folders(spec)
         if folders is None:
-            if combine == "average":
-                raise ModelError(f"{spec}: teacher.combine: average: {ONE_CLASSIFIER}")
-            single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
-            return single
+            return spec
         _check_known(spec, domains, list(folders))
-        spec = {domain: folders[domain] for domain in domains}
+        return {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]
         found = "; ".join(f"{problem} {', '.join(names)}" for problem, names in problems if names)
         raise ModelError(f"teacher.fine_tuned: one folder per domain of the data is needed: {found}")
-    first = spec[domains[0]]
-    for domain in domains[1:]:
-        check_same_tokenizer(first, spec[domain])
-    models = {domain: _load(spec[domain], (domain,), labels, max_tokens, teacher_labels) for domain in domains}
-    return combined(models, combine).eval()
+    return {domain: spec[domain] for domain in domains}
 
 
-def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:
-    """Make sure that two tokenizers give the same ids, so that hidden states can be compared token by token.
-
-    Args:
-        teacher: a tokenizer, or where it is.
-        student: another one.
+def read_config(source: str) -> tuple[PreTrainedConfig, HeadMode]:
+    """The encoder's configuration, and whether it has one head for all domains, of a model of hrkd or a plain one.
 
     Raises:
-        ModelError: another vocabulary, or other ids for some test sentences.
+        ModelError: there is none.
     """
-    ours, theirs = (load_tokenizer(side) if isinstance(side, str) else side for side in (teacher, student))
-    names = [side if isinstance(side, str) else side.name_or_path or "the teacher" for side in (teacher, student)]
-    different = sorted(set(ours.get_vocab().items()) ^ set(theirs.get_vocab().items()))
-    text = next((probe for probe in PROBES if ours(probe)["input_ids"] != theirs(probe)["input_ids"]), None)
-    if not different and text is None:
-        return
-    if different:
-        tokens = sorted({token for token, _ in different})
-        what = f"{len(tokens):,} tokens have another id or stand in one vocabulary only ({', '.join(tokens[:3])} ...)"
-    else:
-        what = f"they split {text!r} differently"
-    raise ModelError(
-        f"{names[0]} and {names[1]} do not use the same tokenizer: {what}. Teacher and student are compared token by "
-        "token, so different tokenizers are not supported; choose models with the same one"
-    )
+    place = locate(source)
+    try:
+        fields = config_fields(place)
+        if is_own(fields):
+            own = MultiDomainConfig(**fields)
+            return own.plain_config(), own.heads
+        return AutoConfig.from_pretrained(place), "shared"
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{source}: no folder with the configuration of an encoder, and no name that the hub answers to: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _load(
@@ -111,6 +119,7 @@ def _load(
     if own:
         return _load_multi_domain(place, domains, labels, max_tokens, teacher_labels)
     plain = load_plain_classifier(source, labels, fine_tuned=True)
+    try_encoder(plain.config, "none", where=source)
     outputs = [plain.config.id2label[i] for i in range(plain.config.num_labels)]
     order = _output_order(source, teacher_labels or outputs, labels, len(outputs))
     model = MultiDomainClassifier.from_plain(

@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
-from hrkd.models.plain import locate
+from hrkd.models.multi_domain import MultiDomainClassifier, is_own
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.support.atomic_files import read_json
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.messages import first_line
 
-__all__ = ["config_fields", "domain_folders", "is_own", "load_tokenizer", "open_model"]
-
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
+__all__ = ["open_model"]
 
 
 def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
@@ -35,52 +33,6 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
             f"{folder}: the model cannot be loaded ({first_line(error)}); restore the folder or make it anew"
         ) from error
     return model.eval(), tokenizer
-
-
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first where there is one per domain.
-
-    Raises:
-        ArtifactError: a folder of one model per domain is damaged.
-        ModelError: there is none, or it has no vocabulary.
-    """
-    if folders := domain_folders(source):
-        source = next(iter(folders.values()))
-    place = locate(source)
-    folder = Path(place)
-    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
-        raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
-    try:
-        config = config_fields(place)
-        # An own configuration is unknown to transformers; the encoder's says which tokenizer it is.
-        extra = {"config": MultiDomainConfig(**config).plain_config()} if is_own(config) else {}
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **extra)
-    except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
-        raise ModelError(f"{source}: no tokenizer that can be loaded: {first_line(error)}") from error
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
-    return tokenizer
-
-
-def domain_folders(source: str | Path) -> dict[str, str] | None:
-    """The folder of each domain's classifier, in a folder that holds one for each; None for any other source.
-
-    Raises:
-        ArtifactError: it is damaged.
-    """
-    index = read_domain_index(Path(source).expanduser())
-    return None if index is None else {domain: str(folder) for domain, folder in index.folders.items()}
-
-
-def config_fields(place: str) -> dict[str, Any]:
-    """The content of config.json, {} if there is none."""
-    fields: dict[str, Any] = PreTrainedConfig.get_config_dict(place)[0]
-    return fields
-
-
-def is_own(config: dict[str, Any]) -> bool:
-    """Whether a configuration is that of hrkd's own models."""
-    return config.get("model_type") == MultiDomainConfig.model_type
 
 
 def _check(folder: Path) -> None:

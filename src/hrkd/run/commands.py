@@ -17,18 +17,19 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.loading import load_fine_tuned
-from hrkd.models.open_model import domain_folders, load_tokenizer
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.run.context import Job, Show, Staged, quiet
-from hrkd.run.precheck import plan
+from hrkd.run.precheck import plan, plan_teacher
 from hrkd.run.prepare import prepare_data
 from hrkd.run.results import build_results, write_results
 from hrkd.run.student import distil_student, fine_tune_baseline
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.progress import Progress
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
@@ -65,12 +66,11 @@ def compress(
     own = job.recipe.teacher.fine_tuned is None
     planned = _planned(job, "teacher", "student") if own else _planned(job, "student")
     job.check(planned)
-    if own:
-        plan(job)
+    plan(job, trained=not own)
     job.open(planned)
     if own:
         fine_tune_teacher(job)
-    return _distill(job, None, planned=own)
+    return _distill(job, None)
 
 
 def train_teacher(
@@ -96,6 +96,7 @@ def train_teacher(
     check_step_sizes(job.data.splits.train, recipe.teacher.training.batch_size, job.accelerator.num_processes)
     planned = _planned(job, "teacher")
     job.check(planned)
+    plan_teacher(job)
     job.open(planned)
     folder = fine_tune_teacher(job)
     job.show(scores_table(open_teacher(job, None).dev_scores.to_dict(), title="Teacher on dev"))
@@ -143,7 +144,6 @@ def train_baseline(
     """
     job, foreign = _after_teacher("baseline", recipe, teacher_folder, data, None, show, progress)
     teacher = open_teacher(job, foreign)
-    plan(job, teacher.model)
     return _measured(job, teacher, None, fine_tune_baseline(job, teacher))
 
 
@@ -172,6 +172,7 @@ def _after_teacher(
         )
     planned = _planned(job, *(("teacher", stage) if own else (stage,)), teacher_folder=foreign)
     job.check(planned)
+    plan(job, trained=True, folder=foreign)
     job.open(planned)
     return job, foreign
 
@@ -194,10 +195,8 @@ def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed:
     return load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
 
 
-def _distill(job: Job, teacher_folder: Path | None, *, planned: bool = False) -> dict[str, Any]:
+def _distill(job: Job, teacher_folder: Path | None) -> dict[str, Any]:
     teacher = open_teacher(job, teacher_folder)
-    if not planned:
-        plan(job, teacher.model)
     student = distil_student(job, teacher)
     baseline = fine_tune_baseline(job, teacher) if job.recipe.student.baseline else None
     return _measured(job, teacher, student, baseline)

@@ -21,13 +21,13 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.open_model import domain_folders
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import CacheConfig, Recipe, TrainingConfig
 from hrkd.run.folder import Run, peak_megabytes, weights_digest
 from hrkd.run.prepare import PreparedData, TokenizedSplits, prepare_data, tokenize_splits
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
 from hrkd.support.caches import cache_folder
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.loop import TrainingHistory

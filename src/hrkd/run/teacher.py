@@ -18,9 +18,9 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.open_model import load_tokenizer
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, word_tokenizer
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Job, Made, make_folder_of, make_model
 from hrkd.run.prepare import TokenizedSplits
 from hrkd.support.atomic_files import read_json, write_json
@@ -32,6 +32,7 @@ from hrkd.training.trainers import fine_tune
 __all__ = [
     "Teacher",
     "fine_tune_teacher",
+    "finished_teacher",
     "open_teacher",
     "scratch_tokenizer",
 ]
@@ -135,16 +136,7 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
         TrainingError: it is no better than chance and the recipe does not allow that.
     """
     config, splits = job.recipe.teacher, job.data.splits
-    record = None
-    if folder is None and config.fine_tuned is not None:
-        source = config.fine_tuned
-        for each in [source] if isinstance(source, str) else source.values():
-            _check_not_seen(job, Path(each))
-    else:
-        folder = folder or job.run.stage("teacher")
-        source = str(folder)
-        _check_made_for(job, folder)
-        record = read_json(folder / "training.json", what="the record of the teacher's training")
+    source, record = finished_teacher(job, folder)
     model = load_fine_tuned(
         source,
         domains=splits.domains,
@@ -159,6 +151,22 @@ def open_teacher(job: Job, folder: Path | None) -> Teacher:
     check_teacher(job, dev_scores, data)
     foreign = None if folder is None or folder.resolve() == job.run.stage("teacher").resolve() else folder
     return Teacher(model, tokenizer, data, dev_scores, record, foreign)
+
+
+def finished_teacher(job: Job, folder: Path | None) -> tuple[str | Mapping[str, str], dict[str, Any] | None]:
+    """Where a finished teacher is (``folder``, the recipe's fine-tuned one, or the run's own); its training's record.
+
+    Raises:
+        ArtifactError: there is none, or it was trained on other data.
+    """
+    fine_tuned = job.recipe.teacher.fine_tuned
+    if folder is None and fine_tuned is not None:
+        for each in [fine_tuned] if isinstance(fine_tuned, str) else fine_tuned.values():
+            _check_not_seen(job, Path(each))
+        return fine_tuned, None
+    folder = folder or job.run.stage("teacher")
+    _check_made_for(job, folder)
+    return str(folder), read_json(folder / "training.json", what="the record of the teacher's training")
 
 
 def check_teacher(job: Job, dev_scores: Scores, data: TokenizedSplits) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, write_json
 
-__all__ = ["DomainIndex", "read_domain_index", "write_domain_index"]
+__all__ = ["DomainIndex", "domain_folders", "read_domain_index", "write_domain_index"]
 
 Holds = Literal["teachers", "plain"]
 """Folders of hrkd, as teachers; or plain classifiers, which need transformers alone."""
@@ -59,3 +59,13 @@ def read_domain_index(folder: Path) -> DomainIndex | None:
     if missing := [str(each) for each in folders.values() if not each.is_dir()]:
         raise ArtifactError(f"{path}: there is no {', '.join(missing)}; restore the folder or make it anew")
     return DomainIndex(holds, folders)
+
+
+def domain_folders(source: str | Path) -> dict[str, str] | None:
+    """The folder of each domain's classifier, in a folder that holds one for each; None for any other source.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    index = read_domain_index(Path(source).expanduser())
+    return None if index is None else {domain: str(folder) for domain, folder in index.folders.items()}
