@@ -61,7 +61,7 @@ def bert(
 
 def amazon_reviews(folder: Path, tokenizer: Path, rows: int) -> TokenizedDataset:
     """The first ``rows`` of every domain of Amazon Reviews, in tokens of a BERT vocabulary."""
-    from hrkd.models.loading import load_tokenizer
+    from hrkd.models.tokenizers import load_tokenizer
 
     dataset = load_domains(str(folder), format="amazon_reviews")
     chosen = [np.flatnonzero(dataset.domain_ids == d)[:rows] for d in range(len(dataset.domains))]

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from hrkd.deploy.export import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
-    from hrkd.models.loading import load_fine_tuned, load_tokenizer
+    from hrkd.models.loading import load_fine_tuned
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.models.scratch import new_teacher, word_tokenizer
     from hrkd.models.start.student import start_student
+    from hrkd.models.tokenizers import load_tokenizer
     from hrkd.recipe.loading import load_recipe
     from hrkd.recipe.schema import (
         CacheConfig,
@@ -114,7 +115,7 @@ _HOMES = {
     "load_fine_tuned": "hrkd.models.loading",
     "load_grid": "hrkd.comparison.planning",
     "load_recipe": "hrkd.recipe.loading",
-    "load_tokenizer": "hrkd.models.loading",
+    "load_tokenizer": "hrkd.models.tokenizers",
     "new_teacher": "hrkd.models.scratch",
     "split_domains": "hrkd.data.splits.split",
     "start_student": "hrkd.models.start.student",

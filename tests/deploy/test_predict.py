@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hrkd.deploy.export import export_plain
 from hrkd.deploy.predict import Predictor, predict_file
 from hrkd.errors import ArtifactError, DataError
 
@@ -130,6 +131,9 @@ def test_other_folders_are_refused(student, student_folder, tokenizer, tmp_path)
         ArtifactError, match=r"a plain bert model \(BertForSequenceClassification\); use it with transf"
     ):
         Predictor.from_pretrained(tmp_path / "plain")
+    plain = export_plain(student_folder, tmp_path / "export")["music"]
+    with pytest.raises(ArtifactError, match=f"an export of plain classifiers for each domain; take one of .*{plain}"):
+        Predictor.from_pretrained(tmp_path / "export")
     student.save_pretrained(tmp_path / "bare")
     with pytest.raises(ArtifactError, match="tokenizer is missing"):
         Predictor.from_pretrained(tmp_path / "bare")

@@ -3,9 +3,11 @@ import torch
 
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.domain_teachers import AveragedTeacher, RoutedTeacher, combined
-from hrkd.models.loading import check_same_tokenizer, load_fine_tuned, load_tokenizer
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.tokenizers import check_same_tokenizer, load_tokenizer
 from hrkd.models.trace import set_attention
+from hrkd.support.domain_index import write_domain_index
 from tiny import DOMAINS, FAMILIES, LABELS, domain_ids, tiny_batch, tiny_model, tiny_plain, tiny_tokenizer
 
 OPTIONS = {"domains": DOMAINS, "labels": LABELS, "max_tokens": 32}
@@ -25,6 +27,13 @@ def saved_plain(folder, family="bert", *, names=LABELS, seed=0, **sizes):
     return plain
 
 
+def saved_own(folder, **options):
+    model = tiny_model(**options)
+    model.save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return model
+
+
 def saved_parts(tmp_path, **sizes):
     for number, domain in enumerate(DOMAINS):
         saved_plain(tmp_path / domain, seed=number, **sizes)
@@ -33,16 +42,14 @@ def saved_parts(tmp_path, **sizes):
 
 @pytest.mark.parametrize("mode", ["per_domain", "shared"])
 def test_own_folder_comes_back(tmp_path, mode):
-    model = tiny_model(heads_mode=mode)
-    model.save_pretrained(tmp_path)
+    model = saved_own(tmp_path, heads_mode=mode)
     teacher = load_fine_tuned(str(tmp_path), **OPTIONS)
     assert torch.allclose(run(teacher).logits, run(model).logits, atol=1e-6)
     assert not teacher.training
 
 
 def test_domains_are_brought_to_the_datas_order(tmp_path):
-    model = tiny_model()
-    model.save_pretrained(tmp_path)
+    model = saved_own(tmp_path)
     teacher = load_fine_tuned(str(tmp_path), domains=("kitchen", "books"), labels=LABELS, max_tokens=20)
     assert (teacher.domains, len(teacher.heads), teacher.config.max_tokens) == (("kitchen", "books"), 2, 20)
     batch = tiny_batch()
@@ -56,7 +63,7 @@ def test_domains_are_brought_to_the_datas_order(tmp_path):
 
 
 def test_domains_that_the_teacher_does_not_know_are_an_error(tmp_path):
-    tiny_model().save_pretrained(tmp_path)
+    saved_own(tmp_path)
     with pytest.raises(ModelError, match="does not know the domains music, toys of the data"):
         load_fine_tuned(str(tmp_path), domains=("books", "music", "toys"), labels=LABELS, max_tokens=32)
 
@@ -72,8 +79,7 @@ def test_plain_classifier_serves_all_domains_in_the_datas_order_of_labels(tmp_pa
 
 
 def test_labels_of_an_own_teacher_are_reordered_in_every_head(tmp_path):
-    model = tiny_model()
-    model.save_pretrained(tmp_path)
+    model = saved_own(tmp_path)
     teacher = load_fine_tuned(str(tmp_path), domains=DOMAINS, labels=("good", "bad", "fair"), max_tokens=32)
     assert torch.allclose(run(teacher).logits, run(model).logits[:, [2, 0, 1]], atol=1e-6)
     assert teacher.labels == ("good", "bad", "fair")
@@ -105,10 +111,18 @@ def test_encoder_that_was_never_fine_tuned_is_an_error(tmp_path):
 
 
 def test_damaged_own_folder_is_an_error(tmp_path):
-    tiny_model().save_pretrained(tmp_path)
+    saved_own(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises((ArtifactError, ModelError), match="cannot be loaded"):
+    with pytest.raises(ArtifactError, match=r"cannot be loaded .*; restore the folder"):
         load_fine_tuned(str(tmp_path), **OPTIONS)
+
+
+def test_own_model_of_the_hub_is_fetched_whole(tmp_path, monkeypatch):
+    model = saved_own(tmp_path / "fetched")
+    monkeypatch.setattr("hrkd.models.loading.config_fields", lambda place: model.config.to_dict())
+    monkeypatch.setattr("hrkd.models.loading.snapshot_download", lambda name: str(tmp_path / "fetched"))
+    teacher = load_fine_tuned("somebody/student", **OPTIONS)
+    assert torch.allclose(run(teacher).logits, run(model).logits, atol=1e-6)
 
 
 def test_missing_folder_and_empty_folder_are_errors(tmp_path):
@@ -128,9 +142,16 @@ def test_pickled_classifier_is_refused(tmp_path):
 
 
 def test_longer_texts_than_positions_are_an_error(tmp_path):
-    tiny_model().save_pretrained(tmp_path)
+    saved_own(tmp_path)
     with pytest.raises(ModelError, match=r"data\.max_length: 64 tokens"):
         load_fine_tuned(str(tmp_path), domains=DOMAINS, labels=LABELS, max_tokens=64)
+
+
+def test_a_folder_of_plain_classifiers_is_a_teacher_too(tmp_path):
+    write_domain_index(tmp_path, {domain: domain for domain in saved_parts(tmp_path)}, "plain")
+    teacher = load_fine_tuned(str(tmp_path), **OPTIONS)
+    assert isinstance(teacher, RoutedTeacher)
+    assert torch.allclose(run(teacher).logits[1], tiny_plain("bert", seed=1)(**tiny_batch()).logits[1], atol=1e-5)
 
 
 def test_routed_rows_go_through_the_classifier_of_their_domain(tmp_path):

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from hrkd.errors import ModelError
+from hrkd.models.families import has_raw_scores
 from hrkd.models.trace import (
     EncoderTrace,
     choose_attention,
-    has_raw_scores,
     probability_attention,
     raw_score_attention,
     set_attention,

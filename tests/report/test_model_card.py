@@ -91,6 +91,12 @@ def test_usage_snippets_compile_and_quote_the_domain(tmp_path):
     assert "Made with something else." in text
 
 
+def test_names_that_look_like_a_template_stay_as_they_are(tmp_path):
+    text = write(tmp_path, None, domains=["{{ name }}", "{% if x %}"], labels=["<b>", "&"]).text
+    assert "* Domains: `{{ name }}`, `{% if x %}`" in text
+    assert "* Labels: `<b>`, `&`" in text
+
+
 def test_an_earlier_card_is_replaced(results, tmp_path):
     write(tmp_path, None)
     write(tmp_path, results)

@@ -9,16 +9,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
-from hrkd.deploy.open_model import open_student
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.models.open_model import open_model
+from hrkd.support.atomic_files import replace_folder
+from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 
 __all__ = ["export_plain"]
 
-INDEX = "domains.json"
-FORMAT = {"format": "hrkd-export", "version": 1}
 TOLERANCE = 1e-5
 PROBES = 4
 
@@ -48,7 +47,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     """
     output = Path(output_folder).expanduser()
     _check_output(output, overwrite)
-    model, tokenizer = open_student(student_folder)
+    model, tokenizer = open_model(student_folder)
     tokenizer.model_max_length = model.config.max_tokens
     names = folder_names(model.domains)
     texts = _probe_texts(tokenizer, model.config.max_tokens)
@@ -58,7 +57,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
                 model.to_plain(domain).save_pretrained(new / name)
                 tokenizer.save_pretrained(new / name)
                 _compare(model, tokenizer, domain, new / name, texts)
-            write_json(new / INDEX, FORMAT | {"domains": names})
+            write_domain_index(new, names, "plain")
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{output}: cannot be written ({error}); nothing was exported") from error
     return {domain: output / name for domain, name in names.items()}
@@ -69,19 +68,13 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{output}: is a file; name a folder to export to")
     if not output.is_dir() or not any(output.iterdir()):
         return
-    if not _is_export(output):
+    index = read_domain_index(output)
+    if index is None or index.holds != "plain":
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
     if not overwrite:
         raise ArtifactError(
             f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
         )
-
-
-def _is_export(output: Path) -> bool:
-    if not (output / INDEX).is_file():
-        return False
-    index = read_json(output / INDEX, what="the index of an export")
-    return isinstance(index, dict) and index.get("format") == FORMAT["format"]
 
 
 def _probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:

@@ -13,10 +13,10 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from hrkd.data.readers.parts import Part
 from hrkd.data.readers.table_writer import check_writable, write_table
 from hrkd.data.readers.tables import known_kind, read_table
-from hrkd.deploy.open_model import open_student
 from hrkd.errors import DataError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.open_model import open_model
 from hrkd.support.messages import first_of, misspelt
 from hrkd.support.progress import Progress
 
@@ -41,7 +41,7 @@ class Predictor:
         Raises:
             ArtifactError: ``folder`` is no hrkd model, or is damaged.
         """
-        model, tokenizer = open_student(folder)
+        model, tokenizer = open_model(folder)
         if device is None:
             accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
             device = accelerator or "cpu"

@@ -1,4 +1,4 @@
-"""Opening teachers that are fine-tuned already, and tokenizers, with every disagreement named."""
+"""Several classifiers, one per domain, as one teacher; and what is done to teachers of either kind."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hrkd.errors import ModelError
+from hrkd.models.families import layer_list
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
-from hrkd.models.trace import EncoderTrace, layer_list
+from hrkd.models.trace import EncoderTrace
 from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER
 
 __all__ = [
@@ -150,7 +151,7 @@ def encoders_of(teacher: AnyTeacher) -> tuple[PreTrainedModel, ...]:
 
 def cut_off(teacher: AnyTeacher, layers: int) -> Any:
     """The same teacher, its weights shared, whose encoders end after ``layers`` layers."""
-    lists = {id(layer_list(encoder)) for encoder in encoders_of(teacher)}
+    lists = {id(found[1]) for encoder in encoders_of(teacher) if (found := layer_list(encoder))}
 
     def twin(module: nn.Module) -> nn.Module:
         if id(module) in lists:

@@ -1,69 +1,28 @@
-"""Opening models and tokenizers that are there already, with every disagreement named."""
+"""Opening teachers that are fine-tuned already, with every disagreement with the data named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig
 
-from hrkd.errors import ArtifactError, ModelError
+from hrkd.errors import ModelError
 from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
-from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
-from hrkd.models.plain import load_plain_classifier, locate, longest_input
+from hrkd.models.families import longest_input
+from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier, MultiDomainConfig, is_own
+from hrkd.models.open_model import open_model
+from hrkd.models.plain import config_fields, load_plain_classifier, locate
+from hrkd.models.tokenizers import check_same_tokenizer
+from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER
-from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import first_line
 
-__all__ = [
-    "FORMAT",
-    "INDEX",
-    "PROBES",
-    "VOCABULARY_FILES",
-    "check_same_tokenizer",
-    "domain_folders",
-    "load_fine_tuned",
-    "load_tokenizer",
-    "write_domain_folders",
-]
-
-INDEX = "domains.json"
-
-
-FORMAT = {"format": "hrkd-teachers", "version": 1}
-
-
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
-
-
-PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
-
-
-def write_domain_folders(folder: Path, names: Mapping[str, str]) -> None:
-    """Make ``folder`` that of single-domain teachers; ``names`` says which folder in it is whose (domain: name)."""
-    write_json(folder / INDEX, FORMAT | {"domains": dict(names)})
-
-
-def domain_folders(source: str | Path) -> dict[str, str] | None:
-    """The folder of each domain's classifier below a folder of single-domain teachers; None for any other source.
-
-    Raises:
-        ArtifactError: a folder of single-domain teachers is damaged.
-    """
-    folder = Path(source).expanduser()
-    if not (folder / INDEX).is_file():
-        return None
-    index = read_json(folder / INDEX, what="the list of single-domain teachers")
-    if not isinstance(index, dict) or index.get("format") != FORMAT["format"]:
-        return None
-    folders = {domain: folder / name for domain, name in index["domains"].items()}
-    if missing := [str(each) for each in folders.values() if not each.is_dir()]:
-        raise ArtifactError(f"{folder / INDEX}: there is no {', '.join(missing)}; restore the folder or make it anew")
-    return {domain: str(each) for domain, each in folders.items()}
+__all__ = ["load_fine_tuned", "places_of", "read_config"]
 
 
 def load_fine_tuned(
@@ -78,8 +37,9 @@ def load_fine_tuned(
     """A teacher that is fine-tuned already, brought to the data's order of domains and labels, in evaluation mode.
 
     Args:
-        spec: a folder that hrkd wrote (of one model, or of single-domain teachers); a folder (or hub name) of a plain
-            sequence classifier, which then serves all domains with its one head; or a folder of one model per domain.
+        spec: a folder (or hub name) of a model that hrkd wrote, or of a plain sequence classifier, which then serves
+            all domains with its one head; a folder of hrkd that holds a model per domain (single-domain teachers, an
+            export); or a folder for each domain.
         domains: those of the data.
         labels: those of the data; they are matched by name, and outputs are put in their order.
         max_tokens: longest input, in tokens.
@@ -92,77 +52,58 @@ def load_fine_tuned(
         ModelError: not a fine-tuned classifier, domains, labels, sizes or tokenizers that do not agree, or an average
             of a single classifier.
     """
+    places = places_of(spec, domains)
+    if isinstance(places, str):
+        if combine == "average":
+            raise ModelError(f"{places}: teacher.combine: average: {ONE_CLASSIFIER}")
+        single: MultiDomainClassifier = _load(places, domains, labels, max_tokens, teacher_labels).eval()
+        return single
+    first = places[domains[0]]
+    for domain in domains[1:]:
+        check_same_tokenizer(first, places[domain])
+    models = {domain: _load(place, (domain,), labels, max_tokens, teacher_labels) for domain, place in places.items()}
+    return combined(models, combine).eval()
+
+
+def places_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | dict[str, str]:
+    """Where the one model for all ``domains`` is, or that of each domain, in their order.
+
+    Raises:
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: there is a model for each domain, and they are not those of the data.
+    """
     if isinstance(spec, str):
         folders = domain_folders(spec)
         if folders is None:
-            if combine == "average":
-                raise ModelError(f"{spec}: teacher.combine: average: {ONE_CLASSIFIER}")
-            single: MultiDomainClassifier = _load(spec, domains, labels, max_tokens, teacher_labels).eval()
-            return single
+            return spec
         _check_known(spec, domains, list(folders))
-        spec = {domain: folders[domain] for domain in domains}
+        return {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]
         found = "; ".join(f"{problem} {', '.join(names)}" for problem, names in problems if names)
         raise ModelError(f"teacher.fine_tuned: one folder per domain of the data is needed: {found}")
-    first = spec[domains[0]]
-    for domain in domains[1:]:
-        check_same_tokenizer(first, spec[domain])
-    models = {domain: _load(spec[domain], (domain,), labels, max_tokens, teacher_labels) for domain in domains}
-    return combined(models, combine).eval()
+    return {domain: spec[domain] for domain in domains}
 
 
-def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:
-    """Make sure that two tokenizers give the same ids, so that hidden states can be compared token by token.
-
-    Args:
-        teacher: a tokenizer, or where it is.
-        student: another one.
+def read_config(source: str) -> tuple[PreTrainedConfig, HeadMode]:
+    """The encoder's configuration, and whether it has one head for all domains, of a model of hrkd or a plain one.
 
     Raises:
-        ModelError: another vocabulary, or other ids for some test sentences.
+        ModelError: there is none.
     """
-    ours, theirs = (load_tokenizer(side) if isinstance(side, str) else side for side in (teacher, student))
-    names = [side if isinstance(side, str) else side.name_or_path or "the teacher" for side in (teacher, student)]
-    different = sorted(set(ours.get_vocab().items()) ^ set(theirs.get_vocab().items()))
-    text = next((probe for probe in PROBES if ours(probe)["input_ids"] != theirs(probe)["input_ids"]), None)
-    if not different and text is None:
-        return
-    if different:
-        tokens = sorted({token for token, _ in different})
-        what = f"{len(tokens):,} tokens have another id or stand in one vocabulary only ({', '.join(tokens[:3])} ...)"
-    else:
-        what = f"they split {text!r} differently"
-    raise ModelError(
-        f"{names[0]} and {names[1]} do not use the same tokenizer: {what}. Teacher and student are compared token by "
-        "token, so different tokenizers are not supported; choose models with the same one"
-    )
-
-
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first of single-domain teachers.
-
-    Raises:
-        ArtifactError: a folder of single-domain teachers is damaged.
-        ModelError: there is none, or it has no vocabulary.
-    """
-    if folders := domain_folders(source):
-        source = next(iter(folders.values()))
     place = locate(source)
-    folder = Path(place)
-    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
-        raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
     try:
-        config = _config(place)
-        hrkd = config.get("model_type") == MultiDomainConfig.model_type
-        extra = {"config": MultiDomainConfig(**config).plain_config()} if hrkd else {}
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **extra)
-    except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
-        raise ModelError(f"{source}: no tokenizer that can be loaded: {first_line(error)}") from error
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
-    return tokenizer
+        fields = config_fields(place)
+        if is_own(fields):
+            own = MultiDomainConfig(**fields)
+            return own.plain_config(), own.heads
+        return AutoConfig.from_pretrained(place), "shared"
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{source}: no folder with the configuration of an encoder, and no name that the hub answers to: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _load(
@@ -170,12 +111,15 @@ def _load(
 ) -> MultiDomainClassifier:
     place = locate(source)
     try:
-        kind = _config(place).get("model_type")
+        own = is_own(config_fields(place))
+        if own and not Path(place).is_dir():
+            place = snapshot_download(place)
     except (OSError, ValueError) as error:
         raise ModelError(f"{source}: no model: {first_line(error)}") from error
-    if kind == MultiDomainConfig.model_type:
+    if own:
         return _load_multi_domain(place, domains, labels, max_tokens, teacher_labels)
     plain = load_plain_classifier(source, labels, fine_tuned=True)
+    try_encoder(plain.config, "none", where=source)
     outputs = [plain.config.id2label[i] for i in range(plain.config.num_labels)]
     order = _output_order(source, teacher_labels or outputs, labels, len(outputs))
     model = MultiDomainClassifier.from_plain(
@@ -188,10 +132,7 @@ def _load(
 def _load_multi_domain(
     source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
 ) -> MultiDomainClassifier:
-    try:
-        model = MultiDomainClassifier.from_pretrained(source)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{source}: the model cannot be loaded: {first_line(error)}") from error
+    model, _ = open_model(source)
     _check_known(source, domains, model.domains)
     longest = longest_input(model.encoder)
     if longest is not None and max_tokens > longest:
@@ -242,9 +183,3 @@ def _reorder_outputs(model: MultiDomainClassifier, order: list[int]) -> None:
     if not torch.allclose(model(**probe).logits, before[:, order], atol=1e-5):
         kind = model.encoder.config.model_type
         raise ModelError(f"the outputs of the {kind} family cannot be put into another order; use the teacher's order")
-
-
-def _config(place: str) -> dict[str, Any]:
-    """The content of config.json, {} if there is none."""
-    fields: dict[str, Any] = PreTrainedConfig.get_config_dict(place)[0]
-    return fields

@@ -16,12 +16,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.method.meta_kd import DomainHead
-from hrkd.models.plain import longest_input, without_bars
+from hrkd.models.families import longest_input
+from hrkd.models.plain import without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 from hrkd.support.messages import suggestion
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "is_own"]
 
 HeadMode = Literal["per_domain", "shared"]
 
@@ -77,6 +78,11 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         config = AutoConfig.for_model(**fields)
         config.id2label, config.label2id = dict(self.id2label), dict(self.label2id)
         return config
+
+
+def is_own(config: dict[str, Any]) -> bool:
+    """Whether a configuration is that of hrkd's own models."""
+    return config.get("model_type") == MultiDomainConfig.model_type
 
 
 class _Replay(nn.Module):

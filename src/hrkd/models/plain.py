@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import ModelError
 from hrkd.support.messages import first_line
 
-__all__ = ["load_plain_classifier", "locate", "longest_input", "without_bars"]
+__all__ = ["config_fields", "load_plain_classifier", "locate", "without_bars"]
 
 
 def locate(source: str | Path) -> str:
@@ -35,6 +34,12 @@ def locate(source: str | Path) -> str:
     return str(source)
 
 
+def config_fields(place: str) -> dict[str, Any]:
+    """The content of config.json, {} if there is none."""
+    fields: dict[str, Any] = PreTrainedConfig.get_config_dict(place)[0]
+    return fields
+
+
 @contextmanager
 def without_bars() -> Iterator[None]:
     """No bars of transformers while weights are read or written: they are no work that one waits for."""
@@ -45,14 +50,6 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def longest_input(encoder: nn.Module) -> int | None:
-    """Most tokens that the encoder's table of positions allows; None without such a table (relative, rotary)."""
-    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, nn.Embedding):
-        return None
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def load_plain_classifier(source: str | Path, labels: Sequence[str], *, fine_tuned: bool) -> PreTrainedModel:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from hrkd.errors import ModelError
+from hrkd.models.families import FOLLOW_HEADS, FOLLOW_WIDTH, NOT_INHERITED, OTHER_FAMILY, PER_LAYER, family_of
 from hrkd.models.layer_map import uniform_layer_map
 
 __all__ = ["StudentShape", "resolve_shape", "shape_of", "student_config"]
 
-FEED_FORWARD = ("intermediate_size", "hidden_dim")  # its name differs between families
-ROTARY = frozenset({"modernbert"})  # position is a rotation of pairs of a head's components
-DERIVED = frozenset({"architectures", "attention_head_size", "dtype", "head_dim"})  # not inherited by a student
+SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads")  # transformers' names; the feed-forward's differs
 NARROWEST_HEAD = 4
 
 
@@ -37,15 +38,14 @@ def shape_of(config: PreTrainedConfig) -> StudentShape:
     Raises:
         ModelError: the configuration lacks one of them.
     """
-    names = ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    sizes = [getattr(config, name, None) for name in names]
-    feed_forward = next((getattr(config, name) for name in FEED_FORWARD if hasattr(config, name)), None)
-    if None in sizes or feed_forward is None:
+    names = (*SIZES, family_of(config).feed_forward)
+    sizes: list[Any] = [getattr(config, name, None) for name in names]
+    if missing := [name for name, size in zip(names, sizes, strict=True) if not isinstance(size, int)]:
         raise ModelError(
-            f"the {config.model_type} family is not supported: its configuration does not tell "
-            f"{', '.join(names)} and {' or '.join(FEED_FORWARD)}"
+            f"the {config.model_type} family is not supported: its configuration does not tell {', '.join(missing)}; "
+            f"{OTHER_FAMILY}"
         )
-    return StudentShape(*map(int, (*sizes, feed_forward)))
+    return StudentShape(*sizes)
 
 
 def resolve_shape(
@@ -78,7 +78,7 @@ def resolve_shape(
         shape = StudentShape(
             layers or teacher.layers, width, heads or teacher.heads, feed_forward or _feed_forward(teacher, width)
         )
-    _check_heads(shape, teacher, rotary=teacher_config.model_type in ROTARY, named=heads is not None)
+    _check_heads(shape, teacher, rotary=family_of(teacher_config).rotary, named=heads is not None)
     return shape
 
 
@@ -90,22 +90,31 @@ def student_config(
     Embeddings narrower than the hidden states (ELECTRA) stay as narrow as the teacher's. Where layers are of several
     kinds (ModernBERT: local and global attention), each student layer is of the kind of the teacher layer that
     ``layer_map`` (levels; default: uniform) gives it.
+
+    Raises:
+        ModelError: the family has no encoder of that shape.
     """
-    teacher = shape_of(teacher_config)
-    fields = {name: value for name, value in teacher_config.to_dict().items() if name not in DERIVED}
-    names = teacher_config.attribute_map
-    fields[names.get("num_hidden_layers", "num_hidden_layers")] = shape.layers
-    fields[names.get("hidden_size", "hidden_size")] = shape.width
-    fields[names.get("num_attention_heads", "num_attention_heads")] = shape.heads
-    fields[next(name for name in FEED_FORWARD if hasattr(teacher_config, name))] = shape.feed_forward
-    for name in ("embedding_size", "pooler_hidden_size"):
-        if fields.get(name) == teacher.width:
-            fields[name] = shape.width
-    if fields.get("layer_types"):
-        kinds = fields["layer_types"]
-        levels = layer_map or uniform_layer_map(shape.layers, teacher.layers)
-        fields["layer_types"] = [kinds[level - 1] for level in levels[1:]]
-    return AutoConfig.for_model(**fields)
+    teacher, family = shape_of(teacher_config), family_of(teacher_config)
+    fields = {name: value for name, value in teacher_config.to_dict().items() if name not in NOT_INHERITED}
+    sizes = zip((*SIZES, family.feed_forward), astuple(shape), strict=True)
+    fields |= {teacher_config.attribute_map.get(name, name): size for name, size in sizes}
+    fields |= {name: shape.width for name in FOLLOW_WIDTH if fields.get(name) == teacher.width}
+    for name in FOLLOW_HEADS:
+        if fields.get(name):
+            fields[name] = max(1, fields[name] * shape.heads // teacher.heads)
+    levels = layer_map or uniform_layer_map(shape.layers, teacher.layers)
+    for name in PER_LAYER:
+        if isinstance(fields.get(name), list):
+            fields[name] = [fields[name][level - 1] for level in levels[1:]]
+    try:
+        return AutoConfig.for_model(**fields)
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        told = f"width {shape.width}, {shape.heads} heads, feed_forward {shape.feed_forward}, {shape.layers} layers"
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(
+            f"student: there is no encoder of the {teacher_config.model_type} family with {told}: {reason}; take "
+            "other sizes"
+        ) from error
 
 
 def _feed_forward(teacher: StudentShape, width: int) -> int:
@@ -135,7 +144,7 @@ def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
     layers = [n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0 and 3 * n >= teacher.layers]
     full = [replace(teacher, layers=n) for n in layers]
     first = next((shape for shape in full if _parameters(config, shape) >= target), teacher)
-    step = teacher.heads * (2 if config.model_type in ROTARY else 1)
+    step = teacher.heads * (2 if family_of(config).rotary else 1)
     widths = range(min(teacher.width, teacher.heads * NARROWEST_HEAD), teacher.width + 1, step)
     shapes = [replace(first, width=width, feed_forward=_feed_forward(teacher, width)) for width in widths]
     count = cache(lambda index: _parameters(config, shapes[index]))

@@ -23,15 +23,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 from hrkd.errors import ModelError
+from hrkd.models.families import attention_dropouts, has_local_windows, has_raw_scores, layer_list
 
 __all__ = [
     "AttentionKind",
     "EncoderTrace",
     "QueriesKeys",
     "choose_attention",
-    "has_local_windows",
-    "has_raw_scores",
-    "layer_list",
     "set_attention",
 ]
 
@@ -239,20 +237,6 @@ IMPLEMENTATIONS: dict[AttentionKind, str] = {
 }
 
 
-def has_raw_scores(encoder: PreTrainedModel) -> bool:
-    """Whether the family computes plain QK'/sqrt(dh) scores that can be read (DeBERTa does not)."""
-    return bool(encoder._can_set_attn_implementation())
-
-
-def has_local_windows(encoder: PreTrainedModel) -> bool:
-    """Whether layers mask pairs of tokens that are far apart, so that not every product of query and key counts."""
-    config = encoder.config
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        return any(kind != "full_attention" for kind in kinds)
-    return any(getattr(config, name, None) for name in ("sliding_window", "attention_window", "local_attention"))
-
-
 def choose_attention(
     wanted: Literal["auto", "scores", "probabilities", "none"], *encoders: PreTrainedModel, factored: bool = False
 ) -> AttentionKind:
@@ -276,13 +260,6 @@ def choose_attention(
     return wanted
 
 
-def layer_list(encoder: PreTrainedModel) -> nn.ModuleList | None:
-    """The list of the encoder's layers; None where the family has none of the length that its configuration tells."""
-    layers = encoder.config.num_hidden_layers
-    lists = (module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == layers)
-    return next(lists, None)
-
-
 def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequence[int] | None = None) -> None:
     """Make ``encoder`` compute attention such that ``kind`` can be recorded; outputs stay the same in evaluation mode.
 
@@ -303,13 +280,14 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequ
             AttentionInterface.register(name, function)
             AttentionMaskInterface.register(name, mask)
         encoder.set_attn_implementation(IMPLEMENTATIONS[kind])
-        for number, layer in enumerate(layer_list(encoder) or ()):
+        _, modules = layer_list(encoder) or ("", ())
+        for number, layer in enumerate(modules):
             for module in layer.modules():
                 setattr(module, RECORDED, layers is None or number in layers)
         return
     if kind in ("scores", "queries_keys"):
         raise ModelError(f"the {encoder.config.model_type} family has no plain query-key scores")
-    dropouts = _attention_dropouts(encoder)
+    dropouts = attention_dropouts(encoder)
     if kind == "probabilities" and not dropouts:
         raise ModelError(
             f"the attention dropout of the {encoder.config.model_type} family was not found, so its probabilities "
@@ -317,14 +295,3 @@ def set_attention(encoder: PreTrainedModel, kind: AttentionKind, *, layers: Sequ
         )
     for dropout in dropouts:
         dropout.p = 0.0 if kind == "probabilities" else encoder.config.attention_probs_dropout_prob
-
-
-def _attention_dropouts(encoder: PreTrainedModel) -> list[nn.Dropout]:
-    """The dropout of each layer's probabilities.
-
-    In transformers' encoders it is the child ``dropout`` of the layer's self-attention module, whose class is named
-    ``...SelfAttention``; dropout of states, of relative positions and in the output block has other parents or names.
-    """
-    attentions = [module for module in encoder.modules() if type(module).__name__.endswith("SelfAttention")]
-    children = [getattr(module, "dropout", None) for module in attentions]
-    return [child for child in children if isinstance(child, nn.Dropout)]

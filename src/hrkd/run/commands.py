@@ -17,13 +17,14 @@ from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
-from hrkd.models.loading import domain_folders, load_fine_tuned, load_tokenizer
+from hrkd.models.loading import load_fine_tuned
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import data_table, scores_table
 from hrkd.run.context import Context
 from hrkd.run.measure import predictions, scores
-from hrkd.run.precheck import precheck
+from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.prepare import prepare_data
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
@@ -31,6 +32,7 @@ from hrkd.run.student import distil_student, fine_tune_baseline
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
@@ -64,13 +66,13 @@ def compress(
             taken up by the next run.
     """
     context = Context.load(_recipe(recipe, data), data=data, unlabelled=unlabelled, show=show, progress=progress)
-    if context.recipe.teacher.fine_tuned is not None:
-        return _distil(_opened(context, "student"))
-    context = context.plan("teacher", "student")
-    precheck(context)
+    own = context.recipe.teacher.fine_tuned is None
+    context = context.plan("teacher", "student") if own else context.plan("student")
+    precheck(context, trained=not own)
     context.open_folder()
-    fine_tune_teacher(context)
-    return _measured(context, open_teacher(context))
+    if own:
+        fine_tune_teacher(context)
+    return _distil(context)
 
 
 def train_teacher(
@@ -94,7 +96,9 @@ def train_teacher(
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
     context = Context.load(recipe, data=data, show=show, progress=progress)
     check_step_sizes(context.data.splits.train, recipe.teacher.training.batch_size, context.accelerator.num_processes)
-    context = _opened(context, "teacher")
+    context = context.plan("teacher")
+    precheck_teacher(context)
+    context.open_folder()
     folder = fine_tune_teacher(context)
     show_scores = scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev")
     context.show(show_scores)
@@ -157,36 +161,28 @@ def train_baseline(
         )
     context = _after_teacher(context, "baseline")
     teacher = open_teacher(context)
-    precheck(context, teacher.model)
     return _finished(context, teacher, None, fine_tune_baseline(context, teacher))
 
 
 def _after_teacher(context: Context, stage: str) -> Context:
     """The folder opened for a stage that needs a finished teacher."""
-    if context.external_teacher is not None or context.recipe.teacher.fine_tuned is not None:
-        return _opened(context, stage)
-    own = context.folder.stage("teacher")
-    if not own.is_finished:
-        raise ArtifactError(
-            f"{own.model}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
-        )
-    return _opened(context, "teacher", stage)
-
-
-def _opened(context: Context, *stages: str) -> Context:
+    stages = [stage]
+    if context.external_teacher is None and context.recipe.teacher.fine_tuned is None:
+        own = context.folder.stage("teacher")
+        if not own.is_finished:
+            raise ArtifactError(
+                f"{own.model}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
+            )
+        stages = ["teacher", stage]
     context = context.plan(*stages)
+    precheck(context, trained=True)
     context.open_folder()
     return context
 
 
 def _distil(context: Context) -> dict[str, Any]:
-    """Open a teacher that is finished, check the student against it, and go on."""
+    """What comes after a finished teacher."""
     teacher = open_teacher(context)
-    precheck(context, teacher.model)
-    return _measured(context, teacher)
-
-
-def _measured(context: Context, teacher: Teacher) -> dict[str, Any]:
     student = distil_student(context, teacher)
     baseline = fine_tune_baseline(context, teacher) if context.recipe.student.baseline else None
     return _finished(context, teacher, student, baseline)

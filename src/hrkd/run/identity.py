@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hrkd.models.loading import domain_folders
 from hrkd.recipe.schema import CacheConfig, DataConfig, MethodConfig, Recipe, Section, StudentConfig, TeacherConfig
+from hrkd.support.domain_index import domain_folders
 
 __all__ = ["differences", "model_settings", "recipe_settings", "unlike_defaults"]
 

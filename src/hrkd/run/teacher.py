@@ -13,22 +13,24 @@ from transformers import PreTrainedTokenizerBase
 
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.domain_teachers import AnyTeacher
-from hrkd.models.loading import load_fine_tuned, load_tokenizer, write_domain_folders
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
 from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.domain_index import write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.training.chance import majority_share, no_better_than_chance
 from hrkd.training.metrics import Scores
 from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 
-__all__ = ["Teacher", "fine_tune_teacher", "open_teacher"]
+__all__ = ["Teacher", "fine_tune_teacher", "finished_teacher", "open_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -91,7 +93,7 @@ class SingleDomainTeachers(Stage):
             records[domain] = part.finish()
         if context.accelerator.is_main_process:
             write_json(self.files.training, _of_all_domains(records))
-            write_domain_folders(self.files.model, names)
+            write_domain_index(self.files.model, names, "teachers")
             write_json(self.files.settings, self.settings)
 
 
@@ -148,16 +150,7 @@ def open_teacher(context: Context) -> Teacher:
         TrainingError: it is no better than chance and the recipe does not allow that.
     """
     config, splits = context.recipe.teacher, context.data.splits
-    record = None
-    if context.external_teacher is None and config.fine_tuned is not None:
-        source = config.fine_tuned
-        for each in [source] if isinstance(source, str) else source.values():
-            _check_not_seen(context, Path(each))
-    else:
-        folder = context.external_teacher or context.folder.stage("teacher").model
-        source = str(folder)
-        _check_made_for(context, folder)
-        record = read_json(folder / "training.json", what="the record of the teacher's training")
+    source, record = finished_teacher(context)
     model = load_fine_tuned(
         source,
         domains=splits.domains,
@@ -171,6 +164,22 @@ def open_teacher(context: Context) -> Teacher:
     dev_scores = scores(context, teacher_predictions(context, model, data.dev), data.dev)
     check_teacher(context, dev_scores, data)
     return Teacher(model, tokenizer, data, dev_scores, record)
+
+
+def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[str, Any] | None]:
+    """Where a finished teacher is (another run's, the recipe's fine-tuned one, or the run's own), and its record.
+
+    Raises:
+        ArtifactError: there is none, or it was trained on other data.
+    """
+    fine_tuned = context.recipe.teacher.fine_tuned
+    if context.external_teacher is None and fine_tuned is not None:
+        for each in [fine_tuned] if isinstance(fine_tuned, str) else fine_tuned.values():
+            _check_not_seen(context, Path(each))
+        return fine_tuned, None
+    folder = context.external_teacher or context.folder.stage("teacher").model
+    _check_made_for(context, folder)
+    return str(folder), read_json(folder / "training.json", what="the record of the teacher's training")
 
 
 def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:

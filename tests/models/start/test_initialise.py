@@ -3,7 +3,6 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from hrkd.errors import ModelError
-from hrkd.models import initialise
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import resolve_shape
@@ -52,7 +51,7 @@ def test_nothing_is_lost_at_full_size(family):
 def test_a_permutation_of_the_residual_axis_changes_no_output(family, monkeypatch):
     order = torch.randperm(32, generator=torch.Generator().manual_seed(3))
     permutation = torch.eye(32, dtype=torch.float64)[:, order]
-    monkeypatch.setattr(initialise, "principal_components", lambda *_: permutation)
+    monkeypatch.setattr("hrkd.models.start.initialise.principal_components", lambda *_: permutation)
     teacher = tiny_model(family)
     started = narrowed(teacher, family)
     before, after = traced(teacher, family), traced(started.model, family)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from hrkd.models.families import BERT
 from hrkd.models.shape import StudentShape, shape_of
-from hrkd.models.start.families import BERT
 from hrkd.models.start.narrow_attention import Plan, most_important, narrow_attention
 from hrkd.models.start.principal import read_moments
 from tiny import tiny_batch, tiny_model

@@ -15,11 +15,11 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from hrkd.errors import ModelError
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.loading import check_same_tokenizer
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.start.initialise import copy_heads, copy_teacher_layers, narrow_teacher
+from hrkd.models.tokenizers import check_same_tokenizer
 
 __all__ = ["Start", "StartedStudent", "build_student", "settle_start", "student_from_checkpoint"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,17 +9,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hrkd.errors import ModelError
+from hrkd.models.families import Parts, layer_list, parts_of
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.models.start.calibrate import calibrate_norms
-from hrkd.models.start.families import Family, family_of
 from hrkd.models.start.narrow import narrow_embeddings, narrow_head, narrow_layer
 from hrkd.models.start.narrow_attention import Plan
 from hrkd.models.start.principal import principal_components, read_moments
 
 __all__ = ["check_narrower", "copy_heads", "copy_teacher_layers", "narrow_teacher"]
-
-LAYER = re.compile(r"^(.*?\blayers?\.)(\d+)(\..*)$")
 
 
 def copy_teacher_layers(teacher: PreTrainedModel, student: PreTrainedModel, layers: Sequence[int]) -> list[str]:
@@ -33,7 +30,7 @@ def copy_teacher_layers(teacher: PreTrainedModel, student: PreTrainedModel, laye
     Raises:
         ModelError: a weight's shape differs.
     """
-    have, wanted = _layers_taken(teacher.state_dict(), layers), student.state_dict()
+    have, wanted = _layers_taken(teacher, layers), student.state_dict()
     without, new = sorted(have.keys() ^ wanted.keys()), {}
     for name, tensor in wanted.items():
         if name not in have:
@@ -82,38 +79,37 @@ def narrow_teacher(
     Raises:
         ModelError: a family, or a shape, that this start is not made for; the message names other starts.
     """
-    family = family_of(teacher.config)
+    parts = parts_of(teacher.config)
     wide, narrow = shape_of(teacher.config), shape_of(student.encoder.config)
-    check_narrower(family, teacher, student.encoder)
+    check_narrower(parts, teacher, student.encoder)
     needed = sorted({*layer_map, *layers, *(layer - 1 for layer in layers)})
     moments = read_moments(teacher, batches, needed)
     basis = principal_components(moments, layer_map, narrow.width)
-    plan = Plan(family, wide, narrow, basis, moments, torch.Generator().manual_seed(seed))
+    plan = Plan(parts, wide, narrow, basis, moments, torch.Generator().manual_seed(seed))
     state, heads = _precise(teacher.state_dict()), [_precise(head) for head in teacher_heads]
     new = narrow_embeddings(plan, state)
     for index, layer in enumerate(layers):
-        part = narrow_layer(plan, _below(state, f"{family.layers}.{layer - 1}."), layer)
-        new |= {f"{family.layers}.{index}.{name}": tensor for name, tensor in part.items()}
+        part = narrow_layer(plan, _below(state, f"{parts.layers}.{layer - 1}."), layer)
+        new |= {f"{parts.layers}.{index}.{name}": tensor for name, tensor in part.items()}
     new |= _fill_heads(plan, state, heads, student)
     student.encoder.load_state_dict(new)
-    norms = {level: f"{family.layers}.{level - 1}.{family.layer_norm}" for level in range(1, narrow.layers + 1)}
-    if f"{family.embedding_norm}.weight" in new and new[f"{family.embedding_norm}.weight"].numel() == narrow.width:
-        norms = {0: family.embedding_norm, **norms}
+    norms = {level: f"{parts.layers}.{level - 1}.{parts.layer_norm}" for level in range(1, narrow.layers + 1)}
+    if f"{parts.embedding_norm}.weight" in new and new[f"{parts.embedding_norm}.weight"].numel() == narrow.width:
+        norms = {0: parts.embedding_norm, **norms}
     calibrate_norms(student.encoder, teacher, batches, layer_map=layer_map, norms=norms, basis=basis)
     return basis.float()
 
 
-def _layers_taken(state: Mapping[str, Tensor], layers: Sequence[int]) -> dict[str, Tensor]:
-    """The state with the chosen layers (from 1) only, counted anew."""
-    taken = {}
-    for name, tensor in state.items():
-        found = LAYER.match(name)
-        if found is None:
-            taken[name] = tensor
-            continue
-        for index, layer in enumerate(layers):
-            if layer == int(found[2]) + 1:
-                taken[f"{found[1]}{index}{found[3]}"] = tensor
+def _layers_taken(teacher: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:
+    """The state with the chosen layers (from 1) only, counted anew; all of it where all layers share their weights."""
+    state, found = teacher.state_dict(), layer_list(teacher)
+    if found is None:
+        return dict(state)
+    prefix = f"{found[0]}."
+    taken = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    for index, layer in enumerate(layers):
+        part = _below(state, f"{prefix}{layer - 1}.")
+        taken |= {f"{prefix}{index}.{name}": tensor for name, tensor in part.items()}
     return taken
 
 
@@ -122,7 +118,7 @@ def _fill_heads(
 ) -> dict[str, Tensor]:
     """Load narrowed heads into the student; returns the encoder's pooling layer, where it stands there."""
     heads = [_below(head, "classifier.") for head in heads]
-    if plan.family.pools:
+    if plan.parts.pools:
         pooler, outs = narrow_head(plan, state, heads)
         narrowed = outs
     else:
@@ -134,7 +130,7 @@ def _fill_heads(
     return pooler
 
 
-def check_narrower(family: Family, teacher: PreTrainedModel, student: PreTrainedModel) -> None:
+def check_narrower(parts: Parts, teacher: PreTrainedModel, student: PreTrainedModel) -> None:
     """Whether the student's encoder can be started from principal components of the teacher's (of any weights).
 
     Raises:
@@ -147,7 +143,7 @@ def check_narrower(family: Family, teacher: PreTrainedModel, student: PreTrained
             f"student.start: principal_components makes students with at most the teacher's {' and '.join(more)} "
             f"(teacher {_named(wide, more)}, student {_named(narrow, more)}); take less, or start: random"
         )
-    narrow_table = f"{family.embedding_projection}.weight"
+    narrow_table = f"{parts.embedding_projection}.weight"
     if narrow_table in teacher.state_dict() and narrow_table not in student.state_dict():
         raise ModelError(
             f"student.width: {narrow.width} is the width of the teacher's embedding table, where this family has no "

@@ -24,35 +24,35 @@ State = Mapping[str, Tensor]
 
 def narrow_embeddings(plan: Plan, state: State) -> dict[str, Tensor]:
     """Embedding tables, their norm and the relative positions."""
-    family, new = plan.family, dict[str, Tensor]()
-    if f"{family.embedding_projection}.weight" in state:
-        kept = (*family.tables, family.embedding_norm)
+    parts, new = plan.parts, dict[str, Tensor]()
+    if f"{parts.embedding_projection}.weight" in state:
+        kept = (*parts.tables, parts.embedding_norm)
         new |= {name: tensor for name, tensor in state.items() if name.startswith(kept)}
-        new |= _write(plan, state, family.embedding_projection)
+        new |= _write(plan, state, parts.embedding_projection)
     else:
-        new |= _tables(plan, state, family.tables)
-    norms = [family.embedding_norm, family.relative_norm]
+        new |= _tables(plan, state, parts.tables)
+    norms = [parts.embedding_norm, parts.relative_norm]
     wide = [name for name in present(state, norms) if state[f"{name}.weight"].numel() == plan.teacher.width]
     for name in wide:
         new |= _norm(plan, state, name, 1.0)
-    return new | _tables(plan, state, [family.relative_table])
+    return new | _tables(plan, state, [parts.relative_table])
 
 
 def narrow_layer(plan: Plan, state: State, number: int) -> dict[str, Tensor]:
     """One layer's weights, by their names within the layer; ``number`` is the teacher's, from 1."""
-    family = plan.family
+    parts = plan.parts
     kept = plan.moments.kept_energy(number, plan.basis)
     return {
         **narrow_attention(plan, state, number - 1),
-        **_norm(plan, state, family.attention_norm, kept),
+        **_norm(plan, state, parts.attention_norm, kept),
         **_feed_forward(plan, state),
-        **_norm(plan, state, family.layer_norm, kept),
+        **_norm(plan, state, parts.layer_norm, kept),
     }
 
 
 def narrow_head(plan: Plan, dense: State, outs: Sequence[State]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
     """A pooling layer and the output maps that read it, of one domain or of all."""
-    name, out = plan.family.dense, plan.family.out
+    name, out = plan.parts.dense, plan.parts.out
     weight = dense[f"{name}.weight"] @ plan.basis
     columns = torch.cat([state[f"{out}.weight"] for state in outs])
     kept = most_important(weight.norm(dim=1) * columns.norm(dim=0), plan.student.width)
@@ -83,7 +83,7 @@ def _norm(plan: Plan, state: State, name: str, kept: float) -> dict[str, Tensor]
 
 
 def _feed_forward(plan: Plan, state: State) -> dict[str, Tensor]:
-    read, write = plan.family.read, plan.family.write
+    read, write = plan.parts.read, plan.parts.write
     into, out = state[f"{read}.weight"] @ plan.basis, plan.basis.mT @ state[f"{write}.weight"]
     kept = most_important(into.norm(dim=1) * out.norm(dim=0), plan.student.feed_forward)
     more = plan.student.feed_forward - len(kept)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hrkd.models.families import Parts
 from hrkd.models.shape import StudentShape
-from hrkd.models.start.families import Family
 from hrkd.models.start.principal import StateMoments, product_maps
 
 __all__ = ["Plan", "most_important", "narrow_attention", "present"]
@@ -33,7 +33,7 @@ class Plan:
     ``generator`` draws what has no counterpart in the teacher.
     """
 
-    family: Family
+    parts: Parts
     teacher: StudentShape
     student: StudentShape
     basis: Tensor
@@ -66,16 +66,16 @@ def present(state: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
 def _queries_and_keys(
     plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], mean: Tensor, second: Tensor
 ) -> dict[str, Tensor]:
-    family, heads = plan.family, plan.teacher.heads
+    named, heads = plan.parts, plan.teacher.heads
     with_one = torch.cat([torch.cat([second, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
     root = _root(with_one)
     rank = plan.student.width // plan.student.heads
     resize = (rank * heads / plan.teacher.width) ** 0.25
-    sides = ((family.query, family.position_query), (family.key, family.position_key))
+    sides = ((named.query, named.position_query), (named.key, named.position_key))
     rows = {name: _rows(plan, state, name) for side in sides for name in present(state, side)}
     parts: dict[str, list[Tensor]] = {name: [] for name in rows}
     for head in kept:
-        left, right = rows[family.query][head] @ root, rows[family.key][head] @ root
+        left, right = rows[named.query][head] @ root, rows[named.key][head] @ root
         for side, linear in zip(sides, product_maps(left, right, rank, plan.generator), strict=True):
             for name in present(state, side):
                 parts[name].append(resize * linear @ rows[name][head])
@@ -87,7 +87,7 @@ def _queries_and_keys(
 def _values_and_output(
     plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], full_mean: Tensor, spread: Tensor
 ) -> dict[str, Tensor]:
-    value, mix = plan.family.value, plan.family.mix
+    value, mix = plan.parts.value, plan.parts.mix
     values, outputs = _values(plan, state), _outputs(plan, state)
     rank = plan.student.width // plan.student.heads
     narrow_values, narrow_outputs = [], []
@@ -120,17 +120,22 @@ def _rows(plan: Plan, state: Mapping[str, Tensor], name: str) -> Tensor:
 
 def _values(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
     """Value weights by head: (N, dh, Hs)."""
-    weight: Tensor = state[f"{plan.family.value}.weight"] @ plan.basis
+    weight: Tensor = state[f"{plan.parts.value}.weight"] @ plan.basis
     return weight.view(plan.teacher.heads, -1, plan.basis.shape[1])
 
 
 def _outputs(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
     """Output weights by head: (N, Hs, dh)."""
-    weight: Tensor = plan.basis.mT @ state[f"{plan.family.mix}.weight"]
+    weight: Tensor = plan.basis.mT @ state[f"{plan.parts.mix}.weight"]
     return weight.view(plan.basis.shape[1], plan.teacher.heads, -1).movedim(1, 0)
 
 
 def _root(moment: Tensor) -> Tensor:
+    """R with RR' = the moment."""
     ridge = RIDGE * moment.trace() / len(moment) * torch.eye(len(moment), dtype=moment.dtype)
-    root: Tensor = torch.linalg.cholesky(moment + ridge)
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(moment + ridge)
+    while failed:  # moments of fewer states than coordinates, summed in 32 bits, may have roots below -RIDGE
+        ridge *= 10
+        root, failed = torch.linalg.cholesky_ex(moment + ridge)
     return root

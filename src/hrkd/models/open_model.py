@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from hrkd.errors import ArtifactError
-from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
+from hrkd.errors import ArtifactError, ModelError
+from hrkd.models.multi_domain import MultiDomainClassifier, is_own
+from hrkd.models.tokenizers import load_tokenizer
 from hrkd.support.atomic_files import read_json
+from hrkd.support.domain_index import read_domain_index
 from hrkd.support.messages import did_you_mean, first_line, first_of
 
-__all__ = ["open_student"]
+__all__ = ["open_model"]
 
 
-def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
+def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
     """Model (in evaluation mode) and tokenizer from a folder that hrkd wrote.
 
     Raises:
@@ -25,10 +27,8 @@ def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedT
     folder = Path(folder).expanduser()
     _check(folder)
     try:
-        model = MultiDomainClassifier.from_pretrained(folder, use_safetensors=True)
-        # The encoder's configuration says which tokenizer it is; hrkd's own is unknown to transformers.
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config.plain_config())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model, tokenizer = MultiDomainClassifier.from_pretrained(folder), load_tokenizer(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
         raise ArtifactError(
             f"{folder}: the model cannot be loaded ({first_line(error)}); restore the folder or make it anew"
         ) from error
@@ -42,14 +42,17 @@ def _check(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder}: no hrkd model: config.json is missing; {_found_instead(folder)}")
     config = read_json(folder / "config.json", what="the model's configuration")
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != MultiDomainConfig.model_type:
-        raise ArtifactError(f"{folder}: no hrkd model but {_other_model(kind, config)}")
+    if not isinstance(config, dict) or not is_own(config):
+        raise ArtifactError(f"{folder}: no hrkd model but {_other_model(config)}")
     if not (folder / "tokenizer_config.json").is_file():
         raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
 
 
 def _found_instead(folder: Path) -> str:
+    if index := read_domain_index(folder):
+        what = "an export of plain classifiers" if index.holds == "plain" else "a teacher with a model"
+        folders = ", ".join(map(str, index.folders.values()))
+        return f"this is the folder of {what} for each domain; take one of {folders}"
     inside = [path.name for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
     if "levels" in inside and "student" not in inside:
         return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
@@ -61,7 +64,8 @@ def _found_instead(folder: Path) -> str:
     return f"found {first_of(names)}" if names else "the folder is empty"
 
 
-def _other_model(kind: str | None, config: Any) -> str:
+def _other_model(config: Any) -> str:
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None:
         return "a config.json without model_type; give the folder of a student"
     classes = config.get("architectures") or []

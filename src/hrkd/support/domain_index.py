@@ -1,0 +1,71 @@
+"""The index of a folder that holds one model folder per domain: single-domain teachers, or an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hrkd.errors import ArtifactError
+from hrkd.support.atomic_files import read_json, write_json
+
+__all__ = ["DomainIndex", "domain_folders", "read_domain_index", "write_domain_index"]
+
+Holds = Literal["teachers", "plain"]
+"""Folders of hrkd, as teachers; or plain classifiers, which need transformers alone."""
+
+INDEX = "domains.json"
+FORMAT, VERSION = "hrkd-domains", 1
+EARLIER: dict[str, Holds] = {"hrkd-teachers": "teachers", "hrkd-export": "plain"}
+"""Two formats, each at version 1, that this one is the successor of, and what such a folder holds."""
+
+
+@dataclass(frozen=True)
+class DomainIndex:
+    """What the folder holds, and where the model of each domain lies."""
+
+    holds: Holds
+    folders: Mapping[str, Path]
+
+
+def write_domain_index(folder: Path, names: Mapping[str, str], holds: Holds) -> None:
+    """Say in ``folder`` which folder in it is whose (``names``, domain: name)."""
+    write_json(folder / INDEX, {"format": FORMAT, "version": VERSION, "holds": holds, "domains": dict(names)})
+
+
+def read_domain_index(folder: Path) -> DomainIndex | None:
+    """The index in ``folder``; None if there is none of hrkd.
+
+    Raises:
+        ArtifactError: it is damaged, of a later hrkd, or a domain's folder is missing.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        return None
+    index: Any = read_json(path, what="the index of the domains' folders")
+    name = index.get("format") if isinstance(index, dict) else None
+    if name not in {FORMAT, *EARLIER}:
+        return None
+    if index.get("version") != VERSION:
+        raise ArtifactError(
+            f"{path}: {name} version {index.get('version')}, where version {VERSION} is read; open it with the hrkd "
+            "that wrote it, or make the folder anew"
+        )
+    holds, names = EARLIER.get(str(name)) or index.get("holds"), index.get("domains")
+    if holds not in EARLIER.values() or not isinstance(names, dict) or not names:
+        raise ArtifactError(f"{path}: it does not say which folder is whose; restore the folder or make it anew")
+    folders = {domain: folder / str(name) for domain, name in names.items()}
+    if missing := [str(each) for each in folders.values() if not each.is_dir()]:
+        raise ArtifactError(f"{path}: there is no {', '.join(missing)}; restore the folder or make it anew")
+    return DomainIndex(holds, folders)
+
+
+def domain_folders(source: str | Path) -> dict[str, str] | None:
+    """The folder of each domain's classifier, in a folder that holds one for each; None for any other source.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    index = read_domain_index(Path(source).expanduser())
+    return None if index is None else {domain: str(folder) for domain, folder in index.folders.items()}

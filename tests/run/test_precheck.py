@@ -1,0 +1,63 @@
+"""What is refused before a teacher is trained, or asked."""
+
+import pytest
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from hrkd.errors import ModelError
+from hrkd.run.commands import compress, distill, train_teacher
+from tiny import tiny_recipe, tiny_tokenizer
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+
+
+def saved(folder, family, **more):
+    tokenizer = tiny_tokenizer(folder)
+    fields = SIZES | {"vocab_size": len(tokenizer), "pad_token_id": 0, "num_labels": 2} | more
+    AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **fields)).save_pretrained(folder)
+    return str(folder)
+
+
+def recipe(tmp_path, field, folder, **more):
+    base = tiny_recipe(tmp_path / "run").model_dump(mode="json")
+    base["teacher"] = {field: folder, "allow_weak": True, "training": {"epochs": 1, "batch_size": 4}}
+    base["student"] |= {"width": None} | more.pop("student", {})
+    return base | more
+
+
+@pytest.mark.parametrize("field", ["model", "fine_tuned"])
+@pytest.mark.parametrize(
+    ("family", "more", "said"),
+    [
+        ("llama", {}, "failed at classifying by the encoder's states alone"),
+        ("big_bird", {}, r"reading attention \(probabilities\).*; set method\.attention: none"),
+        ("bert", {"vocab_size": 9}, r"the tokenizer has \d+ tokens \(.* and \d+ more\) beyond the 9 of the encoder"),
+    ],
+)
+def test_what_cannot_teach_is_told_at_once(tmp_path, field, family, more, said):
+    base = recipe(tmp_path, field, saved(tmp_path / "model", family, **more))
+    with pytest.raises(ModelError, match=rf"^teacher\.{field}: .*{said}"):
+        compress(base)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_alone_is_checked_with_the_attention_of_the_recipe(tmp_path):
+    base = recipe(tmp_path, "model", saved(tmp_path / "model", "big_bird"))
+    with pytest.raises(ModelError, match=r"set method\.attention: none"):
+        train_teacher(base)
+    train_teacher(base | {"method": {"attention": "none"}})
+    results = distill(base | {"method": {"attention": "none", "graph_heads": 2}})
+    assert results["models"]["student"]["parameters"] < results["models"]["teacher"]["parameters"]
+
+
+def test_a_family_that_nobody_named_goes_end_to_end(tmp_path):
+    base = recipe(tmp_path, "model", saved(tmp_path / "model", "mpnet"), student={"heads": 2})
+    assert compress(base)["models"]["student"]["test"]
+
+
+def test_a_checkpoint_of_another_family_is_checked_too(tmp_path):
+    teacher, student = saved(tmp_path / "model", "bert"), saved(tmp_path / "small", "big_bird")
+    base = recipe(tmp_path, "model", teacher)
+    base["student"] = {"checkpoint": student}
+    with pytest.raises(ModelError, match=r"^student\.checkpoint: .*big_bird .*set method\.attention: none"):
+        compress(base)
+    assert not (tmp_path / "run").exists()
