@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from setting import STUDENT, TEACHER, Timing, amazon_reviews, bert, interleaved,
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from hrkd.recipe.schema import CacheConfig
 from hrkd.data.batching import Batch, MultiDomainLoader, TokenizedDataset
 from hrkd.method.build import build_domain_ratios
 from hrkd.method.fit_layers import FitLayers
@@ -38,8 +37,8 @@ from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.layer_map import uniform_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import set_attention
-from hrkd.support.allocator import peak_megabytes
-from hrkd.support.allocator import STEPS_BETWEEN, give_back, keep_freed_memory
+from hrkd.recipe.schema import CacheConfig, MethodConfig
+from hrkd.support.allocator import STEPS_BETWEEN, give_back, keep_freed_memory, peak_megabytes
 from hrkd.training.distill import Distillation
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
@@ -106,13 +105,14 @@ def distillation(
     student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True, levels: int = len(LAYER_MAP)
 ) -> Distillation:
     """HRKD, or plain distillation with uniform ratios."""
-    parts = {} if graph else {"graph": "uniform", "hierarchy": "none"}
+    method = MethodConfig() if graph else MethodConfig(graph="uniform", hierarchy="none")
     set_attention(student.encoder, "queries_keys")
     return Distillation(
         student,
         FitLayers(levels, STUDENT["width"], TEACHER["width"]),
-        build_domain_ratios(levels, domains, TEACHER["width"], **parts),
+        build_domain_ratios(method, levels=levels, domains=domains, width=TEACHER["width"]),
         source,
+        method,
         attention="queries_keys",
     )
 
@@ -181,7 +181,7 @@ def plain_setting(data: TokenizedDataset) -> PlainLoop:
     names = data.source.domains
     teacher, student = bert(TEACHER, names), bert(STUDENT, names, seed=1)
     fit = nn.ModuleList(nn.Linear(STUDENT["width"], TEACHER["width"]) for _ in LAYER_MAP)
-    ratios = build_domain_ratios(len(LAYER_MAP), len(names), TEACHER["width"])
+    ratios = build_domain_ratios(MethodConfig(), levels=len(LAYER_MAP), domains=len(names), width=TEACHER["width"])
     return PlainLoop(teacher, student, fit, ratios, LAYER_MAP)
 
 
@@ -208,17 +208,19 @@ def plain_epoch(data: TokenizedDataset) -> tuple[float, int]:
     return time.perf_counter() - start, len(loader)
 
 
-def our_epoch(data: TokenizedDataset, cache: Path) -> tuple[float, int]:
+def our_epoch(
+    data: TokenizedDataset, cache: Path, *, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, int]:
     """Seconds and steps of an epoch of hrkd; the cache is built if it is not there. The teacher stays, as in a run."""
     keep_freed_memory()
     names = data.source.domains
     teacher = bert(TEACHER, names)
-    start = time.perf_counter()
+    start = clock()
     source = cached(teacher, data, cache)
     module = distillation(bert(STUDENT, names, seed=1), source, len(names))
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
     steps(module, optimiser_of(module), loader.epoch(0))
-    return time.perf_counter() - start, len(loader)
+    return clock() - start, len(loader)
 
 
 def loss_differences(data: TokenizedDataset, cache: Path) -> tuple[float, dict[str, tuple[float, float]]]:

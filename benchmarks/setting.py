@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel
 
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.readers.sources import load_domains
@@ -46,6 +46,12 @@ def bert(
     sizes: dict[str, int], domains: Sequence[str], *, seed: int = 0, tokens: int = MAX_TOKENS
 ) -> MultiDomainClassifier:
     """A BERT with random weights, two classes and a head per domain."""
+    options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": tokens}
+    return MultiDomainClassifier.from_plain(plain_bert(sizes, seed=seed), **options, new_heads=True)
+
+
+def plain_bert(sizes: dict[str, int], *, seed: int = 0) -> PreTrainedModel:
+    """A BERT with random weights and two classes."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=VOCABULARY,
@@ -54,9 +60,7 @@ def bert(
         num_attention_heads=sizes["heads"],
         intermediate_size=sizes["feed_forward"],
     )
-    plain = AutoModelForSequenceClassification.from_config(config)
-    options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": tokens}
-    return MultiDomainClassifier.from_plain(plain, **options, new_heads=True)
+    return AutoModelForSequenceClassification.from_config(config)
 
 
 def amazon_reviews(folder: Path, tokenizer: Path, rows: int) -> TokenizedDataset:

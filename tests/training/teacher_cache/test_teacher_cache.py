@@ -18,9 +18,10 @@ from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
 from hrkd.recipe.schema import CacheConfig
 from hrkd.support.caches import cached_folders, clear_cache
-from hrkd.training import cache_files, teacher_cache
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.live_teacher import LiveTeacher
+from hrkd.training.teacher_cache import source as cache_source
+from hrkd.training.teacher_cache import store
 from hrkd.training.teacher_cache.source import CachedTeacher, fingerprint, teacher_logits, teacher_source
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
 from tiny import distil
@@ -99,7 +100,7 @@ def test_a_second_run_computes_nothing(tiny, tmp_path):
 
 
 def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(teacher_cache.TOKENS_IN_A_BATCH, "cpu", 200)
+    monkeypatch.setitem(cache_source.TOKENS_IN_A_BATCH, "cpu", 200)
     live, rows = reader(tiny), []
 
     class Killed(Counted):
@@ -246,7 +247,7 @@ def test_a_file_system_that_cannot_reserve_is_written_all_the_same(tiny, tmp_pat
     def unknown(*_):
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
-    monkeypatch.setattr(cache_files.os, "posix_fallocate", unknown)
+    monkeypatch.setattr(store.os, "posix_fallocate", unknown)
     assert isinstance(cached(reader(tiny), tiny.train, tmp_path), CachedTeacher)
 
 
@@ -280,7 +281,7 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_written(tiny,
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_files.os, "posix_fallocate", full)
+    monkeypatch.setattr(store.os, "posix_fallocate", full)
     with pytest.raises(ArtifactError, match=r"teacher cache cannot be written: No space left .*lower cache\.gigabytes"):
         cached(reader(tiny), tiny.train, tmp_path)
     assert not list(tmp_path.glob("*/"))
@@ -331,7 +332,7 @@ def test_rows_that_are_not_cached_are_as_exact_as_those_that_are_in_mixed_precis
 def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
     cached(reader(tiny), tiny.train, tmp_path)
     full = shutil.disk_usage(tmp_path)._replace(free=0)
-    monkeypatch.setattr(teacher_cache.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(cache_source.shutil, "disk_usage", lambda _: full)
     again = reader(tiny)
     assert isinstance(cached(again, tiny.train, tmp_path), CachedTeacher)
     assert again.rows == probed(tiny)
@@ -364,3 +365,25 @@ def test_routed_and_averaged_teachers_of_the_same_weights_have_different_caches(
     parts = {domain: tiny.model(seed=number) for number, domain in enumerate(tiny.splits.domains)}
     marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16") for how in ("route", "average")}
     assert len(marks) == 2
+
+
+def test_a_teacher_that_computes_in_bf16_has_a_cache_of_its_own_that_is_nearly_the_same(tiny, tmp_path):
+    """Also of rows that are not cached, which are computed in the same way."""
+    exact = cached(reader(tiny), tiny.train, tmp_path, precision="fp32")
+    low = cached(reader(tiny), tiny.train, tmp_path, precision="fp32", compute="bf16")
+    assert exact.files.folder != low.files.folder
+    share = 0.6 * low.files.index.bytes / 1e9
+    partly = cached(reader(tiny), tiny.train, tmp_path, precision="fp32", compute="bf16", gigabytes=share)
+    assert not partly.files.cached.all()
+    for batch in batches(tiny):
+        expected, found, also = exact(batch), low(batch), partly(batch)
+        for one, other, third in zip(expected.tensors, found.tensors, also.tensors, strict=True):
+            torch.testing.assert_close(other, one, rtol=0.05, atol=0.05)
+            torch.testing.assert_close(third, other, rtol=0.02, atol=0.02)
+        assert not torch.equal(found.hidden_states[1], expected.hidden_states[1])
+
+
+def test_logits_that_a_teacher_is_measured_by_are_computed_exactly_whatever_the_cache_does(tiny, tmp_path):
+    teacher = tiny.model(seed=1).eval()
+    found = teacher_logits(teacher, tiny.dev, rules=CacheConfig(folder=tmp_path, compute="bf16"), device=CPU)
+    np.testing.assert_allclose(found, predict_logits(teacher, tiny.dev), rtol=1e-4, atol=1e-5)

@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ __all__ = ["CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
+Compute = Literal["fp32", "bf16"]
+"""How a teacher computes what is cached."""
+
 TOKENS_IN_A_BATCH = {"cpu": 1024}
 OTHER_TOKENS_IN_A_BATCH = 8192
 """Of the teacher, by device: on a processor they share its memory with everything else."""
@@ -50,10 +54,13 @@ class CachedTeacher:
         layout: of a row's numbers.
         live: for rows that are not cached; None if all are. Where the cache holds the logits of all rows, its own
             are not looked at.
+        compute: how the cache was filled, and how ``live`` is asked.
     """
 
-    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None) -> None:
-        self.files, self.layout, self.live = files, layout, live
+    def __init__(
+        self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None, compute: Compute = "fp32"
+    ) -> None:
+        self.files, self.layout, self.live, self.compute = files, layout, live, compute
         self._dtype = DTYPES[files.index.precision]
         self._buffers = Buffers()
 
@@ -88,7 +95,7 @@ class CachedTeacher:
         assert self.live is not None
         others = torch.from_numpy(positions)
         part = batch.rows(others.to(batch.labels.device))
-        with torch.autocast(batch.labels.device.type, enabled=False):  # as the cache was filled
+        with _computing(self.compute, batch.labels.device):
             said = with_norms(self.live(part), part)
         padding = ~part.mask.bool()
         for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
@@ -113,10 +120,11 @@ def teacher_source(
 ) -> TeacherSource:
     """``live``, or the same from a cache that is built or completed here; without ``build`` only from a complete one.
 
-    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map and the precision; two
-    processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and half of the free disk are
-    cached, in a fixed random order and in steps of one per cent. Where that is not all and the map ends below the
-    teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the map.
+    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map, and how exactly numbers
+    are computed and kept; two processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and
+    half of the free disk are cached, in a fixed random order and in steps of one per cent. Where that is not all and the
+    map ends below the teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the
+    map.
 
     Raises:
         ArtifactError: the cache is damaged.
@@ -124,7 +132,8 @@ def teacher_source(
     """
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
-    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision)[:20]
+    kind = (live.attention, rules.precision, rules.compute)
+    mark = fingerprint(live.teacher, data, live.layer_map, *kind)[:20]
     caches = cache_folder(rules.folder)
     caches.mkdir(parents=True, exist_ok=True)
     with FileLock(caches / f"{mark}.lock"):
@@ -150,9 +159,15 @@ def teacher_source(
             "teacher cache: %s, %.2f GB for %s rows (%s to compute)%s",
             folder, index.bytes / 1e9, f"{kept.sum():,}", f"{len(todo):,}", part,
         )  # fmt: skip
-        _fill(files, layout, live, data, todo, device, progress or Progress(False))
+        with _computing(rules.compute, device):
+            _fill(files, layout, live, data, todo, device, progress or Progress(False))
         (folder / "complete").touch()
-    return CachedTeacher(files, layout, None if kept.all() else short or live)
+    return CachedTeacher(files, layout, None if kept.all() else short or live, rules.compute)
+
+
+def _computing(compute: Compute, device: torch.device) -> torch.autocast:
+    """The context of a teacher that a cache asks, whatever the precision of the training around it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=compute == "bf16")
 
 
 def teacher_logits(
@@ -166,6 +181,8 @@ def teacher_logits(
 ) -> np.ndarray:
     """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (rows, C), looked at once and kept in the cache.
 
+    They are computed in 32-bit whatever ``rules`` say: a teacher's accuracy does not depend on its cache.
+
     Raises:
         ArtifactError: the cache is damaged.
     """
@@ -173,7 +190,8 @@ def teacher_logits(
     if rules.gigabytes == 0:
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
     live = LiveTeacher(teacher, (), attention="none")
-    said = teacher_source(live, data, rules=rules, device=device, progress=progress)
+    exact = rules.model_copy(update={"compute": "fp32"})
+    said = teacher_source(live, data, rules=exact, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
     for batch, trace in traces(said, data, device, batch_size=batch_size):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
@@ -187,10 +205,16 @@ def _shortest_rows(data: TokenizedDataset) -> list[int]:
 
 
 def fingerprint(
-    teacher: nn.Module, data: TokenizedDataset, layer_map: Sequence[int], kind: AttentionKind, precision: Precision
+    teacher: nn.Module,
+    data: TokenizedDataset,
+    layer_map: Sequence[int],
+    kind: AttentionKind,
+    precision: Precision,
+    compute: Compute = "fp32",
 ) -> str:
     """SHA-256 over everything that decides the content of a cache."""
-    total = hashlib.sha256(repr((tuple(layer_map), kind, precision)).encode())
+    settings = (tuple(layer_map), kind, precision)  # of older caches, which were all computed in 32-bit
+    total = hashlib.sha256(repr(settings if compute == "fp32" else (*settings, compute)).encode())
     for name, tensor in sorted(teacher.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
