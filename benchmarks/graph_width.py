@@ -18,6 +18,7 @@ from bench import machine
 from hrkd.cli.terminal import prepare
 from hrkd.method.build import build_domain_ratios
 from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import MethodConfig
 from hrkd.run.commands import distill, train_teacher
 
 WIDTHS = {"H / heads": None, "H": "hidden"}
@@ -29,7 +30,9 @@ def distances(width: str | None, domains: int, hidden: int, noise: float) -> tor
     found = []
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        graph = build_domain_ratios(LEVELS, domains, hidden, graph_width=width).eval()
+        graph = build_domain_ratios(
+            MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden
+        ).eval()
         means = torch.randn(LEVELS, 1, hidden) + noise * torch.randn(LEVELS, domains, hidden)
         with torch.no_grad():
             found.append((graph(means).domains - 1 / domains).abs())
@@ -46,7 +49,9 @@ def main() -> None:
     for hidden, domains in ((384, 4), (768, 4), (768, 16)):
         for noise in (0.1, 1.0):
             for name, width in WIDTHS.items():
-                graph = build_domain_ratios(LEVELS, domains, hidden, graph_width=width).graph
+                graph = build_domain_ratios(
+                    MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden
+                ).graph
                 weights = sum(parameter.numel() for parameter in graph.parameters()) / 1e6
                 far = distances(width, domains, hidden, noise)
                 print(

@@ -28,3 +28,43 @@ def test_contributing_names_targets_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"^(?:make |.*`make )([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
     assert {"setup", "test", "lint"} <= named <= targets
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_lines_of_pages_fit_a_screen():
+    """Tables are what they are."""
+    long = [
+        f"{page.name}:{number}"
+        for page in PAGES
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 120 and not line.startswith("|")
+    ]
+    assert long == []
+
+
+def test_files_that_contributors_are_sent_to_exist():
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"):
+        named = set(
+            re.findall(r"`(?:src/hrkd/)?((?:[a-z_]+/)+(?:[a-z_]+\.[a-z]+)?)`", page.read_text(encoding="utf-8"))
+        )
+        below = {"tests", "docs", "benchmarks", "examples", "runs", "teacher", "src", "predictions"}
+        missing = [
+            name
+            for name in sorted(named)
+            if not (ROOT / ("" if name.split("/")[0] in below else "src/hrkd") / name).exists()
+        ]
+        assert [name for name in missing if not name.startswith(("runs/", "teacher/", "predictions/"))] == [], page
+        assert len(named) > 10, page
+
+
+def test_every_module_is_on_the_map():
+    """The table of layers in docs/architecture.md names each module, beside its layer."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_/]+)/` \|(.*)$", text, re.MULTILINE))
+    package = ROOT / "src" / "hrkd"
+    modules = {path.relative_to(package) for path in package.glob("*/**/*.py") if path.name != "__init__.py"}
+    for layer in {path.parent.as_posix() for path in modules}:
+        there = {path.stem for path in modules if path.parent.as_posix() == layer}
+        assert set(re.findall(r"`([a-z_]+)`", rows[layer])) == there, layer
