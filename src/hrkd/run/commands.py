@@ -28,7 +28,7 @@ from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.prepare import prepare_data
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
-from hrkd.run.student import distil_student, fine_tune_baseline
+from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
@@ -161,7 +161,7 @@ def train_baseline(
         )
     context = _after_teacher(context, "baseline")
     teacher = open_teacher(context)
-    return _finished(context, teacher, None, fine_tune_baseline(context, teacher))
+    return _finished(context, teacher, None, Baseline(context, teacher).load())
 
 
 def _after_teacher(context: Context, stage: str) -> Context:
@@ -183,8 +183,8 @@ def _after_teacher(context: Context, stage: str) -> Context:
 def _distil(context: Context) -> dict[str, Any]:
     """What comes after a finished teacher."""
     teacher = open_teacher(context)
-    student = distil_student(context, teacher)
-    baseline = fine_tune_baseline(context, teacher) if context.recipe.student.baseline else None
+    student = Student(context, teacher).load()
+    baseline = Baseline(context, teacher).load() if context.recipe.student.baseline else None
     return _finished(context, teacher, student, baseline)
 
 
