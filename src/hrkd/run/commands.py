@@ -100,8 +100,7 @@ def train_teacher(
     precheck_teacher(context)
     context.open_folder()
     folder = fine_tune_teacher(context)
-    show_scores = scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev")
-    context.show(show_scores)
+    context.show(scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev"))
     context.accelerator.end_training()
     return folder
 
@@ -166,15 +165,8 @@ def train_baseline(
 
 def _after_teacher(context: Context, stage: str) -> Context:
     """The folder opened for a stage that needs a finished teacher."""
-    stages = [stage]
-    if context.external_teacher is None and context.recipe.teacher.fine_tuned is None:
-        own = context.folder.stage("teacher")
-        if not own.is_finished:
-            raise ArtifactError(
-                f"{own.model}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
-            )
-        stages = ["teacher", stage]
-    context = context.plan(*stages)
+    own = context.external_teacher is None and context.recipe.teacher.fine_tuned is None
+    context = context.plan("teacher", stage) if own else context.plan(stage)
     precheck(context, trained=True)
     context.open_folder()
     return context
