@@ -221,11 +221,8 @@ class Distillation(Trainable):
         prediction = self._prediction(student.logits, teacher.logits, batch)
         if not self.method.hidden_weight:
             return self._without_levels(prediction)
-        fitted, common, weights = (
-            self.fit.each(student.hidden_states),
-            (mask, domain_ids, domains),
-            self._weights(batch),
-        )
+        common, weights = (mask, domain_ids, domains), self._weights(batch)
+        fitted = self.fit.each(student.hidden_states)  # made one by one: all at once they are the largest tensors here
         hidden = hidden_losses(
             fitted, teacher.hidden_states, *common, reductions=self.method.reductions, row_weights=weights
         )
@@ -244,6 +241,7 @@ class Distillation(Trainable):
             hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
         counted = mask if self.method.reductions == "masked" else torch.ones_like(mask)
         with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
+            # The fit is linear: that of the means is the mean of the fitted states, at the cost of D rows.
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         transfer = self._transfer(student, teacher, batch, weights)

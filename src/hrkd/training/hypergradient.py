@@ -77,9 +77,12 @@ def ratio_gradients(
         direction = preconditioned(_query_gradient(module, query), module.student, optimizer)
         effects_KD, prototypes_KDH = _effects(module, support, direction)
         prototypes_KDH = module.steady(prototypes_KDH)
+    # Effects shrink by orders of magnitude as the student settles; in units of their own size the entropy's weight
+    # means the same at the beginning and at the end.
     effects_KD = effects_KD / effects_KD.square().mean().sqrt().clamp_min(torch.finfo(effects_KD.dtype).tiny)
     names, parameters = zip(*module.ratios.named_parameters(), strict=True)
     with torch.enable_grad():
+        # Leaves of their own: with "meta" the module's parameters need no gradient, so that the objective trains none.
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         ratios_KD = functional_call(module.ratios, dict(zip(names, leaves, strict=True)), (prototypes_KDH,)).domains
         loss = -(ratios_KD * effects_KD).sum() - module.method.entropy_weight * entropy(ratios_KD)
@@ -101,6 +104,7 @@ def preconditioned(
         state = optimizer.state.get(parameters[name], {})
         if "exp_avg_sq" in state:
             group = group_of[id(parameters[name])]
+            # A product with the bare gradient would be about a step of plain descent, which Adam never takes.
             seen = 1 - group["betas"][1] ** float(state["step"])
             gradient = gradient / ((state["exp_avg_sq"] / seen).sqrt() + group["eps"])
         directions[name] = gradient
