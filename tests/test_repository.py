@@ -1,6 +1,11 @@
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,3 +33,17 @@ def test_contributing_names_targets_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"^(?:make |.*`make )([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
     assert {"setup", "test", "lint"} <= named <= targets
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_what_make_runs_writes_bytecode_whatever_the_environment_says():
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "environment: ; @env", "environment"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "KEPT": "yes"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "KEPT=yes" in done.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
