@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 PEER_STAMP := $(VENV)/.installed-peer
 DEMO := runs/demo
 
+# Containers often set it; every process would then compile thousands of modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format types pytest test-peer bench clean
 
@@ -54,4 +57,4 @@ bench: setup  ## measure steps and epochs against a plain loop (quarter of an ho
 
 clean:  ## remove .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,11 @@
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,3 +73,17 @@ def test_every_module_is_on_the_map():
     for layer in {path.parent.as_posix() for path in modules}:
         there = {path.stem for path in modules if path.parent.as_posix() == layer}
         assert set(re.findall(r"`([a-z_]+)`", rows[layer])) == there, layer
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_what_make_runs_writes_bytecode_whatever_the_environment_says():
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "environment: ; @env", "environment"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "KEPT": "yes"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "KEPT=yes" in done.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout

@@ -40,7 +40,7 @@ Kernels = Literal["auto", "torch"]
 """Those of this module or torch's own, by the size of a call; or torch's own everywhere."""
 CHOSEN: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 
-# From benchmarks/kernels.py on one core of an AMD EPYC with AVX-512: below, what is kept or left to torch is quicker.
+# Where the ways cross on one core of an AMD EPYC with AVX-512 (benchmarks/kernel_sizes.py), with a margin for memory.
 ONEDNN_FROM = 1 << 25
 """Multiplications of a linear map from which oneDNN answers it: its calls cost 0.2 ms more, forward and backward."""
 DRAWN_AGAIN_FROM = 1 << 16
