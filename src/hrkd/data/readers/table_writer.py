@@ -6,9 +6,7 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 
 from hrkd.data.readers.tables import TABLE_SUFFIXES, table_kind
 from hrkd.errors import DataError
+from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
 __all__ = ["check_writable", "writable_kind", "write_table"]
@@ -64,13 +63,10 @@ def write_table(path: Path, columns: Columns) -> None:
     data = WRITERS[writable_kind(path)](path, columns)
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        with replace_file(path) as new:
+            new.write_bytes(data)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
