@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from hrkd.support.atomic_files import clear_leftovers, replace_file, write_text
+from hrkd.support.atomic_files import clear_leftovers, replace_file, replace_folder, write_text
 
 
 def test_a_file_is_replaced_when_it_is_whole(tmp_path):
@@ -11,7 +13,18 @@ def test_a_file_is_replaced_when_it_is_whole(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "né"
     assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_rights_are_those_that_the_user_gives_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "folder" / "file.txt", "x")
+        with replace_folder(tmp_path / "model") as new:
+            (new / "weights").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "folder" / "file.txt").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o750
 
 
 def fill(path):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,19 +17,23 @@ __all__ = ["clear_leftovers", "read_json", "replace_file", "replace_folder", "wr
 
 
 LEFTOVER = re.compile(r"\..+-[a-z0-9_]{8}")
-"""Names that tempfile gives here: a dot, what is to be replaced, eight random characters."""
+"""Names of :func:`_beside`: a dot, what is to be replaced, eight random characters (once of a larger alphabet)."""
+
+
+def _beside(path: Path, kind: str = "") -> Path:
+    """A name beside ``path`` that nobody else has; made by name, a file or folder has the rights that users set."""
+    return path.parent / f".{path.name}-{kind}{secrets.token_hex(4)}"
 
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill; it takes the place of ``folder`` when the ``with`` block ends without an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new, old = _beside(folder), _beside(folder, "old-")
+    new.mkdir(parents=True)
     try:
-        new.chmod(0o755)
         yield new
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            old.mkdir()
             folder.rename(old / folder.name)
             new.rename(folder)
             shutil.rmtree(old)
@@ -62,12 +65,10 @@ def replace_file(path: Path) -> Iterator[Path]:
     The folder of ``path`` is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    new = Path(name)
+    new = _beside(path)
+    new.touch(exist_ok=False)
     try:
         yield new
-        new.chmod(0o644)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
