@@ -52,7 +52,9 @@ def bert(
 ) -> MultiDomainClassifier:
     """A BERT with random weights, two classes and a head per domain."""
     options = {"domains": tuple(domains), "labels": ("negative", "positive"), "max_tokens": tokens}
-    return MultiDomainClassifier.from_plain(plain_bert(sizes, seed=seed, vocabulary=vocabulary), **options, new_heads=True)
+    return MultiDomainClassifier.from_plain(
+        plain_bert(sizes, seed=seed, vocabulary=vocabulary), **options, new_heads=True
+    )
 
 
 def plain_bert(sizes: dict[str, int], *, seed: int = 0, vocabulary: int = VOCABULARY) -> PreTrainedModel:
