@@ -6,6 +6,7 @@ from hrkd.method.build import build_domain_ratios
 from hrkd.method.losses import hidden_losses
 from hrkd.method.objective import objective
 from hrkd.method.prototypes import prototypes
+from hrkd.recipe.schema import MethodConfig
 
 LEVELS, DOMAINS, WIDTH, ROWS, TOKENS = 3, 4, 16, 8, 10
 
@@ -18,13 +19,14 @@ def main() -> None:
     fitted = torch.randn(LEVELS, ROWS, TOKENS, WIDTH)
     teacher = list(torch.randn(LEVELS, ROWS, TOKENS, WIDTH))
 
-    ratios = build_domain_ratios(LEVELS, DOMAINS, WIDTH).eval()
+    ratios = build_domain_ratios(MethodConfig(), levels=LEVELS, domains=DOMAINS, width=WIDTH).eval()
     with torch.no_grad():
         result = ratios(prototypes(fitted, mask, domain_ids, DOMAINS))
     losses = hidden_losses(fitted, teacher, mask, domain_ids, DOMAINS)
     print("ratios, one row a level:\n", result.domains)
     print("how level 2 mixes the levels 0, 1, 2 for each domain:\n", result.hierarchical[2])
-    print("objective:", objective(result.domains, losses, torch.zeros(DOMAINS)).item())
+    total = objective(result.domains, losses, torch.zeros(DOMAINS), hidden_weight=1.0, prediction_weight=1.0)
+    print("objective:", total.item())
 
 
 if __name__ == "__main__":

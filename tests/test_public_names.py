@@ -23,7 +23,9 @@ def test_each_name_is_defined_and_public_in_its_home(name):
     assert spec is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    listed = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    listed = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
     assert name in defined
     assert name in ast.literal_eval(listed[0])
 

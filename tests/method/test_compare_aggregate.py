@@ -5,9 +5,9 @@ import oracles
 from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarchy
 
 
-def example(domains=3, **options):
+def example(domains=3, reference_attention=True):
     torch.manual_seed(1)
-    module = CompareAggregate(4, domains, 6, **options).double()
+    module = CompareAggregate(4, domains, 6, reference_attention=reference_attention).double()
     return module, torch.randn(4, domains, 6, dtype=torch.float64)
 
 

@@ -224,7 +224,7 @@ def test_label_losses_are_means_over_the_rows_of_a_domain():
 
 def test_a_weight_of_zero_looks_at_no_level():
     nothing = torch.full((1, 2), torch.nan)
-    assert objective(nothing, nothing, torch.tensor([1.0, 3.0]), hidden_weight=0.0).item() == 2
+    assert objective(nothing, nothing, torch.tensor([1.0, 3.0]), hidden_weight=0.0, prediction_weight=1.0).item() == 2
 
 
 def test_entropy_is_that_of_all_levels_together():

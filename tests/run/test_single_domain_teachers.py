@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_with_the_domain_under_way(finished, recipe, tmp_pa
         distill(recipe(run, **PER_DOMAIN))
     for changes, said in (
         (PER_DOMAIN | {"teacher.training.batch_size": 2}, "teacher.training.batch_size: 4 then, 2 now"),
-        ({"teacher.training.epochs": 3}, "teacher.encoders: per_domain then, not set now"),
+        ({"teacher.training.epochs": 3}, "teacher.encoders: per_domain then, shared now"),
     ):
         with pytest.raises(ArtifactError, match=said):
             train_teacher(recipe(run, **changes))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import hrkd.run.student as student_stage
 import hrkd.training.selection as selection
-import hrkd.training.trainers as runs
 from hrkd.comparison.planning import load_grid
 from hrkd.comparison.processes import changes_of
 from hrkd.errors import ArtifactError
@@ -120,7 +120,7 @@ def test_a_run_killed_in_each_stage_gives_the_same(finished, teacher, tmp_path, 
 
         return score
 
-    monkeypatch.setattr(runs, "last_epoch", killed_in_epoch_2(runs.last_epoch))
+    monkeypatch.setattr(student_stage, "last_epoch", killed_in_epoch_2(student_stage.last_epoch))
     with pytest.raises(KeyboardInterrupt):
         distill(recipe(run), teacher_folder=teacher)
     assert not (run / "levels").exists()
@@ -220,4 +220,4 @@ def test_a_comparison_sees_levels_of_another_recipe(finished, tmp_path):
     shutil.copytree(finished[0], cell.folder)
     shutil.rmtree(cell.folder / "student")
     (changed,) = cells(tmp_path, "one")
-    assert [change for change in changes_of(changed) if "stages" in change] == ["method.stages: two then, not set now"]
+    assert [change for change in changes_of(changed) if "stages" in change] == ["method.stages: two then, one now"]

@@ -28,8 +28,8 @@ def distillation(tiny, kind, **options):
     ratios = ratios_of(3, 3, 16, **graph)
     nn.init.normal_(ratios.graph.readout)
     reader = LiveTeacher(teacher, LEVELS, attention=kind)
-    options = {"attention": kind, "learning": "meta", "entropy_weight": 0.0, **options}
-    return Distillation(student, FitLayers(3, 8, 16), ratios, reader, method_of(options), **options)
+    method = method_of({"learning": "meta", "entropy_weight": 0.0, **options})
+    return Distillation(student, FitLayers(3, 8, 16), ratios, reader, method, attention=kind)
 
 
 def two_batches(tiny):

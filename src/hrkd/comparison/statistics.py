@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from hrkd.recipe.schema import EvaluationConfig
+
 __all__ = ["McNemar", "SignTest", "bootstrap_interval", "domain_mean", "holm", "mcnemar_test", "sign_flip_test"]
+
+DEFAULTS = EvaluationConfig()
 
 MOST_OUTCOMES = 1_000_000
 """Sums of differences, with equal ones told as one, up to which the sign-flip test is computed exactly."""
@@ -50,7 +54,12 @@ def domain_mean(values: ArrayLike, domain_ids: ArrayLike) -> float:
 
 
 def bootstrap_interval(
-    values: ArrayLike, domain_ids: ArrayLike, *, resamples: int = 10_000, confidence: float = 0.95, seed: int = 0
+    values: ArrayLike,
+    domain_ids: ArrayLike,
+    *,
+    resamples: int = 10_000,
+    confidence: float = DEFAULTS.confidence,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile interval of :func:`domain_mean` under resampling of items and of seeds.
 

@@ -22,6 +22,7 @@ from hrkd.data.splits.draws import stable_rng
 from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
+from hrkd.recipe.schema import TrainingConfig
 
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
@@ -196,7 +197,7 @@ class MultiDomainLoader:
         seed: int,
         process_index: int = 0,
         num_processes: int = 1,
-        group_by_length: bool = True,
+        group_by_length: bool = TrainingConfig().group_by_length,
         pad_to: int | None = None,
     ) -> None:
         if pad_to is not None and pad_to < data.lengths.max():

@@ -50,7 +50,7 @@ class CompareAggregate(nn.Module):
     1.414. Their entries of level 0 have no effect and are kept for the shapes of the paper.
     """
 
-    def __init__(self, levels: int, domains: int, width: int, *, reference_attention: bool = True) -> None:
+    def __init__(self, levels: int, domains: int, width: int, *, reference_attention: bool) -> None:
         super().__init__()
         self.reference_attention = reference_attention
         self.level_weight = nn.Parameter(torch.empty(levels, domains, width, width))

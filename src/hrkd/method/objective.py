@@ -13,8 +13,8 @@ def objective(
     losses_KD: Tensor,
     prediction_D: Tensor,
     *,
-    hidden_weight: float = 1.0,
-    prediction_weight: float = 1.0,
+    hidden_weight: float,
+    prediction_weight: float,
 ) -> Tensor:
     """``w_hidden * sum_k sum_d r[k, d] L[k, d] + w_pred * mean_d prediction[d]`` (HRKD, objective), a scalar.
 

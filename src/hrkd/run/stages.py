@@ -12,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.open_model import open_model
 from hrkd.run.context import Context
 from hrkd.run.folder import STAGES, StageFiles
 from hrkd.support.allocator import peak_megabytes
@@ -117,7 +118,7 @@ class ModelStage(Stage):
     def load(self) -> FinishedStage:
         """Make it unless that is done, then read it: what follows works with what is on the disk."""
         record = self.finish()
-        model = MultiDomainClassifier.from_pretrained(self.files.model)
+        model, _ = open_model(self.files.model)
         return FinishedStage(model.to(self.context.accelerator.device), record)
 
     def _session(self) -> Session:

@@ -14,9 +14,12 @@ from hrkd.method.meta_kd import prototype_scores, token_means
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.trace import EncoderTrace
+from hrkd.recipe.schema import EvaluationConfig
 from hrkd.support.progress import Progress
 
 __all__ = ["predict_logits", "probabilities_of", "traces", "typicality"]
+
+DEFAULTS = EvaluationConfig()
 
 
 @torch.no_grad()
@@ -24,7 +27,7 @@ def predict_logits(
     model: AnyTeacher,
     data: TokenizedDataset,
     *,
-    batch_size: int = 64,
+    batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
     title: str = "evaluating",
 ) -> np.ndarray:
@@ -59,7 +62,7 @@ def traces(
     data: TokenizedDataset,
     device: torch.device,
     *,
-    batch_size: int = 64,
+    batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
     title: str = "evaluating",
 ) -> Iterator[tuple[Batch, EncoderTrace]]:
@@ -76,7 +79,7 @@ def typicality(
     data: TokenizedDataset,
     device: torch.device,
     *,
-    batch_size: int = 64,
+    batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
     title: str = "weighing",
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrkd.errors import DataError
+from hrkd.recipe.schema import EvaluationConfig
 from hrkd.support.text_table import percent
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "label_ids_of",
     "score",
 ]
+
+DEFAULTS = EvaluationConfig()
 
 Interval = tuple[float, float]
 Array = NDArray[Any]
@@ -170,8 +173,8 @@ def score(
     domains: Sequence[str],
     num_labels: int,
     teacher_predictions: ArrayLike | None = None,
-    bootstrap: int = 1000,
-    confidence: float = 0.95,
+    bootstrap: int = DEFAULTS.bootstrap,
+    confidence: float = DEFAULTS.confidence,
     seed: int = 0,
 ) -> Scores:
     """Score what a model says against the true labels, domain by domain.

@@ -16,7 +16,7 @@ from hrkd.data.batching import TokenizedDataset
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.support.atomic_files import read_json, write_json
 from hrkd.support.progress import Progress
-from hrkd.training.evaluate import predict_logits
+from hrkd.training.evaluate import DEFAULTS, predict_logits
 from hrkd.training.loop import EpochScore
 
 __all__ = ["BestPerDomain", "DevAccuracy", "last_epoch", "merge_best_per_domain"]
@@ -30,7 +30,7 @@ class DevAccuracy:
         model: MultiDomainClassifier,
         dev: TokenizedDataset,
         *,
-        batch_size: int = 64,
+        batch_size: int = DEFAULTS.batch_size,
         progress: Progress | None = None,
         best_per_domain: BestPerDomain | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class BestPerDomain:
         test: TokenizedDataset,
         path: Path,
         *,
-        batch_size: int = 64,
+        batch_size: int = DEFAULTS.batch_size,
         resume: bool = False,
         writes: bool = True,
     ) -> None:

@@ -222,7 +222,7 @@ def to_splits(source: Path) -> None:
     splits = split_domains(load_domains(source), dev=0.1, test=0.1)
     few_shot(splits.train, shots=5)
     describe(splits)
-    PreparedData(splits, splits).digest()
+    assert PreparedData(splits, splits).digest
     save_split_ids(splits, source.with_suffix(".json"))
 
 
@@ -259,7 +259,7 @@ def test_the_digest_is_that_of_the_whole_content(chunks_of: Callable[[int], None
     parts = {name: {c: part.rows[c][:] for c in part.rows.column_names} for name, part in splits}
     content = json.dumps([splits.labels, splits.domains, parts], ensure_ascii=False, sort_keys=True)
     chunks_of(3)
-    assert PreparedData(splits, splits).digest() == hashlib.sha256(content.encode()).hexdigest()
+    assert PreparedData(splits, splits).digest == hashlib.sha256(content.encode()).hexdigest()
 
 
 def test_split_ids_are_written_as_one_json_text(tmp_path: Path, chunks_of: Callable[[int], None]) -> None:

@@ -27,7 +27,7 @@ from hrkd.recipe.schema import CacheConfig
 from hrkd.support.allocator import give_back
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress
-from hrkd.training.evaluate import predict_logits, traces
+from hrkd.training.evaluate import DEFAULTS, predict_logits, traces
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
@@ -176,7 +176,7 @@ def teacher_logits(
     *,
     rules: CacheConfig,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (rows, C), looked at once and kept in the cache.
