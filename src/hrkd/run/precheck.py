@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import check_step_sizes
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
@@ -58,7 +58,7 @@ def plan(job: Job, *, trained: bool, folder: Path | None = None) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, job.accelerator.num_processes)
     source = finished_teacher(job, folder)[0] if trained else None
-    encoders, teacher = _teacher(job, source)
+    encoders, tokenizer, teacher = _teacher(job, source)
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
@@ -67,14 +67,14 @@ def plan(job: Job, *, trained: bool, folder: Path | None = None) -> None:
         small = Encoder("student", _student_config(job, encoder), heads)
     else:
         small = Encoder(f"student.checkpoint: {checkpoint}", read_config(checkpoint)[0], heads)
-        _check_checkpoint(job, source, checkpoint)
-        _try(job, [small], "none")
+        check_same_tokenizer(tokenizer, checkpoint)
+        _try(job, [small], tokenizer)
     student = _outline(job, small, splits.domains)
     if checkpoint is None:
         _check_start(job, encoder, student.encoder)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     kind = _attention(job, *encoders_of(teacher), student.encoder)
-    _try(job, [*encoders, small], kind)
+    _try(job, [*encoders, small], tokenizer, kind)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
     job.show(sizes_table(size_rows(teacher, student, layer_map)))
@@ -86,13 +86,16 @@ def plan_teacher(job: Job) -> None:
     Raises:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
-    encoders, teacher = _teacher(job, None)
-    _try(job, encoders, _attention(job, *encoders_of(teacher)))
+    encoders, tokenizer, teacher = _teacher(job, None)
+    _try(job, encoders, tokenizer, _attention(job, *encoders_of(teacher)))
 
 
-def _try(job: Job, encoders: Sequence[Encoder], attention: AttentionKind) -> None:
-    for name, config in {each.name: each.config for each in encoders}.items():
-        try_encoder(config, attention, where=name, device=job.accelerator.device)
+def _try(
+    job: Job, encoders: Sequence[Encoder], tokenizer: PreTrainedTokenizerBase, attention: AttentionKind = "none"
+) -> None:
+    for name, each in {each.name: each for each in encoders}.items():
+        token_types = "token_type_ids" in tokenizer.model_input_names
+        try_encoder(each.config, attention, where=name, token_types=token_types, device=job.accelerator.device)
 
 
 def _attention(job: Job, *encoders: PreTrainedModel) -> AttentionKind:
@@ -103,35 +106,38 @@ def _attention(job: Job, *encoders: PreTrainedModel) -> AttentionKind:
     return choose_attention(method.attention, *encoders, factored=method.reductions == "masked")
 
 
-def _teacher(job: Job, source: str | Mapping[str, str] | None) -> tuple[list[Encoder], AnyTeacher]:
-    """A finished teacher at ``source``, or the one to be trained: its encoder or that of each domain, and the whole
-    without its weights. Families and tokenizer can be used at all.
+def _teacher(
+    job: Job, source: str | Mapping[str, str] | None
+) -> tuple[list[Encoder], PreTrainedTokenizerBase, AnyTeacher]:
+    """A finished teacher at ``source``, or the one to be trained: its encoder or those of the domains, its tokenizer,
+    and the whole without its weights. Families and tokenizer can be used at all.
     """
     config, domains = job.recipe.teacher, job.data.splits.domains
-    places = None if source is None else places_of(source, domains)
-    per_domain = config.encoders == "per_domain" if places is None else not isinstance(places, str)
-    tokens_of = config.model
-    if places is not None:
+    per_domain, several = config.encoders == "per_domain", 1
+    if source is not None:
+        places = places_of(source, domains)
+        per_domain = not isinstance(places, str)
         each_place = [places] if isinstance(places, str) else list(places.values())
         field = "teacher.fine_tuned: " if source == config.fine_tuned else ""
         encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in each_place]
-        tokens_of = each_place[0]
+        tokenizer = load_tokenizer(each_place[0])
     elif config.model is not None:
         encoders = [Encoder(f"teacher.model: {config.model}", read_config(config.model)[0], config.heads)]
+        tokenizer, several = load_tokenizer(config.model), len(domains)
     else:
         assert config.scratch is not None, "the recipe's own check"
-        size = len(scratch_tokenizer(job))
-        scratch = scratch_config(config.scratch, vocabulary_size=size, max_tokens=job.recipe.data.max_length)
+        tokenizer, several = scratch_tokenizer(job), len(domains)
+        longest = job.recipe.data.max_length
+        scratch = scratch_config(config.scratch, vocabulary_size=len(tokenizer), max_tokens=longest)
         encoders = [Encoder("teacher.scratch", scratch, config.heads)]
-    _try(job, encoders, "none")
-    if tokens_of is not None:
-        pairs = "text_pair" in job.data.splits.train.rows.column_names
-        check_fits(load_tokenizer(tokens_of), encoders[0].config, pairs=pairs, where=encoders[0].name)
+    _try(job, encoders, tokenizer)
+    pairs = "text_pair" in job.data.splits.train.rows.column_names
+    check_fits(tokenizer, encoders[0].config, pairs=pairs, where=encoders[0].name)
     if not per_domain:
-        return encoders, _outline(job, encoders[0], domains)
-    each_encoder = encoders if places is not None else encoders * len(domains)
-    outlines = {name: _outline(job, each, (name,)) for name, each in zip(domains, each_encoder, strict=True)}
-    return encoders, combined(outlines, config.combine)
+        return encoders, tokenizer, _outline(job, encoders[0], domains)
+    own = zip(domains, encoders * several, strict=True)
+    outlines = {domain: _outline(job, encoder, (domain,)) for domain, encoder in own}
+    return encoders, tokenizer, combined(outlines, config.combine)
 
 
 def _student_config(job: Job, teacher: PreTrainedModel) -> PreTrainedConfig:
@@ -149,16 +155,6 @@ def _check_start(job: Job, teacher: PreTrainedModel, student: PreTrainedModel) -
     if start == "principal_components":
         check_narrower(parts_of(teacher.config), teacher, student)
     try_start(teacher.config, student.config, start)
-
-
-def _check_checkpoint(job: Job, source: str | Mapping[str, str] | None, checkpoint: str) -> None:
-    config = job.recipe.teacher
-    if source is None:
-        source = config.model
-    if source is None:
-        check_same_tokenizer(scratch_tokenizer(job), checkpoint)
-    else:
-        check_same_tokenizer(source if isinstance(source, str) else next(iter(source.values())), checkpoint)
 
 
 def _outline(job: Job, encoder: Encoder, domains: Sequence[str]) -> MultiDomainClassifier:
