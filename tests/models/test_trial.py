@@ -70,6 +70,12 @@ def test_attention_that_cannot_be_compared_names_the_choice_that_is_left():
         try_encoder(grouped, "scores", where="here")
 
 
+def test_token_types_that_an_encoder_passes_on_to_attention_are_found_out():
+    config = config_of("eurobert", num_key_value_heads=4)
+    with pytest.raises(ModelError, match=r"further terms \(token_type_ids\)"):
+        try_encoder(config, "queries_keys", where="here", token_types=True)
+
+
 def test_a_size_that_the_family_does_not_take_is_an_error():
     with pytest.raises(ModelError, match=r"nomic_bert family with width 20, 4 heads.* even"):
         student_config(config_of("nomic_bert"), StudentShape(1, 20, 4, 48))

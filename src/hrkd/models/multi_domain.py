@@ -26,7 +26,7 @@ __all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "is_own"]
 
 HeadMode = Literal["per_domain", "shared"]
 
-LOADING_PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mismatched_keys": "of another shape"}
+PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mismatched_keys": "of another shape"}
 
 
 class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -194,16 +194,12 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             return_dict=True,
             **inputs,
         )
+        levels = range(len(outputs.hidden_states)) if hidden_states is True else hidden_states or ()
         return EncoderTrace(
             logits=self._logits(outputs, attention_mask, domain_ids),
-            hidden_states=self._states(outputs, hidden_states),
+            hidden_states=tuple(outputs.hidden_states[level] for level in levels),
             attention=tuple(outputs.attentions) if attention else (),
         )
-
-    def _states(self, outputs: Any, wanted: bool | Sequence[int]) -> tuple[Tensor, ...]:
-        if isinstance(wanted, bool):
-            return tuple(outputs.hidden_states) if wanted else ()
-        return tuple(outputs.hidden_states[level] for level in wanted)
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state
@@ -229,9 +225,10 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         kwargs |= {"output_loading_info": True, "use_safetensors": True, "ignore_mismatched_sizes": True}
         with without_bars():
             model, info = super().from_pretrained(*args, **kwargs)
-        wrong = {kind: sorted(map(_name, info[kind])) for kind in LOADING_PROBLEMS if info[kind]}
-        if wrong:
-            problems = "; ".join(f"{LOADING_PROBLEMS[kind]}: {', '.join(keys[:3])}" for kind, keys in wrong.items())
+        # A weight of another shape comes with both shapes behind its name.
+        wrong = {kind: sorted(key if isinstance(key, str) else str(key[0]) for key in info[kind]) for kind in PROBLEMS}
+        if any(wrong.values()):
+            problems = "; ".join(f"{PROBLEMS[kind]}: {', '.join(keys[:3])}" for kind, keys in wrong.items() if keys)
             raise ArtifactError(
                 f"{args[0]}: the weights do not fit the configuration ({problems}); restore the folder or make it anew"
             )
@@ -299,8 +296,3 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             return self.domains.index(domain)
         hint = suggestion(domain, self.domains, before="; ")
         raise DataError(f"unknown domain {domain!r}: this model knows {', '.join(self.domains)}{hint}")
-
-
-def _name(entry: str | tuple[Any, ...]) -> str:
-    """The weight's name in an entry of transformers' loading report."""
-    return entry if isinstance(entry, str) else str(entry[0])

@@ -36,7 +36,12 @@ DOMAINS, LABELS = ("one", "other"), ("no", "yes", "perhaps")
 
 
 def try_encoder(
-    config: PreTrainedConfig, attention: AttentionKind, *, where: str, device: torch.device = PROCESSOR
+    config: PreTrainedConfig,
+    attention: AttentionKind,
+    *,
+    where: str,
+    token_types: bool = False,
+    device: torch.device = PROCESSOR,
 ) -> None:
     """Make a small copy of an encoder, with a head per domain, and use it in every way that teachers and students are.
 
@@ -47,6 +52,7 @@ def try_encoder(
         config: of the encoder.
         attention: what is to be read of it.
         where: what messages begin with.
+        token_types: whether the tokenizer gives them.
         device: of the run; for a processor its kernels are tried too.
 
     Raises:
@@ -56,11 +62,11 @@ def try_encoder(
         shape_of(config)
     except ModelError as error:
         raise ModelError(f"{where}: {error}") from None
-    problem = _problem(config, attention, device)
+    problem = _problem(config, attention, token_types, device)
     if problem is None:
         return
     advice = OTHER_FAMILY
-    if attention != "none" and _problem(config, "none", device) is None:
+    if attention != "none" and _problem(config, "none", token_types, device) is None:
         advice = "set method.attention: none, which leaves the attention losses out, or " + advice
     raise ModelError(
         f"{where}: models of the {config.model_type} family cannot be used: a trial with a small one of random weights "
@@ -88,21 +94,23 @@ def try_start(teacher: PreTrainedConfig, student: PreTrainedConfig, start: Start
             ) from error
 
 
-def _problem(config: PreTrainedConfig, attention: AttentionKind, device: torch.device) -> str | None:
+def _problem(config: PreTrainedConfig, *trial: Any) -> str | None:
     done: list[str] = []
     with _quietly():
         try:
-            done.extend(_steps(config, attention, device))
+            done.extend(_steps(config, *trial))
         except Exception as error:  # whatever a family's code may raise
             return f"{done[-1]} ({_told(error)})"
     return None
 
 
-def _steps(config: PreTrainedConfig, attention: AttentionKind, device: torch.device) -> Iterator[str]:
+def _steps(
+    config: PreTrainedConfig, attention: AttentionKind, token_types: bool, device: torch.device
+) -> Iterator[str]:
     """Does one thing after the other, and says before each what it is."""
     yield "making it"
     small = _small(config)
-    model, shape, batch = _copy(small).eval(), shape_of(small), _batch(small)
+    model, shape, batch = _copy(small).eval(), shape_of(small), _batch(small, token_types=token_types)
     unused = copy.deepcopy(model)  # BigBird's first short text changes what attention it has
     mask, domains = batch["attention_mask"], torch.tensor([0, 1])
     rows, tokens = mask.shape
@@ -127,7 +135,7 @@ def _steps(config: PreTrainedConfig, attention: AttentionKind, device: torch.dev
     _check_close(trace.logits, logits)
     read = [each.queries @ each.keys.mT if isinstance(each, QueriesKeys) else each for each in trace.attention]
     if attention != "none":
-        _check([each.shape for each in read], [(rows, shape.heads, tokens, tokens)] * shape.layers)
+        _check([(*each.shape[:-3], *each.shape[-2:]) for each in read], [(rows, tokens, tokens)] * shape.layers)
 
     yield "hidden states, one for the embeddings and one a layer"
     states = trace.hidden_states
@@ -166,13 +174,15 @@ def _copy(small: PreTrainedConfig) -> MultiDomainClassifier:
     return MultiDomainClassifier.from_plain(plain, domains=DOMAINS, labels=LABELS, max_tokens=TOKENS, new_heads=True)
 
 
-def _batch(small: PreTrainedConfig) -> dict[str, Tensor]:
+def _batch(small: PreTrainedConfig, *, token_types: bool = False) -> dict[str, Tensor]:
     """Two rows of random words; the second is padded."""
     last = getattr(small, "vocab_size", None) or WORDS
     ids = torch.randint(max(0, last - WORDS // 2), last, (2, TOKENS))
     mask = torch.ones_like(ids)
     mask[1, TOKENS // 2 :] = 0
-    return {"input_ids": ids.where(mask.bool(), getattr(small, "pad_token_id", None) or 0), "attention_mask": mask}
+    ids = ids.where(mask.bool(), getattr(small, "pad_token_id", None) or 0)
+    types = {"token_type_ids": torch.zeros_like(ids)} if token_types else {}
+    return {"input_ids": ids, "attention_mask": mask, **types}
 
 
 def _check(found: Any, expected: Any) -> None:
@@ -196,7 +206,7 @@ def _quietly() -> Iterator[None]:
     transformers_logging.set_verbosity_error()
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # an accelerator's stay as they are
             yield
     finally:
         transformers_logging.set_verbosity(shown)

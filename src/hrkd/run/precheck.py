@@ -56,7 +56,7 @@ def precheck(context: Context, *, trained: bool) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, context.accelerator.num_processes)
     source = finished_teacher(context)[0] if trained else None
-    encoders, teacher = _teacher(context, source)
+    encoders, tokenizer, teacher = _teacher(context, source)
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
@@ -65,14 +65,14 @@ def precheck(context: Context, *, trained: bool) -> None:
         small = Encoder("student", _student_config(context, encoder), heads)
     else:
         small = Encoder(f"student.checkpoint: {checkpoint}", read_config(checkpoint)[0], heads)
-        _check_checkpoint(context, source, checkpoint)
-        _try(context, [small], "none")
+        check_same_tokenizer(tokenizer, checkpoint)
+        _try(context, [small], tokenizer)
     student = _outline(context, small, splits.domains)
     if checkpoint is None:
         _check_start(context, encoder, student.encoder)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     kind = _attention(context, *encoders_of(teacher), student.encoder)
-    _try(context, [*encoders, small], kind)
+    _try(context, [*encoders, small], tokenizer, kind)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
     context.show(sizes_table(size_rows(teacher, student, layer_map)))
@@ -84,13 +84,16 @@ def precheck_teacher(context: Context) -> None:
     Raises:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
-    encoders, teacher = _teacher(context, None)
-    _try(context, encoders, _attention(context, *encoders_of(teacher)))
+    encoders, tokenizer, teacher = _teacher(context, None)
+    _try(context, encoders, tokenizer, _attention(context, *encoders_of(teacher)))
 
 
-def _try(context: Context, encoders: Sequence[Encoder], attention: AttentionKind) -> None:
-    for name, config in {each.name: each.config for each in encoders}.items():
-        try_encoder(config, attention, where=name, device=context.accelerator.device)
+def _try(
+    context: Context, encoders: Sequence[Encoder], tokenizer: PreTrainedTokenizerBase, attention: AttentionKind = "none"
+) -> None:
+    for name, each in {each.name: each for each in encoders}.items():
+        token_types = "token_type_ids" in tokenizer.model_input_names
+        try_encoder(each.config, attention, where=name, token_types=token_types, device=context.accelerator.device)
 
 
 def _attention(context: Context, *encoders: PreTrainedModel) -> AttentionKind:
@@ -101,35 +104,38 @@ def _attention(context: Context, *encoders: PreTrainedModel) -> AttentionKind:
     return choose_attention(method.attention, *encoders, factored=method.reductions == "masked")
 
 
-def _teacher(context: Context, source: str | Mapping[str, str] | None) -> tuple[list[Encoder], AnyTeacher]:
-    """A finished teacher at ``source``, or the one to be trained: its encoder or that of each domain, and the whole
-    without its weights. Families and tokenizer can be used at all.
+def _teacher(
+    context: Context, source: str | Mapping[str, str] | None
+) -> tuple[list[Encoder], PreTrainedTokenizerBase, AnyTeacher]:
+    """A finished teacher at ``source``, or the one to be trained: its encoder or those of the domains, its tokenizer,
+    and the whole without its weights. Families and tokenizer can be used at all.
     """
     config, domains = context.recipe.teacher, context.data.splits.domains
-    places = None if source is None else places_of(source, domains)
-    per_domain = config.encoders == "per_domain" if places is None else not isinstance(places, str)
-    tokens_of = config.model
-    if places is not None:
+    per_domain, several = config.encoders == "per_domain", 1
+    if source is not None:
+        places = places_of(source, domains)
+        per_domain = not isinstance(places, str)
         each_place = [places] if isinstance(places, str) else list(places.values())
         field = "teacher.fine_tuned: " if source == config.fine_tuned else ""
         encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in each_place]
-        tokens_of = each_place[0]
+        tokenizer = load_tokenizer(each_place[0])
     elif config.model is not None:
         encoders = [Encoder(f"teacher.model: {config.model}", read_config(config.model)[0], config.heads)]
+        tokenizer, several = load_tokenizer(config.model), len(domains)
     else:
         assert config.scratch is not None, "the recipe's own check"
-        size = len(_scratch_tokenizer(context))
-        scratch = scratch_config(config.scratch, vocabulary_size=size, max_tokens=context.recipe.data.max_length)
+        longest, several, data = context.recipe.data.max_length, len(domains), context.data
+        tokenizer = scratch_tokenizer(config.scratch, data.vocabulary, data.splits.train, longest)
+        scratch = scratch_config(config.scratch, vocabulary_size=len(tokenizer), max_tokens=longest)
         encoders = [Encoder("teacher.scratch", scratch, config.heads)]
-    _try(context, encoders, "none")
-    if tokens_of is not None:
-        pairs = "text_pair" in context.data.splits.train.rows.column_names
-        check_fits(load_tokenizer(tokens_of), encoders[0].config, pairs=pairs, where=encoders[0].name)
+    _try(context, encoders, tokenizer)
+    pairs = "text_pair" in context.data.splits.train.rows.column_names
+    check_fits(tokenizer, encoders[0].config, pairs=pairs, where=encoders[0].name)
     if not per_domain:
-        return encoders, _outline(context, encoders[0], domains)
-    each_encoder = encoders if places is not None else encoders * len(domains)
-    outlines = {name: _outline(context, each, (name,)) for name, each in zip(domains, each_encoder, strict=True)}
-    return encoders, combined(outlines, config.combine)
+        return encoders, tokenizer, _outline(context, encoders[0], domains)
+    own = zip(domains, encoders * several, strict=True)
+    outlines = {domain: _outline(context, encoder, (domain,)) for domain, encoder in own}
+    return encoders, tokenizer, combined(outlines, config.combine)
 
 
 def _student_config(context: Context, teacher: PreTrainedModel) -> PreTrainedConfig:
@@ -149,16 +155,6 @@ def _check_start(context: Context, teacher: PreTrainedModel, student: PreTrained
     try_start(teacher.config, student.config, start)
 
 
-def _check_checkpoint(context: Context, source: str | Mapping[str, str] | None, checkpoint: str) -> None:
-    config = context.recipe.teacher
-    if source is None:
-        source = config.model
-    if source is None:
-        check_same_tokenizer(_scratch_tokenizer(context), checkpoint)
-    else:
-        check_same_tokenizer(source if isinstance(source, str) else next(iter(source.values())), checkpoint)
-
-
 def _outline(context: Context, encoder: Encoder, domains: Sequence[str]) -> MultiDomainClassifier:
     """A model with shapes and no memory, for counting."""
     labels, config = context.data.splits.labels, copy.deepcopy(encoder.config)
@@ -168,9 +164,3 @@ def _outline(context: Context, encoder: Encoder, domains: Sequence[str]) -> Mult
         return MultiDomainClassifier.from_plain(
             plain, domains=domains, labels=labels, heads=encoder.heads, max_tokens=context.recipe.data.max_length
         )
-
-
-def _scratch_tokenizer(context: Context) -> PreTrainedTokenizerBase:
-    scratch, data, length = context.recipe.teacher.scratch, context.data, context.recipe.data.max_length
-    assert scratch is not None, "looked at before"
-    return scratch_tokenizer(scratch, data.vocabulary, data.splits.train, length)

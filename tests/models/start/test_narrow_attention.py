@@ -3,7 +3,7 @@ import torch
 
 from hrkd.models.families import BERT
 from hrkd.models.shape import StudentShape, shape_of
-from hrkd.models.start.narrow_attention import Plan, most_important, narrow_attention
+from hrkd.models.start.narrow_attention import Plan, _root, most_important, narrow_attention
 from hrkd.models.start.principal import read_moments
 from tiny import tiny_batch, tiny_model
 
@@ -71,3 +71,10 @@ def test_the_mean_state_keeps_its_image_at_any_rank(layer):
 def test_most_important_come_in_rising_order():
     assert most_important(torch.tensor([1.0, 9.0, 3.0, 7.0]), 2).tolist() == [1, 3]
     assert most_important(torch.tensor([1.0, 9.0]), 5).tolist() == [0, 1]
+
+
+def test_moments_of_few_states_have_a_root():
+    few = torch.randn(3, 40)  # rank 3, summed in 32 bits: some eigenvalues come out below zero
+    moment = (few.mT @ few).double() / 3 - 1e-5 * torch.eye(40, dtype=torch.float64)
+    root = _root(moment)
+    torch.testing.assert_close(root @ root.mT, moment, atol=1e-2, rtol=0)

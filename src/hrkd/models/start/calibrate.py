@@ -40,10 +40,11 @@ def calibrate_norms(
     levels = [layer_map[level] for level in norms]
     down = basis.to(teacher.device, torch.float32)
     targets = [[states @ down for states in valid_states(teacher, batch, levels)] for batch in batches]
+    # One after the other: the states that a level is fitted to are those that the levels below, set right, give it.
     for index, (level, name) in enumerate(norms.items()):
         norm = student.get_submodule(name)
         assert isinstance(norm, nn.LayerNorm)
-        norm.weight.fill_(1.0)
+        norm.weight.fill_(1.0)  # what comes out is then what weight and bias are to be fitted to
         norm.bias.zero_()
         states = torch.cat([valid_states(student, batch, [level])[0] for batch in batches])
         weight, bias = _fit(states, torch.cat([target[index] for target in targets]))

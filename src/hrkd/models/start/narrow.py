@@ -28,7 +28,8 @@ def narrow_embeddings(plan: Plan, state: State) -> dict[str, Tensor]:
     if f"{parts.embedding_projection}.weight" in state:
         kept = (*parts.tables, parts.embedding_norm)
         new |= {name: tensor for name, tensor in state.items() if name.startswith(kept)}
-        new |= _write(plan, state, parts.embedding_projection)
+        projection = [f"{parts.embedding_projection}.{part}" for part in ("weight", "bias")]
+        new |= {name: plan.basis.mT @ state[name] for name in projection if name in state}
     else:
         new |= _tables(plan, state, parts.tables)
     norms = [parts.embedding_norm, parts.relative_norm]
@@ -62,11 +63,6 @@ def narrow_head(plan: Plan, dense: State, outs: Sequence[State]) -> tuple[dict[s
 
 def _tables(plan: Plan, state: State, names: Sequence[str]) -> dict[str, Tensor]:
     return {f"{name}.weight": state[f"{name}.weight"] @ plan.basis for name in present(state, names)}
-
-
-def _write(plan: Plan, state: State, name: str) -> dict[str, Tensor]:
-    names = [f"{name}.{part}" for part in ("weight", "bias")]
-    return {name: plan.basis.mT @ state[name] for name in names if name in state}
 
 
 def _norm(plan: Plan, state: State, name: str, kept: float) -> dict[str, Tensor]:

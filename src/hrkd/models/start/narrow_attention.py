@@ -45,6 +45,8 @@ def narrow_attention(plan: Plan, state: Mapping[str, Tensor], level: int) -> dic
     """Query, key, value and output maps of one layer whose input is the teacher's ``level``."""
     basis = plan.basis
     mean, second = basis.mT @ plan.moments.means[level], basis.mT @ plan.moments.seconds[level] @ basis
+    # Attention weights sum to one, so that the mean of the values passes through whatever a head looks at; rank is
+    # needed for what differs from the mean alone. Scores have no such constant: they are fitted to whole states.
     spread = _root(second - torch.outer(mean, mean))
     kept = _kept_heads(plan, state, spread)
     return {
@@ -67,9 +69,11 @@ def _queries_and_keys(
     plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], mean: Tensor, second: Tensor
 ) -> dict[str, Tensor]:
     named, heads = plan.parts, plan.teacher.heads
+    # A bias is a weight of a further coordinate that is always 1.
     with_one = torch.cat([torch.cat([second, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
     root = _root(with_one)
     rank = plan.student.width // plan.student.heads
+    # The student divides by the root of its own head width; queries and keys each make good for half of that.
     resize = (rank * heads / plan.teacher.width) ** 0.25
     sides = ((named.query, named.position_query), (named.key, named.position_key))
     rows = {name: _rows(plan, state, name) for side in sides for name in present(state, side)}
@@ -77,7 +81,7 @@ def _queries_and_keys(
     for head in kept:
         left, right = rows[named.query][head] @ root, rows[named.key][head] @ root
         for side, linear in zip(sides, product_maps(left, right, rank, plan.generator), strict=True):
-            for name in present(state, side):
+            for name in present(state, side):  # projections of positions meet what the other side's states become
                 parts[name].append(resize * linear @ rows[name][head])
     stacked = {name: torch.cat(part) for name, part in parts.items()}
     weights = {f"{name}.weight": both[:, :-1] for name, both in stacked.items()}
@@ -96,6 +100,7 @@ def _values_and_output(
         narrow_values.append(right @ values[head])
         narrow_outputs.append(outputs[head] @ left.mT)
     into, out = torch.cat(narrow_values), torch.cat(narrow_outputs, 1)
+    # Whatever the lower rank makes of the mean state, the output's bias puts in its place what the teacher makes of it.
     mean_value = state[f"{value}.weight"] @ full_mean + state[f"{value}.bias"]
     image = plan.basis.mT @ (state[f"{mix}.weight"] @ mean_value + state[f"{mix}.bias"])
     return {
@@ -131,7 +136,7 @@ def _outputs(plan: Plan, state: Mapping[str, Tensor]) -> Tensor:
 
 
 def _root(moment: Tensor) -> Tensor:
-    """R with RR' = the moment."""
+    """R with RR' = the moment, so that the size of M R is that of M x, root mean square over the states x."""
     ridge = RIDGE * moment.trace() / len(moment) * torch.eye(len(moment), dtype=moment.dtype)
     root: Tensor
     root, failed = torch.linalg.cholesky_ex(moment + ridge)

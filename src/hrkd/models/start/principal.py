@@ -63,8 +63,10 @@ def principal_components(moments: StateMoments, levels: Sequence[int], width: in
     full = moments.means[levels[0]].numel()
     if width == full:
         return torch.eye(full, dtype=torch.float64)
+    # States grow from level to level; unscaled, the last would decide alone.
     mean = torch.stack([moments.seconds[level] / moments.seconds[level].trace() for level in levels]).mean(0)
     basis = torch.linalg.eigh(mean).eigenvectors[:, -width:].flip(1)
+    # An eigenvector's sign is a matter of the library; a fixed one makes the same student everywhere.
     largest = basis.gather(0, basis.abs().argmax(0, keepdim=True))
     signed: Tensor = basis * largest.sign()
     return signed
@@ -82,6 +84,8 @@ def product_maps(left: Tensor, right: Tensor, rank: int, generator: torch.Genera
         maps = torch.eye(rank, size, dtype=left.dtype)
         spare = PADDING_SCALE * torch.randn(rank - size, size, generator=generator, dtype=left.dtype)
         return torch.cat([maps[:size], spare]), maps
+    # The product is as large as the states are wide, its rank only d: the triangles of both factors hold its singular
+    # values. Dead heads have none, hence the clamp.
     triangle_left, triangle_right = torch.linalg.qr(left.mT).R, torch.linalg.qr(right.mT).R
     u, values, v = torch.linalg.svd(triangle_left @ triangle_right.mT)
     scale = values[:rank].clamp_min(values[0] * 1e-12).rsqrt()[:, None]
