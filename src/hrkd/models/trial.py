@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
@@ -123,10 +124,11 @@ def _steps(
     _check_close(model.to_plain(DOMAINS[1])(**batch).logits[1], logits[1])
 
     yield "saving and loading"
-    with TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        again = MultiDomainClassifier.from_pretrained(folder).eval()
-        _check_close(again(**batch, domain_ids=domains).logits, logits)
+    if PartialState().is_main_process:  # of several the others write nothing
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            again = MultiDomainClassifier.from_pretrained(folder).eval()
+            _check_close(again(**batch, domain_ids=domains).logits, logits)
 
     yield f"reading attention ({attention})" if attention != "none" else "its attention"
     model = unused
