@@ -300,11 +300,11 @@ def test_a_model_without_dropout_says_the_same(family, answered):
 @pytest.mark.parametrize("outputs", [255, 256])
 def test_a_linear_map_is_the_same_on_both_sides_of_its_border(outputs, answered):
     torch.manual_seed(0)
-    inputs = [torch.randn(8, 128, 128), torch.randn(outputs, 128), torch.randn(outputs)]
+    inputs = [torch.randn(32, 128, 128), torch.randn(outputs, 128), torch.randn(outputs)]
     found = gradients(with_kernels(functional.linear), *inputs)
     assert answered == (["_linear"] if outputs == 256 else [])
     for one, other in zip(found, gradients(functional.linear, *inputs), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-4)
 
 
 def of_large_and_small(monkeypatch, function, *inputs):

@@ -41,7 +41,7 @@ Kernels = Literal["auto", "torch"]
 CHOSEN: ContextVar[Kernels] = ContextVar("kernels", default="auto")
 
 # Where the ways cross on one core of an AMD EPYC with AVX-512 (benchmarks/kernel_sizes.py), with a margin for memory.
-ONEDNN_FROM = 1 << 25
+ONEDNN_FROM = 1 << 27
 """Multiplications of a linear map from which oneDNN answers it: its calls cost 0.2 ms more, forward and backward."""
 DRAWN_AGAIN_FROM = 1 << 16
 """Numbers from which dropout's mask is drawn again in the backward pass, not kept."""
