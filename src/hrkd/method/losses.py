@@ -24,15 +24,19 @@ __all__ = [
     "hidden_losses",
     "label_losses",
     "merge_heads",
+    "picked",
     "prediction_losses",
     "score_norms",
     "score_product_losses",
+    "valid_tokens",
 ]
 
 Reductions = Literal["masked", "public_code"]
 Factors: TypeAlias = tuple[Tensor, Tensor]
 """Queries, divided by the root of the heads' width, and keys."""
 PUBLIC_CODE_THRESHOLD = -100.0
+WORTH_PICKING = 0.9
+"""Share of valid tokens up to which a copy of these alone costs less than the others' products."""
 NUMBERS_IN_CACHE = 1 << 18
 """Of a processor core's second-level cache, a megabyte."""
 
@@ -61,6 +65,22 @@ def hidden_losses(
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(_weighted(error_B, row_weights), tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+def valid_tokens(mask_BT: Tensor) -> Tensor | None:
+    """Numbers of the valid tokens of (B x T) in their order, (n,), where leaving the others out pays; else None.
+
+    That is on a processor, where more than a tenth is padding.
+    """
+    if mask_BT.device.type != "cpu":
+        return None
+    valid = mask_BT.flatten().nonzero().squeeze(1)
+    return valid if len(valid) < WORTH_PICKING * mask_BT.numel() else None
+
+
+def picked(tensor_BT: Tensor, tokens: Tensor) -> Tensor:
+    """Those of the tokens (B, T, ...) as rows of one token each, (n, 1, ...)."""
+    return tensor_BT.flatten(0, 1).index_select(0, tokens)[:, None]
 
 
 def _weighted(error_B: Tensor, row_weights: Tensor | None) -> Tensor:
@@ -207,10 +227,10 @@ class _ScoreDifference(torch.autograd.Function):
                 torch.mul(mine[part, :, :length], valid[part, :, :length], out=side[..., :own])
                 side[..., own:] = theirs[part, :, :length]
             flat = both.flatten(0, 2)
-            tables = (flat[..., :own].mT @ flat).unflatten(0, both.shape[:3])
+            tables = (flat[..., :own].mT @ flat).view(*both.shape[:3], own, width)
             difference_B[part] = _inner(*tables[..., :own]) - 2 * _inner(*tables[..., own:])
             tables[..., own:].neg_()
-            by_both = (flat @ tables.flip(0).flatten(0, 2).mT).unflatten(0, both.shape[:3])
+            by_both = (flat @ tables.flip(0).flatten(0, 2).mT).view(*both.shape[:4], own)
             torch.mul(by_both, valid[part, :, :length], out=halves[:, part, :, :length])
             halves[:, part, :, length:] = 0
         return difference_B, halves
@@ -231,8 +251,11 @@ class _ScoreDifference(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
         halves = ctx.saved_tensors[0]
-        found = [2 * _inner(*both) for both in zip(halves, tangents[:2], strict=True) if both[1] is not None]
-        return sum(found, halves.new_zeros(halves.shape[1])), None
+        tangent_B = halves.new_zeros(halves.shape[1])
+        for half, tangent in zip(halves, tangents[:2], strict=True):
+            if tangent is not None:
+                tangent_B = tangent_B + 2 * _inner(half, tangent)
+        return tangent_B, None
 
 
 def _parts(mask_BT: Tensor, numbers: int) -> list[tuple[slice, int]]:
