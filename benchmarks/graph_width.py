@@ -24,12 +24,17 @@ WIDTHS = {"H / heads": None, "H": "hidden"}
 LEVELS, SEEDS, DRAWS = 5, 3, 20
 
 
+def ratios(width: str | None, domains: int, hidden: int) -> DomainRatios:
+    """A published graph with its hierarchy."""
+    return build_domain_ratios(MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden)
+
+
 def distances(width: str | None, domains: int, hidden: int, noise: float) -> torch.Tensor:
     """|ratio - 1/D| over drawn graphs and prototypes that differ between domains by ``noise``."""
     found = []
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        graph = build_domain_ratios(LEVELS, domains, hidden, graph_width=width).eval()
+        graph = ratios(width, domains, hidden).eval()
         means = torch.randn(LEVELS, 1, hidden) + noise * torch.randn(LEVELS, domains, hidden)
         with torch.no_grad():
             found.append((graph(means).domains - 1 / domains).abs())
@@ -46,7 +51,7 @@ def main() -> None:
     for hidden, domains in ((384, 4), (768, 4), (768, 16)):
         for noise in (0.1, 1.0):
             for name, width in WIDTHS.items():
-                graph = build_domain_ratios(LEVELS, domains, hidden, graph_width=width).graph
+                graph = ratios(width, domains, hidden).graph
                 weights = sum(parameter.numel() for parameter in graph.parameters()) / 1e6
                 far = distances(width, domains, hidden, noise)
                 print(

@@ -22,6 +22,7 @@ from setting import STUDENT, VOCABULARY, bert, interleaved
 from hrkd.data.batching import Batch
 from hrkd.method.build import build_domain_ratios
 from hrkd.models.trace import EncoderTrace, QueriesKeys
+from hrkd.recipe.schema import MethodConfig
 from hrkd.support.allocator import keep_freed_memory
 from hrkd.training.fine_tune import FineTuning
 
@@ -77,7 +78,9 @@ def times_of(size: Size) -> dict[str, float]:
     tuning = FineTuning(bert(sizes, names, tokens=size.tokens))
     hrkd = distillation(bert(sizes, names, tokens=size.tokens), lambda _: trace, size.domains, levels=size.layers + 1)
     graphs = [
-        build_domain_ratios(size.layers + 1, size.domains, TEACHER["width"], graph_width=width)
+        build_domain_ratios(
+            MethodConfig(graph_width=width), levels=size.layers + 1, domains=size.domains, width=TEACHER["width"]
+        )
         for width in (None, "hidden")
     ]
     means = torch.randn(size.layers + 1, size.domains, TEACHER["width"])
