@@ -51,8 +51,9 @@ $(PEER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
 	touch $@
 
-bench: setup  ## measure steps and epochs against a plain loop (quarter of an hour on an idle machine)
+bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextBrewer (half an hour on an idle machine)
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/peer.py
 	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
 
 clean:  ## remove .venv, caches and built files; runs/ stays

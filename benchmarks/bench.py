@@ -44,7 +44,7 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import Trainable, parameter_groups
 from hrkd.training.prefetch import ahead
-from hrkd.training.teacher_cache.source import teacher_source
+from hrkd.training.teacher_cache.source import Compute, teacher_source
 from hrkd.training.teacher_cache.store import Precision
 
 CPU = torch.device("cpu")
@@ -118,11 +118,17 @@ def distillation(
 
 
 def cached(
-    teacher: MultiDomainClassifier, data: TokenizedDataset, folder: Path, precision: Precision = "fp16"
+    teacher: MultiDomainClassifier,
+    data: TokenizedDataset,
+    folder: Path,
+    precision: Precision = "fp16",
+    compute: Compute = "fp32",
 ) -> TeacherSource:
     """What the teacher says, from a cache that is built if it is not there."""
     live = LiveTeacher(teacher, LAYER_MAP, attention="queries_keys")
-    return teacher_source(live, data, rules=CacheConfig(folder=folder, precision=precision), device=CPU)
+    return teacher_source(
+        live, data, rules=CacheConfig(folder=folder, precision=precision, compute=compute), device=CPU
+    )
 
 
 def chosen_batches(data: TokenizedDataset) -> tuple[TokenizedDataset, list[Batch]]:
@@ -209,14 +215,18 @@ def plain_epoch(data: TokenizedDataset) -> tuple[float, int]:
 
 
 def our_epoch(
-    data: TokenizedDataset, cache: Path, *, clock: Callable[[], float] = time.perf_counter
+    data: TokenizedDataset,
+    cache: Path,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    compute: Compute = "fp32",
 ) -> tuple[float, int]:
     """Seconds and steps of an epoch of hrkd; the cache is built if it is not there. The teacher stays, as in a run."""
     keep_freed_memory()
     names = data.source.domains
     teacher = bert(TEACHER, names)
     start = clock()
-    source = cached(teacher, data, cache)
+    source = cached(teacher, data, cache, compute=compute)
     module = distillation(bert(STUDENT, names, seed=1), source, len(names))
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
     steps(module, optimiser_of(module), loader.epoch(0))
@@ -230,11 +240,12 @@ def loss_differences(data: TokenizedDataset, cache: Path) -> tuple[float, dict[s
     batch, loop, found = part.batch(np.arange(len(rows))), plain_setting(data), {}
     with torch.no_grad():
         expected = float(loop.eval()(batch))
-        for precision in ("fp16", "bf16", "fp32"):
-            source = cached(loop.teacher, part, cache, precision)
+        for precision, compute in (("fp16", "fp32"), ("bf16", "fp32"), ("fp32", "fp32"), ("fp16", "bf16")):
+            source = cached(loop.teacher, part, cache, precision, compute)
             with cpu_kernels(CPU):
                 loss = float(ours_like(loop, source).eval()(batch).loss)
-            found[precision] = (abs(loss - expected) / expected, source.files.index.bytes / part.lengths.sum())
+            name = precision if compute == "fp32" else f"{precision}, computed in {compute}"
+            found[name] = (abs(loss - expected) / expected, source.files.index.bytes / part.lengths.sum())
     return expected, found
 
 

@@ -17,6 +17,7 @@ from bench import machine
 
 from hrkd.cli.terminal import prepare
 from hrkd.method.build import build_domain_ratios
+from hrkd.method.ratios import DomainRatios
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.commands import distill, train_teacher
@@ -25,14 +26,17 @@ WIDTHS = {"H / heads": None, "H": "hidden"}
 LEVELS, SEEDS, DRAWS = 5, 3, 20
 
 
+def ratios(width: str | None, domains: int, hidden: int) -> DomainRatios:
+    """A published graph with its hierarchy."""
+    return build_domain_ratios(MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden)
+
+
 def distances(width: str | None, domains: int, hidden: int, noise: float) -> torch.Tensor:
     """|ratio - 1/D| over drawn graphs and prototypes that differ between domains by ``noise``."""
     found = []
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        graph = build_domain_ratios(
-            MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden
-        ).eval()
+        graph = ratios(width, domains, hidden).eval()
         means = torch.randn(LEVELS, 1, hidden) + noise * torch.randn(LEVELS, domains, hidden)
         with torch.no_grad():
             found.append((graph(means).domains - 1 / domains).abs())
@@ -49,9 +53,7 @@ def main() -> None:
     for hidden, domains in ((384, 4), (768, 4), (768, 16)):
         for noise in (0.1, 1.0):
             for name, width in WIDTHS.items():
-                graph = build_domain_ratios(
-                    MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden
-                ).graph
+                graph = ratios(width, domains, hidden).graph
                 weights = sum(parameter.numel() for parameter in graph.parameters()) / 1e6
                 far = distances(width, domains, hidden, noise)
                 print(

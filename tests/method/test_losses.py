@@ -6,14 +6,17 @@ import torch
 from torch.autograd import forward_ad
 
 import oracles
+from hrkd.method import losses
 from hrkd.method.losses import (
     attention_losses,
     hidden_losses,
     label_losses,
     merge_heads,
+    picked,
     prediction_losses,
     score_norms,
     score_product_losses,
+    valid_tokens,
 )
 from hrkd.method.objective import entropy, objective
 
@@ -188,6 +191,33 @@ def test_losses_of_queries_and_keys_are_those_of_their_scores(
     torch.testing.assert_close(with_norms, expected)
     again = score_product_losses(student, student, mask(), DOMAINS, 3)
     torch.testing.assert_close(again, torch.zeros_like(again))
+
+
+@pytest.mark.parametrize("numbers", [1, 200, 10**6], ids=["a row at a time", "two rows", "all at once"])
+def test_losses_of_queries_and_keys_are_the_same_in_parts_of_any_size(monkeypatch, numbers):
+    """Whatever stands at padding, which need not come last."""
+    monkeypatch.setattr(losses, "NUMBERS_IN_CACHE", numbers)
+    holes = mask()
+    holes[0] = torch.tensor([0, 1, 0, 1])
+    factors = random(2, 5, 2, 4, 3).requires_grad_()
+    teacher = random(2, 5, 2, 4, 5, seed=1)
+    expected = attention_losses([factors[0] @ factors[1].mT], [teacher[0] @ teacher[1].mT], holes, DOMAINS, 3)
+    found = score_product_losses([tuple(factors)], [tuple(teacher)], holes, DOMAINS, 3)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((table * random(1, 3, seed=9)).sum(), factors)[0] for table in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert not gradients[0][:, holes[:, None, :].expand(-1, 2, -1) == 0].any()
+
+
+def test_hidden_losses_of_valid_tokens_alone_equal_those_of_all():
+    fitted, teacher, weights = random(2, 5, 4, 6), random(2, 5, 4, 6, seed=1), random(5, seed=2).square()
+    tokens = valid_tokens(mask())
+    rows = tokens // 4
+    expected = hidden_losses(fitted, teacher, mask(), DOMAINS, 3, row_weights=weights)
+    sides = ([picked(level, tokens) for level in side] for side in (fitted, teacher))
+    found = hidden_losses(*sides, picked(mask(), tokens), DOMAINS[rows], 3, row_weights=weights[rows])
+    torch.testing.assert_close(found, expected)
+    assert valid_tokens(torch.ones(5, 4, dtype=torch.long)) is None, "nothing is to be left out"
 
 
 @pytest.mark.parametrize("teacher_heads", [2, 4])

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from hrkd.data.batching import Batch
 from hrkd.errors import DataError, ModelError, TrainingError
+from hrkd.method import losses
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.ratios import Ratios
 from hrkd.models.layer_map import resolve_layer_map
@@ -70,6 +71,20 @@ def test_padding_changes_nothing(tiny):
         if name in longer.inputs:
             longer.inputs[name] = torch.nn.functional.pad(longer.inputs[name], (0, 5), value=fill)
     torch.testing.assert_close(module(longer).loss, module(batch).loss, rtol=1e-5, atol=1e-5)
+
+
+def test_leaving_padding_out_changes_neither_losses_nor_gradients(tiny, monkeypatch):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8)).eval()
+    module.row_weights = torch.linspace(0.5, 2, len(tiny.train))
+    batch, found = next(iter_batches(tiny)), []
+    assert batch.mask.float().mean() < 1
+    for share in (0.0, 1.1):
+        monkeypatch.setattr(losses, "WORTH_PICKING", share)
+        tables = module.losses(batch, module.teacher(batch))
+        (tables.hidden * torch.rand(tables.hidden.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
+        found.append([tables.hidden.detach(), *(p.grad for p in module.parameters() if p.grad is not None)])
+        module.zero_grad()
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_reaches_student_and_fit_layers_and_nothing_else(tiny):

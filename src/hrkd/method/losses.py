@@ -24,15 +24,21 @@ __all__ = [
     "hidden_losses",
     "label_losses",
     "merge_heads",
+    "picked",
     "prediction_losses",
     "score_norms",
     "score_product_losses",
+    "valid_tokens",
 ]
 
 Reductions = Literal["masked", "public_code"]
 Factors: TypeAlias = tuple[Tensor, Tensor]
 """Queries, divided by the root of the heads' width, and keys."""
 PUBLIC_CODE_THRESHOLD = -100.0
+WORTH_PICKING = 0.9
+"""Share of valid tokens up to which a copy of these alone costs less than the others' products."""
+NUMBERS_IN_CACHE = 1 << 18
+"""Of a processor core's second-level cache, a megabyte."""
 
 
 def hidden_losses(
@@ -59,6 +65,22 @@ def hidden_losses(
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
         rows.append(domain_means(_weighted(error_B, row_weights), tokens_B, domain_ids_B, num_domains))
     return torch.stack(rows)
+
+
+def valid_tokens(mask_BT: Tensor) -> Tensor | None:
+    """Numbers of the valid tokens of (B x T) in their order, (n,), where leaving the others out pays; else None.
+
+    That is on a processor, where more than a tenth is padding.
+    """
+    if mask_BT.device.type != "cpu":
+        return None
+    valid = mask_BT.flatten().nonzero().squeeze(1)
+    return valid if len(valid) < WORTH_PICKING * mask_BT.numel() else None
+
+
+def picked(tensor_BT: Tensor, tokens: Tensor) -> Tensor:
+    """Those of the tokens (B, T, ...) as rows of one token each, (n, 1, ...)."""
+    return tensor_BT.flatten(0, 1).index_select(0, tokens)[:, None]
 
 
 def _weighted(error_B: Tensor, row_weights: Tensor | None) -> Tensor:
@@ -164,7 +186,7 @@ def score_product_losses(
         known = teacher_norms and heads == teacher[0].shape[1]
         student, teacher = _merge_factors(student, heads), _merge_factors(teacher, heads)
         norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
-        difference_B = _ScoreDifference.apply(*student, *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
+        difference_B = _ScoreDifference.apply(*map(_widened, student), *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
         error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
         rows.append(domain_means(_weighted(error_B, row_weights), pairs_B, domain_ids_B, num_domains))
     return torch.stack(rows)
@@ -182,63 +204,71 @@ def score_norms(factors: Factors, mask_BT: Tensor) -> Tensor:
 
 
 class _ScoreDifference(torch.autograd.Function):
-    """``<Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt>`` of each row, (B,); with its derivatives, which have half the products.
+    """``<Qs'Qs, Ks'Ks> - 2 <Qs'Qt, Ks'Kt>`` of each row, (B,), and half its derivatives by Qs and Ks, (2, B, N, T, dh).
 
     The derivative by the student's queries is ``2 (Qs Ks'Ks - Qt Kt'Ks)``; by its keys it is the same with Q and K
-    changed over.
+    changed over. They are made at once, of a few rows at a time, while these lie in the processor's cache.
     """
 
     @staticmethod
     def forward(
         queries: Tensor, keys: Tensor, teacher_queries: Tensor, teacher_keys: Tensor, mask_BT: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        masked, theirs = _masked(queries, keys, mask_BT), (teacher_queries, teacher_keys)
-        own = masked.mT @ masked
-        cross = torch.stack([one.mT @ _widened(other) for one, other in zip(masked, theirs, strict=True)])
-        return _inner(*own) - 2 * _inner(*cross), own, cross
+    ) -> tuple[Tensor, Tensor]:
+        rows, heads, tokens, own = queries.shape
+        width = own + teacher_queries.shape[-1]
+        valid = _valid(mask_BT)
+        difference_B = queries.new_empty(rows)
+        # Tokens before heads, as the maps that made queries and keys have them; zeros at padding.
+        halves = queries.new_empty(2, rows, tokens, heads, own).transpose(2, 3)
+        for part, length in _parts(mask_BT, 2 * heads * width):
+            # Both models' numbers side by side: one product gives the student's own table and the common one.
+            both = queries.new_empty(2, len(mask_BT[part]), heads, length, width)
+            for side, mine, theirs in zip(both, (queries, keys), (teacher_queries, teacher_keys), strict=True):
+                torch.mul(mine[part, :, :length], valid[part, :, :length], out=side[..., :own])
+                side[..., own:] = theirs[part, :, :length]
+            flat = both.flatten(0, 2)
+            tables = (flat[..., :own].mT @ flat).view(*both.shape[:3], own, width)
+            difference_B[part] = _inner(*tables[..., :own]) - 2 * _inner(*tables[..., own:])
+            tables[..., own:].neg_()
+            by_both = (flat @ tables.flip(0).flatten(0, 2).mT).view(*both.shape[:4], own)
+            torch.mul(by_both, valid[part, :, :length], out=halves[:, part, :, :length])
+            halves[:, part, :, length:] = 0
+        return difference_B, halves
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*output[1:])
+    def setup_context(ctx: Any, _: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, *output[1:])
-        ctx.save_for_forward(*inputs, *output[1:])
+        ctx.save_for_backward(output[1])
+        ctx.save_for_forward(output[1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        by_queries, by_keys = _ScoreDifference._derivatives(ctx, gradients[0])
+        by_queries, by_keys = ctx.saved_tensors[0] * (2 * gradients[0])[:, None, None, None]
         return by_queries, by_keys, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None]:
-        mask_BT = ctx.saved_tensors[4]
-        tangent_B = mask_BT.new_zeros(len(mask_BT), dtype=torch.float32)
-        by_factors = _ScoreDifference._derivatives(ctx, torch.ones_like(tangent_B))
-        for by_one, tangent in zip(by_factors, tangents[:2], strict=True):
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None]:
+        halves = ctx.saved_tensors[0]
+        tangent_B = halves.new_zeros(halves.shape[1])
+        for half, tangent in zip(halves, tangents[:2], strict=True):
             if tangent is not None:
-                tangent_B = tangent_B + _inner(by_one, tangent)
-        return tangent_B, None, None
-
-    @staticmethod
-    def _derivatives(ctx: Any, weight_B: Tensor) -> Tensor:
-        """By the student's queries and keys, times a weight of each row, (2, B, N, T, dh)."""
-        queries, keys, teacher_queries, teacher_keys, mask_BT, own, cross = ctx.saved_tensors
-        weight = 2 * weight_B.to(queries.dtype)[:, None, None, None]
-        by_factors = _masked(queries, keys, mask_BT) @ (weight * own.flip(0))
-        # In place, without a table of the second product.
-        for by_one, theirs, other in zip(by_factors, (teacher_queries, teacher_keys), cross.flip(0), strict=True):
-            by_one.flatten(0, 1).baddbmm_(_widened(theirs).flatten(0, 1), (weight * other).flatten(0, 1).mT, alpha=-1)
-        masked: Tensor = by_factors.mul_(_valid(mask_BT))
-        return masked
+                tangent_B = tangent_B + 2 * _inner(half, tangent)
+        return tangent_B, None
 
 
-def _masked(queries: Tensor, keys: Tensor, mask_BT: Tensor) -> Tensor:
-    """Both with zeros at padding, (2, B, N, T, dh)."""
-    masked = queries.new_empty(2, *queries.shape)
-    for each, out in zip((queries, keys), masked, strict=True):
-        torch.mul(each, _valid(mask_BT), out=out)
-    return masked
+def _parts(mask_BT: Tensor, numbers: int) -> list[tuple[slice, int]]:
+    """A batch in parts: rows, and up to where any of them has tokens; ``numbers`` of a token.
+
+    On a processor a part has about as many numbers as its cache holds; elsewhere all is one part.
+    """
+    rows, tokens = mask_BT.shape
+    if mask_BT.device.type != "cpu":
+        return [(slice(0, rows), tokens)]
+    ends = (mask_BT.bool() * torch.arange(1, tokens + 1)).amax(dim=1).tolist()
+    size = max(1, NUMBERS_IN_CACHE // (numbers * tokens))
+    return [(slice(first, first + size), max(ends[first : first + size])) for first in range(0, rows, size)]
 
 
 def _valid(mask_BT: Tensor) -> Tensor:

@@ -18,8 +18,10 @@ from hrkd.method.losses import (
     attention_losses,
     hidden_losses,
     label_losses,
+    picked,
     prediction_losses,
     score_product_losses,
+    valid_tokens,
 )
 from hrkd.method.meta_kd import DomainHead, token_means, transfer_losses
 from hrkd.method.objective import entropy, objective
@@ -222,10 +224,7 @@ class Distillation(Trainable):
         if not self.method.hidden_weight:
             return self._without_levels(prediction)
         common, weights = (mask, domain_ids, domains), self._weights(batch)
-        fitted = self.fit.each(student.hidden_states)  # made one by one: all at once they are the largest tensors here
-        hidden = hidden_losses(
-            fitted, teacher.hidden_states, *common, reductions=self.method.reductions, row_weights=weights
-        )
+        hidden = self._hidden(student, teacher, batch, weights)
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
         elif self.attention == "queries_keys":
@@ -246,6 +245,20 @@ class Distillation(Trainable):
             means_KDH = torch.stack(self.fit(means_KDS.unbind()))
         transfer = self._transfer(student, teacher, batch, weights)
         return LossTables(hidden, attention, prediction, means_KDH, transfer)
+
+    def _hidden(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, row_weights: Tensor | None) -> Tensor:
+        """Losses of the states, (K, D): of all tokens, or of the valid ones as rows of one token each."""
+        ours, theirs, mask, domain_ids = student.hidden_states, teacher.hidden_states, batch.mask, batch.domain_ids
+        tokens = valid_tokens(mask) if self.method.reductions == "masked" else None
+        if tokens is not None:
+            rows = tokens // mask.shape[1]
+            ours, theirs = (tuple(picked(each, tokens) for each in states) for states in (ours, theirs))
+            mask, domain_ids = picked(mask, tokens), domain_ids[rows]
+            row_weights = None if row_weights is None else row_weights[rows]
+        return hidden_losses(
+            self.fit.each(ours), theirs, mask, domain_ids, len(self.student.domains),
+            reductions=self.method.reductions, row_weights=row_weights,
+        )  # fmt: skip
 
     def _weights(self, batch: Batch) -> Tensor | None:
         """Factors of the rows of a batch, (B,)."""

@@ -120,11 +120,11 @@ def teacher_source(
 ) -> TeacherSource:
     """``live``, or the same from a cache that is built or completed here; without ``build`` only from a complete one.
 
-    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map, and how exactly
-    numbers are computed and kept; two processes that want it build it once. As many rows as fit into
-    ``rules.gigabytes`` and half of the free disk are cached, in a fixed random order and in steps of one per cent.
-    Where that is not all and the map ends below the teacher's last layer, the logits of all rows are kept, and the
-    teacher is run no further than the map.
+    The cache is that of the teacher's weights, the rows' token ids and domains, the layer map, and how exactly numbers
+    are computed and kept; two processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and
+    half of the free disk are cached, in a fixed random order and in steps of one per cent. Where that is not all and
+    the map ends below the teacher's last layer, the logits of all rows are kept, and the teacher is run no further than
+    the map.
 
     Raises:
         ArtifactError: the cache is damaged.
