@@ -22,7 +22,7 @@ def main() -> None:
     ratios = build_domain_ratios(MethodConfig(), levels=LEVELS, domains=DOMAINS, width=WIDTH).eval()
     with torch.no_grad():
         result = ratios(prototypes(fitted, mask, domain_ids, DOMAINS))
-    losses = hidden_losses(fitted, teacher, mask, domain_ids, DOMAINS)
+    losses = hidden_losses(fitted, teacher, mask, domain_ids, DOMAINS, reductions="masked")
     print("ratios, one row a level:\n", result.domains)
     print("how level 2 mixes the levels 0, 1, 2 for each domain:\n", result.hierarchical[2])
     total = objective(result.domains, losses, torch.zeros(DOMAINS), hidden_weight=1.0, prediction_weight=1.0)

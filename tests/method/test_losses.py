@@ -1,5 +1,6 @@
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,17 +9,18 @@ from torch.autograd import forward_ad
 import oracles
 from hrkd.method import losses
 from hrkd.method.losses import (
-    attention_losses,
-    hidden_losses,
     label_losses,
     merge_heads,
     picked,
-    prediction_losses,
     score_norms,
     score_product_losses,
     valid_tokens,
 )
 from hrkd.method.objective import entropy, objective
+
+attention_losses = partial(losses.attention_losses, reductions="masked")
+hidden_losses = partial(losses.hidden_losses, reductions="masked")
+prediction_losses = partial(losses.prediction_losses, reductions="masked", temperature=1.0)
 
 IDS = [0, 0, 1, 2, 2]
 DOMAINS = torch.tensor(IDS)

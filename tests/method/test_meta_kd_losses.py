@@ -104,10 +104,13 @@ def test_row_weights_are_factors_of_each_rows_loss(name):
     generator = torch.Generator().manual_seed(0)
     ours, theirs = (torch.randn(4, 2, 3, 3, generator=generator) for _ in range(2))
     mask, ids, weights = torch.ones(4, 3, dtype=torch.long), torch.arange(4), torch.tensor([0.0, 0.5, 1.0, 2.0])
+    masked = {"reductions": "masked"}
     losses = {
-        "hidden": lambda **more: hidden_losses([ours[:, 0]], [theirs[:, 0]], mask, ids, 4, **more)[0],
-        "scores": lambda **more: attention_losses([ours], [theirs], mask, ids, 4, **more)[0],
+        "hidden": lambda **more: hidden_losses([ours[:, 0]], [theirs[:, 0]], mask, ids, 4, **masked, **more)[0],
+        "scores": lambda **more: attention_losses([ours], [theirs], mask, ids, 4, **masked, **more)[0],
         "factors": lambda **more: score_product_losses([(ours, ours)], [(theirs, theirs)], mask, ids, 4, **more)[0],
-        "predictions": lambda **more: prediction_losses(ours[:, 0, 0], theirs[:, 0, 0], ids, 4, **more),
+        "predictions": lambda **more: prediction_losses(
+            ours[:, 0, 0], theirs[:, 0, 0], ids, 4, temperature=1.0, **masked, **more
+        ),
     }[name]
     torch.testing.assert_close(losses(row_weights=weights), losses() * weights)

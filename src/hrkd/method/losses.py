@@ -48,7 +48,7 @@ def hidden_losses(
     domain_ids_B: Tensor,
     num_domains: int,
     *,
-    reductions: Reductions = "masked",
+    reductions: Reductions,
     row_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
@@ -130,7 +130,7 @@ def attention_losses(
     domain_ids_B: Tensor,
     num_domains: int,
     *,
-    reductions: Reductions = "masked",
+    reductions: Reductions,
     row_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between student and teacher attention (TinyBERT, eq. 7), (L, D).
@@ -308,8 +308,8 @@ def prediction_losses(
     domain_ids_B: Tensor,
     num_domains: int,
     *,
-    temperature: float = 1.0,
-    reductions: Reductions = "masked",
+    temperature: float,
+    reductions: Reductions,
     row_weights: Tensor | None = None,
 ) -> Tensor:
     """Soft cross-entropy between the teacher's and the student's class distributions, (D,).

@@ -143,7 +143,7 @@ def test_a_foreign_index_is_named(tiny, tmp_path):
 
 def test_another_teacher_text_level_or_precision_is_another_cache(tiny):
     live = reader(tiny)
-    same = (live.teacher, tiny.train, (0, 2), "queries_keys", "fp16")
+    same = (live.teacher, tiny.train, (0, 2), "queries_keys", "fp16", "fp32")
     other_teacher = copy.deepcopy(live.teacher)
     with torch.no_grad():
         next(other_teacher.parameters())[0, 0] += 1e-3
@@ -152,8 +152,9 @@ def test_another_teacher_text_level_or_precision_is_another_cache(tiny):
         (same[0], tiny.train.select(np.arange(len(tiny.train))[::-1]), *same[2:]),
         (same[0], tiny.dev, *same[2:]),
         (*same[:2], (0, 1), *same[3:]),
-        (*same[:3], "none", same[4]),
-        (*same[:4], "fp32"),
+        (*same[:3], "none", *same[4:]),
+        (*same[:4], "fp32", same[5]),
+        (*same[:5], "bf16"),
     ]
     marks = {fingerprint(*arguments) for arguments in (same, same, *changes)}
     assert len(marks) == 1 + len(changes)
@@ -363,7 +364,7 @@ def test_logits_of_a_teacher_are_computed_once(tiny, tmp_path, monkeypatch, giga
 
 def test_routed_and_averaged_teachers_of_the_same_weights_have_different_caches(tiny):
     parts = {domain: tiny.model(seed=number) for number, domain in enumerate(tiny.splits.domains)}
-    marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16") for how in ("route", "average")}
+    marks = {fingerprint(combined(parts, how), tiny.dev, (), "none", "fp16", "fp32") for how in ("route", "average")}
     assert len(marks) == 2
 
 

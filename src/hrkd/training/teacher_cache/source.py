@@ -57,9 +57,7 @@ class CachedTeacher:
         compute: how the cache was filled, and how ``live`` is asked.
     """
 
-    def __init__(
-        self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None, compute: Compute = "fp32"
-    ) -> None:
+    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None, compute: Compute) -> None:
         self.files, self.layout, self.live, self.compute = files, layout, live, compute
         self._dtype = DTYPES[files.index.precision]
         self._buffers = Buffers()
@@ -210,7 +208,7 @@ def fingerprint(
     layer_map: Sequence[int],
     kind: AttentionKind,
     precision: Precision,
-    compute: Compute = "fp32",
+    compute: Compute,
 ) -> str:
     """SHA-256 over everything that decides the content of a cache."""
     settings = (tuple(layer_map), kind, precision)  # of older caches, which were all computed in 32-bit
