@@ -95,6 +95,17 @@ def test_a_transposed_input_is_no_obstacle(answered):
 
 
 @pytest.mark.usefixtures("either")
+def test_what_a_linear_map_gives_may_be_changed_in_place():
+    """As DeBERTa's first version does with its positions."""
+    x, weight = torch.randn(2, 3, 4), torch.randn(5, 4, requires_grad=True)
+    with cpu_kernels(CPU):
+        result = functional.linear(x, weight)
+        result += 1
+    result.sum().backward()
+    torch.testing.assert_close(result, functional.linear(x, weight) + 1)
+    torch.testing.assert_close(weight.grad, x.sum(dim=(0, 1)).expand(5, 4))
+
+
 def test_dropout_keeps_the_mean_and_its_gradient_has_the_same_holes(answered):
     torch.manual_seed(0)
     x = torch.ones(400, 500)

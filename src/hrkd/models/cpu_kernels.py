@@ -119,12 +119,14 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         return None
     made: _MadeByGelu | None = getattr(input, MADE_BY_GELU, None)
     before = made.before if made is not None and made.versions == (made.before._version, input._version) else None
-    result: Tensor = _Linear.apply(input, weight, bias, before)  # type: ignore[no-untyped-call]
-    return result
+    # As rows: of more dimensions oneDNN's result is a view, which a model may not change in place (as DeBERTa does).
+    flat = [None if each is None else each.flatten(0, -2) for each in (input, before)]
+    result: Tensor = _Linear.apply(flat[0], weight, bias, flat[1])  # type: ignore[no-untyped-call]
+    return result.view(*input.shape[:-1], len(weight))
 
 
 class _Linear(torch.autograd.Function):
-    """``x W' + b`` by oneDNN; shapes (..., inputs), (outputs, inputs), (outputs,) -> (..., outputs).
+    """``x W' + b`` by oneDNN; shapes (rows, inputs), (outputs, inputs), (outputs,) -> (rows, outputs).
 
     Where x is the GELU of ``before``, that is kept in its place.
     """
