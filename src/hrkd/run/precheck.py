@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import check_step_sizes
+from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.families import parts_of
 from hrkd.models.layer_map import resolve_layer_map
@@ -91,9 +92,10 @@ def precheck_teacher(context: Context) -> None:
 def _try(
     context: Context, encoders: Sequence[Encoder], tokenizer: PreTrainedTokenizerBase, attention: AttentionKind = "none"
 ) -> None:
-    for name, each in {each.name: each for each in encoders}.items():
-        token_types = "token_type_ids" in tokenizer.model_input_names
-        try_encoder(each.config, attention, where=name, token_types=token_types, device=context.accelerator.device)
+    with use_kernels(context.recipe.run.kernels):
+        for name, each in {each.name: each for each in encoders}.items():
+            token_types = "token_type_ids" in tokenizer.model_input_names
+            try_encoder(each.config, attention, where=name, token_types=token_types, device=context.accelerator.device)
 
 
 def _attention(context: Context, *encoders: PreTrainedModel) -> AttentionKind:
