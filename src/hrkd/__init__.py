@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.recipe.loading import load_recipe
     from hrkd.recipe.schema import Recipe
-    from hrkd.run.commands import compress, describe_data, distill, evaluate, train_baseline, train_teacher
+    from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+    from hrkd.run.describe_data import describe_data
     from hrkd.training.trainers import distill_from_models
 
     __version__: str
@@ -65,7 +66,7 @@ _HOMES = {
     "TrainingError": "hrkd.errors",
     "compare": "hrkd.comparison.command",
     "compress": "hrkd.run.commands",
-    "describe_data": "hrkd.run.commands",
+    "describe_data": "hrkd.run.describe_data",
     "distill": "hrkd.run.commands",
     "distill_from_models": "hrkd.training.trainers",
     "evaluate": "hrkd.run.commands",

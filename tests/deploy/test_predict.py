@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from hrkd.deploy.predict import Predictor, predict_file
+from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
 
 TEXTS = [

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from hrkd.errors import ModelError
-from hrkd.models.plain import load_plain_classifier, locate, longest_input
+from hrkd.models.kind import locate
+from hrkd.models.plain import load_plain_classifier, longest_input
 from tiny import LABELS, tiny_plain
 
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from hrkd.deploy.open_model import open_student
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.plain import without_bars
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
 from hrkd.support.folder_names import folder_names
 
@@ -53,7 +54,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     names = folder_names(model.domains)
     texts = _probe_texts(tokenizer, model.config.max_tokens)
     try:
-        with replace_folder(output) as new:
+        with replace_folder(output) as new, without_bars():
             for domain, name in names.items():
                 model.to_plain(domain).save_pretrained(new / name)
                 tokenizer.save_pretrained(new / name)

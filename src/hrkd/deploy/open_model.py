@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import ArtifactError
-from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
+from hrkd.models.kind import MODEL_TYPE
 from hrkd.support.atomic_files import read_json
 
-__all__ = ["open_student"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hrkd.models.multi_domain import MultiDomainClassifier
+
+__all__ = ["names_in", "open_student"]
+
+
+def names_in(folder: str | Path) -> tuple[list[str], list[str]]:
+    """The domains and the labels of the model in a folder that hrkd wrote; the model itself is not read.
+
+    Raises:
+        ArtifactError: the folder is missing, holds something else, or is damaged.
+    """
+    folder = Path(folder).expanduser()
+    config = _check(folder)
+    labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # which transformers leaves out
+    domains = config.get("domains")
+    if not domains or not isinstance(domains, list) or not isinstance(labels, dict):
+        raise ArtifactError(f"{folder / 'config.json'}: names no domains or labels; restore the folder or make it anew")
+    return domains, [labels[i] for i in sorted(labels, key=int)]
 
 
 def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
@@ -22,7 +39,12 @@ def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedT
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
     folder = Path(folder).expanduser()
-    _check(folder)
+    _check(folder)  # before the imports, which take far longer
+    from safetensors import SafetensorError
+    from transformers import AutoTokenizer
+
+    from hrkd.models.multi_domain import MultiDomainClassifier
+
     try:
         model = MultiDomainClassifier.from_pretrained(folder, use_safetensors=True)
         # The encoder's configuration says which tokenizer it is; hrkd's own is unknown to transformers.
@@ -35,7 +57,8 @@ def open_student(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedT
     return model.eval(), tokenizer
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path) -> dict[str, Any]:
+    """The model's configuration."""
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "no such folder"
         raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
@@ -43,10 +66,11 @@ def _check(folder: Path) -> None:
         raise ArtifactError(f"{folder}: no hrkd model: config.json is missing; {_found_instead(folder)}")
     config = read_json(folder / "config.json", what="the model's configuration")
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != MultiDomainConfig.model_type:
+    if not isinstance(config, dict) or kind != MODEL_TYPE:
         raise ArtifactError(f"{folder}: no hrkd model but {_other_model(kind, config)}")
     if not (folder / "tokenizer_config.json").is_file():
         raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+    return config
 
 
 def _found_instead(folder: Path) -> str:

@@ -13,8 +13,9 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBas
 
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
+from hrkd.models.kind import locate
 from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
-from hrkd.models.plain import load_plain_classifier, locate, longest_input
+from hrkd.models.plain import load_plain_classifier, longest_input
 from hrkd.recipe.rules import ONE_CLASSIFIER
 from hrkd.support.atomic_files import read_json, write_json
 from hrkd.support.messages import first_line

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.method.meta_kd import DomainHead
+from hrkd.models.kind import MODEL_TYPE
 from hrkd.models.plain import longest_input, without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
@@ -31,7 +32,7 @@ LOADING_PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mi
 class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
     """Configuration of :class:`MultiDomainClassifier`: the encoder's own, the domains, the labels."""
 
-    model_type = "hrkd_multi_domain"
+    model_type = MODEL_TYPE
 
     def __init__(
         self,

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.columns import json_items
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.splits.fewshot import few_shot
@@ -21,6 +19,11 @@ from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hrkd.data.batching import TokenizedDataset
 
 __all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
 
@@ -134,6 +137,8 @@ def tokenize_splits(
     cache: Path | None = None,
 ) -> TokenizedSplits:
     """Token ids of train, dev and test; arguments as of :func:`hrkd.data.batching.tokenize`."""
+    from hrkd.data.batching import tokenize  # not needed to read data, and brings torch
+
     return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, advance, cache) for _, part in splits))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.readers.tables import TABLE_SUFFIXES, table_kind
+from hrkd.data.readers.places import TABLE_SUFFIXES, table_kind
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 

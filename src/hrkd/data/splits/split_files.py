@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from hrkd.data.columns import chunks_of, json_items, ranks_of
@@ -15,6 +14,9 @@ from hrkd.data.types import Splits
 from hrkd.errors import ArtifactError, DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["read_split_ids", "save_split_ids"]
 
