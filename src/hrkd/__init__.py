@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         StudentTrainingConfig,
         TrainingConfig,
     )
-    from hrkd.run.commands import compress, describe_data, distill, evaluate, train_baseline, train_teacher
+    from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+    from hrkd.run.describe_data import describe_data
     from hrkd.training.session import Session
     from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -105,7 +106,7 @@ _HOMES = {
     "TrainingError": "hrkd.errors",
     "compare": "hrkd.comparison.command",
     "compress": "hrkd.run.commands",
-    "describe_data": "hrkd.run.commands",
+    "describe_data": "hrkd.run.describe_data",
     "distill": "hrkd.run.commands",
     "distill_from_models": "hrkd.training.trainers",
     "evaluate": "hrkd.run.commands",

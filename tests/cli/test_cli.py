@@ -33,6 +33,32 @@ def shell(*arguments, code="from hrkd.cli import main; status = main(sys.argv[1:
     return result.returncode, result.stdout, errors, {name.partition(".")[0] for name in modules.split()}
 
 
+def shell_each(*commands, folder):
+    """The same of several commands, which one process in ``folder`` runs one after the other."""
+    code = """
+import contextlib, io, json, sys
+from hrkd.cli import main
+for arguments in json.loads(sys.argv[1]):
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main(arguments)
+    print(json.dumps([status, output.getvalue(), errors.getvalue(), list(sys.modules)]))
+"""
+    command = [sys.executable, "-c", code, json.dumps(commands)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout.splitlines()
+    return [(*told, {name.partition(".")[0] for name in modules}) for *told, modules in map(json.loads, lines)]
+
+
+def write_student_names(folder):
+    """What the folder of a student says of itself, without a model."""
+    folder.mkdir(parents=True)
+    labels = {"0": "negative", "1": "positive"}
+    config = {"model_type": "hrkd_multi_domain", "domains": ["books", "films"], "id2label": labels}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text("{}")
+    return folder
+
+
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Run the command line in this process; returns status, output, errors."""
@@ -50,11 +76,16 @@ def run(capsys, monkeypatch):
 def library(monkeypatch):
     """The functions behind the verbs, each replaced by one of the same signature that only takes note of its call."""
     from hrkd.run import commands as library
+    from hrkd.run import describe_data
 
-    for name in ("compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"):
+    for name in ("compress", "distill", "evaluate", "train_baseline", "train_teacher"):
         monkeypatch.setattr(library, name, create_autospec(getattr(library, name)))
+    described = create_autospec(describe_data.describe_data)
+    monkeypatch.setattr(describe_data, "describe_data", described)
+    monkeypatch.setattr(library, "describe_data", described, raising=False)
+    for name in ("check_measurable", "check_named", "check_teacher_is_there"):
+        monkeypatch.setattr(commands, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
-    monkeypatch.setattr(terminal, "_silence_transformers", lambda: None)
     for name in terminal.ENVIRONMENT:
         monkeypatch.setenv(name, os.environ.get(name, ""))
     return library
@@ -65,32 +96,107 @@ def recipe_of(function) -> Recipe:
     return function.call_args.args[0]
 
 
+LIGHT = [
+    (["--help"], 0, ""),
+    (["--version"], 0, ""),
+    (["recipe"], 0, ""),
+    (["recipe", "demo"], 0, ""),
+    (["compress", "--help"], 0, ""),
+    (["compress", "nowhere.yaml"], 2, "no such recipe file"),
+    (["compare", "nowhere.yaml"], 2, "nowhere.yaml"),
+    (["compress", "demo", "--student.layers", "0"], 2, "--student.layers: '0' is not allowed"),
+    (["predict", "student"], 2, "give either texts"),
+    (["comprss"], 2, "Did you mean"),
+    (["compress", "missing.yaml"], 2, "data.source: nowhere.csv: no such file or folder"),
+    (
+        ["compress", "missing.yaml", "--data.source", "a/folder", "--data.unlabelled", "b.csv"],
+        2,
+        "data.unlabelled: b.csv",
+    ),
+    (
+        ["compress", "amazon_reviews", "--data.source", ".", "--teacher.model", "./x"],
+        2,
+        "teacher.model: ./x: no such f",
+    ),
+    (["train-teacher", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
+    (["distill", "demo"], 2, "runs/demo/teacher: no finished teacher"),
+    (["train-baseline", "demo"], 2, "runs/demo/teacher: no finished teacher"),
+    (["evaluate", "nowhere"], 2, "nowhere: no such folder"),
+    (["evaluate", "student"], 2, "student: a model folder holds no data"),
+    (["evaluate", "student", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
+    (["evaluate", "student", "missing.yaml", "--split", "tst"], 2, "'tst' is none of train"),
+    (["data", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
+    (["export", "nowhere", "out"], 2, "nowhere: no such folder"),
+    (["predict", "nowhere", "a text"], 2, "nowhere: no such folder"),
+    (["predict", "student", "a text"], 2, "--domain: missing; name the domain of the texts (books, films)"),
+    (["predict", "student", "a text", "--domain", "boks"], 2, "unknown domain 'boks' (did you mean 'books'?)"),
+    (["predict", "student", " ", "--domain", "books"], 2, "empty or broken text at index 0"),
+    (["predict", "student", "--input", "nowhere.csv", "--output", "out.csv"], 2, "nowhere.csv: no such file"),
+    (["cache", "--folder", "kept", "--clear", "some"], 2, "no cache 'some'"),
+]
+"""Command, exit status and part of the message of what needs none of the heavy libraries."""
+
+
 class TestStartUp:
-    @pytest.mark.parametrize(
-        ("arguments", "status"),
-        [
-            (["--help"], 0),
-            (["--version"], 0),
-            (["recipe"], 0),
-            (["recipe", "demo"], 0),
-            (["compress", "--help"], 0),
-            (["compress", "nowhere.yaml"], 2),
-            (["compare", "nowhere.yaml"], 2),
-            (["compress", "demo", "--student.layers", "0"], 2),
-            (["predict", "student"], 2),
-            (["comprss"], 2),
-        ],
-    )
-    def test_nothing_heavy_is_imported_for_help_and_errors(self, arguments, status):
-        found, _, errors, modules = shell(*arguments)
-        assert found == status
+    @pytest.fixture(scope="class")
+    def answers(self, tmp_path_factory):
+        """What each of :data:`LIGHT` gives, all in one process, in this order."""
+        folder = tmp_path_factory.mktemp("light")
+        write_student_names(folder / "student")
+        recipe = {"data": {"source": "nowhere.csv"}, "teacher": {"model": "bert"}, "student": {"layers": 1}}
+        (folder / "missing.yaml").write_text(json.dumps(recipe))
+        return shell_each(*(arguments for arguments, _, _ in LIGHT), folder=folder)
+
+    @pytest.mark.parametrize("number", range(len(LIGHT)), ids=[" ".join(arguments) for arguments, _, _ in LIGHT])
+    def test_nothing_heavy_is_imported_for_help_and_what_is_wrong_at_a_glance(self, answers, number):
+        _, expected, said = LIGHT[number]
+        status, _, errors, modules = answers[number]
+        assert status == expected
+        assert said in errors
         assert bool(errors) == (status != 0)
         assert "hrkd" in modules
         assert not modules & HEAVY
 
-    def test_help_and_version_do_without_the_recipe_too(self):
-        for argument in ("--help", "--version"):
-            assert not shell(argument)[3] & {"pydantic", "yaml"}
+    def test_help_and_version_do_without_the_recipe_too(self, answers):
+        for number in (0, 1):
+            assert not answers[number][3] & {"pydantic", "yaml"}
+
+    def test_describing_a_table_imports_no_models(self, tmp_path):
+        rows = [f"text {n},{'ab'[n % 2]},{'yn'[n // 2 % 2]}" for n in range(80)]
+        (tmp_path / "rows.csv").write_text("\n".join(["text,domain,label", *rows]))
+        command = ["data", "--data.source", "rows.csv"]
+        wrong, described = shell_each([*command, "--data.text", "body"], command, folder=tmp_path)
+        assert (wrong[0], "no column 'body'" in wrong[2]) == (2, True)
+        assert not wrong[3] & {"torch", "transformers", "datasets", "pandas"}
+        assert (described[0], "Domain" in described[1]) == (0, True)
+        assert not described[3] & {"torch", "transformers", "accelerate", "scipy", "sklearn"}
+
+    def test_predicting_imports_no_data_sets(self, tiny, tmp_path):
+        student, domain = tmp_path / "student", tiny.splits.domains[0]
+        tiny.model().save_pretrained(student)
+        tiny.tokenizer.save_pretrained(student)
+        (tmp_path / "in.csv").write_text(f"text,domain\ngood,{domain}\n")
+        text, table = shell_each(
+            ["predict", "student", "good", "--domain", domain],
+            ["predict", "student", "--input", "in.csv", "--output", "out.csv"],
+            folder=tmp_path,
+        )
+        assert (text[0], text[1][-6:], text[2]) == (0, "\tgood\n", "")
+        assert not text[3] & {"datasets", "pandas", "pyarrow", "sklearn", "matplotlib", "tensorboard", "rich"}
+        assert (table[0], (tmp_path / "out.csv").read_text().count("\n")) == (0, 2)
+        assert not table[3] & {"datasets", "pandas", "sklearn", "matplotlib", "tensorboard"}
+
+    def test_opening_a_student_imports_nothing_that_trains(self, tiny, tmp_path):
+        tiny.model().save_pretrained(tmp_path)
+        tiny.tokenizer.save_pretrained(tmp_path)
+        code = (
+            "from hrkd.deploy.predict import Predictor; Predictor.from_pretrained(sys.argv[1]); status = 0;"
+            "print(*sorted(name for name in sys.modules if name.startswith('hrkd.')))"
+        )
+        names = shell(str(tmp_path), code=code)[1].split()
+        assert "hrkd.models.multi_domain" in names
+        assert [name for name in names if name.startswith(("hrkd.data", "hrkd.models.start", "hrkd.training"))] == []
+        assert not {"hrkd.models.trial", "hrkd.models.loading"} & {*names}
 
     def test_python_m_is_the_same_command(self):
         command = [sys.executable, "-m", "hrkd", "--version"]
@@ -339,6 +445,7 @@ class TestVerbs:
 
         fake = create_autospec(export.export_plain, return_value={"books": Path("out/books")})
         monkeypatch.setattr(export, "export_plain", fake)
+        monkeypatch.setattr(commands, "names_in", lambda folder: (["books"], ["bad", "good"]))
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
 
@@ -377,18 +484,22 @@ class TestVerbs:
 
 class TestPredict:
     @pytest.fixture
-    def predict(self, library, monkeypatch):
-        from hrkd.deploy import predict
+    def predict(self, library, monkeypatch, tmp_path):
+        """A folder that looks like a student's, and in the place of the model what takes note of its call."""
+        from hrkd.deploy import label_table, predict
 
+        monkeypatch.chdir(tmp_path)
+        write_student_names(tmp_path / "student")
+        Path("in.csv").write_text("body\n")
         predictor = create_autospec(predict.Predictor, instance=True)
-        predictor.model = SimpleNamespace(domains=["books", "films"])
         labels = [{"label": "positive", "score": 0.98765}, {"label": "negative", "score": 0.01235}]
         predictor.side_effect = lambda texts, *, all_labels, **_: [labels if all_labels else labels[0] for _ in texts]
         monkeypatch.setattr(predict.Predictor, "from_pretrained", lambda folder: predictor)
-        monkeypatch.setattr(predict, "predict_file", create_autospec(predict.predict_file, return_value=3))
-        predict.given = predictor
-        yield predict
-        del predict.given
+        read_rows = create_autospec(label_table.read_rows, return_value="rows")
+        label_rows = create_autospec(label_table.label_rows, return_value=3)
+        monkeypatch.setattr(label_table, "read_rows", read_rows)
+        monkeypatch.setattr(label_table, "label_rows", label_rows)
+        return SimpleNamespace(given=predictor, read_rows=read_rows, label_rows=label_rows)
 
     def test_texts(self, run, predict):
         status, output, errors = run("predict", "student", "--domain", "books", "a good read", "gripping")
@@ -402,7 +513,7 @@ class TestPredict:
         assert "--domain: missing; name the domain of the texts (books, films)" in errors
 
     def test_all_labels_and_pairs(self, run, predict):
-        given = ["--domain", "fiction", "one", "two", "--text-pair", "three", "--text-pair", "four", "--all-labels"]
+        given = ["--domain", "films", "one", "two", "--text-pair", "three", "--text-pair", "four", "--all-labels"]
         _, output, _ = run("predict", "student", *given)
         assert output.splitlines()[0] == "positive 0.9877  negative 0.0123\tone"
         assert predict.given.call_args.kwargs["text_pairs"] == ["three", "four"]
@@ -410,8 +521,10 @@ class TestPredict:
     def test_a_file(self, run, predict):
         given = ["--input", "in.csv", "--output", "out.csv", "--text-column", "body", "--prefix", "predicted_"]
         assert run("predict", "student", *given) == (0, "3 texts labelled: out.csv\n", "")
-        call = predict.predict_file.call_args
-        assert call.args[1:] == (Path("in.csv"), Path("out.csv"))
+        call = predict.read_rows.call_args
+        assert call.args == (Path("in.csv"), Path("out.csv"))
+        assert call.kwargs["known"] == (["books", "films"], ["negative", "positive"])
+        assert predict.label_rows.call_args.args == (predict.given, "rows")
         assert (call.kwargs["text"], call.kwargs["prefix"], call.kwargs["domain"]) == ("body", "predicted_", None)
 
     @pytest.mark.parametrize(
@@ -460,8 +573,20 @@ class TestTerminal:
             "import os; os.environ['TRANSFORMERS_VERBOSITY'] = 'info';"
             "from hrkd.cli.terminal import prepare; prepare();"
             "from transformers.utils import logging; import datasets;"
-            "print(logging.get_verbosity(), datasets.logging.get_verbosity(),"
-            "logging.is_progress_bar_enabled(), datasets.is_progress_bar_enabled()); status = 0"
+            "print(logging.get_verbosity(), datasets.logging.get_verbosity(), datasets.is_progress_bar_enabled());"
+            "status = 0"
         )
         _, output, _, _ = shell(code=code)
-        assert output.split() == [str(logging.INFO), str(logging.ERROR), "False", "False"]
+        assert output.split() == [str(logging.INFO), str(logging.ERROR), "False"]
+
+    def test_heavy_imports_are_not_searched_for_garbage_and_later_objects_are(self):
+        code = (
+            "import gc, weakref; from hrkd.cli.terminal import heavy_imports\n"
+            "with heavy_imports(): during = gc.isenabled(); import torch\n"
+            "kept = gc.get_freeze_count()\n"
+            "with heavy_imports(): again = gc.isenabled()\n"
+            "class Loop: pass\n"
+            "loop = Loop(); loop.itself = loop; seen = weakref.ref(loop); del loop; gc.collect()\n"
+            "print(during, again, gc.isenabled(), kept > 10_000, kept == gc.get_freeze_count(), seen()); status = 0"
+        )
+        assert shell(code=code)[1].split() == ["False", "True", "True", "True", "True", "None"]

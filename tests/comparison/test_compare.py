@@ -32,7 +32,7 @@ def started(monkeypatch):
 @pytest.fixture
 def command(monkeypatch):
     """The command line, without its effects on this process."""
-    for name in ("_log_to_stderr", "_silence_transformers", "keep_freed_memory"):
+    for name in ("_log_to_stderr", "keep_freed_memory"):
         monkeypatch.setattr(terminal, name, lambda: None)
     for name in terminal.ENVIRONMENT:
         monkeypatch.setenv(name, os.environ.get(name, ""))

@@ -57,8 +57,9 @@ def test_pipelines_without_hrkd_give_the_students_logits(student, tokenizer, stu
         np.testing.assert_allclose(found, logits_of(student, tokenizer, domain), atol=1e-5)
 
 
-def test_what_lies_in_the_folders(student_folder, tmp_path):
+def test_what_lies_in_the_folders(student_folder, tmp_path, capsys):
     folders = export_plain(student_folder, tmp_path / "plain")
+    assert capsys.readouterr() == ("", ""), "no bars of transformers"
     index = json.loads((tmp_path / "plain" / "domains.json").read_text())
     assert index["domains"] == {"books": "books", "kitchen & housewares": "kitchen-housewares", "music": "music"}
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == sorted(

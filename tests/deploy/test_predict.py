@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from hrkd.deploy.export import export_plain
-from hrkd.deploy.predict import Predictor, predict_file
+from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
 
 TEXTS = [

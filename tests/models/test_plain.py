@@ -3,7 +3,8 @@ import torch
 
 from hrkd.errors import ModelError
 from hrkd.models.families import longest_input
-from hrkd.models.plain import load_plain_classifier, locate
+from hrkd.models.kind import locate
+from hrkd.models.plain import load_plain_classifier
 from tiny import LABELS, tiny_plain
 
 

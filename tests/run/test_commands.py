@@ -17,7 +17,8 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.recipe.schema import MethodConfig
-from hrkd.run.commands import compress, describe_data, distill, evaluate, train_baseline, train_teacher
+from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+from hrkd.run.describe_data import describe_data
 from hrkd.run.results import method_in_words
 from tiny import tiny_recipe as recipe
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
-from hrkd.cli.terminal import prepare, progress
+from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress, result_console
+from hrkd.data.readers.places import check_source_is_there
+from hrkd.deploy.checks import check_texts
 from hrkd.errors import RecipeError, TrainingError
+from hrkd.models.open_model import names_in
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
+from hrkd.run.first_look import check_measurable, check_named, check_teacher_is_there
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -48,8 +52,10 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     recipe says. Relative paths count from the current directory.
     """
     checked = load_recipe(recipe, overrides_of(flags))
+    check_named(checked, "data", "teacher", "student")
     console = prepare()
-    from hrkd.run import commands
+    with heavy_imports():
+        from hrkd.run import commands
 
     commands.compress(checked, show=console.print, progress=progress())
 
@@ -61,8 +67,10 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     The first stage of `compress`; the recipe may leave out the student.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
+    check_named(checked, "data", "teacher")
     console = prepare()
-    from hrkd.run import commands
+    with heavy_imports():
+        from hrkd.run import commands
 
     folder = commands.train_teacher(checked, show=console.print, progress=progress())
     console.print(f"Teacher: {folder}", soft_wrap=True)
@@ -76,8 +84,11 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     `--teacher-folder`, or the classifier that `teacher.fine_tuned` names.
     """
     checked = load_recipe(recipe, overrides_of(flags))
+    check_named(checked, "data", "teacher", "student")
+    check_teacher_is_there(checked, teacher_folder)
     console = prepare()
-    from hrkd.run import commands
+    with heavy_imports():
+        from hrkd.run import commands
 
     commands.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
 
@@ -92,8 +103,11 @@ def train_baseline(
     weights for example, so that it needs a teacher too: found as `distill` finds it.
     """
     checked = load_recipe(recipe, overrides_of(flags))
+    check_named(checked, "data", "teacher", "student")
+    check_teacher_is_there(checked, teacher_folder)
     console = prepare()
-    from hrkd.run import commands
+    with heavy_imports():
+        from hrkd.run import commands
 
     commands.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
 
@@ -151,12 +165,16 @@ def evaluate(
     run's own unless another is given.
     """
     _check_json(json_file)
+    check_measurable(folder, split, data_named=bool(recipe or flags))
     own = folder / "recipe.yaml"
     source = str(own) if recipe is None and own.is_file() else recipe
     given = source is not None or flags
     checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
+    if checked is not None:
+        check_named(checked, "data.source")
     console = prepare()
-    from hrkd.run import commands
+    with heavy_imports():
+        from hrkd.run import commands
 
     scores = commands.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
     _write_json(json_file, scores)
@@ -179,10 +197,11 @@ def data(
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
     _check_json(json_file)
+    check_named(checked, "data")
     console = prepare()
-    from hrkd.run import commands
+    from hrkd.run.describe_data import describe_data
 
-    _write_json(json_file, commands.describe_data(checked, tokenizer, show=console.print))
+    _write_json(json_file, describe_data(checked, tokenizer, show=console.print))
 
 
 def _check_json(file: Path | None) -> None:
@@ -225,28 +244,37 @@ def predict(
     With `--input` and `--output` it labels a file.
     """
     _check_what_to_predict(texts, input_file, output_file)
-    console = prepare()
-    from hrkd.deploy.predict import Predictor, predict_file
-
-    predictor = Predictor.from_pretrained(student)
+    domains, labels = names_in(student)
+    prepare_process()
     if input_file is None or output_file is None:
         if domain is None:
-            raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(predictor.model.domains)})")
-        _predict_texts(predictor, texts, domain, text_pair, all_labels)
+            raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(domains)})")
+        check_texts(texts, [domain] * len(texts), text_pair, domains)
+        _predict_texts(_predictor(student), texts, domain, text_pair, all_labels)
         return
-    count = predict_file(
-        predictor,
+    check_source_is_there(input_file, "table")
+    from hrkd.deploy.label_table import label_rows, read_rows  # tables alone; torch comes with the model
+
+    rows = read_rows(
         input_file,
         output_file,
+        known=(domains, labels),
         domain=domain,
         text=text_column,
         text_pair=pair_column,
         domain_column=domain_column,
         all_labels=all_labels,
         prefix=prefix,
-        progress=progress(),
     )
-    console.print(f"{count} texts labelled: {output_file}", soft_wrap=True)
+    count = label_rows(_predictor(student), rows, progress=progress())
+    result_console().print(f"{count} texts labelled: {output_file}", soft_wrap=True)
+
+
+def _predictor(student: Path) -> Predictor:
+    with heavy_imports():
+        from hrkd.deploy.predict import Predictor
+
+        return Predictor.from_pretrained(student)
 
 
 def _check_what_to_predict(texts: tuple[str, ...], input_file: Path | None, output_file: Path | None) -> None:
@@ -277,8 +305,10 @@ def export(
 
     Each is a folder that AutoModelForSequenceClassification and AutoTokenizer of transformers load as it is.
     """
+    names_in(student)
     console = prepare()
-    from hrkd.deploy.export import export_plain
+    with heavy_imports():
+        from hrkd.deploy.export import export_plain
 
     for domain, folder in export_plain(student, output, overwrite=overwrite).items():
         console.print(f"{domain}: {folder}", soft_wrap=True)
@@ -297,7 +327,6 @@ def cache(
     later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
     """
     console = prepare()
-    from hrkd.report.tables import cache_table
     from hrkd.support.caches import cache_folder, cached_folders, clear_cache
 
     place = cache_folder(folder)
@@ -305,6 +334,8 @@ def cache(
         for each in clear_cache(place, clear):
             console.print(f"removed: {each}", soft_wrap=True)
         return
+    from hrkd.report.tables import cache_table
+
     rows = [{"name": path.name, **index} for path, index in cached_folders(place)]
     console.print(cache_table(rows, str(place)) if rows else f"no caches in {place}", soft_wrap=not rows)
 

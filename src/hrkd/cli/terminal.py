@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hrkd.support.allocator import keep_freed_memory
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from hrkd.support.progress import Progress
 
-__all__ = ["prepare", "progress", "result_console"]
+__all__ = ["heavy_imports", "prepare", "prepare_process", "progress", "result_console"]
 
 WIDTH_OF_FILES = 160
 ENVIRONMENT = {
@@ -27,16 +30,38 @@ ENVIRONMENT = {
 
 
 def prepare() -> Console:
+    """Make the process ready for work; returns the console for results."""
+    prepare_process()
+    return result_console()
+
+
+def prepare_process() -> None:
     """Make ready for work that loads models: log lines on stderr, no advice and bars of other libraries.
 
-    Returns the console for results. Variables that the user has set stay as they are.
+    Variables that the user has set stay as they are. Nothing heavy is imported.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     keep_freed_memory()
     _log_to_stderr()
-    _silence_transformers()
-    return result_console()
+
+
+@contextmanager
+def heavy_imports() -> Iterator[None]:
+    """Import torch and the like in half the time: without looking for garbage meanwhile, nor in all this ever again.
+
+    Of the hundreds of thousands of objects that these modules consist of nearly all stay, and to look through them,
+    under way and at the end of the process, takes as long as to make them. Does nothing where torch is there already.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def result_console() -> Console:
@@ -76,10 +101,3 @@ def _handler() -> logging.Handler:
 def _is_main_process() -> bool:
     """False in all but the first process of a launch on several."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _silence_transformers() -> None:
-    """Hide the bars of loading weights, for which there is no variable of their own."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()

@@ -18,15 +18,17 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
 from hrkd.support.caches import check_size, clearing_advice
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["as_dataset", "kept_table", "open_arrow", "write_arrow"]
 
@@ -55,6 +57,8 @@ def open_arrow(file: Path) -> pa.Table:
 def as_dataset(table: pa.Table) -> datasets.Dataset:
     """The table as a data set."""
     # Without a fingerprint given, the library would make one of the whole content, in memory.
+    import datasets
+
     return datasets.Dataset(table, fingerprint=uuid.uuid4().hex[:16])
 
 

@@ -7,15 +7,17 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hrkd.data.arrow_files import as_dataset, open_arrow, write_arrow
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = [
     "CHUNK",
@@ -97,6 +99,8 @@ def take(rows: datasets.Dataset, indices: Ints) -> datasets.Dataset:
         return rows.select(range(indices[0], indices[0] + len(indices)) if len(indices) else [])
     if indices.min() < 0 or indices.max() >= len(rows):
         raise IndexError(f"rows 0 to {len(rows) - 1}, asked for {indices.min()} to {indices.max()}")
+    import datasets
+
     chosen, held = pa.array(indices.astype(np.uint64)), rows._indices
     chosen = pa.chunked_array([chosen]) if held is None else held.column(0).take(chosen)
     mark = hashlib.sha256(rows._fingerprint.encode())

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 __all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
 
@@ -24,6 +23,8 @@ SPLIT_NAMES = {
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
 INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
+PANDAS_NULLS = ("NAType", "NaTType")
+"""Types of pandas.NA and pandas.NaT, told by name: to import pandas takes longer than to read a table."""
 NESTED = (list, tuple, set, dict, bytes, bytearray, np.ndarray)
 
 
@@ -94,7 +95,7 @@ def is_empty(value: Any) -> bool:
         return not value.strip()
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
-    return value is None or value is pd.NA or value is pd.NaT
+    return value is None or type(value).__name__ in PANDAS_NULLS
 
 
 def name_of(value: Any) -> str:

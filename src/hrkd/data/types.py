@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 
 from hrkd.data.columns import integers, renumbered, stacked, take
 from hrkd.errors import DataError, TrainingError
 from hrkd.support.messages import count_of
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["NO_LABEL", "PARTS", "MultiDomainDataset", "Splits"]
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
+from hrkd.models.plain import without_bars
 from hrkd.support.atomic_files import replace_folder
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
@@ -51,7 +52,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     names = folder_names(model.domains)
     texts = _probe_texts(tokenizer, model.config.max_tokens)
     try:
-        with replace_folder(output) as new:
+        with replace_folder(output) as new, without_bars():
             for domain, name in names.items():
                 model.to_plain(domain).save_pretrained(new / name)
                 tokenizer.save_pretrained(new / name)

@@ -13,9 +13,10 @@ from transformers import AutoConfig, PreTrainedConfig
 from hrkd.errors import ModelError
 from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
 from hrkd.models.families import longest_input
-from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier, MultiDomainConfig, is_own
+from hrkd.models.kind import is_own, locate
+from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier, MultiDomainConfig
 from hrkd.models.open_model import open_model
-from hrkd.models.plain import config_fields, load_plain_classifier, locate
+from hrkd.models.plain import config_fields, load_plain_classifier
 from hrkd.models.tokenizers import check_same_tokenizer
 from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER

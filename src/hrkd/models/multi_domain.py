@@ -17,12 +17,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.method.meta_kd import DomainHead
 from hrkd.models.families import longest_input
+from hrkd.models.kind import MODEL_TYPE
 from hrkd.models.plain import without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 from hrkd.support.messages import suggestion
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "is_own"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
 
 HeadMode = Literal["per_domain", "shared"]
 
@@ -32,7 +33,7 @@ PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mismatched
 class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
     """Configuration of :class:`MultiDomainClassifier`: the encoder's own, the domains, the labels."""
 
-    model_type = "hrkd_multi_domain"
+    model_type = MODEL_TYPE
 
     def __init__(
         self,
@@ -78,11 +79,6 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         config = AutoConfig.for_model(**fields)
         config.id2label, config.label2id = dict(self.id2label), dict(self.label2id)
         return config
-
-
-def is_own(config: dict[str, Any]) -> bool:
-    """Whether a configuration is that of hrkd's own models."""
-    return config.get("model_type") == MultiDomainConfig.model_type
 
 
 class _Replay(nn.Module):

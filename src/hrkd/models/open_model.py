@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.multi_domain import MultiDomainClassifier, is_own
-from hrkd.models.tokenizers import load_tokenizer
+from hrkd.models.kind import is_own
 from hrkd.support.atomic_files import read_json
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.messages import did_you_mean, first_line, first_of
 
-__all__ = ["open_model"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hrkd.models.multi_domain import MultiDomainClassifier
+
+__all__ = ["names_in", "open_model"]
+
+
+def names_in(folder: str | Path) -> tuple[list[str], list[str]]:
+    """The domains and the labels of the model in a folder that hrkd wrote; the model itself is not read.
+
+    Raises:
+        ArtifactError: the folder is missing, holds something else, or is damaged.
+    """
+    folder = Path(folder).expanduser()
+    config = _check(folder)
+    labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # which transformers leaves out
+    domains = config.get("domains")
+    if not domains or not isinstance(domains, list) or not isinstance(labels, dict):
+        raise ArtifactError(f"{folder / 'config.json'}: names no domains or labels; restore the folder or make it anew")
+    return domains, [labels[i] for i in sorted(labels, key=int)]
 
 
 def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
@@ -25,7 +41,12 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
     folder = Path(folder).expanduser()
-    _check(folder)
+    _check(folder)  # before the imports, which take far longer
+    from safetensors import SafetensorError
+
+    from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.models.tokenizers import load_tokenizer
+
     try:
         model, tokenizer = MultiDomainClassifier.from_pretrained(folder), load_tokenizer(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
@@ -35,7 +56,8 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
     return model.eval(), tokenizer
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path) -> dict[str, Any]:
+    """The model's configuration."""
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "no such folder"
         raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
@@ -46,6 +68,7 @@ def _check(folder: Path) -> None:
         raise ArtifactError(f"{folder}: no hrkd model but {_other_model(config)}")
     if not (folder / "tokenizer_config.json").is_file():
         raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+    return config
 
 
 def _found_instead(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Plain models and tokenizers on disk: where they are, and loading a family's own sequence classifier."""
+"""Plain models on disk: loading a family's own sequence classifier."""
 
 from __future__ import annotations
 
@@ -13,25 +13,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import ModelError
+from hrkd.models.kind import locate
 from hrkd.support.messages import first_line
 
-__all__ = ["config_fields", "load_plain_classifier", "locate", "without_bars"]
-
-
-def locate(source: str | Path) -> str:
-    """A folder's path with ``~`` expanded, or the hub name as it is.
-
-    Raises:
-        ModelError: ``source`` looks like a path, and there is no such folder.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return str(folder)
-    if folder.is_file():
-        raise ModelError(f"{source}: this is a file; name the folder that it stands in")
-    if Path(source).is_absolute() or str(source).startswith((".", "~")) or str(source).count("/") > 1:
-        raise ModelError(f"{source}: no such folder")
-    return str(source)
+__all__ = ["config_fields", "load_plain_classifier", "without_bars"]
 
 
 def config_fields(place: str) -> dict[str, Any]:

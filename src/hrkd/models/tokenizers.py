@@ -7,8 +7,9 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from hrkd.errors import ModelError
-from hrkd.models.multi_domain import MultiDomainConfig, is_own
-from hrkd.models.plain import config_fields, locate
+from hrkd.models.kind import is_own, locate
+from hrkd.models.multi_domain import MultiDomainConfig
+from hrkd.models.plain import config_fields
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import count_of, first_line, first_of
 

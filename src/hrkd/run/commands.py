@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.batching import TokenizedDataset, check_step_sizes, tokenize
-from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.domain_teachers import AnyTeacher
@@ -21,21 +20,20 @@ from hrkd.models.loading import load_fine_tuned
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
-from hrkd.report.tables import data_table, scores_table
+from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
+from hrkd.run.first_look import check_measurable
 from hrkd.run.measure import predictions, scores
 from hrkd.run.precheck import precheck, precheck_teacher
-from hrkd.run.prepare import prepare_data
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.atomic_files import read_json
-from hrkd.support.caches import cache_folder
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.progress import Progress, Show, quiet
 
-__all__ = ["compress", "describe_data", "distill", "evaluate", "train_baseline", "train_teacher"]
+__all__ = ["compress", "distill", "evaluate", "train_baseline", "train_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -220,17 +218,10 @@ def evaluate(
         DataError, ModelError: the data's domains or labels are not the model's.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
-    if split not in ("train", "dev", "test"):
-        raise RecipeError(f"--split: {split!r} is none of train, dev, test")
+    check_measurable(folder, split, data_named=recipe is not None or data is not None)
     is_run = (folder / "recipe.yaml").is_file()
     if is_run:
         recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
-        if not folder.is_dir():
-            raise ArtifactError(f"{folder}: this run has no finished student yet; hrkd compress goes on with it")
-    if recipe is None and data is None:
-        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
     labelled = recipe.data.model_copy(update={"unlabelled": None})  # nothing is measured on the rest
@@ -251,36 +242,3 @@ def _read(context: Context, folder: str, rows: MultiDomainDataset) -> tuple[AnyT
     combine = context.recipe.teacher.combine if domain_folders(folder) else "route"
     model = load_fine_tuned(folder, domains=rows.domains, labels=rows.labels, max_tokens=max_length, combine=combine)
     return model, tokenize(rows, load_tokenizer(folder), max_length, cache=context.cache)
-
-
-def describe_data(
-    recipe: RecipeLike,
-    tokenizer: str | Path | None = None,
-    *,
-    data: MultiDomainDataset | None = None,
-    unlabelled: MultiDomainDataset | None = None,
-    show: Show = quiet,
-) -> dict[str, Any]:
-    """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
-
-    Args:
-        recipe: its data section is read.
-        tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
-        data, unlabelled: as :func:`compress`.
-        show: receives the table.
-
-    Raises:
-        DataError: see :mod:`hrkd.data`.
-    """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
-    source = tokenizer or recipe.teacher.model
-    prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder), unlabelled=unlabelled)
-    loaded = None if source is None else load_tokenizer(str(source))
-    description = describe(
-        prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
-    )
-    show(data_table(description.rows()))
-    for note in prepared.splits.notes:
-        show(note)
-    return description.to_dict()

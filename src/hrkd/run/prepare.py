@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.columns import json_items
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.splits.fewshot import few_shot
@@ -22,6 +20,11 @@ from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hrkd.data.batching import TokenizedDataset
 
 __all__ = ["PreparedData", "TokenizedSplits", "distillation_set", "prepare_data", "tokenize_splits"]
 
@@ -133,9 +136,7 @@ def tokenize_splits(
     progress: Progress | None = None,
 ) -> TokenizedSplits:
     """Token ids of train, dev and test; arguments as of :func:`hrkd.data.tokens.tokenize`."""
-    parts = [part for _, part in splits]
-    with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
-        return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts))
+    return TokenizedSplits(*_tokenized([part for _, part in splits], tokenizer, max_tokens, cache, progress))
 
 
 def distillation_set(
@@ -150,9 +151,21 @@ def distillation_set(
     """The train rows and, behind them, those without labels, as token ids; arguments as of :func:`tokenize_splits`."""
     if data.unlabelled is None:
         return train
-    rows = data.unlabelled.rows
-    with (progress or Progress(False)).bar("tokenising", total=len(rows), unit="texts") as bar:
-        return train.followed_by(tokenize(rows, tokenizer, max_tokens, bar.advance, cache))
+    (unlabelled,) = _tokenized([data.unlabelled.rows], tokenizer, max_tokens, cache, progress)
+    return train.followed_by(unlabelled)
+
+
+def _tokenized(
+    parts: Sequence[MultiDomainDataset],
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    cache: Path | None,
+    progress: Progress | None,
+) -> list[TokenizedDataset]:
+    from hrkd.data.batching import tokenize  # not needed to read data, and brings torch
+
+    with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
+        return [tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts]
 
 
 def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:

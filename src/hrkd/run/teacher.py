@@ -19,6 +19,7 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
+from hrkd.run.first_look import check_teacher_is_finished
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
@@ -207,10 +208,7 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
 
 
 def _check_made_for(context: Context, folder: Path) -> None:
-    if not (folder / "stage.json").is_file():
-        raise ArtifactError(
-            f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
-        )
+    check_teacher_is_finished(folder)
     if read_json(folder / "stage.json", what="the record of the teacher").get("data") != context.data.digest:
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
-
-import datasets
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hrkd.data.columns import CHUNK
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of, suggestion
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
 
 __all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
 
@@ -107,6 +108,10 @@ def _spans(rows: int) -> Iterator[slice]:
 
 def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
     """Names in place of the numbers of a ClassLabel column (-1, "no label": None); other columns unchanged."""
+    if feature is None:
+        return list(values)
+    import datasets
+
     if not isinstance(feature, datasets.ClassLabel):
         return list(values)
     return [None if v is None or v < 0 else feature.names[v] for v in values]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import datasets
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hrkd.data.assembly import assemble
 from hrkd.data.readers.amazon import (
@@ -21,12 +17,17 @@ from hrkd.data.readers.amazon import (
     read_amazon_unlabelled,
 )
 from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, pick
+from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
-from hrkd.data.readers.tables import TABLE_SUFFIXES, read_tables, table_files, table_kind
+from hrkd.data.readers.tables import read_tables, table_files
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.support.messages import first_line, first_of, suggestion
+from hrkd.support.messages import first_line, first_of
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
 
 __all__ = ["load_domains"]
 
@@ -39,14 +40,13 @@ UNLABELLED = {
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
 ROWS_VERSION = 1
 """Goes up when the same files come to give other rows."""
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
     "*.task.train (fdu_mtl), dev_matched*.tsv (mnli)"
 )
 ALSO_LOOKED_FOR = "*/review_positive (amazon_reviews_extra), *.task.unlabel (fdu_mtl)"
 
-Source: TypeAlias = str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | datasets.Dataset | datasets.DatasetDict
+Source: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | datasets.Dataset | datasets.DatasetDict"
 
 
 def load_domains(
@@ -131,6 +131,9 @@ def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> 
 
 
 def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
+    import datasets
+    import pandas as pd
+
     kinds = {pd.DataFrame: "table", datasets.Dataset: "dataset", datasets.DatasetDict: "dataset", Mapping: "table"}
     kind = next((kind for cls, kind in kinds.items() if isinstance(source, cls)), None)
     if kind is None or isinstance(source, datasets.IterableDatasetDict):
@@ -146,6 +149,8 @@ def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
 
 
 def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
+    import datasets
+
     if isinstance(source, datasets.Dataset):
         return [dataset_part(source)]
     return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
@@ -159,7 +164,7 @@ def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if _is_saved(path) else []
         return Origin(_dataset_rows(source, path, names), "dataset", tuple(files))
     if not path.exists():
-        raise DataError(_no_such_path(path))
+        raise DataError(no_such_path(path))
     if layout == "table":
         kind, files = ("folder", table_files(path)) if path.is_dir() else ("file", [path])
         return Origin(_table_rows(path, names), kind, tuple(files))
@@ -187,9 +192,9 @@ def _recognise(source: str | Path, path: Path, *, labelled: bool) -> str:
         return "table"
     if path.exists():
         raise DataError(f"{path}: unknown kind of file; looked for {LOOKED_FOR}")
-    if _is_hub_name(source) and not path.suffix:
+    if is_hub_name(source) and not path.suffix:
         return "dataset"
-    raise DataError(_no_such_path(path))
+    raise DataError(no_such_path(path))
 
 
 def _recognise_folder(path: Path, *, labelled: bool) -> str:
@@ -214,22 +219,14 @@ def _is_saved(path: Path) -> bool:
     return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def _is_hub_name(source: str | Path) -> bool:
-    return isinstance(source, str) and bool(HUB_NAME.fullmatch(source)) and table_kind(Path(source)) is None
-
-
-def _no_such_path(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    asked = suggestion(path.name, siblings, shown=path.with_name)
-    return f"{path}: no such file or folder" + (f" ({asked})" if asked else "")
-
-
 def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets.DatasetDict:
     """A folder written by ``save_to_disk``, or else what ``datasets.load_dataset`` makes of the name or folder."""
     if path.is_file():
         raise DataError(f"{path}: format 'dataset' needs a folder or a hub name, this is a file; use format 'table'")
-    if not path.is_dir() and not _is_hub_name(source):
-        raise DataError(_no_such_path(path))
+    if not path.is_dir() and not is_hub_name(source):
+        raise DataError(no_such_path(path))
+    import datasets
+
     saved = path.is_dir() and _is_saved(path)
     read = datasets.load_from_disk if saved else datasets.load_dataset
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.readers.tables import known_kind
+from hrkd.data.readers.places import known_kind
 from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of

@@ -5,48 +5,27 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hrkd.data.columns import CHUNK
 from hrkd.data.readers.parts import Part, columns_of, label_names
+from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
 from hrkd.data.readers.text_files import check_text, open_text
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, first_of
 
-__all__ = ["TABLE_SUFFIXES", "known_kind", "read_table", "read_tables", "read_tsv", "table_files", "table_kind"]
+__all__ = ["read_table", "read_tables", "read_tsv", "table_files"]
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 SHARD = re.compile(r"-\d+-of-\d+$")
-
-
-def table_kind(path: Path) -> str | None:
-    """The suffix that says how to read a file (``.csv`` for ``a.csv.gz``), or None if it is no table."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in TABLE_SUFFIXES or (suffix == ".parquet" and path.suffix == ".gz"):
-        return None
-    return suffix
-
-
-def known_kind(file: Path) -> str:
-    """:func:`table_kind` of a file that must be a table.
-
-    Raises:
-        DataError: its name does not end in a known suffix.
-    """
-    kind = table_kind(file)
-    if kind is None:
-        raise DataError(f"{file}: no table; expected {', '.join(TABLE_SUFFIXES)} (the first three also with .gz)")
-    return kind
 
 
 def table_files(folder: Path) -> list[Path]:
@@ -221,7 +200,11 @@ def _read_parquet(file: Path) -> Part:
     with _opened_parquet(file) as table:
         schema, count = table.schema_arrow, table.metadata.num_rows
     marked = b"huggingface" in (schema.metadata or {})
-    features = datasets.Features.from_arrow_schema(schema) if marked else {}
+    features: Mapping[str, Any] = {}
+    if marked:
+        import datasets
+
+        features = datasets.Features.from_arrow_schema(schema)
     columns = tuple(schema.names)
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:

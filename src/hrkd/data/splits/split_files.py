@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from hrkd.data.columns import chunks_of, firsts, json_items, ranks_of, repeated
 from hrkd.data.types import PARTS, Splits
 from hrkd.errors import ArtifactError, DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["read_split_ids", "save_split_ids"]
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 
@@ -97,6 +96,8 @@ def synthetic_reviews(
         texts += [writer.review(label, seen) for label in labels]
         clean += labels
     names = tuple(words.name for words in DOMAINS[:domains])
+    import datasets
+
     clean_labels = np.array(clean, dtype=np.int64)
     domain_ids = np.repeat(np.arange(domains), examples)
     rows = {

@@ -1,0 +1,92 @@
+"""What can be found wrong at a glance, before torch and the like are imported, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hrkd.data.readers.places import check_source_is_there
+from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
+from hrkd.models.kind import locate
+from hrkd.recipe.schema import Recipe
+from hrkd.run.folder import RunFolder
+
+__all__ = ["check_measurable", "check_named", "check_teacher_is_finished", "check_teacher_is_there"]
+
+
+def check_named(recipe: Recipe, *fields: str) -> None:
+    """Whether the files and folders are there that ``fields`` (or all fields of sections) name as sources.
+
+    What is in them is looked at when they are opened; a name that the hub may know passes.
+
+    Raises:
+        DataError, ModelError: one is missing.
+    """
+    for field, source in _named(recipe):
+        if not field.startswith(fields):
+            continue
+        try:
+            if field.startswith("data."):
+                check_source_is_there(source, recipe.data.format if field == "data.source" else "auto")
+            else:
+                locate(source)
+        except (DataError, ModelError) as error:
+            raise type(error)(f"{field}: {error}") from None
+
+
+def check_teacher_is_there(recipe: Recipe, teacher_folder: Path | None) -> None:
+    """Whether a stage after the teacher has one: ``teacher_folder``, ``teacher.fine_tuned`` or the recipe's own.
+
+    Raises:
+        ArtifactError: it has none.
+    """
+    if teacher_folder is not None or recipe.teacher.fine_tuned is None:
+        check_teacher_is_finished(teacher_folder or RunFolder(recipe.run.output).stage("teacher").model)
+
+
+def check_teacher_is_finished(folder: Path) -> None:
+    """Whether there is a teacher in ``folder`` that hrkd has finished.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    if not (folder / "stage.json").is_file():
+        raise ArtifactError(
+            f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
+        )
+
+
+def check_measurable(folder: Path, split: str, *, data_named: bool) -> None:
+    """Whether there is a finished student, or a model, in ``folder``, and a ``split`` of some data to measure it on.
+
+    Raises:
+        ArtifactError: there is no such folder, or no finished student in it.
+        RecipeError: there is no such split, or a model and no data.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
+    if split not in ("train", "dev", "test"):
+        raise RecipeError(f"--split: {split!r} is none of train, dev, test")
+    if (folder / "recipe.yaml").is_file():
+        if not (folder / "student").is_dir():
+            raise ArtifactError(
+                f"{folder / 'student'}: this run has no finished student yet; hrkd compress goes on with it"
+            )
+    elif not data_named:
+        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Field and value of each source of text and model that a recipe names."""
+    data, tuned = recipe.data, recipe.teacher.fine_tuned
+    named = {
+        "data.source": None if data.format == "synthetic" else data.source,
+        "data.unlabelled": data.unlabelled,
+        "teacher.model": recipe.teacher.model,
+        "student.checkpoint": recipe.student.checkpoint,
+    }
+    if isinstance(tuned, Mapping):
+        named |= {f"teacher.fine_tuned.{domain}": source for domain, source in tuned.items()}
+    else:
+        named["teacher.fine_tuned"] = tuned
+    yield from ((field, source) for field, source in named.items() if source is not None)
