@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveInt
 
 from hrkd.recipe.loading import merge_overrides
 from hrkd.recipe.schema import Section
@@ -118,12 +118,6 @@ class Grid(Section):
         """The methods that others are compared with."""
         return (self.baseline,) if isinstance(self.baseline, str) else tuple(self.baseline)
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Grid:
-        if lines := "\n".join(self._contradictions()):
-            raise ValueError(lines)
-        return self
-
     def _contradictions(self) -> Iterator[str]:
         yield from _unusable_names("data", self.data or {})
         yield from _unusable_names("methods", self.methods)
@@ -138,11 +132,9 @@ class Grid(Section):
             "fractions": self.fractions or [],
             "shots": self.shots or [],
             "baseline": self.baselines,
-            **{
-                f"methods.{name}.separate_domains": method.separate_domains or []
-                for name, method in self.methods.items()
-            },
         }
+        for name, method in self.methods.items():
+            lists[f"methods.{name}.separate_domains"] = method.separate_domains or []
         for field, values in lists.items():
             twice = sorted({value for value in values if values.count(value) > 1})
             yield from (f"{field}: {value} stands there twice" for value in twice)

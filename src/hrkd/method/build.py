@@ -20,12 +20,7 @@ RELATIONAL_WIDTH = 16
 
 
 def build_domain_ratios(
-    method: MethodConfig,
-    *,
-    levels: int,
-    domains: int,
-    width: int,
-    domain_weights: Sequence[float] | None = None,
+    method: MethodConfig, *, levels: int, domains: int, width: int, domain_weights: Sequence[float] | None = None
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
 
@@ -41,10 +36,6 @@ def build_domain_ratios(
         centre=centre,
         weights=domain_weights,
     )
-
-
-def _compare_aggregate(method: MethodConfig, levels: int, domains: int, width: int) -> nn.Module:
-    return CompareAggregate(levels, domains, width, reference_attention=method.reference_attention)
 
 
 def _published(method: MethodConfig, levels: int, width: int) -> nn.Module:
@@ -63,7 +54,9 @@ def _layer(method: MethodConfig, width: int, *, otherwise: int) -> dict[str, Any
 
 
 HIERARCHIES: dict[str, Callable[[MethodConfig, int, int, int], nn.Module]] = {
-    "compare_aggregate": _compare_aggregate,
+    "compare_aggregate": lambda method, *sizes: CompareAggregate(
+        *sizes, reference_attention=method.reference_attention
+    ),
     "mean": lambda *_: LevelMean(),
     "none": lambda *_: NoHierarchy(),
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hrkd.method.prototypes import domain_means
+from hrkd.method.prototypes import domain_means, example_means
 
 __all__ = [
     "Reductions",
@@ -322,16 +322,11 @@ def prediction_losses(
     entropy_BC = -target_BC * (_widened(student_logits_BC) / temperature).log_softmax(dim=-1)
     masked = reductions == "masked"
     loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
-    return domain_means(_weighted(loss_B, row_weights), torch.ones_like(loss_B), domain_ids_B, num_domains)
+    return example_means(loss_B, domain_ids_B, num_domains, row_weights)
 
 
 def label_losses(
-    logits_BC: Tensor,
-    labels_B: Tensor,
-    domain_ids_B: Tensor,
-    num_domains: int,
-    *,
-    row_weights: Tensor | None = None,
+    logits_BC: Tensor, labels_B: Tensor, domain_ids_B: Tensor, num_domains: int, *, row_weights: Tensor | None = None
 ) -> Tensor:
     """Cross-entropy with the labels, mean over the domain's examples, (D,); one without a label has no loss.
 
@@ -339,5 +334,4 @@ def label_losses(
     of each example's loss. Beside the teacher's predictions it is the second term of Hinton et al. 2015.
     """
     loss_B = torch.nn.functional.cross_entropy(_widened(logits_BC), labels_B.clamp_min(0), reduction="none")
-    loss_B = loss_B * (labels_B >= 0)
-    return domain_means(_weighted(loss_B, row_weights), torch.ones_like(loss_B), domain_ids_B, num_domains)
+    return example_means(loss_B * (labels_B >= 0), domain_ids_B, num_domains, row_weights)

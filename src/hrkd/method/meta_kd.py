@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrkd.method.prototypes import domain_means
+from hrkd.method.prototypes import example_means
 
 __all__ = ["DomainHead", "corrupted_domains", "expertise_weights", "prototype_scores", "token_means", "transfer_losses"]
 
@@ -36,9 +36,9 @@ def prototype_scores(
 
     Shapes: features (N, H), label ids (N,), domain ids (N,) -> (N,), from -1 to 1.
     """
-    groups_N = domain_ids_N * num_labels + label_ids_N
-    centroids_GH = domain_means(features_NH.T, torch.ones_like(features_NH[:, 0]), groups_N, num_domains * num_labels).T
-    filled_DC = torch.bincount(groups_N, minlength=num_domains * num_labels).reshape(num_domains, num_labels) > 0
+    groups_N, groups = domain_ids_N * num_labels + label_ids_N, num_domains * num_labels
+    centroids_GH = example_means(features_NH.T, groups_N, groups).T
+    filled_DC = torch.bincount(groups_N, minlength=groups).reshape(num_domains, num_labels) > 0
     cosines_NG = functional.normalize(features_NH, dim=1) @ functional.normalize(centroids_GH, dim=1).T
     rows = torch.arange(len(features_NH), device=features_NH.device)
     of_class_ND = cosines_NG.reshape(-1, num_domains, num_labels)[rows, :, label_ids_N]
@@ -120,5 +120,4 @@ def transfer_losses(
     Shapes: features (B, H), domain ids (B,), row weights (B,).
     """
     error_B = (student_features_BH - teacher_features_BH).square().mean(dim=1)
-    ones_B = torch.ones_like(error_B)
-    return domain_means(error_B if row_weights is None else error_B * row_weights, ones_B, domain_ids_B, num_domains)
+    return example_means(error_B, domain_ids_B, num_domains, row_weights)

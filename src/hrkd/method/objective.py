@@ -9,12 +9,7 @@ __all__ = ["entropy", "objective"]
 
 
 def objective(
-    ratios_KD: Tensor,
-    losses_KD: Tensor,
-    prediction_D: Tensor,
-    *,
-    hidden_weight: float,
-    prediction_weight: float,
+    ratios_KD: Tensor, losses_KD: Tensor, prediction_D: Tensor, *, hidden_weight: float, prediction_weight: float
 ) -> Tensor:
     """``w_hidden * sum_k sum_d r[k, d] L[k, d] + w_pred * mean_d prediction[d]`` (HRKD, objective), a scalar.
 

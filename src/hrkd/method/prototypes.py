@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["centred", "domain_means", "prototypes"]
+__all__ = ["centred", "domain_means", "example_means", "prototypes"]
 
 
 def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
@@ -20,6 +20,17 @@ def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_
     member_BD = member_BD * weights_B.to(values_B.dtype)[:, None]
     total_D = member_BD.sum(dim=0)
     return values_B @ (member_BD / total_D.clamp_min(torch.finfo(values_B.dtype).tiny))
+
+
+def example_means(
+    values_B: Tensor, domain_ids_B: Tensor, num_domains: int, row_weights: Tensor | None = None
+) -> Tensor:
+    """Mean of ``values_B`` over the rows of each domain, each times its factor in ``row_weights``, if there are any.
+
+    Shapes: values (..., B), domain ids (B,), row weights (B,) -> (..., D). A domain without rows gets 0.
+    """
+    weighted_B = values_B if row_weights is None else values_B * row_weights
+    return domain_means(weighted_B, torch.ones_like(domain_ids_B), domain_ids_B, num_domains)
 
 
 def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:

@@ -65,10 +65,8 @@ class DomainRatios(nn.Module):
         if self.centre:
             prototypes_KDH = centred(prototypes_KDH)
         aggregated: Aggregated = self.hierarchy(prototypes_KDH)
-        relations = None
-        if isinstance(self.graph, Relates):
-            with torch.no_grad():
-                relations = self.graph.relations(aggregated.states)
+        with torch.no_grad():
+            relations = self.graph.relations(aggregated.states) if isinstance(self.graph, Relates) else None
         scores_KD = self.graph(aggregated.states)
         if self.log_weights is not None:
             scores_KD = scores_KD + self.log_weights

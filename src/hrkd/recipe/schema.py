@@ -8,9 +8,9 @@ its use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -75,15 +75,15 @@ class Section(BaseModel):
             raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
         return value
 
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if lines := "\n".join(self._contradictions()):
+            raise ValueError(lines)
+        return self
 
-def _refuse(problems: Iterable[str]) -> None:
-    """Raise for all contradictions of a section, one a line; a line may begin with the name of the field it is about.
-
-    Raises:
-        ValueError: there is a problem.
-    """
-    if lines := "\n".join(problems):
-        raise ValueError(lines)
+    def _contradictions(self) -> Iterator[str]:
+        """One line for each; it may begin with the name of the field it is about."""
+        return iter(())
 
 
 def _holds_a_switch(value: Any) -> bool:
@@ -173,11 +173,6 @@ class DataConfig(Section):
 
     synthetic: SyntheticConfig = SyntheticConfig()
     """Options of the generated corpus."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> DataConfig:
-        _refuse(self._contradictions())
-        return self
 
     def _contradictions(self) -> Iterator[str]:
         if self.format == "synthetic" and self.source is not None:
@@ -271,11 +266,6 @@ class TeacherConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
 
-    @model_validator(mode="after")
-    def _one_source(self) -> TeacherConfig:
-        _refuse(self._contradictions())
-        return self
-
     def _contradictions(self) -> Iterator[str]:
         given = [name for name in ("model", "fine_tuned", "scratch") if getattr(self, name) is not None]
         if len(given) != 1:
@@ -349,10 +339,9 @@ class StudentConfig(Section):
         names = ("layers", "width", "heads", "feed_forward", "times_smaller")
         return {name: getattr(self, name) for name in names}
 
-    @model_validator(mode="after")
-    def _one_size(self) -> StudentConfig:
-        _refuse((*self._size_contradictions(), *self._start_contradictions()))
-        return self
+    def _contradictions(self) -> Iterator[str]:
+        yield from self._size_contradictions()
+        yield from self._start_contradictions()
 
     def _size_contradictions(self) -> Iterator[str]:
         by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
@@ -360,12 +349,8 @@ class StudentConfig(Section):
             yield f"times_smaller chooses the size; leave out {', '.join(by_hand)}"
         if self.checkpoint is not None and (by_hand or self.times_smaller is not None):
             yield "checkpoint fixes the size; leave out layers, width, heads, feed_forward, times_smaller"
-        if (
-            self.checkpoint is None
-            and self.times_smaller is None
-            and self.layers is None
-            and self.start != "checkpoint"
-        ):
+        named = self.checkpoint, self.times_smaller, self.layers
+        if named == (None, None, None) and self.start != "checkpoint":
             yield "no size: give layers (and width ...), times_smaller, or checkpoint"
         yield from _uneven_heads("", self.width, self.heads)
         for name in ("teacher_layers", "layer_map"):
@@ -513,10 +498,8 @@ class MethodConfig(Section):
     def _one_stage(self, **changes: Any) -> MethodConfig:
         return type(self)(**self.model_dump() | {"stages": "one", "level_epochs": None} | changes)
 
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> MethodConfig:
-        _refuse(method_contradictions(self))
-        return self
+    def _contradictions(self) -> Iterator[str]:
+        return method_contradictions(self)
 
 
 class CacheConfig(Section):
@@ -581,12 +564,10 @@ class RunConfig(Section):
     overwrite: bool = False
     """Start anew in an output folder that already holds a run of another recipe."""
 
-    @model_validator(mode="after")
-    def _one_precision(self) -> RunConfig:
+    def _contradictions(self) -> Iterator[str]:
         if self.fast and (self.precision == "fp16" or self.device == "cpu"):
             field = "precision: fp16" if self.precision == "fp16" else "device: cpu"
-            raise ValueError(f"fast is bf16 and torch.compile on a GPU; it excludes {field}")
-        return self
+            yield f"fast is bf16 and torch.compile on a GPU; it excludes {field}"
 
     @property
     def mixed_precision(self) -> str:
@@ -617,11 +598,6 @@ class Recipe(Section):
 
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Recipe:
-        _refuse(self._contradictions())
-        return self
 
     def _contradictions(self) -> Iterator[str]:
         several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)

@@ -57,8 +57,9 @@ def write_model_card(
     Returns:
         Path of the card.
     """
-    folder, models = Path(folder), (results or {}).get("models", {})
-    name = str((results or {}).get("recipe_name") or folder.name)
+    folder, known = Path(folder), results or {}
+    models = known.get("models", {})
+    name = str(known.get("recipe_name") or folder.name)
     on_hub = base_model if base_model and _is_hub_name(base_model) else None
     student = models.get("student", {}).get("test")
     data = ModelCardData(
@@ -70,7 +71,7 @@ def write_model_card(
         license=license,
         language=language,
         metrics=sorted(ON_HUB.values()),
-        eval_results=_eval_results(student, str((results or {}).get("recipe_name") or "own data")) or None,
+        eval_results=_eval_results(student, str(known.get("recipe_name") or "own data")) or None,
     )
     card = ModelCard.from_template(
         data,
@@ -86,10 +87,10 @@ def write_model_card(
         student=student,
         accuracies=_accuracies(models) if student else "",
         sizes=_sizes(models),
-        synthetic=synthetic or bool(results and results.get("synthetic")),
+        synthetic=synthetic or bool(known.get("synthetic")),
         max_tokens=max_tokens,
-        seed=(results or {}).get("seed"),
-        split_seed=(results or {}).get("split_seed"),
+        seed=known.get("seed"),
+        split_seed=known.get("split_seed"),
     )
     write_text(folder / "README.md", f"{card}\n")
     return folder / "README.md"
@@ -105,8 +106,6 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _eval_results(test: Scores | None, dataset: str) -> list[EvalResult]:
-    if test is None:
-        return []
     return [
         EvalResult(
             task_type="text-classification",
@@ -118,7 +117,7 @@ def _eval_results(test: Scores | None, dataset: str) -> list[EvalResult]:
             metric_name=metric.replace("_", "-"),
             metric_value=round(figures[metric], 4),
         )
-        for domain, figures in test["domains"].items()
+        for domain, figures in (test["domains"] if test else {}).items()
         for metric, hub_name in ON_HUB.items()
     ]
 

@@ -6,19 +6,13 @@ Numbers in the dictionaries are fractions from 0 to 1; tables show per cent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 
 from hrkd.errors import ArtifactError
-from hrkd.report.remarks import (
-    SYNTHETIC,
-    distillation_did_not_help,
-    figure,
-    ratio_rows,
-    ratios_note,
-    teacher_is_below,
-)
+from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, figure, ratio_rows, ratios_note, teacher_is_below
 from hrkd.support.text_table import PlainTable, megabytes, millions, or_nothing, percent
 from hrkd.training.metrics import METRICS
 
@@ -161,9 +155,7 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
     """
     models = _measured(results, split)
     means = {name: model[split]["mean"] for name, model in models.items()}
-    found = []
-    if results.get("synthetic"):
-        found.append(SYNTHETIC)
+    found = [SYNTHETIC] if results.get("synthetic") else []
     student, teacher = means.get("student"), means.get("teacher")
     baseline = means.get("student_without_distillation")
     if student and baseline and student["accuracy"] < baseline["accuracy"]:
@@ -172,7 +164,13 @@ def warnings_of(results: Row, split: str = "test") -> list[str]:
     if student and teacher:
         found += _against_teacher(student, teacher)
     if student:
-        found += _worst_domain(student, models["student"][split]["worst"])
+        worst = models["student"][split]["worst"]
+        gap = student["accuracy"] - worst["accuracy"]
+        if gap > FAR_BELOW:
+            found.append(
+                f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
+                f"({percent(worst['accuracy'])} %)."
+            )
     return found
 
 
@@ -187,16 +185,6 @@ def _against_teacher(student: Row, teacher: Row) -> list[str]:
             "themselves which of the two is better."
         )
     return found
-
-
-def _worst_domain(student: Row, worst: Row) -> list[str]:
-    gap = student["accuracy"] - worst["accuracy"]
-    if gap <= FAR_BELOW:
-        return []
-    return [
-        f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
-        f"({percent(worst['accuracy'])} %)."
-    ]
 
 
 def sizes_table(rows: Sequence[Row]) -> Table:
@@ -232,12 +220,9 @@ def data_table(rows: Sequence[Row]) -> Table:
             shown, with the count of every label.
     """
     labels = dict.fromkeys(key for row in rows for key in row if key.startswith("label:"))
-    formats: dict[str, tuple[str, Callable[[Any], str]]] = {}
-    for key, column in DATA_COLUMNS.items():
-        formats[key] = column
-        if key == "rows":
-            formats |= {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
-    return _selection("Data", formats, rows).to_rich()
+    counts: Formats = {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
+    first = {key: DATA_COLUMNS[key] for key in ("domain", "split", "rows")}
+    return _selection("Data", {**first, **counts, **DATA_COLUMNS}, rows).to_rich()
 
 
 CACHE_COLUMNS: Formats = {
@@ -258,9 +243,8 @@ def cache_table(rows: Sequence[Row], folder: str) -> Table:
         rows: ``name`` and what :func:`hrkd.support.caches.cached_folders` tells.
         folder: where they lie.
     """
-    total = sum(row["bytes"] for row in rows)
-    shown = _selection(f"Caches in {folder}", CACHE_COLUMNS, rows)
-    return PlainTable(shown.title, shown.columns, shown.rows, (f"{len(rows)} caches, {total / 1e9:.3f} GB.",)).to_rich()
+    note = f"{len(rows)} caches, {sum(row['bytes'] for row in rows) / 1e9:.3f} GB."
+    return replace(_selection(f"Caches in {folder}", CACHE_COLUMNS, rows), notes=(note,)).to_rich()
 
 
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:

@@ -92,8 +92,7 @@ def load_checkpoint(
         scheduler.load_state_dict(rest["scheduler"])
         if scaler is not None and rest["scaler"] is not None:
             scaler.load_state_dict(rest["scaler"])
-        drawn = _strip(state, f"random.{process_index}."), rest["random"][process_index]
-        set_random_state(drawn)
+        set_random_state((_strip(state, f"random.{process_index}."), rest["random"][process_index]))
     except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
         raise ArtifactError(
             f"{folder}: the checkpoint cannot be used ({first_line(error)}); delete this folder to start the training "
@@ -107,7 +106,8 @@ def random_state() -> RandomState:
     tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
-    return tensors, {"python": random.getstate(), "numpy": _numpy_state()}
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return tensors, {"python": random.getstate(), "numpy": [name, np.asarray(keys).tolist(), *rest]}
 
 
 def set_random_state(state: RandomState) -> None:
@@ -118,18 +118,9 @@ def set_random_state(state: RandomState) -> None:
         torch.cuda.set_rng_state(tensors["cuda"])
     version, internal, gauss = generators["python"]
     random.setstate((version, tuple(internal), gauss))
-    _set_numpy_state(generators["numpy"])
+    name, keys, *rest = generators["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
 
 
 def _strip(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _numpy_state() -> list[Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    return [name, np.asarray(keys).tolist(), position, has_gauss, gauss]
-
-
-def _set_numpy_state(state: list[Any]) -> None:
-    name, keys, position, has_gauss, gauss = state
-    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), position, has_gauss, gauss))

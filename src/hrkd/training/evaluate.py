@@ -81,7 +81,6 @@ def typicality(
     *,
     batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
-    title: str = "weighing",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores of all rows (:func:`hrkd.method.meta_kd.prototype_scores`), (N,), logits, (N, C), and labels, (N,).
 
@@ -90,7 +89,7 @@ def typicality(
     """
     given, domains = torch.from_numpy(data.label_ids_or_none), torch.from_numpy(data.domain_ids)
     found = []
-    for batch, trace in traces(source, data, device, batch_size=batch_size, progress=progress, title=title):
+    for batch, trace in traces(source, data, device, batch_size=batch_size, progress=progress, title="weighing"):
         features_BH = token_means(trace.hidden_states[-1].float().cpu(), batch.mask)
         found.append((batch.indices, features_BH, trace.logits.float().cpu()))
     rows, features_NH, logits_NC = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
 from hrkd.method.meta_kd import corrupted_domains, token_means
-from hrkd.method.prototypes import domain_means
+from hrkd.method.prototypes import example_means
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.training.loop import StepOutput, Trainable
@@ -49,7 +48,5 @@ class FineTuning(Trainable):
             said = head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).float()
             wanted = corrupted_domains(batch.domain_ids, len(self.model.domains))
             losses_B = losses_B + self.domain_loss_weight * nn.functional.cross_entropy(said, wanted, reduction="none")
-        if self.row_weights is not None:
-            losses_B = losses_B * self.row_weights[batch.indices.cpu()].to(losses_B)
-        losses_D = domain_means(losses_B, torch.ones_like(losses_B), batch.domain_ids, len(self.model.domains))
-        return StepOutput(losses_D.mean())
+        weights_B = None if self.row_weights is None else self.row_weights[batch.indices.cpu()].to(losses_B)
+        return StepOutput(example_means(losses_B, batch.domain_ids, len(self.model.domains), weights_B).mean())

@@ -67,11 +67,8 @@ class LiveTeacher:
         None if that would save nothing, or if the family's layers are not a plain sequence: then what the shortened
         teacher says of the ``probe`` is not what the whole one says.
         """
-        last, depths = (
-            max(self.layer_map, default=0),
-            [encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)],
-        )
-        if any(last >= depth for depth in depths):
+        last = max(self.layer_map, default=0)
+        if any(last >= encoder.config.num_hidden_layers for encoder in encoders_of(self.teacher)):
             return None
         expected = self(probe)
         short = copy.copy(self)

@@ -19,16 +19,7 @@ from hrkd.errors import DataError
 from hrkd.recipe.schema import EvaluationConfig
 from hrkd.support.text_table import percent
 
-__all__ = [
-    "METRICS",
-    "DomainScores",
-    "Interval",
-    "Metric",
-    "Scores",
-    "WorstDomain",
-    "label_ids_of",
-    "score",
-]
+__all__ = ["METRICS", "DomainScores", "Interval", "Metric", "Scores", "WorstDomain", "label_ids_of", "score"]
 
 DEFAULTS = EvaluationConfig()
 

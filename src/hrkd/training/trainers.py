@@ -152,6 +152,7 @@ def distill_from_models(
         with computing(session.run, teacher, student, data=train_set, rows=rows):
             set_attention(student.encoder, attention)
             source = _teacher_source(teacher, train_set, levels, attention, method, settings, cache, session)
+            trust = expertise_weights(*_typicality(source, train_set, session)) if method.expertise else None
             module = Distillation(
                 student,
                 fit,
@@ -160,7 +161,7 @@ def distill_from_models(
                 method,
                 prototype_momentum=momentum,
                 attention=attention,
-                row_weights=_expertise(source, train_set, session) if method.expertise else None,
+                row_weights=trust,
                 transfer=transfer,
             )
             session.draw_apart()
@@ -184,12 +185,8 @@ def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset
     model.add_domain_head()
     model.to(session.accelerator.device).eval()
     last = (shape_of(model.encoder.config).layers,)
-    scores, _, _ = typicality(
-        lambda batch: model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last),
-        train_set,
-        session.accelerator.device,
-        batch_size=session.evaluation.batch_size,
-        progress=session.progress,
+    scores, _, _ = _typicality(
+        lambda batch: model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last), train_set, session
     )
     return scores.clamp_min(0)  # a negative factor would leave the loss without a lower bound
 
@@ -249,12 +246,9 @@ def _teacher_source(
     return source
 
 
-def _expertise(source: TeacherSource, train_set: TokenizedDataset, session: Session) -> Tensor:
-    """How far the teacher is to be trusted on each row, (N,)."""
+def _typicality(source: TeacherSource, train_set: TokenizedDataset, session: Session) -> tuple[Tensor, Tensor, Tensor]:
     size = session.evaluation.batch_size
-    return expertise_weights(
-        *typicality(source, train_set, session.accelerator.device, batch_size=size, progress=session.progress)
-    )
+    return typicality(source, train_set, session.accelerator.device, batch_size=size, progress=session.progress)
 
 
 def _shape(teacher: AnyTeacher) -> StudentShape:
