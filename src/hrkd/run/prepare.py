@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -23,7 +24,7 @@ from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.progress import Progress
 
-__all__ = ["PreparedData", "TokenizedSplits", "distillation_set", "prepare_data", "tokenize_splits"]
+__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -44,22 +45,16 @@ class PreparedData:
     @cached_property
     def digest(self) -> str:
         """Hash over ids, texts and labels of all parts: the identity of the labelled data."""
-        total = hashlib.sha256()
-        for piece in self._as_json():
-            total.update(piece.encode())
-        return total.hexdigest()
+        return _digest(self._as_json())
 
     @cached_property
     def unlabelled_digest(self) -> str | None:
         """Hash over ids, texts and domains of the rows without labels; None if there are none."""
         if self.unlabelled is None:
             return None
-        rows, total = self.unlabelled.rows.rows, hashlib.sha256()
-        for column in sorted(set(rows.column_names) - {"label", "split"}):
-            total.update(f"{column}: ".encode())
-            for piece in json_items(rows, column):
-                total.update(piece.encode())
-        return total.hexdigest()
+        rows = self.unlabelled.rows.rows
+        columns = sorted(set(rows.column_names) - {"label", "split"})
+        return _digest(piece for name in columns for piece in chain([f"{name}: "], json_items(rows, name)))
 
     def _as_json(self) -> Iterator[str]:
         """Labels, domains and the columns of all parts, sorted by name, as JSON."""
@@ -138,21 +133,11 @@ def tokenize_splits(
         return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts))
 
 
-def distillation_set(
-    data: PreparedData,
-    train: TokenizedDataset,
-    tokenizer: PreTrainedTokenizerBase,
-    max_tokens: int,
-    *,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-) -> TokenizedDataset:
-    """The train rows and, behind them, those without labels, as token ids; arguments as of :func:`tokenize_splits`."""
-    if data.unlabelled is None:
-        return train
-    rows = data.unlabelled.rows
-    with (progress or Progress(False)).bar("tokenising", total=len(rows), unit="texts") as bar:
-        return train.followed_by(tokenize(rows, tokenizer, max_tokens, bar.advance, cache))
+def _digest(pieces: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for piece in pieces:
+        total.update(piece.encode())
+    return total.hexdigest()
 
 
 def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
