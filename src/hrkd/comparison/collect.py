@@ -28,7 +28,6 @@ MODELS = {
 }
 """Stages, what results.json calls their models, and what kind of model the report calls them."""
 
-
 READ = ("id", "domain", "label", "predicted")
 """Columns of a table of predictions that every version of it has."""
 
@@ -63,10 +62,8 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         read = [found for cell in cells if (found := _read(plan, cell, errors)) is not None]
         if len(read) < len(cells):
             continue
-        own, said = (
-            pd.concat(tables).sort_values("id", ignore_index=True)
-            for tables in ([each.own for each in read], [each.teacher for each in read])
-        )
+        tables = [each.own for each in read], [each.teacher for each in read]
+        own, said = (pd.concat(each).sort_values("id", ignore_index=True) for each in tables)
         name, first = items.setdefault((data, amount), (cells[0].name, own))
         if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
             error = f"its test rows are not those of {name}, so that they cannot be compared"

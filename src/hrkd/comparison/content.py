@@ -170,21 +170,22 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
     }
     accuracies[MEAN] = np.mean(list(accuracies.values()), axis=0).tolist()
     correct = np.stack([model.correct for model in models])
-    interval = bootstrap_interval(
-        correct, first.domain_ids, resamples=settings.resamples, confidence=settings.confidence
-    )
     return {
         "name": first.method,
         "kind": first.kind,
         "teacher": first.teacher,
         "seeds": [model.seed for model in models],
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
-        "interval": list(interval),
+        "interval": _interval(correct, first.domain_ids, settings),
         "cost": {
             name: summary([model.cost.get(name) for model in models], cost.of_seeds) for name, cost in COSTS.items()
         },
         "ratios": _ratios(models),
     }
+
+
+def _interval(values: np.ndarray, domain_ids: np.ndarray, settings: Settings) -> list[float]:
+    return [*bootstrap_interval(values, domain_ids, resamples=settings.resamples, confidence=settings.confidence)]
 
 
 def _ratios(models: Sequence[Measured]) -> list[Content] | None:
@@ -247,10 +248,9 @@ def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> 
     domain_ids = pairs[0][0].domain_ids
     values = np.stack([one.correct.astype(int) - other.correct.astype(int) for one, other in pairs])
     test = sign_flip_test(values, domain_ids, resamples=settings.resamples)
-    interval = bootstrap_interval(values, domain_ids, resamples=settings.resamples, confidence=settings.confidence)
     return {
         "difference": domain_mean(values, domain_ids),
-        "interval": list(interval),
+        "interval": _interval(values, domain_ids, settings),
         "p": test.p,
         "exact": test.exact,
         "mcnemar": asdict(mcnemar_test(values[0])) if len(values) == 1 else None,

@@ -87,7 +87,12 @@ def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
         RecipeError: the grid cannot be read, or something in it or in a recipe that it makes is wrong; all problems
             together.
     """
-    name, base = _read(source)
+    if isinstance(source, Mapping):
+        name, base = "", YamlSource(data=dict(source))
+    else:
+        name, base = str(source), read_yaml_file(Path(source), "grid file")
+    if not isinstance(base.data, dict):
+        raise RecipeError(f"{name}: expected the fields of a grid, such as recipe, methods and baseline")
     data = _without_empty(base.data) | dict(overrides or {})
     problems, grid = list(base.problems), None
     try:
@@ -96,16 +101,15 @@ def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
         problems += find_problems(error, data, Grid)
     if problems or grid is None:
         raise Locations(name, base, overrides or {}).error(problems)
-    return GridPlan(grid, tuple(_Planner(grid, name, base).cells()))
+    return GridPlan(grid, tuple(_Planner(grid, name, base, _base_recipe(grid, name, base)).cells()))
 
 
-def _read(source: str | Path | Mapping[str, Any]) -> tuple[str, YamlSource]:
-    if isinstance(source, Mapping):
-        return "", YamlSource(data=dict(source))
-    name, base = str(source), read_yaml_file(Path(source), "grid file")
-    if not isinstance(base.data, dict):
-        raise RecipeError(f"{name}: expected the fields of a grid, such as recipe, methods and baseline")
-    return name, base
+def _base_recipe(grid: Grid, name: str, source: YamlSource) -> tuple[str, YamlSource]:
+    """The recipe of all runs, as it was read; one that stands in the grid file keeps its lines there."""
+    if isinstance(grid.recipe, str):
+        return read_recipe(grid.recipe)
+    lines = {path[1:]: line for path, line in source.lines.items() if path[:1] == ("recipe",)}
+    return name, YamlSource(grid.recipe.given, lines)
 
 
 def _without_empty(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,11 +124,12 @@ def _without_empty(data: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Planner:
-    """Makes the cells of a grid; ``name`` and ``source`` are those of the grid's file, for messages."""
+    """Makes the cells of a grid from its ``base`` recipe; ``name`` and ``source`` of its file are for messages."""
 
     grid: Grid
     name: str
     source: YamlSource
+    base: tuple[str, YamlSource]
 
     def cells(self) -> Iterator[Cell]:
         """All cells, methods of one seed beside each other.
@@ -132,14 +137,14 @@ class _Planner:
         Raises:
             RecipeError: recipes that are wrong; each problem once, with its place or else its first cell.
         """
-        base, problems = self._base(), dict[str, str]()
+        problems: dict[str, str] = {}
         found: list[Cell] = []
         for data in self.grid.data_sets:
             for amount in self.grid.amounts:
                 for seed in self.grid.seeds:
                     for method in self.grid.methods:
                         try:
-                            found += self._point(base, data, amount, method, seed)
+                            found += self._point(data, amount, method, seed)
                         except RecipeError as error:
                             where = f"data {data}, method {method}"
                             problems.update({line: where for line in str(error).splitlines() if line not in problems})
@@ -150,37 +155,22 @@ class _Planner:
             )
         yield from found
 
-    def _base(self) -> tuple[str, YamlSource]:
-        """The base recipe; one that stands in the grid file keeps its lines there."""
-        if isinstance(self.grid.recipe, str):
-            return read_recipe(self.grid.recipe)
-        lines = {path[1:]: line for path, line in self.source.lines.items() if path[:1] == ("recipe",)}
-        return self.name, YamlSource(self.grid.recipe.given, lines)
-
-    def _point(
-        self, base: tuple[str, YamlSource], data: str, amount: Mapping[str, Any], method: str, seed: int
-    ) -> Iterator[Cell]:
+    def _point(self, data: str, amount: Mapping[str, Any], method: str, seed: int) -> Iterator[Cell]:
         """The cell of a method, or those of its domains."""
         decided: dict[str, Any] = {"run.seed": seed, "run.overwrite": False, "student.baseline": False, **amount}
         domains = self.grid.methods[method].separate_domains
         if domains is None:
-            yield self._cell(base, data, method, decided)
+            yield self._cell(data, method, decided)
             return
         for domain, folder in folder_names(domains).items():
-            yield self._cell(base, data, method, decided | {"data.domains": [domain]}, domain, folder)
+            yield self._cell(data, method, decided | {"data.domains": [domain]}, domain, folder)
 
     def _cell(
-        self,
-        base: tuple[str, YamlSource],
-        data: str,
-        method: str,
-        decided: Mapping[str, Any],
-        domain: str | None = None,
-        folder: str = "",
+        self, data: str, method: str, decided: Mapping[str, Any], domain: str | None = None, folder: str = ""
     ) -> Cell:
         chosen, known, seed = self.grid.methods[method], self.grid.data_sets[data], decided["run.seed"]
         overrides = merge_overrides(known.given, chosen.given, decided)
-        recipe = check_recipe(*base, overrides, place=self._places(data, method))
+        recipe = check_recipe(*self.base, overrides, place=self._places(data, method))
         amount = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
         teacher = self._teacher(recipe, data, amount)
         if teacher is not None:
@@ -230,14 +220,11 @@ class _Planner:
 
     def _places(self, data: str, method: str) -> Callable[[PathParts], str]:
         """Where in the grid file a field of a cell's recipe was set."""
-        layers = {
-            ("methods", method): self.grid.methods[method].given,
-            ("data", data): self.grid.data_sets[data].given,
-        }
+        layers = {("methods", method): self.grid.methods[method], ("data", data): self.grid.data_sets[data]}
 
         def place(path: PathParts) -> str:
-            for above, given in layers.items():
-                if (below := _key_of(path, given)) is not None:
+            for above, overrides in layers.items():
+                if (below := _key_of(path, overrides.given)) is not None:
                     line = self.source.line_of((*above, *below))
                     where = f"{self.name}:{line}: " if line else ""
                     return f"{where}{dotted((*above, *below))}"

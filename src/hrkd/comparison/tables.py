@@ -52,12 +52,9 @@ def _about(content: Row) -> str:
     """What is computed, and what a reader may conclude from it."""
     settings = content["settings"]
     count = sum(len(table["differences"]) for table in content["tables"])
-    shared = settings["teacher_seeds"] == "shared"
-    varies = (
-        "Seeds vary the student alone, of one teacher for each method"
-        if shared
-        else "Each seed has teachers of its own"
-    )
+    varies = "Each seed has teachers of its own"
+    if settings["teacher_seeds"] == "shared":
+        varies = "Seeds vary the student alone, of one teacher for each method"
     return (
         f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}; "
         "all share one split. Differences are in points, paired by test row and seed. Their "
@@ -79,11 +76,8 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
         cells = [with_deviation(each["mean"], each["deviation"]) for each in accuracies]
         rows.append((row["name"], *cells, str(len(row["seeds"]))))
     there = {row["name"] for row in table["methods"]}
-    rows += [
-        (each["method"], *(MISSING for _ in (*domains, "mean")), "0")
-        for each in table["missing"]
-        if each["method"] not in there
-    ]
+    absent = [each["method"] for each in table["missing"] if each["method"] not in there]
+    rows += [(name, *(MISSING for _ in (*domains, "mean")), "0") for name in absent]
     title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
     if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
         title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
@@ -207,12 +201,13 @@ def _costs(table: Row) -> PlainTable:
 
 def _ratios(table: Row) -> PlainTable:
     domains = table["domains"]
-    rows: list[tuple[str, ...]] = []
-    for row in table["methods"]:
-        found = ratio_rows(row["ratios"] or (), domains)
-        rows += [(f"{row['name']}, level {level}", *cells) for level, cells in found]
+    rows = tuple(
+        (f"{row['name']}, level {level}", *cells)
+        for row in table["methods"]
+        for level, cells in ratio_rows(row["ratios"] or (), domains)
+    )
     note = (
         "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. "
         f"{ratios_note(domains)}"
     )
-    return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), tuple(rows), (note,))
+    return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), rows, (note,))

@@ -63,7 +63,7 @@ def hidden_losses(
     for fitted_BTH, teacher_BTH in zip(fitted_states, teacher_states, strict=True):
         error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - _widened(teacher_BTH))  # type: ignore[no-untyped-call]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
-        rows.append(domain_means(_weighted(error_B, row_weights), tokens_B, domain_ids_B, num_domains))
+        rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains, row_weights))
     return torch.stack(rows)
 
 
@@ -81,10 +81,6 @@ def valid_tokens(mask_BT: Tensor) -> Tensor | None:
 def picked(tensor_BT: Tensor, tokens: Tensor) -> Tensor:
     """Those of the tokens (B, T, ...) as rows of one token each, (n, 1, ...)."""
     return tensor_BT.flatten(0, 1).index_select(0, tokens)[:, None]
-
-
-def _weighted(error_B: Tensor, row_weights: Tensor | None) -> Tensor:
-    return error_B if row_weights is None else error_B * row_weights
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -156,7 +152,7 @@ def attention_losses(
         error = (student - teacher).masked_fill(~valid, 0.0).square()
         pairs_B = valid.sum(dim=(1, 2, 3))
         error_B = error.sum(dim=(1, 2, 3)) / pairs_B.clamp_min(1)
-        rows.append(domain_means(_weighted(error_B, row_weights), pairs_B, domain_ids_B, num_domains))
+        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
     return torch.stack(rows)
 
 
@@ -188,7 +184,7 @@ def score_product_losses(
         norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
         difference_B = _ScoreDifference.apply(*map(_widened, student), *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
         error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
-        rows.append(domain_means(_weighted(error_B, row_weights), pairs_B, domain_ids_B, num_domains))
+        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
     return torch.stack(rows)
 
 

@@ -10,27 +10,25 @@ from torch import Tensor
 __all__ = ["centred", "domain_means", "example_means", "prototypes"]
 
 
-def domain_means(values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
-    """Weighted mean of ``values_B`` over the rows of each domain.
+def domain_means(
+    values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int, factors_B: Tensor | None = None
+) -> Tensor:
+    """Weighted mean of ``values_B``, each times its factor, if there are any, over the rows of each domain.
 
-    Shapes: values (..., B), weights (B,) not negative, domain ids (B,) -> (..., D). A domain without
+    Shapes: values (..., B), weights (B,) not negative, domain ids (B,), factors (B,) -> (..., D). A domain without
     weight gets 0.
     """
+    if factors_B is not None:
+        values_B = values_B * factors_B
     member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(values_B.dtype)
     member_BD = member_BD * weights_B.to(values_B.dtype)[:, None]
     total_D = member_BD.sum(dim=0)
     return values_B @ (member_BD / total_D.clamp_min(torch.finfo(values_B.dtype).tiny))
 
 
-def example_means(
-    values_B: Tensor, domain_ids_B: Tensor, num_domains: int, row_weights: Tensor | None = None
-) -> Tensor:
-    """Mean of ``values_B`` over the rows of each domain, each times its factor in ``row_weights``, if there are any.
-
-    Shapes: values (..., B), domain ids (B,), row weights (B,) -> (..., D). A domain without rows gets 0.
-    """
-    weighted_B = values_B if row_weights is None else values_B * row_weights
-    return domain_means(weighted_B, torch.ones_like(domain_ids_B), domain_ids_B, num_domains)
+def example_means(values_B: Tensor, domain_ids_B: Tensor, num_domains: int, factors_B: Tensor | None = None) -> Tensor:
+    """:func:`domain_means` of rows that all weigh the same."""
+    return domain_means(values_B, torch.ones_like(domain_ids_B), domain_ids_B, num_domains, factors_B)
 
 
 def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:

@@ -185,8 +185,7 @@ def _without_empty_sections(data: Mapping[str, Any], model: type[BaseModel]) -> 
     """``data`` without sections that have no content (``student:`` alone on its line), so that defaults hold."""
     kept = {}
     for name, value in data.items():
-        info = model.model_fields.get(name)
-        section = info.annotation if info is not None else None
+        section = model.model_fields[name].annotation if name in model.model_fields else None
         if is_section(section):
             if value is None:
                 continue

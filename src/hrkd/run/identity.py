@@ -130,9 +130,8 @@ def _unlike(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     filled = {name: value for name, value in record.items() if name != "version"}
     for name, section in SECTIONS.items():
-        if isinstance(
-            filled.get(name), dict
-        ):  # rows are a hash, and a teacher of another run is the name of its folder
+        # Rows are a hash, and a teacher of another run is the name of its folder.
+        if isinstance(filled.get(name), dict):
             filled[name] = _filled(filled[name], _defaults(section))
     return filled
 

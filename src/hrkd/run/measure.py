@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from hrkd.data.batching import TokenizedDataset
-from hrkd.data.types import MultiDomainDataset
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
 from hrkd.run.context import Context
@@ -109,23 +108,19 @@ def scores(
 
 def _write(context: Context, stage: str, predicted: np.ndarray) -> None:
     """Write what a model says of test into the run's folder."""
-    if context.accelerator.is_main_process:
-        table = _prediction_table(context.data.splits.test, predicted)
-        with replace_file(context.folder.predictions / f"{stage}.parquet") as new:
-            table.to_parquet(new, index=False)
-
-
-def _prediction_table(rows: MultiDomainDataset, predicted: np.ndarray) -> pd.DataFrame:
+    if not context.accelerator.is_main_process:
+        return
+    rows = context.data.splits.test
     labels, domains = np.asarray(rows.labels), np.asarray(rows.domains)
-    return pd.DataFrame(
-        {
-            "id": rows.rows["id"][:],
-            "domain": domains[rows.domain_ids],
-            "label": labels[rows.label_ids],
-            "predicted": labels[label_ids_of(predicted)],
-            **{f"probability_{name}": predicted[:, c] for c, name in enumerate(rows.labels)},
-        }
-    )
+    columns = {
+        "id": rows.rows["id"][:],
+        "domain": domains[rows.domain_ids],
+        "label": labels[rows.label_ids],
+        "predicted": labels[label_ids_of(predicted)],
+        **{f"probability_{name}": predicted[:, c] for c, name in enumerate(rows.labels)},
+    }
+    with replace_file(context.folder.predictions / f"{stage}.parquet") as new:
+        pd.DataFrame(columns).to_parquet(new, index=False)
 
 
 def _sizes(model: Any) -> dict[str, Any]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+<<<<<<< HEAD
 from collections.abc import Iterator, Sequence
+=======
+from collections.abc import Iterable, Iterator
+>>>>>>> h-shrink2
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +26,16 @@ from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.progress import Progress
 
+<<<<<<< HEAD
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hrkd.data.batching import TokenizedDataset
 
 __all__ = ["PreparedData", "TokenizedSplits", "distillation_set", "prepare_data", "tokenize_splits"]
+=======
+__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+>>>>>>> h-shrink2
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -47,22 +56,16 @@ class PreparedData:
     @cached_property
     def digest(self) -> str:
         """Hash over ids, texts and labels of all parts: the identity of the labelled data."""
-        total = hashlib.sha256()
-        for piece in self._as_json():
-            total.update(piece.encode())
-        return total.hexdigest()
+        return _digest(self._as_json())
 
     @cached_property
     def unlabelled_digest(self) -> str | None:
         """Hash over ids, texts and domains of the rows without labels; None if there are none."""
         if self.unlabelled is None:
             return None
-        rows, total = self.unlabelled.rows.rows, hashlib.sha256()
-        for column in sorted(set(rows.column_names) - {"label", "split"}):
-            total.update(f"{column}: ".encode())
-            for piece in json_items(rows, column):
-                total.update(piece.encode())
-        return total.hexdigest()
+        rows = self.unlabelled.rows.rows
+        columns = sorted(set(rows.column_names) - {"label", "split"})
+        return _digest(piece for name in columns for piece in chain([f"{name}: "], json_items(rows, name)))
 
     def _as_json(self) -> Iterator[str]:
         """Labels, domains and the columns of all parts, sorted by name, as JSON."""
@@ -139,6 +142,7 @@ def tokenize_splits(
     return TokenizedSplits(*_tokenized([part for _, part in splits], tokenizer, max_tokens, cache, progress))
 
 
+<<<<<<< HEAD
 def distillation_set(
     data: PreparedData,
     train: TokenizedDataset,
@@ -166,6 +170,13 @@ def _tokenized(
 
     with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
         return [tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts]
+=======
+def _digest(pieces: Iterable[str]) -> str:
+    total = hashlib.sha256()
+    for piece in pieces:
+        total.update(piece.encode())
+    return total.hexdigest()
+>>>>>>> h-shrink2
 
 
 def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hrkd.recipe.schema import MethodConfig
 from hrkd.report.model_card import write_model_card
-from hrkd.report.tables import ratios_table, results_markdown, results_table
+from hrkd.report.tables import ratios_table, results_table
 from hrkd.run.context import Context
 from hrkd.run.measure import measure_models
 from hrkd.run.stages import FinishedStage
@@ -50,11 +50,8 @@ def write_results(context: Context, results: Mapping[str, Any]) -> None:
     if not context.accelerator.is_main_process:
         return
     write_json(context.folder.results, results)
-    ratios = ratios_table(results)
-    write_text(
-        context.folder.path / "results.md",
-        "\n".join([results_markdown(results, "test"), *([] if ratios is None else [ratios.to_markdown()])]),
-    )
+    tables = [table for table in (results_table(results), ratios_table(results)) if table is not None]
+    write_text(context.folder.path / "results.md", "\n".join(table.to_markdown() for table in tables))
     made = "student" if "student" in results["models"] else "baseline"
     if made == "student":
         write_model_card(
@@ -67,12 +64,9 @@ def write_results(context: Context, results: Mapping[str, Any]) -> None:
             max_tokens=context.recipe.data.max_length,
             synthetic=results["synthetic"],
         )
-    context.show(results_table(results, "test"))
-    if ratios is not None:
-        context.show(ratios)
-    context.show(
-        f"Written: {context.folder.path / 'results.md'}, {context.folder.results}, {context.folder.path / made}"
-    )
+    written = context.folder.path / "results.md", context.folder.results, context.folder.path / made
+    for shown in (*tables, f"Written: {', '.join(map(str, written))}"):
+        context.show(shown)
 
 
 def method_in_words(method: MethodConfig) -> str:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.context import Context
-from hrkd.run.prepare import distillation_set
 from hrkd.run.stages import ModelStage, TrainedModel
 from hrkd.run.teacher import Teacher
 from hrkd.training.loop import EpochScore, TrainingHistory
@@ -35,15 +35,9 @@ class PupilStage(ModelStage):
 
     def start(self) -> tuple[StartedStudent, tuple[int, ...]]:
         """The student before training, and the teacher layer (from 1) of each of its layers."""
-        recipe, teacher = self.context.recipe, self.teacher
-        return start_student(
-            teacher.model,
-            recipe.student,
-            teacher.data.train,
-            teacher.tokenizer,
-            seed=recipe.run.seed,
-            device=self.context.accelerator.device,
-        )
+        recipe, teacher, device = self.context.recipe, self.teacher, self.context.accelerator.device
+        common = teacher.model, recipe.student, teacher.data.train, teacher.tokenizer
+        return start_student(*common, seed=recipe.run.seed, device=device)
 
     def distil(
         self,
@@ -58,28 +52,30 @@ class PupilStage(ModelStage):
         """One distillation as the recipe says it, but for ``method`` and ``epochs``."""
         for note in started.notes:
             logger.info("%s: %s", self.name, note)
-        context, teacher = self.context, self.teacher
-        train_set = distillation_set(
-            context.data,
-            teacher.data.train,
-            teacher.tokenizer,
-            context.recipe.data.max_length,
-            cache=context.cache,
-            progress=context.progress,
-        )
+        recipe, teacher = self.context.recipe, self.teacher
         return distill_from_models(
             teacher.model,
             started.model,
-            train_set,
+            self._train_set(),
             teacher.data.dev,
             method=method,
-            settings=context.recipe.student.training.model_copy(update={"epochs": epochs}),
+            settings=recipe.student.training.model_copy(update={"epochs": epochs}),
             layer_map=layer_map,
             basis=started.basis,
             evaluate=evaluate,
-            cache=context.recipe.cache,
+            cache=recipe.cache,
             session=session,
         )
+
+    def _train_set(self) -> TokenizedDataset:
+        """The train rows and, behind them, those without labels, as token ids."""
+        context, teacher = self.context, self.teacher
+        if context.data.unlabelled is None:
+            return teacher.data.train
+        rows, length = context.data.unlabelled.rows, context.recipe.data.max_length
+        with context.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
+            more = tokenize(rows, teacher.tokenizer, length, bar.advance, context.cache)
+        return teacher.data.train.followed_by(more)
 
 
 class Student(PupilStage):

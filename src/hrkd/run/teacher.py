@@ -11,6 +11,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
+from hrkd.data.batching import TokenizedDataset
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.loading import load_fine_tuned
@@ -63,20 +64,9 @@ class SharedTeacher(ModelStage):
 
     def train(self, session: Session) -> TrainedModel:
         """Fine-tune it on the rows of all domains."""
-        context, config = self.context, self.context.recipe.teacher
-        set_seed(context.recipe.run.seed)
-        tokenizer = _teacher_tokenizer(context)
-        model = _new_teacher(context, tokenizer, context.data.splits.domains)
-        data = _tokenized(context, tokenizer)
-        history = fine_tune(
-            model,
-            data.train,
-            data.dev,
-            settings=config.training,
-            domain_loss_weight=config.domain_loss_weight if config.meta_kd else None,
-            session=session,
-        )
-        return TrainedModel(model, tokenizer, history)
+        tokenizer = _teacher_tokenizer(self.context)
+        data = _tokenized(self.context, tokenizer)
+        return _trained(self.context, tokenizer, self.context.data.splits.domains, data.train, data.dev, session)
 
 
 class SingleDomainTeachers(Stage):
@@ -117,17 +107,8 @@ class SingleDomainTeacher(ModelStage):
 
     def train(self, session: Session) -> TrainedModel:
         """Fine-tune it on the rows of its domain."""
-        context, domain = self.context, self.domain
-        set_seed(context.recipe.run.seed)
-        model = _new_teacher(context, self.tokenizer, (domain,))
-        history = fine_tune(
-            model,
-            self.data.train.alone(domain),
-            self.data.dev.alone(domain),
-            settings=context.recipe.teacher.training,
-            session=session,
-        )
-        return TrainedModel(model, self.tokenizer, history)
+        train_set, dev_set = (part.alone(self.domain) for part in (self.data.train, self.data.dev))
+        return _trained(self.context, self.tokenizer, (self.domain,), train_set, dev_set, session)
 
 
 def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,6 +225,23 @@ def _teacher_tokenizer(context: Context) -> PreTrainedTokenizerBase:
         return scratch_tokenizer(config.scratch, context.data.vocabulary, context.data.splits.train, length)
     assert config.model is not None, "the recipe's own check"
     return load_tokenizer(config.model)
+
+
+def _trained(
+    context: Context,
+    tokenizer: PreTrainedTokenizerBase,
+    domains: Sequence[str],
+    train_set: TokenizedDataset,
+    dev_set: TokenizedDataset,
+    session: Session,
+) -> TrainedModel:
+    """A new teacher of ``domains``, fine-tuned as the recipe says."""
+    config = context.recipe.teacher
+    set_seed(context.recipe.run.seed)
+    model = _new_teacher(context, tokenizer, domains)
+    weight = config.domain_loss_weight if config.meta_kd else None
+    history = fine_tune(model, train_set, dev_set, settings=config.training, domain_loss_weight=weight, session=session)
+    return TrainedModel(model, tokenizer, history)
 
 
 def _new_teacher(context: Context, tokenizer: PreTrainedTokenizerBase, domains: Sequence[str]) -> MultiDomainClassifier:

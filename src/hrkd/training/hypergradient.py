@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate.utils import reduce
@@ -23,49 +23,15 @@ from hrkd.data.batching import Batch
 from hrkd.method.objective import entropy
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.trace import EncoderTrace
-from hrkd.recipe.schema import MethodConfig
+
+if TYPE_CHECKING:
+    from hrkd.training.distill import Distillation, LossTables
 
 __all__ = ["directional_derivatives", "preconditioned", "ratio_gradients"]
 
 
-class Tables(Protocol):
-    """Losses of a batch; see :class:`hrkd.training.distill.LossTables`."""
-
-    @property
-    def levels(self) -> Tensor:
-        """Shape (K, D)."""
-
-    @property
-    def prototypes(self) -> Tensor:
-        """Shape (K, D, H)."""
-
-
-class Distilled(Protocol):
-    """What is needed of :class:`hrkd.training.distill.Distillation`."""
-
-    teacher: Callable[[Batch], EncoderTrace]
-    method: MethodConfig
-
-    @property
-    def student(self) -> nn.Module:
-        """Whose step is looked at."""
-
-    @property
-    def ratios(self) -> nn.Module:
-        """What is learnt."""
-
-    def losses(self, batch: Batch, teacher: EncoderTrace) -> Tables:
-        """The loss tables of one batch."""
-
-    def prediction_losses(self, batch: Batch) -> Tensor:
-        """Shape (D,)."""
-
-    def steady(self, prototypes_KDH: Tensor) -> Tensor:
-        """What the ratios are made of, (K, D, H) -> (K, D, H)."""
-
-
 def ratio_gradients(
-    module: Distilled, support: Batch, query: Batch, optimizer: torch.optim.Optimizer
+    module: Distillation, support: Batch, query: Batch, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Gradients of the ratios' parameters, by name, by which ratios on ``support`` lower the loss on ``query``.
 
@@ -126,15 +92,15 @@ def directional_derivatives(
 class _Losses(nn.Module):
     """The tables of a module as a module's own output, for ``functional_call``."""
 
-    def __init__(self, module: Distilled) -> None:
+    def __init__(self, module: Distillation) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, batch: Batch, teacher: EncoderTrace) -> Tables:
+    def forward(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         return self.module.losses(batch, teacher)
 
 
-def _query_gradient(module: Distilled, query: Batch) -> dict[str, Tensor]:
+def _query_gradient(module: Distillation, query: Batch) -> dict[str, Tensor]:
     trained = {name: p for name, p in module.student.named_parameters() if p.requires_grad}
     with torch.enable_grad(), cpu_kernels(query.labels.device):
         loss = module.prediction_losses(query).mean()
@@ -142,13 +108,13 @@ def _query_gradient(module: Distilled, query: Batch) -> dict[str, Tensor]:
     return dict(zip(trained, gradients, strict=True))
 
 
-def _effects(module: Distilled, support: Batch, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _effects(module: Distillation, support: Batch, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Inner products with ``direction`` of all losses' gradients, (K, D), and the prototypes, (K, D, H)."""
     said, prototypes, prefix = module.teacher(support), [], "module.student."
 
     def levels(student: Mapping[str, Tensor]) -> Tensor:
         named = {prefix + name: each for name, each in student.items()}
-        tables: Tables = functional_call(_Losses(module), named, (support, said))
+        tables: LossTables = functional_call(_Losses(module), named, (support, said))
         prototypes.append(_parts(tables.prototypes)[0].clone())
         return tables.levels
 

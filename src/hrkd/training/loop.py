@@ -162,13 +162,9 @@ class _Training:
         folder, accelerator = self.session.checkpoint, self.session.accelerator
         if folder is None or not folder.is_dir():
             return
+        trained = self.module, self.optimizer.optimizer, self.scheduler
         state, self.best = load_checkpoint(
-            folder,
-            self.module,
-            self.optimizer.optimizer,
-            self.scheduler,
-            process_index=accelerator.process_index,
-            scaler=accelerator.scaler,
+            folder, *trained, process_index=accelerator.process_index, scaler=accelerator.scaler
         )
         self.history = TrainingHistory(**state)
         done, epochs = len(self.history.epochs), self.settings.epochs
@@ -202,11 +198,15 @@ class _Training:
             accelerator.backward(output.loss * share)
         loss = output.loss.item()
         if not math.isfinite(loss):
-            raise TrainingError(self._not_finite(step))
+            precision = accelerator.mixed_precision
+            advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
+            raise TrainingError(
+                f"{self.session.title}: the loss is not finite at step {step}; try a lower learning rate than "
+                f"{self.settings.learning_rate:g}{advice}"
+            )
         rate = self.scheduler.get_last_lr()[0]
         norm = self._update() if last_of_group else math.nan
-        values = {"loss": loss, "learning_rate": rate, "gradient_norm": norm}
-        self.logs.step(step, values, output.tables)
+        self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
         return loss
 
     def _update(self) -> float:
@@ -254,15 +254,6 @@ class _Training:
                 random_states=drawn,
                 scaler=accelerator.scaler,
             )
-
-    def _not_finite(self, step: int) -> str:
-        precision = self.session.accelerator.mixed_precision
-        advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
-        rate = self.settings.learning_rate
-        return (
-            f"{self.session.title}: the loss is not finite at step {step}; try a lower learning rate than "
-            f"{rate:g}{advice}"
-        )
 
 
 class _Logs:

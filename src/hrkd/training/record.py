@@ -92,25 +92,23 @@ class Recorder:
         """Losses and ratios of a step under names such as ``ratio/level 2/books``, for trackers."""
         if tables is None:
             return {}
-        levels = tables.ratios.shape[0]
-        first = {"hidden": 0, "attention": levels - tables.attention.shape[0], "ratios": 0}
-        titles = {"hidden": "hidden loss", "attention": "attention loss", "ratios": "ratio"}
-        values = {
-            f"{titles[name]}/level {level}/{domain}": value
-            for name, start in first.items()
-            for level, row in enumerate(getattr(tables, name).tolist(), start)
+        levels = {"hidden loss": tables.hidden, "attention loss": tables.attention, "ratio": tables.ratios}
+        rows = {
+            f"{title}/level {level}": row
+            for title, table in levels.items()
+            for level, row in enumerate(table.tolist(), len(tables.ratios) - len(table))
+        }
+        for level, lower_rows in enumerate(tables.hierarchical.tolist()):
+            for lower, row in enumerate(lower_rows[: level + 1]):
+                rows[f"hierarchical ratio/level {level} from {lower}"] = row
+        rows["prediction loss"] = tables.prediction.tolist()
+        if tables.transfer is not None:
+            rows["transfer loss"] = tables.transfer.tolist()
+        return {
+            f"{title}/{domain}": value
+            for title, row in rows.items()
             for domain, value in zip(self.domains, row, strict=True)
         }
-        for level, rows in enumerate(tables.hierarchical.tolist()):
-            for lower, row in enumerate(rows[: level + 1]):
-                name = f"hierarchical ratio/level {level} from {lower}"
-                values |= {f"{name}/{domain}": value for domain, value in zip(self.domains, row, strict=True)}
-        for title, losses in {"prediction loss": tables.prediction, "transfer loss": tables.transfer}.items():
-            if losses is not None:
-                values |= {
-                    f"{title}/{domain}": loss for domain, loss in zip(self.domains, losses.tolist(), strict=True)
-                }
-        return values
 
     def end_epoch(self, epoch: int) -> None:
         """Write the rows of ``epoch`` (counted from 1) and forget them."""

@@ -7,6 +7,7 @@ epoch but their predictions on that domain's test rows, made when the dev score 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,16 @@ from hrkd.training.loop import EpochScore
 __all__ = ["BestPerDomain", "DevAccuracy", "last_epoch", "merge_best_per_domain"]
 
 
+@dataclass
 class DevAccuracy:
     """Scores an epoch by the mean over domains of the accuracy on the dev set (one model for all domains)."""
 
-    def __init__(
-        self,
-        model: MultiDomainClassifier,
-        dev: TokenizedDataset,
-        *,
-        batch_size: int = DEFAULTS.batch_size,
-        progress: Progress | None = None,
-        best_per_domain: BestPerDomain | None = None,
-    ) -> None:
-        self.model, self.dev = model, dev
-        self.batch_size, self.progress = batch_size, progress
-        self.best_per_domain = best_per_domain
+    model: MultiDomainClassifier
+    dev: TokenizedDataset
+    _: KW_ONLY
+    batch_size: int = DEFAULTS.batch_size
+    progress: Progress | None = None
+    best_per_domain: BestPerDomain | None = None
 
     def __call__(self, epoch: int) -> EpochScore:
         """The dev score of the model as it is after ``epoch``."""

@@ -151,7 +151,9 @@ def distill_from_models(
     try:
         with computing(session.run, teacher, student, data=train_set, rows=rows):
             set_attention(student.encoder, attention)
-            source = _teacher_source(teacher, train_set, levels, attention, method, settings, cache, session)
+            device = session.accelerator.device
+            live = LiveTeacher(teacher.to(device), levels if method.hidden_weight else (), attention=attention)
+            source = _teacher_source(live, train_set, method, cache, session, build=settings.epochs > 1)
             trust = expertise_weights(*_typicality(source, train_set, session)) if method.expertise else None
             module = Distillation(
                 student,
@@ -224,25 +226,30 @@ def _attention_of(
 
 
 def _teacher_source(
-    teacher: AnyTeacher,
+    live: LiveTeacher,
     train_set: TokenizedDataset,
-    levels: Sequence[int],
-    attention: AttentionKind,
     method: MethodConfig,
-    settings: TrainingConfig,
     cache: CacheConfig | None,
     session: Session,
+    *,
+    build: bool,
 ) -> TeacherSource:
-    """What the teacher says of a batch: live, or from a cache where there may be one."""
-    device = session.accelerator.device
-    live = LiveTeacher(teacher.to(device), levels if method.hidden_weight else (), attention=attention)
-    if cache is None or not _can_be_cached(attention, method, cache, session.title):
+    """What the teacher says of a batch: live, or from a cache where it can be kept, in little space."""
+    if cache is None:
         return live
-    source = teacher_source(
-        live, train_set, rules=cache, device=device, build=settings.epochs > 1, progress=session.progress
-    )
+    reasons = {
+        "cache.gigabytes is 0": cache.gigabytes == 0,
+        "public_code reductions read padding too": method.counts_padding,
+        "this family's attention cannot be kept as queries and keys": live.attention not in ("queries_keys", "none"),
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if against:
+        logger.info("%s: no teacher cache: %s", session.title, against[0])
+        return live
+    device = session.accelerator.device
+    source = teacher_source(live, train_set, rules=cache, device=device, build=build, progress=session.progress)
     if isinstance(source, CachedTeacher) and source.live is None:
-        teacher.cpu()  # an accelerator's memory is for the student now
+        live.teacher.cpu()  # an accelerator's memory is for the student now
     return source
 
 
@@ -266,19 +273,6 @@ def _domain_head(teacher: AnyTeacher, layer_map: Sequence[int]) -> DomainHead:
         )
     check_last_layer(layer_map, _shape(teacher).layers)
     return head
-
-
-def _can_be_cached(kind: AttentionKind, method: MethodConfig, cache: CacheConfig, title: str) -> bool:
-    """Whether what the teacher says can be kept, in little space."""
-    reasons = {
-        "cache.gigabytes is 0": cache.gigabytes == 0,
-        "public_code reductions read padding too": method.counts_padding,
-        "this family's attention cannot be kept as queries and keys": kind not in ("queries_keys", "none"),
-    }
-    against = [reason for reason, holds in reasons.items() if holds]
-    if against:
-        logger.info("%s: no teacher cache: %s", title, against[0])
-    return not against
 
 
 def _loader(

@@ -70,7 +70,10 @@ class CachedTeacher:
         trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
         for i in np.flatnonzero(cached):
             numbers, small = self.files.read(rows[i])
-            self._put_small(small, int(i), trace)
+            few = torch.from_numpy(small)
+            trace.logits[i] = few[: self.layout.classes]
+            for target, norm in zip(trace.score_norms, few[self.layout.classes :], strict=True):
+                target[i] = norm
             self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
             self.files.let_go(rows[i])
         self.files.let_go()
@@ -82,12 +85,6 @@ class CachedTeacher:
         """Have the system bring the batch's rows from the disk while something else is computed."""
         for row in batch.indices.tolist():
             self.files.ahead(row)
-
-    def _put_small(self, small: np.ndarray, row: int, trace: EncoderTrace) -> None:
-        numbers = torch.from_numpy(small)
-        trace.logits[row] = numbers[: self.layout.classes]
-        for target, norm in zip(trace.score_norms, numbers[self.layout.classes :], strict=True):
-            target[row] = norm
 
     def _ask(self, batch: Batch, positions: np.ndarray, into: EncoderTrace) -> None:
         assert self.live is not None
@@ -130,8 +127,7 @@ def teacher_source(
     """
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
-    kind = (live.attention, rules.precision, rules.compute)
-    mark = fingerprint(live.teacher, data, live.layer_map, *kind)[:20]
+    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision, rules.compute)[:20]
     caches = cache_folder(rules.folder)
     caches.mkdir(parents=True, exist_ok=True)
     with FileLock(caches / f"{mark}.lock"):

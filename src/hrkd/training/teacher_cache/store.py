@@ -83,31 +83,32 @@ class CacheFiles:
             "small.bin": (np.dtype(np.float32), (index.rows, index.small)),
             "state.bin": (np.dtype(np.uint64), (index.rows,)),
         }
+        sizes = {folder / name: int(np.prod(shape)) * kind.itemsize for name, (kind, shape) in shapes.items()}
         if (folder / "index.json").is_file():
-            self._check_index(shapes)
+            self._check(sizes)
         else:
-            self._create(shapes)
+            self._create(sizes)
         self.values, self.small, self.state = (
             np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
         )
         self._looked_at = np.zeros(index.rows, dtype=bool)
 
-    def _create(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+    def _create(self, sizes: dict[Path, int]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "complete").unlink(missing_ok=True)
-        for name, (kind, shape) in shapes.items():
-            with (self.folder / name).open("wb") as handle:
-                _reserve(handle.fileno(), int(np.prod(shape)) * kind.itemsize, self.folder)
+        for file, size in sizes.items():
+            with file.open("wb") as handle:
+                _reserve(handle.fileno(), size, self.folder)
         write_json(self.folder / "index.json", asdict(self.index))
 
-    def _check_index(self, shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+    def _check(self, sizes: dict[Path, int]) -> None:
         found = read_json(self.folder / "index.json", what="the index of a teacher cache")
         if found != asdict(self.index):
             raise ArtifactError(
                 f"{self.folder}: not the teacher cache that is looked for; {clearing_advice(self.folder)}"
             )
-        for name, (kind, shape) in shapes.items():
-            check_size(self.folder / name, int(np.prod(shape)) * kind.itemsize)
+        for file, size in sizes.items():
+            check_size(file, size)
 
     def missing(self) -> np.ndarray:
         """Rows that are to be written and are not yet."""
