@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-<<<<<<< HEAD
-from collections.abc import Iterator, Sequence
-=======
 from collections.abc import Iterable, Iterator
->>>>>>> h-shrink2
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -26,16 +22,12 @@ from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.progress import Progress
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from hrkd.data.batching import TokenizedDataset
 
-__all__ = ["PreparedData", "TokenizedSplits", "distillation_set", "prepare_data", "tokenize_splits"]
-=======
 __all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
->>>>>>> h-shrink2
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -139,44 +131,18 @@ def tokenize_splits(
     progress: Progress | None = None,
 ) -> TokenizedSplits:
     """Token ids of train, dev and test; arguments as of :func:`hrkd.data.tokens.tokenize`."""
-    return TokenizedSplits(*_tokenized([part for _, part in splits], tokenizer, max_tokens, cache, progress))
-
-
-<<<<<<< HEAD
-def distillation_set(
-    data: PreparedData,
-    train: TokenizedDataset,
-    tokenizer: PreTrainedTokenizerBase,
-    max_tokens: int,
-    *,
-    cache: Path | None = None,
-    progress: Progress | None = None,
-) -> TokenizedDataset:
-    """The train rows and, behind them, those without labels, as token ids; arguments as of :func:`tokenize_splits`."""
-    if data.unlabelled is None:
-        return train
-    (unlabelled,) = _tokenized([data.unlabelled.rows], tokenizer, max_tokens, cache, progress)
-    return train.followed_by(unlabelled)
-
-
-def _tokenized(
-    parts: Sequence[MultiDomainDataset],
-    tokenizer: PreTrainedTokenizerBase,
-    max_tokens: int,
-    cache: Path | None,
-    progress: Progress | None,
-) -> list[TokenizedDataset]:
     from hrkd.data.batching import tokenize  # not needed to read data, and brings torch
 
+    parts = [part for _, part in splits]
     with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
-        return [tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts]
-=======
+        return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts))
+
+
 def _digest(pieces: Iterable[str]) -> str:
     total = hashlib.sha256()
     for piece in pieces:
         total.update(piece.encode())
     return total.hexdigest()
->>>>>>> h-shrink2
 
 
 def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
