@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from accelerate import Accelerator
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -152,7 +153,7 @@ def ratios_of(levels, domains, width, *, weights=None, **fields):
 def _session(options):
     run = RunConfig(**_taken(options, ("seed", "log_every", "precision")))
     given = _taken(options, Session.__dataclass_fields__)
-    return Session(run=run, **given) if "accelerator" in given else Session.start(run, **given)
+    return Session(**{"accelerator": Accelerator(), "run": run} | given)
 
 
 def _taken(options, names):

@@ -155,7 +155,7 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_field(finished):
     before = {p: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}
     with pytest.raises(ArtifactError, match=r"its student was made with .*student.width: 16 then, 12 now") as error:
         compress(recipe(folder, **{"student.width": 12}))
-    assert f"hrkd distill --teacher-folder {folder}" in str(error.value)
+    assert f"hrkd distill --teacher-folder {folder / 'teacher'} takes its teacher" in str(error.value)
     assert {p: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()} == before
 
 

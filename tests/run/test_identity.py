@@ -2,6 +2,7 @@
 
 import pytest
 
+from hrkd.errors import ArtifactError
 from hrkd.recipe.graph_forms import GRAPH_FORMS, Graph
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.identity import differences, model_settings, recipe_settings, unlike_defaults
@@ -81,3 +82,9 @@ def test_every_graph_of_the_recipe_has_its_properties():
     for name, form in GRAPH_FORMS.items():
         learnt = {"learning": "joint"} if form.learnable else {}
         assert MethodConfig(graph=name, **learnt).momentum == form.momentum
+
+
+def test_a_record_of_a_later_version_is_refused(tmp_path):
+    record = settings(tmp_path)
+    with pytest.raises(ArtifactError, match="is of version 3, this hrkd writes 2"):
+        differences({**record, "version": 3}, record)

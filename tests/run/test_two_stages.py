@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import hrkd.run.student as student_stage
@@ -106,6 +107,20 @@ def test_costs_take_the_larger_memory_and_what_is_known_of_it():
     assert training_cost(own) == {"seconds": 5.0, "steps": 8, "peak_megabytes": None}
     assert training_cost(own | {"levels": first}) == {"seconds": 6.5, "steps": 12, "peak_megabytes": 70.0}
     assert training_cost(own | {"levels": first, "peak_megabytes": 60.0})["peak_megabytes"] == 70.0
+
+
+def test_trackers_are_told_of_the_student_after_its_levels(teacher, tmp_path, monkeypatch):
+    told = {}
+    log = Accelerator.log
+
+    def noted(self, values, step=None, **options):
+        told.update({name: step for name in values if name.endswith("/epoch/loss")})
+        return log(self, values, step=step, **options)
+
+    monkeypatch.setattr(Accelerator, "log", noted)
+    distill(recipe(tmp_path / "run"), teacher_folder=teacher)
+    steps = {stage: record(tmp_path / "run", stage)["steps"] for stage in ("levels", "student")}
+    assert told["student/epoch/loss"] - told["levels/epoch/loss"] == steps["student"]
 
 
 def test_a_run_killed_in_each_stage_gives_the_same(finished, teacher, tmp_path, monkeypatch):

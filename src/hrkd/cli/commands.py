@@ -84,7 +84,7 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     `--teacher-folder`, or the classifier that `teacher.fine_tuned` names.
     """
     checked = load_recipe(recipe, overrides_of(flags))
-    check_named(checked, "data", "teacher", "student")
+    check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
     with heavy_imports():
@@ -103,7 +103,7 @@ def train_baseline(
     weights for example, so that it needs a teacher too: found as `distill` finds it.
     """
     checked = load_recipe(recipe, overrides_of(flags))
-    check_named(checked, "data", "teacher", "student")
+    check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
     with heavy_imports():

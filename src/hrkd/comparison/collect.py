@@ -63,7 +63,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         if len(read) < len(cells):
             continue
         tables = [each.own for each in read], [each.teacher for each in read]
-        own, said = (pd.concat(each).sort_values("id", ignore_index=True) for each in tables)
+        own, answers = (pd.concat(each).sort_values("id", ignore_index=True) for each in tables)
         name, first = items.setdefault((data, amount), (cells[0].name, own))
         if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
             error = f"its test rows are not those of {name}, so that they cannot be compared"
@@ -74,7 +74,7 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         models.append(_measured(read, cells[0].stage, own, method=method, seed=seed, teacher=row))
         key = (data, amount, row, teacher_seed)
         if key not in teachers:
-            teachers[key] = _measured(read, TEACHER, said, method=row, seed=teacher_seed, teacher=row)
+            teachers[key] = _measured(read, TEACHER, answers, method=row, seed=teacher_seed, teacher=row)
     return [*teachers.values(), *models], errors
 
 
@@ -134,7 +134,7 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
 
 
 def _measured(
-    read: Sequence[_Read], stage: str, said: pd.DataFrame, *, method: str, seed: int | None, teacher: str
+    read: Sequence[_Read], stage: str, answers: pd.DataFrame, *, method: str, seed: int | None, teacher: str
 ) -> Measured:
     costs = [_cost(each.cell, stage, each.results) for each in read]
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
@@ -148,9 +148,9 @@ def _measured(
         teacher=teacher,
         seed=seed,
         domains=domains,
-        domain_ids=np.asarray([domains.index(name) for name in said["domain"]]),
-        correct=(said["label"] == said["predicted"]).to_numpy(),
-        cost={name: summary([cost.get(name) for cost in costs], how.of_domains) for name, how in COSTS.items()},
+        domain_ids=np.asarray([domains.index(name) for name in answers["domain"]]),
+        correct=(answers["label"] == answers["predicted"]).to_numpy(),
+        cost=_cost_of_domains(costs),
         synthetic=read[0].results["synthetic"],
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
     )
@@ -166,3 +166,11 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
         path = RunFolder(cell.teacher.folder).stage(TEACHER).training
         known = training_cost(read_json(path, what="the record of the teacher's training"))
     return {"parameters": results["models"][model]["parameters"], **known}
+
+
+def _cost_of_domains(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of models that were made one after the other; None where one of them is not known."""
+    values = {name: [cost.get(name) for cost in costs] for name in COSTS}
+    return {
+        name: None if None in of_all else summary(of_all, COSTS[name].of_domains) for name, of_all in values.items()
+    }

@@ -212,9 +212,9 @@ def _mean_and_deviation(values: Sequence[float]) -> Content:
 
 
 def summary(values: Sequence[float | None], how: Summary) -> float | None:
-    """One figure of several; None where one of them is not known."""
+    """One figure of those that are known; None where none is."""
     known = [value for value in values if value is not None]
-    return float(how(known)) if len(known) == len(values) else None
+    return float(how(known)) if known else None
 
 
 def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:

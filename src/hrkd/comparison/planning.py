@@ -170,7 +170,7 @@ class _Planner:
     ) -> Cell:
         chosen, known, seed = self.grid.methods[method], self.grid.data_sets[data], decided["run.seed"]
         overrides = merge_overrides(known.given, chosen.given, decided)
-        recipe = check_recipe(*self.base, overrides, place=self._places(data, method))
+        recipe = check_recipe(*self.base, overrides, place=self._location_of(data, method))
         amount = f"fraction-{recipe.data.fraction}" if recipe.data.shots is None else f"shots-{recipe.data.shots}"
         teacher = self._teacher(recipe, data, amount)
         if teacher is not None:
@@ -218,7 +218,7 @@ class _Planner:
         run = recipe.run.model_copy(update={"output": self.grid.output / name})
         return recipe.model_copy(update={"run": run})
 
-    def _places(self, data: str, method: str) -> Callable[[PathParts], str]:
+    def _location_of(self, data: str, method: str) -> Callable[[PathParts], str]:
         """Where in the grid file a field of a cell's recipe was set."""
         layers = {("methods", method): self.grid.methods[method], ("data", data): self.grid.data_sets[data]}
 

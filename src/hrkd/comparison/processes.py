@@ -206,9 +206,9 @@ def _error_in(log: Path, status: int) -> str:
     """What a failed run said last: its message, or the last line of its traceback."""
     text = log.read_text(encoding="utf-8", errors="replace").rstrip()
     _, found, message = f"\n{text}".rpartition("\nerror: ")
-    said = message if found else text.rpartition("\n")[2] or "it said nothing"
+    last = message if found else text.rpartition("\n")[2] or "it said nothing"
     ending = f"signal {-status}" if status < 0 else f"status {status}"
-    return said if found else f"{said} ({ending}; see {log})"
+    return last if found else f"{last} ({ending}; see {log})"
 
 
 @contextmanager

@@ -122,8 +122,8 @@ class AveragedTeacher(DomainTeachers):
         if hidden_states or attention:
             raise ModelError(f"teacher.combine: average: {NO_STATES}")
         first = torch.zeros_like(domain_ids)  # each classifier knows one domain
-        said = (model(input_ids, attention_mask, first, **inputs).logits.float() for model in self.models)
-        logs = torch.stack([logits.log_softmax(dim=1) for logits in said])
+        outputs = (model(input_ids, attention_mask, first, **inputs).logits.float() for model in self.models)
+        logs = torch.stack([logits.log_softmax(dim=1) for logits in outputs])
         return EncoderTrace(logs.logsumexp(dim=0) - math.log(len(logs)))
 
 

@@ -23,7 +23,7 @@ from hrkd.recipe.rules import ONE_CLASSIFIER
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import first_line
 
-__all__ = ["load_fine_tuned", "places_of", "read_config"]
+__all__ = ["folders_of", "load_fine_tuned", "read_config"]
 
 
 def load_fine_tuned(
@@ -53,20 +53,20 @@ def load_fine_tuned(
         ModelError: not a fine-tuned classifier, domains, labels, sizes or tokenizers that do not agree, or an average
             of a single classifier.
     """
-    places = places_of(spec, domains)
-    if isinstance(places, str):
+    folders = folders_of(spec, domains)
+    if isinstance(folders, str):
         if combine == "average":
-            raise ModelError(f"{places}: teacher.combine: average: {ONE_CLASSIFIER}")
-        single: MultiDomainClassifier = _load(places, domains, labels, max_tokens, teacher_labels).eval()
+            raise ModelError(f"{folders}: teacher.combine: average: {ONE_CLASSIFIER}")
+        single: MultiDomainClassifier = _load(folders, domains, labels, max_tokens, teacher_labels).eval()
         return single
-    first = places[domains[0]]
+    first = folders[domains[0]]
     for domain in domains[1:]:
-        check_same_tokenizer(first, places[domain])
-    models = {domain: _load(place, (domain,), labels, max_tokens, teacher_labels) for domain, place in places.items()}
+        check_same_tokenizer(first, folders[domain])
+    models = {domain: _load(place, (domain,), labels, max_tokens, teacher_labels) for domain, place in folders.items()}
     return combined(models, combine).eval()
 
 
-def places_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | dict[str, str]:
+def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | dict[str, str]:
     """Where the one model for all ``domains`` is, or that of each domain, in their order.
 
     Raises:

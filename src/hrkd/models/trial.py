@@ -152,8 +152,8 @@ def _steps(
 
     yield "a training step"
     with torch.enable_grad(), cpu_kernels(device):
-        said: EncoderTrace = model.train()(**batch, domain_ids=domains, hidden_states=True, attention=bool(read))
-        torch.autograd.backward([tensor[tensor.isfinite()].square().sum() for tensor in said.tensors])
+        outputs: EncoderTrace = model.train()(**batch, domain_ids=domains, hidden_states=True, attention=bool(read))
+        torch.autograd.backward([tensor[tensor.isfinite()].square().sum() for tensor in outputs.tensors])
 
 
 def _small(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -86,14 +86,14 @@ def check_recipe(
     Raises:
         RecipeError: as there.
     """
-    places = Locations(name, base, merge_overrides(overrides or {}), place)
+    locations = Locations(name, base, merge_overrides(overrides or {}), place)
     if base.problems and not isinstance(base.data, dict):
-        raise places.error(base.problems)
+        raise locations.error(base.problems)
     if base.data is not None and not isinstance(base.data, dict):
         raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
     if base.data is None and not overrides:
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
-    merged = _without_empty_sections(_merge(base.data or {}, places.overrides), Recipe)
+    merged = _without_empty_sections(_merge(base.data or {}, locations.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
     problems = list(base.problems)
@@ -102,7 +102,7 @@ def check_recipe(
     except ValidationError as error:
         problems += find_problems(error, complete)
     if problems:
-        raise places.error(problems)
+        raise locations.error(problems)
     return recipe.model_copy(update={name: type(getattr(recipe, name)).model_construct() for name in unset})
 
 

@@ -23,6 +23,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_measurable
+from hrkd.run.folder import STAGE_RECORD
 from hrkd.run.measure import predictions, scores
 from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.results import build_results, write_results
@@ -226,7 +227,7 @@ def evaluate(
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
     labelled = recipe.data.model_copy(update={"unlabelled": None})  # nothing is measured on the rest
     context = Context.load(recipe.model_copy(update={"data": labelled}), data=data, show=show, progress=progress)
-    if is_run and read_json(folder / "stage.json", what="the record of a stage").get("data") != context.data.digest:
+    if is_run and read_json(folder / STAGE_RECORD, what="the record of a stage").get("data") != context.data.digest:
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
     rows: MultiDomainDataset = getattr(context.data.splits, split)
     model, part = _read(context, str(folder), rows)

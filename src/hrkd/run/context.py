@@ -66,7 +66,8 @@ class Context:
         accelerator = start_accelerator(recipe.run)
         main, cache = accelerator.is_main_process, cache_folder(recipe.cache.folder)
         teacher = None if external_teacher is None else Path(external_teacher)
-        if teacher is not None and teacher.resolve() == (recipe.run.output / "teacher").resolve():
+        own = recipe.run.output / "teacher"
+        if teacher is not None and recipe.teacher.fine_tuned is None and teacher.resolve() == own.resolve():
             teacher = None
         return cls(
             recipe,

@@ -9,7 +9,7 @@ from hrkd.data.readers.places import check_source_is_there
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.kind import locate
 from hrkd.recipe.schema import Recipe
-from hrkd.run.folder import RunFolder
+from hrkd.run.folder import STAGE_RECORD, RunFolder
 
 __all__ = ["check_measurable", "check_named", "check_teacher_is_finished", "check_teacher_is_there"]
 
@@ -50,7 +50,7 @@ def check_teacher_is_finished(folder: Path) -> None:
     Raises:
         ArtifactError: there is none.
     """
-    if not (folder / "stage.json").is_file():
+    if not (folder / STAGE_RECORD).is_file():
         raise ArtifactError(
             f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
         )

@@ -30,8 +30,9 @@ from hrkd.errors import ArtifactError
 from hrkd.run.identity import differences
 from hrkd.support.atomic_files import clear_leftovers, read_json, write_json, write_text
 
-__all__ = ["STAGES", "RunFolder", "StageFiles", "environment"]
+__all__ = ["STAGES", "STAGE_RECORD", "TRAINING_RECORD", "RunFolder", "StageFiles", "environment"]
 
+STAGE_RECORD, TRAINING_RECORD = "stage.json", "training.json"
 STAGES = ("teacher", "levels", "student", "baseline")
 """In the order in which they are made."""
 
@@ -68,8 +69,8 @@ class StageFiles:
         model, checkpoint = run / name, run / "checkpoints" / name
         return cls(
             model=model,
-            settings=model / "stage.json",
-            training=model / "training.json",
+            settings=model / STAGE_RECORD,
+            training=model / TRAINING_RECORD,
             metrics=run / "metrics" / name,
             checkpoint=checkpoint,
             begun=checkpoint.with_suffix(".json") if name in STAGES else None,
@@ -130,7 +131,7 @@ class RunFolder:
         for name, settings in planned.items():
             if changes := self.stage(name).changes(settings):
                 again = name != "teacher" and self.stage("teacher").is_finished
-                served = f" (hrkd distill --teacher-folder {self.path} takes its teacher)" if again else ""
+                served = f" (hrkd distill --teacher-folder {self.path / 'teacher'} takes its teacher)" if again else ""
                 raise ArtifactError(
                     f"{self.path}: its {name} was made with other settings ({'; '.join(changes)}); "
                     f"choose another run.output{served}, or set run.overwrite to make it anew"

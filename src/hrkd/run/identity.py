@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import CacheConfig, DataConfig, MethodConfig, Recipe, Section, StudentConfig, TeacherConfig
 from hrkd.support.domain_index import domain_folders
 
@@ -128,6 +129,11 @@ def _unlike(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+    if record.get("version", 1) > VERSION:
+        raise ArtifactError(
+            f"the record of a stage is of version {record['version']}, this hrkd writes {VERSION}; use the hrkd that "
+            "made the run, or choose another run.output"
+        )
     filled = {name: value for name, value in record.items() if name != "version"}
     for name, section in SECTIONS.items():
         # Rows are a hash, and a teacher of another run is the name of its folder.

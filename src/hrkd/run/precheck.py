@@ -14,7 +14,7 @@ from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.families import parts_of
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.loading import places_of, read_config
+from hrkd.models.loading import folders_of, read_config
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.scratch import scratch_config, scratch_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of, student_config
@@ -103,7 +103,7 @@ def _attention(context: Context, *encoders: PreTrainedModel) -> AttentionKind:
     method = context.recipe.method
     if not method.hidden_weight:
         return "none"
-    return choose_attention(method.attention, *encoders, factored=method.reductions == "masked")
+    return choose_attention(method.attention, *encoders, factored=not method.counts_padding)
 
 
 def _teacher(
@@ -115,12 +115,12 @@ def _teacher(
     config, domains = context.recipe.teacher, context.data.splits.domains
     per_domain, several = config.encoders == "per_domain", 1
     if source is not None:
-        places = places_of(source, domains)
-        per_domain = not isinstance(places, str)
-        each_place = [places] if isinstance(places, str) else list(places.values())
+        folders = folders_of(source, domains)
+        per_domain = not isinstance(folders, str)
+        each_folder = [folders] if isinstance(folders, str) else list(folders.values())
         field = "teacher.fine_tuned: " if source == config.fine_tuned else ""
-        encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in each_place]
-        tokenizer = load_tokenizer(each_place[0])
+        encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in each_folder]
+        tokenizer = load_tokenizer(each_folder[0])
     elif config.model is not None:
         encoders = [Encoder(f"teacher.model: {config.model}", read_config(config.model)[0], config.heads)]
         tokenizer, several = load_tokenizer(config.model), len(domains)

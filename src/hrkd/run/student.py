@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from hrkd.data.batching import TokenizedDataset, tokenize
@@ -11,7 +12,7 @@ from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.context import Context
-from hrkd.run.stages import ModelStage, TrainedModel
+from hrkd.run.stages import ModelStage, TrainedModel, steps_before
 from hrkd.run.teacher import Teacher
 from hrkd.training.loop import EpochScore, TrainingHistory
 from hrkd.training.record import training_cost
@@ -92,6 +93,8 @@ class Student(PupilStage):
             started, layer_map = StartedStudent(levels.model, None, "levels"), levels.record["layer_map"]
             record["levels"] = training_cost(levels.record)
             method = method.predictions_alone()
+            # Counted anew: the levels' steps, which were not there when the session was made, come before.
+            session = replace(session, steps_before=steps_before(self.context.folder.path, self.stage))
         else:
             started, layer_map = self.start()
         best = BestPerDomain(

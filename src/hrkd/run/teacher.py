@@ -21,6 +21,7 @@ from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
+from hrkd.run.folder import STAGE_RECORD, TRAINING_RECORD
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
@@ -161,7 +162,7 @@ def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[st
         return fine_tuned, None
     folder = context.external_teacher or context.folder.stage("teacher").model
     _check_made_for(context, folder)
-    return str(folder), read_json(folder / "training.json", what="the record of the teacher's training")
+    return str(folder), read_json(folder / TRAINING_RECORD, what="the record of the teacher's training")
 
 
 def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:
@@ -190,7 +191,7 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
 
 def _check_made_for(context: Context, folder: Path) -> None:
     check_teacher_is_finished(folder)
-    if read_json(folder / "stage.json", what="the record of the teacher").get("data") != context.data.digest:
+    if read_json(folder / STAGE_RECORD, what="the record of the teacher").get("data") != context.data.digest:
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
             "has seen; use the data section (or data.splits_file) of its run, or train a teacher on this split"

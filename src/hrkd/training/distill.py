@@ -238,7 +238,7 @@ class Distillation(Trainable):
         if self.method.relative:
             units = self._units(student, teacher, mask)
             hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
-        counted = mask if self.method.reductions == "masked" else torch.ones_like(mask)
+        counted = torch.ones_like(mask) if self.method.counts_padding else mask
         with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
             # The fit is linear: that of the means is the mean of the fitted states, at the cost of D rows.
             means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
@@ -249,7 +249,7 @@ class Distillation(Trainable):
     def _hidden(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, row_weights: Tensor | None) -> Tensor:
         """Losses of the states, (K, D): of all tokens, or of the valid ones as rows of one token each."""
         ours, theirs, mask, domain_ids = student.hidden_states, teacher.hidden_states, batch.mask, batch.domain_ids
-        tokens = valid_tokens(mask) if self.method.reductions == "masked" else None
+        tokens = None if self.method.counts_padding else valid_tokens(mask)
         if tokens is not None:
             rows = tokens // mask.shape[1]
             ours, theirs = (tuple(picked(each, tokens) for each in states) for states in (ours, theirs))

@@ -39,13 +39,13 @@ def predict_logits(
     was_training = model.training
     model.eval()
 
-    def said(batch: Batch) -> EncoderTrace:
+    def outputs(batch: Batch) -> EncoderTrace:
         with cpu_kernels(device):
             trace: EncoderTrace = model(**batch.inputs, domain_ids=batch.domain_ids)
         return trace
 
     logits = np.empty((len(data), len(model.labels)), dtype=np.float32)
-    for batch, trace in traces(said, data, device, batch_size=batch_size, progress=progress, title=title):
+    for batch, trace in traces(outputs, data, device, batch_size=batch_size, progress=progress, title=title):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     model.train(was_training)
     return logits

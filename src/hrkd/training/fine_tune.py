@@ -45,8 +45,9 @@ class FineTuning(Trainable):
         trace = self.model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=levels)
         losses_B = nn.functional.cross_entropy(trace.logits.float(), batch.labels, reduction="none")
         if head is not None:
-            said = head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).float()
+            domain_logits = head(token_means(trace.hidden_states[0], batch.mask), batch.domain_ids).float()
             wanted = corrupted_domains(batch.domain_ids, len(self.model.domains))
-            losses_B = losses_B + self.domain_loss_weight * nn.functional.cross_entropy(said, wanted, reduction="none")
+            domain_losses_B = nn.functional.cross_entropy(domain_logits, wanted, reduction="none")
+            losses_B = losses_B + self.domain_loss_weight * domain_losses_B
         weights_B = None if self.row_weights is None else self.row_weights[batch.indices.cpu()].to(losses_B)
         return StepOutput(example_means(losses_B, batch.domain_ids, len(self.model.domains), weights_B).mean())

@@ -110,11 +110,11 @@ def _query_gradient(module: Distillation, query: Batch) -> dict[str, Tensor]:
 
 def _effects(module: Distillation, support: Batch, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Inner products with ``direction`` of all losses' gradients, (K, D), and the prototypes, (K, D, H)."""
-    said, prototypes, prefix = module.teacher(support), [], "module.student."
+    teacher, prototypes, prefix = module.teacher(support), [], "module.student."
 
     def levels(student: Mapping[str, Tensor]) -> Tensor:
         named = {prefix + name: each for name, each in student.items()}
-        tables: LossTables = functional_call(_Losses(module), named, (support, said))
+        tables: LossTables = functional_call(_Losses(module), named, (support, teacher))
         prototypes.append(_parts(tables.prototypes)[0].clone())
         return tables.levels
 

@@ -75,14 +75,14 @@ class Trainable(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class EpochScore:
-    """What is said of an epoch: that of the highest ``selection`` is kept; ``details`` are recorded.
+    """The score of an epoch: that of the highest ``selection`` is kept; ``details`` are recorded.
 
-    ``said`` ends the epoch's line in the log.
+    ``note`` ends the epoch's line in the log.
     """
 
     selection: float
     details: dict[str, float] = field(default_factory=dict)
-    said: str = ""
+    note: str = ""
 
 
 @dataclass
@@ -237,7 +237,7 @@ class _Training:
             self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
         self.logs.epoch(history.steps, entry)
         title, epochs = self.session.title, self.settings.epochs
-        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, loss, score.said)
+        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, loss, score.note)
 
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""

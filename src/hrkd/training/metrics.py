@@ -90,12 +90,12 @@ class _Domain:
     Every metric takes R rows of cell counts (R, cells) and gives R values, or None where it cannot be told.
     """
 
-    def __init__(self, labels: Array, said: Array, teacher: Array | None) -> None:
-        predicted = label_ids_of(said)
+    def __init__(self, labels: Array, predictions: Array, teacher: Array | None) -> None:
+        predicted = label_ids_of(predictions)
         agrees = np.zeros_like(labels) if teacher is None else (predicted == label_ids_of(teacher)).astype(np.int64)
         cells, self.counts = np.unique(np.stack([labels, predicted, agrees], axis=1), axis=0, return_counts=True)
         self.examples, self._labels = len(labels), labels
-        self._probabilities = said if said.ndim == 2 else None
+        self._probabilities = predictions if predictions.ndim == 2 else None
         self._hit = (cells[:, 0] == cells[:, 1]).astype(float)
         self._agrees = None if teacher is None else cells[:, 2].astype(float)
         # Only classes that occur here: others would add columns of zeros.
@@ -151,9 +151,9 @@ METRICS = {
 """All figures, by their names in results.json and in their order in tables: the one place that lists them."""
 
 
-def label_ids_of(said: Array) -> Array:
+def label_ids_of(predictions: Array) -> Array:
     """Label ids, shape (rows,), of label ids or of probabilities, shape (rows, C)."""
-    return said.argmax(axis=1) if said.ndim == 2 else said
+    return predictions.argmax(axis=1) if predictions.ndim == 2 else predictions
 
 
 def score(

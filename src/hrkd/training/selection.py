@@ -45,7 +45,7 @@ class DevAccuracy:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
         mean = float(np.mean(list(accuracies.values())))
-        return EpochScore(mean, details, said=f", dev {100 * mean:.2f} %")
+        return EpochScore(mean, details, note=f", dev {100 * mean:.2f} %")
 
 
 def last_epoch(epoch: int) -> EpochScore:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -38,7 +37,7 @@ class Session:
         compile_backend: compile the encoder that is trained with this backend of torch.compile; default: not at all,
             or with ``run.fast`` inductor.
         progress: where progress goes; default: nowhere.
-        title: what progress, log and trackers call the training.
+        title: what progress, log and trackers call the training; default: what it is.
     """
 
     accelerator: Accelerator
@@ -49,13 +48,7 @@ class Session:
     steps_before: int = 0
     compile_backend: str | None = None
     progress: Progress = field(default_factory=lambda: Progress(False))
-    title: str = "training"
-
-    @classmethod
-    def start(cls, run: RunConfig | None = None, **options: Any) -> Session:
-        """One on the device and in the precision that ``run`` asks for; ``options`` are the other arguments."""
-        run = run or RunConfig()
-        return cls(start_accelerator(run), run, **options)
+    title: str = ""
 
     def __post_init__(self) -> None:
         if self.run.fast and self.compile_backend is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -60,7 +62,7 @@ def fine_tune(
         DataError: too few examples, or domains that are not the model's; a meta-teacher with one domain.
         TrainingError: a row has no label, or the loss is not finite.
     """
-    settings, session = settings or TrainingConfig(), session or Session.start()
+    settings, session = settings or TrainingConfig(), _titled(session, "fine-tuning")
     _check_domains(model, train_set)
     _check_labels(train_set, dev_set)
     set_seed(session.run.seed)
@@ -130,7 +132,7 @@ def distill_from_models(
             is not finite.
     """
     method, settings = method or MethodConfig(), settings or StudentTrainingConfig()
-    session = session or Session.start()
+    session = _titled(session, "distillation")
     _check_fit(teacher, student, train_set, dev_set, method)
     set_seed(session.run.seed)
     levels = resolve_layer_map(layer_map, shape_of(student.encoder.config).layers, _shape(teacher).layers)
@@ -193,6 +195,12 @@ def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset
     return scores.clamp_min(0)  # a negative factor would leave the loss without a lower bound
 
 
+def _titled(session: Session | None, title: str) -> Session:
+    """A session, by default on the accelerator that there is, that has a title."""
+    session = session or Session(Accelerator())
+    return session if session.title else replace(session, title=title)
+
+
 def _check_fit(
     teacher: AnyTeacher,
     student: MultiDomainClassifier,
@@ -219,7 +227,7 @@ def _attention_of(
     if not method.hidden_weight:
         return "none"
     encoders = (*encoders_of(teacher), student.encoder)
-    kind = choose_attention(method.attention, *encoders, factored=method.reductions == "masked")
+    kind = choose_attention(method.attention, *encoders, factored=not method.counts_padding)
     if method.attention == "auto" and kind == "probabilities":
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", session.title)
     return kind

@@ -78,7 +78,7 @@ class CachedTeacher:
             self.files.let_go(rows[i])
         self.files.let_go()
         if not cached.all():
-            self._ask(batch, np.flatnonzero(~cached), trace)
+            self._compute(batch, np.flatnonzero(~cached), trace)
         return trace.map(lambda tensor: tensor.to(device))
 
     def read_ahead(self, batch: Batch) -> None:
@@ -86,18 +86,18 @@ class CachedTeacher:
         for row in batch.indices.tolist():
             self.files.ahead(row)
 
-    def _ask(self, batch: Batch, positions: np.ndarray, into: EncoderTrace) -> None:
+    def _compute(self, batch: Batch, positions: np.ndarray, into: EncoderTrace) -> None:
         assert self.live is not None
         others = torch.from_numpy(positions)
         part = batch.rows(others.to(batch.labels.device))
         with _computing(self.compute, batch.labels.device):
-            said = with_norms(self.live(part), part)
+            outputs = with_norms(self.live(part), part)
         padding = ~part.mask.bool()
-        for mine, theirs in zip(into.hidden_states, said.hidden_states, strict=True):
+        for mine, theirs in zip(into.hidden_states, outputs.hidden_states, strict=True):
             mine[others] = _narrowed(theirs.masked_fill(padding[..., None], 0), self.files.index.precision)
-        for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(said)), strict=True):
+        for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(outputs)), strict=True):
             mine[others] = _narrowed(theirs.masked_fill(padding[:, None, :, None], 0), self.files.index.precision)
-        for mine, theirs in zip((into.logits, *into.score_norms), (said.logits, *said.score_norms), strict=True):
+        for mine, theirs in zip((into.logits, *into.score_norms), (outputs.logits, *outputs.score_norms), strict=True):
             mine[others] = theirs.float().cpu()
         if self.files.index.all_rows:
             known = self.files.small[batch.indices.cpu().numpy()[positions], : self.layout.classes]
@@ -185,9 +185,9 @@ def teacher_logits(
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
     live = LiveTeacher(teacher, (), attention="none")
     exact = rules.model_copy(update={"compute": "fp32"})
-    said = teacher_source(live, data, rules=exact, device=device, progress=progress)
+    outputs = teacher_source(live, data, rules=exact, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
-    for batch, trace in traces(said, data, device, batch_size=batch_size):
+    for batch, trace in traces(outputs, data, device, batch_size=batch_size):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     return logits
 
