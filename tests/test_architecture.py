@@ -10,10 +10,12 @@ import pytest
 import hrkd
 from hrkd.recipe.schema import (
     CacheConfig,
+    DataConfig,
     EvaluationConfig,
     MethodConfig,
     RunConfig,
     StudentTrainingConfig,
+    SyntheticConfig,
 )
 from hrkd.run.commands import compress
 from tiny import tiny_recipe
@@ -144,12 +146,20 @@ def test_no_function_takes_more_than_twelve_parameters():
 def test_every_default_of_a_setting_stands_once():
     """In the schema: elsewhere a parameter of a setting's name has no value of its own written out.
 
-    ``overwrite`` belongs to several commands; ``attention`` of a model says whether to give it; the ``batch_size`` of a
-    prediction is its own.
+    ``overwrite`` belongs to several commands; ``attention`` of a model says whether to give it; ``split`` of a command
+    is what it measures; ``synthetic`` of a card is a fact; the arguments of a prediction are its own.
     """
-    sections = (MethodConfig, StudentTrainingConfig, CacheConfig, EvaluationConfig, RunConfig)
+    sections = (
+        MethodConfig,
+        StudentTrainingConfig,
+        CacheConfig,
+        EvaluationConfig,
+        RunConfig,
+        DataConfig,
+        SyntheticConfig,
+    )
     names = {name for section in sections for name in section.model_fields}
-    names -= {"folder", "seed", "device", "overwrite", "attention"}
+    names -= {"folder", "seed", "device", "overwrite", "attention", "split", "synthetic"}
     again = []
     for path, node in functions():
         arguments = [*node.args.posonlyargs, *node.args.args]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hrkd.comparison.grid import Grid
 from hrkd.comparison.statistics import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
 from hrkd.support.text_table import megabytes, millions
 
@@ -85,8 +86,8 @@ class Settings:
     seeds: tuple[int, ...]
     teacher_sees: str
     teacher_seeds: str
-    resamples: int = 10_000
-    confidence: float = 0.95
+    resamples: int = Grid.model_fields["resamples"].default
+    confidence: float = Grid.model_fields["confidence"].default
 
 
 def comparison_content(

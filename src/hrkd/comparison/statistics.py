@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from hrkd.comparison.grid import Grid
 from hrkd.recipe.schema import EvaluationConfig
 
 __all__ = ["McNemar", "SignTest", "bootstrap_interval", "domain_mean", "holm", "mcnemar_test", "sign_flip_test"]
 
 DEFAULTS = EvaluationConfig()
+RESAMPLES: int = Grid.model_fields["resamples"].default
 
 MOST_OUTCOMES = 1_000_000
 """Sums of differences, with equal ones told as one, up to which the sign-flip test is computed exactly."""
@@ -57,7 +59,7 @@ def bootstrap_interval(
     values: ArrayLike,
     domain_ids: ArrayLike,
     *,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     confidence: float = DEFAULTS.confidence,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -83,7 +85,7 @@ def bootstrap_interval(
 
 
 def sign_flip_test(
-    differences: ArrayLike, domain_ids: ArrayLike, *, resamples: int = 10_000, seed: int = 0
+    differences: ArrayLike, domain_ids: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> SignTest:
     """Randomisation test of no difference: the two methods' answers to an item could as well have been exchanged.
 

@@ -14,6 +14,7 @@ from hrkd.data.columns import chunks_of, repeated
 from hrkd.data.splits.draws import text_keys
 from hrkd.data.splits.unlabelled import LeftOut, Unlabelled
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
+from hrkd.recipe.schema import DataConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -129,7 +130,7 @@ class DataDescription:
 def describe(
     splits: Splits,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    max_length: int = 128,
+    max_length: int = DataConfig.model_construct().max_length,
     *,
     unlabelled: Unlabelled | None = None,
 ) -> DataDescription:

@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from hrkd.recipe.schema import DataConfig
+
 __all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
+
+DEFAULTS = DataConfig.model_construct()
 
 SPLIT_NAMES = {
     "train": "train",
@@ -32,10 +36,10 @@ NESTED = (list, tuple, set, dict, bytes, bytearray, np.ndarray)
 class ColumnNames:
     """Names of the columns in the user's table; None: there is no such column."""
 
-    text: str = "text"
+    text: str = DEFAULTS.text
     text_pair: str | None = None
-    label: str | None = "label"
-    domain: str = "domain"
+    label: str | None = DEFAULTS.label
+    domain: str = DEFAULTS.domain
     split: str | None = None
     id: str | None = None
 

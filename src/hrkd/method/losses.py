@@ -225,6 +225,7 @@ class _ScoreDifference(torch.autograd.Function):
             flat = both.flatten(0, 2)
             tables = (flat[..., :own].mT @ flat).view(*both.shape[:3], own, width)
             difference_B[part] = _inner(*tables[..., :own]) - 2 * _inner(*tables[..., own:])
+            # By queries Qs Ks'Ks - Qt Kt'Ks, by keys with the two changed over: the same product, with the other's tables.
             tables[..., own:].neg_()
             by_both = (flat @ tables.flip(0).flatten(0, 2).mT).view(*both.shape[:4], own)
             torch.mul(by_both, valid[part, :, :length], out=halves[:, part, :, :length])
@@ -287,10 +288,12 @@ def _merge_factors(factors: Factors, heads: int) -> Factors:
     def merged(each: Tensor) -> Tensor:
         return each.reshape(rows, heads, group, tokens, -1).transpose(2, 3).flatten(start_dim=3)
 
+    # The product of merged factors is a sum over the group; of the two, one takes the division that makes it a mean.
     return merged(queries) / group, merged(keys)
 
 
 def _cut_off(scores: Tensor) -> Tensor:
+    # Its only handling of padding: masked scores are large and negative, and so may be a valid one.
     return torch.where(scores <= PUBLIC_CODE_THRESHOLD, torch.zeros_like(scores), scores)
 
 

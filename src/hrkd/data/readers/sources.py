@@ -20,7 +20,7 @@ from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, p
 from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
 from hrkd.data.readers.tables import read_tables, table_files
-from hrkd.data.rows import ColumnNames, RawRows
+from hrkd.data.rows import DEFAULTS, ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.support.messages import first_line, first_of
@@ -52,11 +52,11 @@ Source: TypeAlias = "str | Path | pd.DataFrame | Mapping[str, Sequence[Any]] | d
 def load_domains(
     source: Source | None,
     *,
-    format: str = "auto",  # noqa: A002
-    text: str = "text",
+    format: str = DEFAULTS.format,  # noqa: A002
+    text: str = DEFAULTS.text,
     text_pair: str | None = None,
-    label: str | None = "label",
-    domain: str = "domain",
+    label: str | None = DEFAULTS.label,
+    domain: str = DEFAULTS.domain,
     split: str | None = None,
     id: str | None = None,  # noqa: A002
     domains: Sequence[str] | None = None,

@@ -8,13 +8,18 @@ from hrkd.data.columns import chunks_of, ranks_of
 from hrkd.data.splits.draws import stable_rng
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError, RecipeError
+from hrkd.recipe.schema import DataConfig
 from hrkd.support.messages import first_of
 
 __all__ = ["few_shot"]
 
 
 def few_shot(
-    train: MultiDomainDataset, *, fraction: float = 1.0, shots: int | None = None, seed: int = 0
+    train: MultiDomainDataset,
+    *,
+    fraction: float = DataConfig.model_construct().fraction,
+    shots: int | None = None,
+    seed: int = 0,
 ) -> MultiDomainDataset:
     """Part of ``train``, drawn per domain and label; smaller draws of one seed are subsets of larger ones.
 

@@ -17,9 +17,12 @@ from hrkd.data.splits.quotas import DEV, TEST, TRAIN, UNUSED, Sizes, draw_shares
 from hrkd.data.splits.split_files import read_split_ids, save_split_ids
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError, RecipeError
+from hrkd.recipe.schema import DataConfig
 from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = ["PAPER_SIZES", "Sizes", "save_split_ids", "split_domains"]
+
+DEFAULTS = DataConfig.model_construct()
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,9 +39,9 @@ def split_domains(
     dataset: MultiDomainDataset,
     *,
     seed: int = 0,
-    dev: float = 0.1,
-    test: float = 0.1,
-    dev_rows: Literal["random", "last"] = "random",
+    dev: float = DEFAULTS.dev,
+    test: float = DEFAULTS.test,
+    dev_rows: Literal["random", "last"] = DEFAULTS.dev_rows,
     sizes: Literal["paper"] | Sizes | None = None,
     splits_file: Path | None = None,
 ) -> Splits:

@@ -33,8 +33,11 @@ from hrkd.data.synthetic.lexicon import (
 )
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
+from hrkd.recipe.schema import SyntheticConfig
 
 __all__ = ["SyntheticCorpus", "synthetic_reviews", "vocabulary"]
+
+DEFAULTS = SyntheticConfig()
 
 Ints = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -65,7 +68,12 @@ class SyntheticCorpus:
 
 
 def synthetic_reviews(
-    *, domains: int = 4, examples: int = 800, relatedness: float = 0.8, label_noise: float = 0.03, seed: int = 0
+    *,
+    domains: int = DEFAULTS.domains,
+    examples: int = DEFAULTS.examples,
+    relatedness: float = DEFAULTS.relatedness,
+    label_noise: float = DEFAULTS.label_noise,
+    seed: int = 0,
 ) -> SyntheticCorpus:
     """Generate reviews of several domains, half of them positive (before and after noise), all texts different.
 

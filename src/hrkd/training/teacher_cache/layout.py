@@ -58,7 +58,7 @@ class RowLayout:
     def unpack(self, numbers: Tensor, row: int, valid_T: Tensor, into: EncoderTrace) -> None:
         """The inverse of :meth:`pack`: writes the valid tokens of a row into a trace, and zeros at its padding."""
         tokens = int(valid_T.sum())
-        first = bool(valid_T[:tokens].all())
+        first = bool(valid_T[:tokens].all())  # padding at the end, as nearly all tokenizers put it: a slice, no gather
         targets = [each[row] for each in _by_token(into)]
         sizes = [target.numel() // len(valid_T) * tokens for target in targets]
         for target, part in zip(targets, torch.split(numbers, sizes), strict=True):
@@ -90,9 +90,11 @@ class Buffers:
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A tensor on the processor whose content is undefined."""
         needed = int(np.prod(shape)) * dtype.itemsize
+        # A tensor made of an array holds a reference to it, and so does every view of that tensor: an array with no
+        # more references than an unused one has is free, whoever held its tensors and for however long.
         free = [n for n in range(len(self._arrays)) if self._references(n) == self._references_of_a_free_one]
         place = next((n for n in free if self._arrays[n].size >= needed), None)
-        if place is None:
+        if place is None:  # none is large enough: a larger one takes a free one's place, so that their number stays
             place = free[0] if free else len(self._arrays)
             self._arrays[place : place + 1] = [np.empty(needed, dtype=np.uint8)]
         return torch.from_numpy(self._arrays[place])[:needed].view(dtype).view(tuple(shape))
