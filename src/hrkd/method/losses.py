@@ -225,7 +225,8 @@ class _ScoreDifference(torch.autograd.Function):
             flat = both.flatten(0, 2)
             tables = (flat[..., :own].mT @ flat).view(*both.shape[:3], own, width)
             difference_B[part] = _inner(*tables[..., :own]) - 2 * _inner(*tables[..., own:])
-            # By queries Qs Ks'Ks - Qt Kt'Ks, by keys the same with both changed over: one product with the other's tables.
+            # By queries Qs Ks'Ks - Qt Kt'Ks, by keys the same with both changed over: one product, with the other's
+            # tables.
             tables[..., own:].neg_()
             by_both = (flat @ tables.flip(0).flatten(0, 2).mT).view(*both.shape[:4], own)
             torch.mul(by_both, valid[part, :, :length], out=halves[:, part, :, :length])
