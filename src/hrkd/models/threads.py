@@ -12,7 +12,7 @@ __all__ = ["threads_for"]
 
 SEVERAL_FROM = 2.5e8
 """Weights times tokens of a batch from which there are several: a training step then takes a core some 50 ms. In less,
-threads wait for each other most of the time, and burn what they wait."""
+threads wait for each other most of the time, and burn what they wait. A judgement: the crossing was not measured."""
 
 
 @contextmanager
