@@ -100,3 +100,21 @@ def test_the_list_of_layers_is_found_by_its_length(family):
     name, layers = layer_list(encoder)
     assert encoder.get_submodule(name) is layers
     assert len(layers) == 3
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ((32, 2), (26, 2)),
+        ((128, 4), (120, 4)),
+        ((64, 4), (52, 4)),
+        ((64, 2), (54, 6)),
+        ((16, 2), (9, 1)),
+        ((8, 1), (7, 1)),
+    ],
+)
+def test_a_student_whose_heads_have_an_odd_width_can_start_as_any_narrower_one(wide, narrow):
+    """Such copies shrink less than their teachers', and must not become the wider ones."""
+    teacher = tiny_configs(layers=3, width=wide[0], heads=wide[1])["bert"]
+    student = student_config(teacher, StudentShape(2, narrow[0], narrow[1], 3 * narrow[0]))
+    try_start(teacher, student, "principal_components")

@@ -85,7 +85,7 @@ def try_start(teacher: PreTrainedConfig, student: PreTrainedConfig, start: Start
     with _quietly():
         source, batches = _copy(wide).eval(), [_batch(wide) for _ in range(4)]
         layers = range(min(narrow.layers, wide.num_hidden_layers) + 1)
-        shape = replace(narrow, layers=layers[-1])
+        shape = _no_wider(replace(narrow, layers=layers[-1]), shape_of(wide))
         try:
             build_student(source, shape, start=start, layer_map=layers, batches=batches)
         except Exception as error:  # whatever a family's code may raise
@@ -171,6 +171,14 @@ def _small(config: PreTrainedConfig) -> PreTrainedConfig:
     return small
 
 
+def _no_wider(narrow: StudentShape, wide: StudentShape) -> StudentShape:
+    """A student's copy no wider than its teacher's: heads of odd width shrink less than others do."""
+    head_width = min(narrow.width // narrow.heads, wide.width)
+    heads = min(narrow.heads, wide.width // head_width)
+    feed_forward = min(narrow.feed_forward, wide.feed_forward)
+    return replace(narrow, width=heads * head_width, heads=heads, feed_forward=feed_forward)
+
+
 def _copy(small: PreTrainedConfig) -> MultiDomainClassifier:
     plain = AutoModelForSequenceClassification.from_config(small)
     return MultiDomainClassifier.from_plain(plain, domains=DOMAINS, labels=LABELS, max_tokens=TOKENS, new_heads=True)
@@ -198,7 +206,7 @@ def _check_close(found: Tensor, expected: Tensor) -> None:
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"
+    return first_line(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {first_line(error)}"
 
 
 @contextmanager
