@@ -22,12 +22,12 @@ from hrkd.models.sizes import size_rows
 from hrkd.models.start.build import settle_start
 from hrkd.models.start.initialise import check_narrower
 from hrkd.models.tokenizers import check_fits, check_same_tokenizer, load_tokenizer
-from hrkd.models.trace import AttentionKind, choose_attention
+from hrkd.models.trace import AttentionKind
 from hrkd.models.trial import try_encoder, try_start
 from hrkd.report.tables import sizes_table
 from hrkd.run.context import Context
 from hrkd.run.teacher import finished_teacher
-from hrkd.training.checks import check_last_layer
+from hrkd.training.checks import attention_kind, check_last_layer
 
 __all__ = ["precheck", "precheck_teacher"]
 
@@ -72,7 +72,7 @@ def precheck(context: Context, *, trained: bool) -> None:
     if checkpoint is None:
         _check_start(context, encoder, student.encoder)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
-    kind = _attention(context, *encoders_of(teacher), student.encoder)
+    kind = attention_kind(recipe.method, *encoders_of(teacher), student.encoder)
     _try(context, [*encoders, small], tokenizer, kind)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
@@ -86,7 +86,7 @@ def precheck_teacher(context: Context) -> None:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
     encoders, tokenizer, teacher = _teacher(context, None)
-    _try(context, encoders, tokenizer, _attention(context, *encoders_of(teacher)))
+    _try(context, encoders, tokenizer, attention_kind(context.recipe.method, *encoders_of(teacher)))
 
 
 def _try(
@@ -96,14 +96,6 @@ def _try(
         for name, each in {each.name: each for each in encoders}.items():
             token_types = "token_type_ids" in tokenizer.model_input_names
             try_encoder(each.config, attention, where=name, token_types=token_types, device=context.accelerator.device)
-
-
-def _attention(context: Context, *encoders: PreTrainedModel) -> AttentionKind:
-    """What the levels' losses will read of them."""
-    method = context.recipe.method
-    if not method.hidden_weight:
-        return "none"
-    return choose_attention(method.attention, *encoders, factored=not method.counts_padding)
 
 
 def _teacher(

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from transformers import PreTrainedModel
+
 from hrkd.errors import DataError, ModelError
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
+from hrkd.models.trace import AttentionKind, choose_attention
+from hrkd.recipe.schema import MethodConfig
 
-__all__ = ["check_expertise", "check_last_layer", "check_meta_teacher", "weights_of_domains"]
+__all__ = ["attention_kind", "check_expertise", "check_last_layer", "check_meta_teacher", "weights_of_domains"]
+
+
+def attention_kind(method: MethodConfig, *encoders: PreTrainedModel) -> AttentionKind:
+    """What the levels' attention losses compare of these ``encoders``: nothing where no level has a loss.
+
+    Raises:
+        ModelError: they do not all offer what ``method.attention`` asks for.
+    """
+    if not method.hidden_weight:
+        return "none"
+    return choose_attention(method.attention, *encoders, factored=not method.counts_padding)
 
 
 def weights_of_domains(named: Mapping[str, float] | None, domains: Sequence[str]) -> tuple[float, ...] | None:

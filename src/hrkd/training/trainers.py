@@ -21,9 +21,15 @@ from hrkd.models.domain_teachers import AnyTeacher, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, shape_of
-from hrkd.models.trace import AttentionKind, choose_attention, set_attention
+from hrkd.models.trace import set_attention
 from hrkd.recipe.schema import CacheConfig, MethodConfig, StudentTrainingConfig, TrainingConfig
-from hrkd.training.checks import check_expertise, check_last_layer, check_meta_teacher, weights_of_domains
+from hrkd.training.checks import (
+    attention_kind,
+    check_expertise,
+    check_last_layer,
+    check_meta_teacher,
+    weights_of_domains,
+)
 from hrkd.training.distill import Distillation
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
@@ -137,7 +143,9 @@ def distill_from_models(
     set_seed(session.run.seed)
     levels = resolve_layer_map(layer_map, shape_of(student.encoder.config).layers, _shape(teacher).layers)
     transfer = _domain_head(teacher, levels) if method.transfer_weight else None
-    attention = _attention_of(teacher, student, method, session)
+    attention = attention_kind(method, *encoders_of(teacher), student.encoder)
+    if method.attention == "auto" and attention == "probabilities":
+        logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", session.title)
     fit = FitLayers(len(levels), shape_of(student.encoder.config).width, _shape(teacher).width, basis=basis)
     momentum = method.momentum if ratios is None else method.prototype_momentum or 0.0
     if ratios is None:
@@ -218,19 +226,6 @@ def _check_fit(
         check_expertise(teacher)
     if method.label_weight and (train_set.label_ids_or_none < 0).all():
         raise TrainingError("label_weight: no row of the training set has a label; leave it out")
-
-
-def _attention_of(
-    teacher: AnyTeacher, student: MultiDomainClassifier, method: MethodConfig, session: Session
-) -> AttentionKind:
-    """What the attention losses compare."""
-    if not method.hidden_weight:
-        return "none"
-    encoders = (*encoders_of(teacher), student.encoder)
-    kind = choose_attention(method.attention, *encoders, factored=not method.counts_padding)
-    if method.attention == "auto" and kind == "probabilities":
-        logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", session.title)
-    return kind
 
 
 def _teacher_source(
