@@ -445,7 +445,7 @@ class TestVerbs:
 
         fake = create_autospec(export.export_plain, return_value={"books": Path("out/books")})
         monkeypatch.setattr(export, "export_plain", fake)
-        monkeypatch.setattr(commands, "names_in", lambda folder: (["books"], ["bad", "good"]))
+        monkeypatch.setattr(commands, "read_facts", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
 

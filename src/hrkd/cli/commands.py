@@ -14,7 +14,7 @@ from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress,
 from hrkd.data.readers.places import check_source_is_there
 from hrkd.deploy.checks import check_texts
 from hrkd.errors import RecipeError, TrainingError
-from hrkd.models.open_model import names_in
+from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import check_measurable, check_named, check_teacher_is_there
@@ -244,7 +244,8 @@ def predict(
     With `--input` and `--output` it labels a file.
     """
     _check_what_to_predict(texts, input_file, output_file)
-    domains, labels = names_in(student)
+    facts = read_facts(student)
+    domains, labels = facts.domains, facts.labels
     prepare_process()
     if input_file is None or output_file is None:
         if domain is None:
@@ -305,7 +306,7 @@ def export(
 
     Each is a folder that AutoModelForSequenceClassification and AutoTokenizer of transformers load as it is.
     """
-    names_in(student)
+    read_facts(student)
     console = prepare()
     with heavy_imports():
         from hrkd.deploy.export import export_plain

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -38,12 +38,14 @@ class PreparedData:
     """``splits`` after few-shot selection, ``drawn`` before it.
 
     ``vocabulary`` lists all words of a generated corpus, else is empty. ``unlabelled`` is text for distillation alone.
+    ``columns`` are the names of text, text_pair, label and domain in the source.
     """
 
     splits: Splits
     drawn: Splits
     vocabulary: tuple[str, ...] = ()
     unlabelled: Unlabelled | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -119,7 +121,10 @@ def prepare_data(
     more = _unlabelled(config, used, cache, unlabelled)
     if more is not None:
         used = replace(used, notes=(*notes, *more.notes))
-    return PreparedData(used, splits, words, more)
+    columns = {role: getattr(config, role) for role in ("text", "text_pair", "label", "domain")}
+    if splits.train.has_pairs and config.text_pair is None:
+        columns["text_pair"] = "text_pair"  # rows in memory, and layouts that have columns of their own
+    return PreparedData(used, splits, words, more, columns)
 
 
 def tokenize_splits(
