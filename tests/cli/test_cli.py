@@ -76,13 +76,14 @@ def run(capsys, monkeypatch):
 def library(monkeypatch):
     """The functions behind the verbs, each replaced by one of the same signature that only takes note of its call."""
     from hrkd.run import commands as library
-    from hrkd.run import describe_data
+    from hrkd.run import describe_data, evaluation
 
-    for name in ("compress", "distill", "evaluate", "train_baseline", "train_teacher"):
+    for name in ("compress", "distill", "train_baseline", "train_teacher"):
         monkeypatch.setattr(library, name, create_autospec(getattr(library, name)))
-    described = create_autospec(describe_data.describe_data)
-    monkeypatch.setattr(describe_data, "describe_data", described)
-    monkeypatch.setattr(library, "describe_data", described, raising=False)
+    for module, name in ((evaluation, "evaluate"), (describe_data, "describe_data")):
+        fake = create_autospec(getattr(module, name))
+        monkeypatch.setattr(module, name, fake)
+        monkeypatch.setattr(library, name, fake, raising=False)
     for name in ("check_measurable", "check_named", "check_teacher_is_there"):
         monkeypatch.setattr(commands, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)

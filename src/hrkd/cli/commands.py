@@ -152,9 +152,18 @@ def evaluate(
     recipe: RecipeArgument = None,
     /,
     *,
-    split: Annotated[str, Parameter(help="train, dev or test (default test).")] = "test",
+    split: Annotated[
+        str | None,
+        Parameter(
+            help="train, dev, test or all; default: test where the run or the data says which rows that is, else all."
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None, Parameter(help="Folder of another model, such as the run's teacher: also the agreement with it.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        Parameter(negative=(), help="What the data calls the model's outputs, in their order; repeat the flag."),
     ] = None,
     json_file: JsonFile = None,
     flags: Flags = None,
@@ -162,7 +171,7 @@ def evaluate(
     """Measure a run or a model on each domain.
 
     The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
-    run's own unless another is given.
+    run's own unless another is given. Length, columns, labels and domains are the model's.
     """
     _check_json(json_file)
     check_measurable(folder, split, data_named=bool(recipe or flags))
@@ -174,9 +183,11 @@ def evaluate(
         check_named(checked, "data.source")
     console = prepare()
     with heavy_imports():
-        from hrkd.run import commands
+        from hrkd.run import evaluation
 
-    scores = commands.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
+    scores = evaluation.evaluate(
+        folder, checked, split=split, teacher=teacher, labels=labels, show=console.print, progress=progress()
+    )
     _write_json(json_file, scores)
 
 

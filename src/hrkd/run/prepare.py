@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hrkd.data.batching import TokenizedDataset
 
-__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+__all__ = ["PreparedData", "TokenizedSplits", "load_labelled", "prepare_data", "tokenize_splits"]
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -103,7 +103,7 @@ def prepare_data(
     """
     words: tuple[str, ...] = ()
     if dataset is None:
-        dataset, words = _load(config, cache)
+        dataset, words = load_labelled(config, cache)
     splits = split_domains(
         dataset,
         seed=config.split_seed,
@@ -150,12 +150,19 @@ def _digest(pieces: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+def load_labelled(
+    config: DataConfig, cache: Path | None, *, to_measure: bool = False
+) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+    """The rows that the data section names, and all words of a generated corpus.
+
+    Raises:
+        DataError: see :mod:`hrkd.data`.
+    """
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
         return corpus.dataset, tuple(vocabulary())
     columns = {name: getattr(config, name) for name in (*TEXT_COLUMNS, "label", "split", "id")}
-    return load_domains(config.source, format=config.format, **columns, cache=cache), ()
+    return load_domains(config.source, format=config.format, **columns, cache=cache, to_measure=to_measure), ()
 
 
 def _unlabelled(
