@@ -12,7 +12,17 @@ import pyarrow as pa
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.data.columns import CHUNK, firsts, repeated, text_ranks
-from hrkd.data.rows import NESTED, ColumnNames, RawRows, canonical_split, fault_of, is_empty, name_of, sorted_labels
+from hrkd.data.rows import (
+    ColumnNames,
+    RawRows,
+    canonical_split,
+    fault_of,
+    is_empty,
+    is_nested,
+    name_of,
+    sorted_labels,
+    text_of,
+)
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
@@ -130,7 +140,7 @@ class _Rows:
         """The rows of the chosen domains; those without a domain stay, to be reported."""
         if self.chosen is None:
             return rows
-        found = [None if is_empty(v) or isinstance(v, NESTED) else name_of(v) for v in rows.domain]
+        found = [None if is_empty(v) or is_nested(v) else name_of(v) for v in rows.domain]
         self.in_source.update(name for name in found if name is not None)
         wanted = {None, *self.chosen}
         return rows.take([i for i, name in enumerate(found) if name in wanted])
@@ -150,7 +160,7 @@ class _Rows:
         places = rows.places if self.labelled else [UNLABELLED + place for place in rows.places]
         columns: dict[str, list[Any]] = {
             "id": places if rows.id is None else [name_of(v) for v in rows.id],
-            "text": [str(v) for v in rows.text],
+            "text": [text_of(v) for v in rows.text],
             "label": (
                 [NO_LABEL] * len(places)
                 if rows.label is None
@@ -159,7 +169,7 @@ class _Rows:
             "domain": [self.domains.setdefault(name, len(self.domains)) for name in domain_names],
         }
         if rows.text_pair is not None:
-            columns["text_pair"] = [str(v) for v in rows.text_pair]
+            columns["text_pair"] = [text_of(v) for v in rows.text_pair]
         if rows.split is not None:
             columns["split"] = [canonical_split(v) for v in rows.split]
             trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s == "train")

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 from hrkd.recipe.schema import DataConfig
 
-__all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
+__all__ = [
+    "ColumnNames",
+    "RawRows",
+    "canonical_split",
+    "fault_of",
+    "is_empty",
+    "is_nested",
+    "name_of",
+    "sorted_labels",
+    "text_of",
+]
 
 DEFAULTS = DataConfig.model_construct()
 
@@ -29,7 +38,7 @@ INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PANDAS_NULLS = ("NAType", "NaTType")
 """Types of pandas.NA and pandas.NaT, told by name: to import pandas takes longer than to read a table."""
-NESTED = (list, tuple, set, dict, bytes, bytearray, np.ndarray)
+NESTED = (list, tuple, set, frozenset, dict, bytes, bytearray)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def fault_of(value: Any) -> str | None:
     """What is wrong with a value, with ``{role}`` for what it was to be; None: nothing."""
     if is_empty(value):
         return "empty or null {role} (fill it in or remove the row)"
-    if isinstance(value, NESTED):
+    if is_nested(value):
         return "a list, mapping or bytes where one {role} was expected"
     if isinstance(value, str) and SURROGATE.search(value):
         return "broken characters (half of a surrogate pair) in {role}"
@@ -97,15 +106,25 @@ def is_empty(value: Any) -> bool:
     """Whether a value is null in one of its many forms, or a string of white space."""
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, float | np.floating):
-        return bool(np.isnan(value))
+    if isinstance(value, Real):
+        return value != value
     return value is None or type(value).__name__ in PANDAS_NULLS
+
+
+def is_nested(value: Any) -> bool:
+    """Whether a value is a collection or bytes; arrays are told by their ``ndim``, so that numpy is not needed."""
+    return isinstance(value, NESTED) or getattr(value, "ndim", 0) > 0
+
+
+def text_of(value: Any) -> str:
+    """A text as a string, as it is; a number as Python writes it."""
+    return str(value)
 
 
 def name_of(value: Any) -> str:
     """A label, domain or id as a string: stripped, and without the ``.0`` of whole floats."""
-    if isinstance(value, float | np.floating) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
+        return str(int(float(value)))
     name = str(value).strip()
     whole = WHOLE_FLOAT.fullmatch(name)
     return whole.group(1) if whole else name

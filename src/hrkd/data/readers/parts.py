@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
+    from hrkd.data.readers.whole_rows import Rows
+
+__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick", "separator_hint"]
 
 Columns = list[list[Any]]
 
@@ -26,7 +28,8 @@ class Part:
     """A file, a split of a data set or an object in memory.
 
     ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
-    the first row; ``split`` is what the part's own name says (None: nothing).
+    the first row; ``split`` is what the part's own name says (None: nothing). ``whole`` gives the rows of a file as
+    they stand there, chunk by chunk, at least one chunk; with only the columns that are named, where that costs less.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Part:
     columns: tuple[str, ...]
     stream: Callable[[Sequence[int]], Iterator[Columns]]
     split: str | None = None
+    whole: Callable[[Sequence[str] | None], Iterator[Rows]] | None = None
 
     def read(self, i: int) -> list[Any]:
         """All values of the i-th column."""
@@ -149,7 +153,7 @@ def _problem(part: Part, names: ColumnNames) -> str | None:
     wanted = names.asked_for()
     missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
     if missing:
-        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{_separator(part.columns)}"
+        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{separator_hint(part.columns)}"
     if repeated := part.repeated(wanted.values()):
         return f"{where}: {repeated}"
     return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
@@ -162,6 +166,7 @@ def _missing(role: str, name: str, columns: Sequence[str]) -> str:
     return f"no column {name!r} for {role} ({advice} to the name of a column)"
 
 
-def _separator(columns: Sequence[str]) -> str:
+def separator_hint(columns: Sequence[str]) -> str:
+    """What to say where a single column looks like several with another separator; empty otherwise."""
     held = [sep for sep in (";", "\t", ",", "|") if len(columns) == 1 and sep in columns[0]]
     return f"; the header holds {held[0]!r}: hrkd expects commas in .csv and tabs in .tsv" if held else ""

@@ -19,6 +19,7 @@ from hrkd.data.columns import CHUNK
 from hrkd.data.readers.parts import Part, columns_of, label_names
 from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
 from hrkd.data.readers.text_files import check_text, open_text
+from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, first_of
@@ -161,7 +162,10 @@ def _rectangle(name: str, numbered: Callable[[], Numbered], advice: str) -> Part
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
         return columns_of((fields for _, fields in islice(numbered(), 1, None)), wanted)
 
-    return Part(name, count, tuple(header), stream)
+    def whole(_: Sequence[str] | None) -> Iterator[Rows]:
+        return field_rows(header, (fields for _, fields in islice(numbered(), 1, None)))
+
+    return Part(name, count, tuple(header), stream, whole=whole)
 
 
 def _read_jsonl(file: Path) -> Part:
@@ -182,7 +186,11 @@ def _read_jsonl(file: Path) -> Part:
         rows = ([row.get(names[i]) for i in wanted] for _, row in _json_rows(file))
         return columns_of(rows, range(len(wanted)))
 
-    return Part(file.name, count, names, stream)
+    def whole(_: Sequence[str] | None) -> Iterator[Rows]:
+        with open_text(file, newline="\n") as text:
+            yield from json_rows(names, (line for line in text if line.strip()))
+
+    return Part(file.name, count, names, stream, whole=whole)
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -214,7 +222,13 @@ def _read_parquet(file: Path) -> Part:
                 values = [_column(batch, columns, i) for i in wanted]
                 yield [label_names(v, features.get(columns[i])) for i, v in zip(wanted, values, strict=True)]
 
-    return Part(file.name, count, columns, stream)
+    def whole(names: Sequence[str] | None) -> Iterator[Rows]:
+        with _opened_parquet(file) as table:
+            yield from (ArrowRows(batch, features) for batch in table.iter_batches(CHUNK, columns=names))
+            if not count:
+                yield ArrowRows(pa.RecordBatch.from_pylist([], schema), features)
+
+    return Part(file.name, count, columns, stream, whole=whole)
 
 
 def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
