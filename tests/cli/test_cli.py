@@ -84,7 +84,7 @@ def library(monkeypatch):
         fake = create_autospec(getattr(module, name))
         monkeypatch.setattr(module, name, fake)
         monkeypatch.setattr(library, name, fake, raising=False)
-    for name in ("check_measurable", "check_named", "check_teacher_is_there"):
+    for name in ("check_measurable", "check_named", "check_teacher_is_there", "look_at_rows"):
         monkeypatch.setattr(commands, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
     for name in terminal.ENVIRONMENT:
@@ -249,6 +249,17 @@ class TestHelp:
         _, output, _ = run("train-teacher", "--help")
         assert "--teacher.training.epochs" in output
         assert "--student.layers" not in output
+
+
+def test_what_is_wrong_with_rows_is_told_before_torch_is_imported(tmp_path):
+    (tmp_path / "reviews.csv").write_text("text,label,domain\nfine,good,books\n")
+    data = ["--data.source", str(tmp_path / "reviews.csv"), "--data.text", "review"]
+    model = ["--teacher.model", str(tmp_path), "--student.layers", "1", "--run.output", str(tmp_path / "run")]
+    status, _, errors, modules = shell("compress", *data, *model)
+    assert status == 2
+    assert "no column 'review' for text" in errors
+    assert not modules & {"torch", "transformers"}
+    assert not (tmp_path / "run").exists()
 
 
 class TestFlags:

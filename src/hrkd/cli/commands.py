@@ -43,6 +43,16 @@ JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figur
 TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
 
 
+def look_at_rows(recipe: Recipe) -> None:
+    """Read a table before anything heavy is imported: its rows are kept, and what is wrong is told at once."""
+    from hrkd.data.readers.sources import has_columns_of_its_own
+    from hrkd.run.prepare import load_labelled
+    from hrkd.support.caches import cache_folder
+
+    if recipe.data.source is not None and not has_columns_of_its_own(recipe.data.source, recipe.data.format):
+        load_labelled(recipe.data, cache_folder(recipe.cache.folder))
+
+
 @takes_fields(*Recipe.model_fields)
 def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """Make a small student from labelled text and a large encoder, and measure it.
@@ -54,6 +64,7 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -69,6 +80,7 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -87,6 +99,7 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -106,6 +119,7 @@ def train_baseline(
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
