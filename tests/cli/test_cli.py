@@ -1,3 +1,4 @@
+import functools
 import json
 import logging
 import os
@@ -339,6 +340,15 @@ class TestFlags:
         run("compress", "amazon_reviews", "--teacher.model", "null", "--teacher.fine_tuned", "folder")
         teacher = recipe_of(library.compress).teacher
         assert (teacher.model, teacher.fine_tuned) == (None, "folder")
+
+    def test_null_gives_every_field_its_default(self, run, library):
+        needed = ("data.source", "teacher.model", "student.layers")
+        for field in recipe_fields():
+            if field.name not in needed:
+                library.compress.reset_mock()
+                assert run("compress", *FLAGS, f"--{field.name}", "null")[::2] == (0, ""), field.name
+                found = functools.reduce(getattr, field.path, recipe_of(library.compress))
+                assert found == field.default, field.name
 
 
 class TestErrors:
