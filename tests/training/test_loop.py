@@ -1,18 +1,19 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from hrkd.data.batching import MultiDomainLoader
-from hrkd.errors import ArtifactError, TrainingError
+from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.method.fit_layers import FitLayers
-from hrkd.recipe.schema import TrainingConfig
+from hrkd.recipe.schema import RunConfig, TrainingConfig
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
-from hrkd.training.session import Session
+from hrkd.training.session import Session, start_accelerator
 
 
 def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options):
@@ -149,3 +150,39 @@ def test_a_module_hears_of_every_batch_once_before_it_is_trained_on(tiny):
 
     run(tiny, Prepared(tiny.model()), epochs=2)
     assert Prepared.heard == Prepared.trained
+
+
+class Overflowing(Trainable):
+    """A loss whose scaled gradients are beyond fp16's scaler in the first three steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.steps = nn.Linear(4, 1), 0
+
+    def selected(self):
+        return self.weights
+
+    def forward(self, _):
+        self.steps += 1
+        return StepOutput(self.weights(torch.ones(2, 4)).mean() * (1e36 if self.steps <= 3 else 1))
+
+
+def test_an_update_that_the_scaler_leaves_out_does_not_move_the_schedule(tiny, tmp_path):
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu")
+    session = Session(accelerator, metrics=tmp_path)
+    loader = MultiDomainLoader(tiny.train, batch_size=2, seed=0)
+    settings = TrainingConfig(learning_rate=1.0, epochs=1, warmup=0.0)
+    recorder = session.recorder(tiny.train.source.domains)
+    train(Overflowing(), loader, settings=settings, evaluate=EpochScore, session=session, recorder=recorder)
+    rates = pd.read_parquet(tmp_path / "steps").learning_rate.to_numpy()
+    assert len(rates) > 5
+    updates = np.maximum(np.arange(len(rates)) - 3, 0)
+    np.testing.assert_allclose(rates, 1 - updates / len(rates))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_fp16_without_a_gpu_is_refused():
+    with pytest.raises(RecipeError, match=r"run\.precision: fp16 is for a GPU"):
+        start_accelerator(RunConfig(precision="fp16"))
+    assert start_accelerator(RunConfig(device="cpu")).mixed_precision == "no"

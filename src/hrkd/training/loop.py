@@ -214,8 +214,11 @@ class _Training:
         accelerator = self.session.accelerator
         norm = float(accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm))
         self.module.before_update(self.optimizer)
+        scaler = accelerator.scaler
+        scale = None if scaler is None else scaler.get_scale()
         self.optimizer.step()
-        if not accelerator.optimizer_step_was_skipped:
+        # A scaler that leaves an update out halves its scale; accelerate does not notice it of a fused optimiser.
+        if scaler is None or scaler.get_scale() >= scale:
             self.scheduler.step()
         self.optimizer.zero_grad()
         return norm

@@ -68,7 +68,7 @@ def start_accelerator(run: RunConfig) -> Accelerator:
     """The device, precision, processes and trackers that ``run`` asks for.
 
     Raises:
-        RecipeError: ``run.fast`` without a GPU.
+        RecipeError: ``run.fast`` or fp16 without a GPU.
     """
     # Accelerate keeps device and precision for a process; a second run in this process may want others.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -81,6 +81,9 @@ def start_accelerator(run: RunConfig) -> Accelerator:
     if run.fast and accelerator.device.type == "cpu":
         AcceleratorState._reset_state(reset_partial_state=True)  # or bf16 would stay with this process
         raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
+    if run.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        AcceleratorState._reset_state(reset_partial_state=True)
+        raise RecipeError("run.precision: fp16 is for a GPU, and torch finds none; take bf16, or no (32-bit)")
     return accelerator
 
 
