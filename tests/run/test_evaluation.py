@@ -112,6 +112,15 @@ def test_a_part_that_nobody_names_is_told(single, tmp_path):
         )
 
 
+def test_a_part_that_has_to_be_drawn_is_said_to_be(single, caplog):
+    data = {"source": str(single[0] / "new.csv")}
+    shown = []
+    scores = evaluate(single[0] / "run" / "student", {"data": data}, split="test", show=shown.append)
+    assert "test: 6 of 60 rows, drawn as for a training" in caplog.text
+    assert rows_of(scores) == 6
+    assert "6 of 60 rows" in shown[0].title
+
+
 def test_some_labels_and_domains_will_do(single, tmp_path):
     frame = pd.read_csv(single[0] / "new.csv")
     label, domain = frame.stars[0], frame.category[0]
