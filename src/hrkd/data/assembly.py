@@ -40,6 +40,7 @@ def assemble(
     labelled: bool = True,
     cache: Path | None = None,
     mark: str = "",
+    of: str = "",
 ) -> MultiDomainDataset:
     """Check rows, turn label and domain names into numbers, and store all in Arrow, on disk.
 
@@ -54,6 +55,7 @@ def assemble(
         cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
             temporary file.
         mark: Name of the source in the cache.
+        of: The source as people know it, for the list of caches.
 
     Raises:
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
@@ -61,7 +63,7 @@ def assemble(
     """
     if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
         raise DataError(f"domains: expected a list of different names, got {domains!r}")
-    table, notes = kept_table(cache, f"{mark}-rows", lambda file: _write(file, chunks, domains, labelled))
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, chunks, domains, labelled), "of": of})
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
 
 

@@ -5,8 +5,10 @@ Numbers in the dictionaries are fractions from 0 to 1; tables show per cent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -25,7 +27,7 @@ from hrkd.report.remarks import (
     rows_of_domains,
     worst_class,
 )
-from hrkd.support.messages import count_of
+from hrkd.support.messages import age_of, bytes_of, count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, megabytes, millions, or_nothing, percent
 from hrkd.training.metrics import METRICS
 
@@ -274,26 +276,37 @@ def data_table(rows: Sequence[Row]) -> Table:
     return _selection("Data", {**first, **counts, **DATA_COLUMNS}, rows).to_rich()
 
 
-CACHE_COLUMNS: Formats = {
-    "name": ("Name", str),
-    "kind": ("What", str),
-    "rows": ("Texts", "{:,}".format),
-    "tokens": ("Tokens", "{:,}".format),
-    "precision": ("Precision", str),
-    "bytes": ("GB on disk", lambda size: f"{size / 1e9:.3f}"),
-    "complete": ("Complete", lambda complete: "yes" if complete else "no"),
-}
-
-
-def cache_table(rows: Sequence[Row], folder: str) -> Table:
-    """Caches, one row each, and what they take together.
+def cache_table(caches: Sequence[tuple[Path, Row]], others: Mapping[Path, str], folder: Path) -> PlainTable:
+    """Caches, one row each, what they take together, and what else lies there.
 
     Args:
-        rows: ``name`` and what :func:`hrkd.support.caches.cached_folders` tells.
+        caches: as :func:`hrkd.support.caches.cached_folders` tells them.
+        others: as :func:`hrkd.support.caches.other_folders` tells them.
         folder: where they lie.
     """
-    note = f"{len(rows)} caches, {sum(row['bytes'] for row in rows) / 1e9:.3f} GB."
-    return replace(_selection(f"Caches in {folder}", CACHE_COLUMNS, rows), notes=(note,)).to_rich()
+    now = time.time()
+    rows = tuple(
+        (
+            path.name,
+            index["kind"],
+            or_nothing(index["of"], _last_parts),
+            or_nothing(index["rows"], "{:,}".format),
+            bytes_of(index["bytes"]),
+            f"{datetime.fromtimestamp(index['used']):%Y-%m-%d} ({age_of(now - index['used'])})",
+            "yes" if index["complete"] else "no",
+        )
+        for path, index in caches
+    )
+    total = bytes_of(sum(index["bytes"] for _, index in caches))
+    notes = [f"{count_of(len(caches), 'cache', 'caches')}, {total}."]
+    notes += [f"No cache of hrkd, and left alone: {path.name} ({why})." for path, why in others.items()]
+    columns = ("Name", "What", "Of", "Texts", "Size", "Last used", "Complete")
+    return PlainTable(f"Caches in {folder}", columns, rows, tuple(notes))
+
+
+def _last_parts(path: str) -> str:
+    """The end of a path, or the name of a model: "runs/mine/teacher" is "mine/teacher"."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:

@@ -106,7 +106,8 @@ def load_domains(
     mark = "" if cache is None else _mark(origin, names, domains)
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
-    return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
+    of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
+    return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark, of=of)
 
 
 @dataclass(frozen=True)
