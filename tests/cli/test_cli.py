@@ -455,7 +455,7 @@ class TestVerbs:
         CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert "abc-100" in listed
-        assert "no" in listed.split("abc-100")[1], "nothing is written yet"
+        assert "teacher, not complete" in listed.split("abc-100")[1], "nothing is written yet"
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
         assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
         run("cache", "--folder", str(tmp_path), "--clear", "abc-100")

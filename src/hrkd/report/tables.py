@@ -288,19 +288,18 @@ def cache_table(caches: Sequence[tuple[Path, Row]], others: Mapping[Path, str], 
     rows = tuple(
         (
             path.name,
-            index["kind"],
+            index["kind"] if index["complete"] else f"{index['kind']}, not complete",
             or_nothing(index["of"], _last_parts),
             or_nothing(index["rows"], "{:,}".format),
             bytes_of(index["bytes"]),
             f"{datetime.fromtimestamp(index['used']):%Y-%m-%d} ({age_of(now - index['used'])})",
-            "yes" if index["complete"] else "no",
         )
         for path, index in caches
     )
     total = bytes_of(sum(index["bytes"] for _, index in caches))
     notes = [f"{count_of(len(caches), 'cache', 'caches')}, {total}."]
     notes += [f"No cache of hrkd, and left alone: {path.name} ({why})." for path, why in others.items()]
-    columns = ("Name", "What", "Of", "Texts", "Size", "Last used", "Complete")
+    columns = ("Name", "What", "Of", "Texts", "Size", "Last used")
     return PlainTable(f"Caches in {folder}", columns, rows, tuple(notes))
 
 

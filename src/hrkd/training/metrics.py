@@ -144,7 +144,8 @@ class _Domain:
 
         The prior weighs as much as one row: half right, half wrong, shared by the classes that occur, where a wrong
         one goes to the next class (a single one to a class that does not occur). So accuracy would have the interval
-        of Jeffreys, which has width where all rows are right; it is widened to hold the figure.
+        of Jeffreys, which has width where all rows are right; it is widened to hold the figure. With a few rows of each
+        of many classes it is a little too narrow, as classes that do not occur are not in it.
         """
         classes = self._classes()
         others = np.roll(classes, -1) if len(classes) > 1 else np.array([-1])
