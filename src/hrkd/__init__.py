@@ -35,8 +35,9 @@ if TYPE_CHECKING:
         StudentTrainingConfig,
         TrainingConfig,
     )
-    from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+    from hrkd.run.commands import compress, distill, train_baseline, train_teacher
     from hrkd.run.describe_data import describe_data
+    from hrkd.run.evaluation import evaluate
     from hrkd.training.session import Session
     from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -109,7 +110,7 @@ _HOMES = {
     "describe_data": "hrkd.run.describe_data",
     "distill": "hrkd.run.commands",
     "distill_from_models": "hrkd.training.trainers",
-    "evaluate": "hrkd.run.commands",
+    "evaluate": "hrkd.run.evaluation",
     "export_plain": "hrkd.deploy.export",
     "fine_tune": "hrkd.training.trainers",
     "load_domains": "hrkd.data.readers.sources",

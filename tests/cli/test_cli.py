@@ -1,3 +1,4 @@
+import functools
 import json
 import logging
 import os
@@ -76,14 +77,15 @@ def run(capsys, monkeypatch):
 def library(monkeypatch):
     """The functions behind the verbs, each replaced by one of the same signature that only takes note of its call."""
     from hrkd.run import commands as library
-    from hrkd.run import describe_data
+    from hrkd.run import describe_data, evaluation
 
-    for name in ("compress", "distill", "evaluate", "train_baseline", "train_teacher"):
+    for name in ("compress", "distill", "train_baseline", "train_teacher"):
         monkeypatch.setattr(library, name, create_autospec(getattr(library, name)))
-    described = create_autospec(describe_data.describe_data)
-    monkeypatch.setattr(describe_data, "describe_data", described)
-    monkeypatch.setattr(library, "describe_data", described, raising=False)
-    for name in ("check_measurable", "check_named", "check_teacher_is_there"):
+    for module, name in ((evaluation, "evaluate"), (describe_data, "describe_data")):
+        fake = create_autospec(getattr(module, name))
+        monkeypatch.setattr(module, name, fake)
+        monkeypatch.setattr(library, name, fake, raising=False)
+    for name in ("check_measurable", "check_named", "check_teacher_is_there", "look_at_rows"):
         monkeypatch.setattr(commands, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
     for name in terminal.ENVIRONMENT:
@@ -250,6 +252,17 @@ class TestHelp:
         assert "--student.layers" not in output
 
 
+def test_what_is_wrong_with_rows_is_told_before_torch_is_imported(tmp_path):
+    (tmp_path / "reviews.csv").write_text("text,label,domain\nfine,good,books\n")
+    data = ["--data.source", str(tmp_path / "reviews.csv"), "--data.text", "review"]
+    model = ["--teacher.model", str(tmp_path), "--student.layers", "1", "--run.output", str(tmp_path / "run")]
+    status, _, errors, modules = shell("compress", *data, *model)
+    assert status == 2
+    assert "no column 'review' for text" in errors
+    assert not modules & {"torch", "transformers"}
+    assert not (tmp_path / "run").exists()
+
+
 class TestFlags:
     def test_flags_alone_make_a_recipe(self, run, library):
         assert run("compress", *FLAGS) == (0, "", "")
@@ -327,6 +340,15 @@ class TestFlags:
         run("compress", "amazon_reviews", "--teacher.model", "null", "--teacher.fine_tuned", "folder")
         teacher = recipe_of(library.compress).teacher
         assert (teacher.model, teacher.fine_tuned) == (None, "folder")
+
+    def test_null_gives_every_field_its_default(self, run, library):
+        needed = ("data.source", "teacher.model", "student.layers")
+        for field in recipe_fields():
+            if field.name not in needed:
+                library.compress.reset_mock()
+                assert run("compress", *FLAGS, f"--{field.name}", "null")[::2] == (0, ""), field.name
+                found = functools.reduce(getattr, field.path, recipe_of(library.compress))
+                assert found == field.default, field.name
 
 
 class TestErrors:
@@ -445,7 +467,7 @@ class TestVerbs:
 
         fake = create_autospec(export.export_plain, return_value={"books": Path("out/books")})
         monkeypatch.setattr(export, "export_plain", fake)
-        monkeypatch.setattr(commands, "names_in", lambda folder: (["books"], ["bad", "good"]))
+        monkeypatch.setattr(commands, "read_facts", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
 

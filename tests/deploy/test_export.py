@@ -63,7 +63,7 @@ def test_what_lies_in_the_folders(student_folder, tmp_path, capsys):
     index = json.loads((tmp_path / "plain" / "domains.json").read_text())
     assert index["domains"] == {"books": "books", "kitchen & housewares": "kitchen-housewares", "music": "music"}
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == sorted(
-        ["domains.json", *index["domains"].values()]
+        ["domains.json", "manifest.json", *index["domains"].values()]
     )
     assert [p.name for p in tmp_path.iterdir()] == ["plain"]
     config = json.loads((folders["music"] / "config.json").read_text())

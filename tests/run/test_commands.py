@@ -17,8 +17,9 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.recipe.schema import MethodConfig
-from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from hrkd.run.describe_data import describe_data
+from hrkd.run.evaluation import evaluate
 from hrkd.run.results import method_in_words
 from tiny import tiny_recipe as recipe
 
@@ -37,6 +38,7 @@ def files_of(folder):
 
 MODEL_FILES = {
     "config.json",
+    "manifest.json",
     "model.safetensors",
     "stage.json",
     "tokenizer.json",
@@ -312,6 +314,7 @@ def test_how_many_processes_made_a_finished_teacher_is_of_no_matter(finished, tm
     shutil.copytree(finished[0], tmp_path / "run")
     mark = tmp_path / "run" / "teacher" / "stage.json"
     mark.write_text(mark.read_text().replace('"processes": 1', '"processes": 2'))
+    (mark.parent / "manifest.json").unlink()
     assert compress(recipe(tmp_path / "run"))["models"] == finished[1]["models"]
 
 

@@ -14,7 +14,8 @@ from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.domain_teachers import RoutedTeacher
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.run.commands import compress, distill, evaluate, train_baseline, train_teacher
+from hrkd.run.commands import compress, distill, train_baseline, train_teacher
+from hrkd.run.evaluation import evaluate
 from tiny import tiny_plain, tiny_recipe, tiny_tokenizer
 
 DOMAINS = ("books", "films")

@@ -15,8 +15,9 @@ from hrkd.data.readers.sources import load_domains
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError, DataError, TrainingError
 from hrkd.recipe.loading import recipe_to_yaml
-from hrkd.run.commands import compress, distill, evaluate
+from hrkd.run.commands import compress, distill
 from hrkd.run.describe_data import describe_data
+from hrkd.run.evaluation import evaluate
 from tiny import tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}

@@ -15,7 +15,7 @@ from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress,
 from hrkd.data.readers.places import check_source_is_there
 from hrkd.deploy.checks import check_texts
 from hrkd.errors import RecipeError, TrainingError
-from hrkd.models.open_model import names_in
+from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import check_measurable, check_named, check_teacher_is_there
@@ -44,6 +44,16 @@ JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figur
 TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
 
 
+def look_at_rows(recipe: Recipe) -> None:
+    """Read a table before anything heavy is imported: its rows are kept, and what is wrong is told at once."""
+    from hrkd.data.readers.sources import has_columns_of_its_own
+    from hrkd.run.prepare import load_labelled
+    from hrkd.support.caches import cache_folder
+
+    if recipe.data.source is not None and not has_columns_of_its_own(recipe.data.source, recipe.data.format):
+        load_labelled(recipe.data, cache_folder(recipe.cache.folder))
+
+
 @takes_fields(*Recipe.model_fields)
 def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """Make a small student from labelled text and a large encoder, and measure it.
@@ -55,6 +65,7 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -70,6 +81,7 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -88,6 +100,7 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -107,6 +120,7 @@ def train_baseline(
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
     console = prepare()
+    look_at_rows(checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -153,9 +167,18 @@ def evaluate(
     recipe: RecipeArgument = None,
     /,
     *,
-    split: Annotated[str, Parameter(help="train, dev or test (default test).")] = "test",
+    split: Annotated[
+        str | None,
+        Parameter(
+            help="train, dev, test or all; default: test where the run or the data says which rows that is, else all."
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None, Parameter(help="Folder of another model, such as the run's teacher: also the agreement with it.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        Parameter(negative=(), help="What the data calls the model's outputs, in their order; repeat the flag."),
     ] = None,
     json_file: JsonFile = None,
     flags: Flags = None,
@@ -163,7 +186,7 @@ def evaluate(
     """Measure a run or a model on each domain.
 
     The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
-    run's own unless another is given.
+    run's own unless another is given. Length, columns, labels and domains are the model's.
     """
     _check_json(json_file)
     check_measurable(folder, split, data_named=bool(recipe or flags))
@@ -175,9 +198,11 @@ def evaluate(
         check_named(checked, "data.source")
     console = prepare()
     with heavy_imports():
-        from hrkd.run import commands
+        from hrkd.run import evaluation
 
-    scores = commands.evaluate(folder, checked, split=split, teacher=teacher, show=console.print, progress=progress())
+    scores = evaluation.evaluate(
+        folder, checked, split=split, teacher=teacher, labels=labels, show=console.print, progress=progress()
+    )
     _write_json(json_file, scores)
 
 
@@ -245,7 +270,8 @@ def predict(
     With `--input` and `--output` it labels a file.
     """
     _check_what_to_predict(texts, input_file, output_file)
-    domains, labels = names_in(student)
+    facts = read_facts(student)
+    domains, labels = facts.domains, facts.labels
     prepare_process()
     if input_file is None or output_file is None:
         if domain is None:
@@ -306,7 +332,7 @@ def export(
 
     Each is a folder that AutoModelForSequenceClassification and AutoTokenizer of transformers load as it is.
     """
-    names_in(student)
+    read_facts(student)
     console = prepare()
     with heavy_imports():
         from hrkd.deploy.export import export_plain

@@ -62,15 +62,24 @@ def overrides_of(flags: Flags) -> dict[str, Any]:
 
 
 def join_switches(tokens: Sequence[str]) -> list[str]:
-    """``--run.overwrite false`` as ``--run.overwrite=false``: a switch may be followed by its value or stand alone."""
-    switches = {f"--{field.name}" for field in recipe_fields() if field.annotation is bool}
+    """Switches with a value: ``--run.overwrite false`` as ``--run.overwrite=false``, alone as ``--run.overwrite=true``.
+
+    Flags take a value each; a switch may stand alone, before the name of a recipe for example.
+    """
+    switches = {f"--{field.name}" for field in recipe_fields() if bool in members(field.annotation)}
     switches |= {switch.replace("_", "-") for switch in switches}
     joined: list[str] = []
-    for token in tokens:
-        if joined and joined[-1] in switches and token.lower() in ("true", "false"):
-            joined[-1] += f"={token.lower()}"
+    rest = iter([*tokens, ""])
+    token = next(rest)
+    for following in rest:
+        if token in switches:
+            given = following.lower() in ("true", "false", "null")
+            joined.append(f"{token}={following.lower() if given else 'true'}")
+            if given:
+                following = next(rest, "")
         else:
             joined.append(token)
+        token = following
     return joined
 
 
@@ -92,7 +101,7 @@ def _flag(field: RecipeField, group: Group) -> Any:
     metavar = _METAVARS.get(origins[0], "TEXT")
     if bool in origins:
         facts = [f"default true; --{field.name} false turns it off" if field.default else "default false"]
-        return Annotated[bool, Parameter(help=_help(field, facts), group=group, negative=())]
+        return Annotated[str, Parameter(help=_help(field, facts), group=group, negative=(), metavar="")]
     facts = [_FORMS[origin].format(field.name) for origin in origins if origin in _FORMS] or _bounds(field)
     facts += [f"default {field.default}"] if field.default not in (None, []) else []
     parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar)
@@ -105,7 +114,7 @@ def _mapping_hint(kinds: Sequence[Any], origins: Sequence[Any]) -> Any:
     value = get_args(kinds[origins.index(dict)])[1]
     words = (str,) * len(get_args(value)) if get_origin(value) is tuple else ()
     mapping = types.GenericAlias(dict, (str, types.GenericAlias(tuple, words) if words else str))
-    return mapping if origins == [dict] else str | mapping
+    return str | mapping  # a word may be null, which takes back what the recipe says
 
 
 def _help(field: RecipeField, facts: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ def assemble(
     domains: Sequence[str] | None = None,
     *,
     labelled: bool = True,
+    to_measure: bool = False,
     cache: Path | None = None,
     mark: str = "",
     of: str = "",
@@ -52,6 +53,7 @@ def assemble(
         domains: Keep these domains only, in this order; None: all, sorted. Without labels, some may have no rows.
         labelled: Whether ``chunks`` have labels. If not, they have no splits and no ids of their own either, and the
             label of every row is :data:`hrkd.data.types.NO_LABEL`.
+        to_measure: Whether a single class, and domains without train rows, will do.
         cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
             temporary file.
         mark: Name of the source in the cache.
@@ -63,22 +65,23 @@ def assemble(
     """
     if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
         raise DataError(f"domains: expected a list of different names, got {domains!r}")
-    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, chunks, domains, labelled), "of": of})
+    rows = _Rows(domains, labelled, to_measure)
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, rows, chunks), "of": of})
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
 
 
-def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None, labelled: bool) -> dict[str, Any]:
+def _write(file: Path, rows: _Rows, chunks: Iterable[RawRows]) -> dict[str, Any]:
     """Write the table; names of labels and domains. Numbers of names are known when all rows are, hence two files."""
-    rows, first_file = _Rows(domains, labelled), file.with_suffix(".first")
+    first_file = file.with_suffix(".first")
     write_arrow(first_file, rows.checked(chunks))
     rows.raise_problems()
     table = open_arrow(first_file)
     if rows.own_ids:
         _check_unique(table)
     labels = sorted_labels(rows.labels)
-    known = sorted(rows.domains) if domains is None else list(map(str, domains))
+    known = sorted(rows.domains) if rows.chosen is None else rows.chosen
     numbers = {"domain": _order(rows.domains, known)}
-    if labelled:
+    if rows.labelled:
         numbers["label"] = _order(rows.labels, labels)
     write_arrow(file, (_numbered(batch, numbers) for batch in table.to_batches()))
     first_file.unlink()
@@ -100,9 +103,10 @@ def _numbered(batch: pa.RecordBatch, numbers: dict[str, np.ndarray]) -> pa.Recor
 class _Rows:
     """What is learnt of rows while they pass by: problems, and the names of labels and domains as they come."""
 
-    def __init__(self, chosen: Sequence[str] | None, labelled: bool) -> None:
+    def __init__(self, chosen: Sequence[str] | None, labelled: bool, to_measure: bool) -> None:
         self.chosen = None if chosen is None else list(map(str, chosen))
         self.labelled = labelled
+        self.for_training = labelled and not to_measure
         self.names = ColumnNames()
         self.count = 0
         self.own_ids = False
@@ -185,12 +189,12 @@ class _Rows:
             )
         if problems:
             raise DataError("\n".join(problems))
-        if self.labelled and len(self.labels) < 2:
+        if self.for_training and len(self.labels) < 2:
             raise DataError(
                 f"all {self.count} rows have the label {next(iter(self.labels))!r}; a classifier needs two or more"
             )
         without = sorted(self.domains.keys() - self.with_train)
-        if self.with_train and without:
+        if self.for_training and self.with_train and without:
             raise DataError(
                 f"no train rows in domain {first_of(without)}, only others (train rows in "
                 f"{first_of(sorted(self.with_train))}); add some, or choose domains without it"

@@ -15,6 +15,7 @@ from hrkd.models.plain import without_bars
 from hrkd.support.atomic_files import replace_folder
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
+from hrkd.support.manifest import write_manifest
 
 __all__ = ["export_plain"]
 
@@ -57,6 +58,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
                 model.to_plain(domain).save_pretrained(new / name)
                 tokenizer.save_pretrained(new / name)
                 _compare(model, tokenizer, domain, new / name, texts)
+                write_manifest(new / name)
             write_domain_index(new, names, "plain")
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{output}: cannot be written ({error}); nothing was exported") from error

@@ -1,7 +1,7 @@
 """Labels for the rows of a table, file to file: :func:`predict_file`, and its two halves.
 
 What is wrong with a table shows in :func:`read_rows`, which needs the names of a model's domains and labels alone
-(:func:`hrkd.models.open_model.names_in`): before the model is opened.
+(:func:`hrkd.models.open_model.read_facts`): before the model is opened.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ head can be written back as a plain classifier with equal logits (:mod:`hrkd.dep
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
@@ -31,7 +31,18 @@ PROBLEMS = {"missing_keys": "missing", "unexpected_keys": "surplus", "mismatched
 
 
 class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Configuration of :class:`MultiDomainClassifier`: the encoder's own, the domains, the labels."""
+    """Configuration of :class:`MultiDomainClassifier`: the encoder's own, the domains, the labels, what it reads.
+
+    Args:
+        encoder: The fields of the encoder's own configuration.
+        domains: Names; a domain id is an index into them.
+        heads: One for each domain, or one for all.
+        max_tokens: Longest input, in tokens.
+        domain_head: Whether a meta-teacher's is there.
+        columns: Names in the table that it was made from of ``text``, ``text_pair`` (None: single texts), ``label`` and
+            ``domain``; None: not known.
+        hrkd_version: Of the package that made it.
+    """
 
     model_type = MODEL_TYPE
 
@@ -42,6 +53,8 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         heads: HeadMode = "per_domain",
         max_tokens: int = 128,
         domain_head: bool = False,
+        columns: Mapping[str, str | None] | None = None,
+        hrkd_version: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.encoder = encoder or {}
@@ -49,6 +62,8 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         self.heads = heads
         self.max_tokens = max_tokens
         self.domain_head = domain_head
+        self.columns = None if columns is None else dict(columns)
+        self.hrkd_version = hrkd_version
         super().__init__(**kwargs)
 
     @classmethod

@@ -93,7 +93,8 @@ def check_recipe(
         raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
     if base.data is None and not overrides:
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
-    merged = _without_empty_sections(_merge(base.data or {}, locations.overrides), Recipe)
+    merged = _merge(base.data or {}, locations.overrides)
+    merged = _without_empty_sections(_without_taken_back(merged, locations.overrides, Recipe), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
     problems = list(base.problems)
@@ -179,6 +180,20 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = _merge(below if isinstance(below, Mapping) else {}, value)
         merged[str(name)] = value
     return merged
+
+
+def _without_taken_back(data: Mapping[str, Any], over: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """``data`` without the fields that ``over`` takes back with null, so that their defaults hold."""
+    kept = {}
+    for name, value in data.items():
+        field = model.model_fields.get(name)
+        if field is not None and name in over:
+            if over[name] is None:
+                continue
+            if is_section(field.annotation) and isinstance(value, dict) and isinstance(over[name], Mapping):
+                value = _without_taken_back(value, over[name], field.annotation)
+        kept[name] = value
+    return kept
 
 
 def _without_empty_sections(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -12,29 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hrkd.data.batching import TokenizedDataset, check_step_sizes, tokenize
+from hrkd.data.batching import check_step_sizes
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
-from hrkd.models.domain_teachers import AnyTeacher
-from hrkd.models.loading import load_fine_tuned
-from hrkd.models.tokenizers import load_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
-from hrkd.run.first_look import check_measurable
-from hrkd.run.folder import STAGE_RECORD
-from hrkd.run.measure import predictions, scores
 from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
-from hrkd.support.atomic_files import read_json
-from hrkd.support.domain_index import domain_folders
 from hrkd.support.progress import Progress, Show, quiet
 
-__all__ = ["compress", "distill", "evaluate", "train_baseline", "train_teacher"]
+__all__ = ["compress", "distill", "train_baseline", "train_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -193,53 +185,3 @@ def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed:
         return recipe
     sections = needed or ("teacher", "student")
     return load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
-
-
-def evaluate(
-    folder: str | Path,
-    recipe: RecipeLike | None = None,
-    *,
-    split: str = "test",
-    teacher: str | Path | None = None,
-    data: MultiDomainDataset | None = None,
-    show: Show = quiet,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure a model that hrkd wrote on a part of a data set. Returns its scores as a plain dict.
-
-    Args:
-        folder: a run (its student is measured, on the run's own data) or a model folder.
-        recipe: where the data comes from; needed for a model folder alone.
-        split: "train", "dev" or "test".
-        teacher: another model, such as the run's ``teacher`` folder; the scores then hold the agreement with it.
-        data, show, progress: as :func:`compress`.
-
-    Raises:
-        ArtifactError: no model there.
-        DataError, ModelError: the data's domains or labels are not the model's.
-    """
-    folder = Path(folder)
-    check_measurable(folder, split, data_named=recipe is not None or data is not None)
-    is_run = (folder / "recipe.yaml").is_file()
-    if is_run:
-        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
-    labelled = recipe.data.model_copy(update={"unlabelled": None})  # nothing is measured on the rest
-    context = Context.load(recipe.model_copy(update={"data": labelled}), data=data, show=show, progress=progress)
-    if is_run and read_json(folder / STAGE_RECORD, what="the record of a stage").get("data") != context.data.digest:
-        logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, split)
-    rows: MultiDomainDataset = getattr(context.data.splits, split)
-    model, part = _read(context, str(folder), rows)
-    agreed_with = None if teacher is None else predictions(context, *_read(context, str(teacher), rows))
-    found = scores(context, predictions(context, model, part), part, teacher=agreed_with).to_dict()
-    context.show(scores_table(found, title=f"{folder} on {split}"))
-    return found
-
-
-def _read(context: Context, folder: str, rows: MultiDomainDataset) -> tuple[AnyTeacher, TokenizedDataset]:
-    """The model of a folder, single-domain teachers combined as the recipe says, and rows as its token ids."""
-    max_length = context.recipe.data.max_length
-    combine = context.recipe.teacher.combine if domain_folders(folder) else "route"
-    model = load_fine_tuned(folder, domains=rows.domains, labels=rows.labels, max_tokens=max_length, combine=combine)
-    return model, tokenize(rows, load_tokenizer(folder), max_length, cache=context.cache)

@@ -26,28 +26,33 @@ from hrkd.support.progress import Progress, Show, quiet
 from hrkd.training.checks import check_meta_teacher, weights_of_domains
 from hrkd.training.session import start_accelerator
 
-__all__ = ["Context"]
+__all__ = ["Context", "Workplace"]
 
 logger = logging.getLogger("hrkd")
 
 
 @dataclass(frozen=True)
-class Context:
+class Workplace:
+    """What a model is asked with; ``cache``: folder in which rows, token ids and what teachers say are kept."""
+
+    recipe: Recipe
+    accelerator: Accelerator
+    progress: Progress
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Context(Workplace):
     """What all stages of one recipe share.
 
     Args:
-        cache: folder in which rows, token ids and what teachers say are kept.
         external_teacher: the folder of a teacher of another run, in the place of the run's own.
         planned: the settings of every stage that is to be there at the end (:mod:`hrkd.run.identity`).
     """
 
-    recipe: Recipe
     folder: RunFolder
     data: PreparedData
-    accelerator: Accelerator
-    progress: Progress
     show: Show
-    cache: Path
     external_teacher: Path | None = None
     planned: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -70,14 +75,14 @@ class Context:
         if teacher is not None and recipe.teacher.fine_tuned is None and teacher.resolve() == own.resolve():
             teacher = None
         return cls(
-            recipe,
-            RunFolder(recipe.run.output, recipe.run.overwrite),
-            prepare_data(recipe.data, data, cache, unlabelled=unlabelled),
-            accelerator,
-            progress or Progress(main),
-            show if main else quiet,
-            cache,
-            teacher,
+            recipe=recipe,
+            accelerator=accelerator,
+            progress=progress or Progress(main),
+            cache=cache,
+            folder=RunFolder(recipe.run.output, recipe.run.overwrite),
+            data=prepare_data(recipe.data, data, cache, unlabelled=unlabelled),
+            show=show if main else quiet,
+            external_teacher=teacher,
         )
 
     def plan(self, *stages: str) -> Context:

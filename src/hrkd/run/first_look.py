@@ -56,7 +56,7 @@ def check_teacher_is_finished(folder: Path) -> None:
         )
 
 
-def check_measurable(folder: Path, split: str, *, data_named: bool) -> None:
+def check_measurable(folder: Path, split: str | None, *, data_named: bool) -> None:
     """Whether there is a finished student, or a model, in ``folder``, and a ``split`` of some data to measure it on.
 
     Raises:
@@ -65,8 +65,8 @@ def check_measurable(folder: Path, split: str, *, data_named: bool) -> None:
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
-    if split not in ("train", "dev", "test"):
-        raise RecipeError(f"--split: {split!r} is none of train, dev, test")
+    if split not in (None, "train", "dev", "test", "all"):
+        raise RecipeError(f"--split: {split!r} is none of train, dev, test, all")
     if (folder / "recipe.yaml").is_file():
         if not (folder / "student").is_dir():
             raise ArtifactError(

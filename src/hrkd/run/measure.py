@@ -12,7 +12,7 @@ import pandas as pd
 from hrkd.data.batching import TokenizedDataset
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
-from hrkd.run.context import Context
+from hrkd.run.context import Context, Workplace
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
@@ -86,7 +86,7 @@ def _paired(
     }
 
 
-def predictions(context: Context, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
+def predictions(context: Workplace, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
     """Probabilities of the labels, shape (rows, C)."""
     model.to(context.accelerator.device)
     size = context.recipe.evaluation.batch_size
@@ -110,7 +110,7 @@ def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDa
 
 
 def scores(
-    context: Context, predicted: np.ndarray, data: TokenizedDataset, *, teacher: np.ndarray | None = None
+    context: Workplace, predicted: np.ndarray, data: TokenizedDataset, *, teacher: np.ndarray | None = None
 ) -> Scores:
     """How good predictions are (probabilities, or label ids), and how far they agree with the teacher's."""
     evaluation = context.recipe.evaluation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hrkd.data.batching import TokenizedDataset
 
-__all__ = ["PreparedData", "TokenizedSplits", "prepare_data", "tokenize_splits"]
+__all__ = ["PreparedData", "TokenizedSplits", "load_labelled", "prepare_data", "tokenize_splits"]
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
@@ -38,12 +38,14 @@ class PreparedData:
     """``splits`` after few-shot selection, ``drawn`` before it.
 
     ``vocabulary`` lists all words of a generated corpus, else is empty. ``unlabelled`` is text for distillation alone.
+    ``columns`` are the names of text, text_pair, label and domain in the source.
     """
 
     splits: Splits
     drawn: Splits
     vocabulary: tuple[str, ...] = ()
     unlabelled: Unlabelled | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -101,7 +103,7 @@ def prepare_data(
     """
     words: tuple[str, ...] = ()
     if dataset is None:
-        dataset, words = _load(config, cache)
+        dataset, words = load_labelled(config, cache)
     splits = split_domains(
         dataset,
         seed=config.split_seed,
@@ -119,7 +121,10 @@ def prepare_data(
     more = _unlabelled(config, used, cache, unlabelled)
     if more is not None:
         used = replace(used, notes=(*notes, *more.notes))
-    return PreparedData(used, splits, words, more)
+    columns = {role: getattr(config, role) for role in ("text", "text_pair", "label", "domain")}
+    if splits.train.has_pairs and config.text_pair is None:
+        columns["text_pair"] = "text_pair"  # rows in memory, and layouts that have columns of their own
+    return PreparedData(used, splits, words, more, columns)
 
 
 def tokenize_splits(
@@ -145,12 +150,19 @@ def _digest(pieces: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def _load(config: DataConfig, cache: Path | None) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+def load_labelled(
+    config: DataConfig, cache: Path | None, *, to_measure: bool = False
+) -> tuple[MultiDomainDataset, tuple[str, ...]]:
+    """The rows that the data section names, and all words of a generated corpus.
+
+    Raises:
+        DataError: see :mod:`hrkd.data`.
+    """
     if config.format == "synthetic":
         corpus = synthetic_reviews(**config.synthetic.model_dump(), seed=config.split_seed)
         return corpus.dataset, tuple(vocabulary())
     columns = {name: getattr(config, name) for name in (*TEXT_COLUMNS, "label", "split", "id")}
-    return load_domains(config.source, format=config.format, **columns, cache=cache), ()
+    return load_domains(config.source, format=config.format, **columns, cache=cache, to_measure=to_measure), ()
 
 
 def _unlabelled(

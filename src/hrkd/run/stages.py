@@ -6,6 +6,7 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hrkd.run.context import Context
 from hrkd.run.folder import STAGES, StageFiles
 from hrkd.support.allocator import peak_megabytes
 from hrkd.support.atomic_files import read_json, replace_folder, write_json
+from hrkd.support.manifest import check_manifest
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.session import Session
 
@@ -68,6 +70,7 @@ class Stage(ABC):
         """Make it unless that is done; returns the record of its training."""
         accelerator, files = self.context.accelerator, self.files
         if files.settings.is_file():
+            check_manifest(files.model)
             logger.info("%s: finished before, taken from %s", self.name, files.model)
         else:
             if accelerator.is_main_process:
@@ -108,6 +111,8 @@ class ModelStage(Stage):
         """Train the model, and write it with both records in one step."""
         trained = self.train(self._session())
         if self.context.accelerator.is_main_process:
+            trained.model.config.columns = self.context.data.columns
+            trained.model.config.hrkd_version = metadata.version("hrkd")
             with replace_folder(self.files.model) as new:
                 trained.model.save_pretrained(new)
                 trained.tokenizer.save_pretrained(new)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
+from hrkd.support.manifest import write_manifest
 
 __all__ = ["clear_leftovers", "read_json", "replace_file", "replace_folder", "write_json", "write_text"]
 
@@ -27,11 +28,15 @@ def _beside(path: Path, kind: str = "") -> Path:
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to fill; it takes the place of ``folder`` when the ``with`` block ends without an error."""
+    """A new folder to fill; it takes the place of ``folder`` when the ``with`` block ends without an error.
+
+    A manifest of its files (:mod:`hrkd.support.manifest`) is written into it last.
+    """
     new, old = _beside(folder), _beside(folder, "old-")
     new.mkdir(parents=True)
     try:
         yield new
+        write_manifest(new)
         if folder.exists():
             old.mkdir()
             folder.rename(old / folder.name)

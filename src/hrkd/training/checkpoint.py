@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import replace_folder
+from hrkd.support.manifest import check_manifest
 from hrkd.support.messages import first_line
 
 __all__ = ["RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
@@ -79,6 +80,7 @@ def load_checkpoint(
     Raises:
         ArtifactError: the checkpoint is damaged, of another model, or of fewer processes.
     """
+    check_manifest(folder)
     try:
         state = load_file(folder / "state.safetensors")
         rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))

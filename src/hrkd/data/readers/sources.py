@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["load_domains"]
+__all__ = ["has_columns_of_its_own", "load_domains"]
 
 RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
 UNLABELLED = {
@@ -61,6 +61,7 @@ def load_domains(
     id: str | None = None,  # noqa: A002
     domains: Sequence[str] | None = None,
     cache: Path | None = None,
+    to_measure: bool = False,
 ) -> MultiDomainDataset:
     """Read text, check it and give labels and domains their numbers.
 
@@ -89,6 +90,7 @@ def load_domains(
         cache: Folder that keeps the rows of tables and saved data sets, so that the same content is read and checked
             once. None, and for other sources: a temporary file, gone with the process. In either case the rows stay
             on disk, and memory does not grow with the text.
+        to_measure: The rows are for measuring a model: they may have a single label, and domains without train rows.
 
     Raises:
         ArtifactError: what the cache keeps is damaged, or there is no room for the file.
@@ -103,11 +105,20 @@ def load_domains(
     if source is None or format == "synthetic":
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
-    mark = "" if cache is None else _mark(origin, names, domains)
+    mark = "" if cache is None else _mark(origin, names, domains, *(["to measure"] if to_measure else []))
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
+    kept = cache if mark else None
     of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
-    return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark, of=of)
+    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
+
+
+def has_columns_of_its_own(source: str | Path, layout: str = DEFAULTS.format) -> bool:
+    """Whether a source is a research set or a generated corpus, whose columns nobody has to name."""
+    path = Path(source).expanduser()
+    if layout == "auto" and path.is_dir():
+        layout = _recognise_folder(path, labelled=True)
+    return layout in (*RESEARCH, "synthetic")
 
 
 @dataclass(frozen=True)
@@ -119,9 +130,9 @@ class Origin:
     files: tuple[Path, ...] = ()
 
 
-def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> str:
+def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None, *purpose: str) -> str:
     """A name for what is read from files, by their names and content; empty without files."""
-    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains))).encode())
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains), *purpose)).encode())
     try:
         for file in origin.files:
             with file.open("rb") as content:

@@ -20,7 +20,7 @@ from hrkd.errors import DataError, RecipeError
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.messages import Found, count_of, first_of
 
-__all__ = ["PAPER_SIZES", "Sizes", "save_split_ids", "split_domains"]
+__all__ = ["PAPER_SIZES", "Sizes", "given_parts", "save_split_ids", "split_domains"]
 
 DEFAULTS = DataConfig.model_construct()
 
@@ -94,6 +94,23 @@ def split_domains(
     splits = Splits(_part(dataset, sides, TRAIN), _part(dataset, sides, DEV), _part(dataset, sides, TEST))
     _check_parts(splits)
     return replace(splits, notes=(*notes, *_check_labels(splits)))
+
+
+def given_parts(dataset: MultiDomainDataset, splits_file: Path | None = None) -> dict[str, Ints] | None:
+    """Rows of train, dev and test, as a splits file or the ``split`` column says it; None: neither says anything.
+
+    Rows whose value of the column is empty count as train. Nothing is drawn or left out.
+
+    Raises:
+        DataError: the splits file is unusable.
+    """
+    if splits_file is not None:
+        sides, _ = _sides_from_file(dataset, Path(splits_file))
+    elif "split" in dataset.rows.column_names:
+        sides, _ = _sides_from_column(dataset)
+    else:
+        return None
+    return {name: np.flatnonzero(sides == side) for side, name in zip((TRAIN, DEV, TEST), PARTS, strict=True)}
 
 
 def _check_arguments(

@@ -1,0 +1,150 @@
+"""Measuring a finished model on labelled rows: ``hrkd evaluate``.
+
+The model's own length, columns, labels and domains rule; the recipe says where the rows are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import RecipeError
+from hrkd.models.facts import facts_of
+from hrkd.models.loading import load_fine_tuned
+from hrkd.models.open_model import ModelFacts
+from hrkd.models.tokenizers import load_tokenizer
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import DataConfig, Recipe
+from hrkd.report.tables import scores_table
+from hrkd.run.context import Workplace
+from hrkd.run.first_look import check_measurable
+from hrkd.run.folder import STAGE_RECORD
+from hrkd.run.measure import predictions, scores
+from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
+from hrkd.support.atomic_files import read_json
+from hrkd.support.caches import cache_folder
+from hrkd.support.domain_index import domain_folders
+from hrkd.support.progress import Progress, Show, quiet
+from hrkd.training.session import start_accelerator
+
+__all__ = ["evaluate"]
+
+logger = logging.getLogger("hrkd")
+
+
+def evaluate(
+    folder: str | Path,
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    split: str | None = None,
+    teacher: str | Path | None = None,
+    labels: Sequence[str] | None = None,
+    data: MultiDomainDataset | None = None,
+    show: Show = quiet,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a model on labelled rows: its own test rows, or all that it is given. Returns its scores as a plain dict.
+
+    The model's length, columns, labels and domains rule; rows may hold some of its labels and domains alone.
+
+    Args:
+        folder: a run (its student is measured), or a model folder: of hrkd, a plain classifier, or one per domain.
+        recipe: where the rows are; for a run, its own data unless another is given.
+        split: "train", "dev" or "test": that part, as the source, ``data.splits_file`` or the model's run says it, or
+            else as a training would draw it. "all": every row. None: test, where the source or the model's run says
+            which rows that is, else every row.
+        teacher: another model, such as the run's ``teacher`` folder; the scores then hold the agreement with it.
+        labels: what the data calls the model's outputs, in their order, where it calls them otherwise.
+        data: rows in memory, in the place of the recipe's.
+        show, progress: as :func:`hrkd.run.commands.compress`.
+
+    Raises:
+        ArtifactError: no model there, or a damaged one.
+        DataError, ModelError: the data's domains or labels are not the model's.
+    """
+    folder = Path(folder)
+    check_measurable(folder, split, data_named=recipe is not None or data is not None)
+    is_run = (folder / "recipe.yaml").is_file()
+    if is_run:
+        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
+    facts = facts_of(folder)
+    workplace = _workplace(recipe, progress)
+    measured = _rows(workplace, folder, facts, data, split, is_run=is_run)
+    names = list(labels or facts.labels)
+    if len(names) != len(facts.labels):
+        raise RecipeError(
+            f"--labels: {len(names)} names ({', '.join(names)}) for {len(facts.labels)} outputs of the model "
+            f"({', '.join(facts.labels)}); give one for each, in their order"
+        )
+    rows = as_model_says(measured.rows, facts, names)
+    predicted, tokens = _predictions(workplace, folder, facts, rows)
+    agreed_with = None
+    if teacher is not None:
+        agreed_with, _ = _predictions(workplace, Path(teacher), facts_of(teacher), rows)
+    found = scores(workplace, predicted, tokens, teacher=agreed_with).to_dict()
+    if workplace.accelerator.is_main_process:
+        show(scores_table(found, title=f"{folder} on {measured.which}"))
+    return found
+
+
+def _workplace(recipe: Recipe, progress: Progress | None) -> Workplace:
+    accelerator = start_accelerator(recipe.run)
+    shown = progress or Progress(accelerator.is_main_process)
+    return Workplace(recipe, accelerator, shown, cache_folder(recipe.cache.folder))
+
+
+def _rows(
+    workplace: Workplace,
+    folder: Path,
+    facts: ModelFacts,
+    given: MultiDomainDataset | None,
+    split: str | None,
+    *,
+    is_run: bool,
+) -> MeasuredRows:
+    """The model's own part, where the data is that of its run, or else the rows that are given."""
+    said, record = workplace.recipe.data, folder / STAGE_RECORD
+    data = with_columns_of(said.model_copy(update={"unlabelled": None}), facts)
+    if facts.max_tokens and "max_length" in said.model_fields_set and said.max_length != facts.max_tokens:
+        logger.warning(
+            "data.max_length: %s plays no part here: %s reads %s tokens", said.max_length, folder, facts.max_tokens
+        )
+    if split != "all" and record.is_file():
+        digest = read_json(record, what="the record of a stage").get("data")
+        own = own_part(data, given, workplace.cache, digest=str(digest), split=split or "test")
+        if own is not None:
+            return MeasuredRows(own, split or "test")
+    if is_run and given is None and split is None and _is_data_of(folder.parent, said):
+        logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, "test")
+        split = "test"
+    return rows_to_measure(data, given, workplace.cache, split=split)
+
+
+def _is_data_of(run: Path, data: DataConfig) -> bool:
+    return load_recipe(run / "recipe.yaml").data == data
+
+
+def _predictions(
+    workplace: Workplace, folder: Path, facts: ModelFacts, rows: MultiDomainDataset
+) -> tuple[np.ndarray, TokenizedDataset]:
+    """What the model of a folder says of rows: probabilities, shape (rows, C), of their labels; and its token ids."""
+    longest = facts.max_tokens or workplace.recipe.data.max_length
+    combine = workplace.recipe.teacher.combine if domain_folders(folder) else "route"
+    model = load_fine_tuned(
+        str(folder),
+        domains=rows.domains,
+        labels=rows.labels,
+        max_tokens=longest,
+        teacher_labels=None if set(rows.labels) == set(facts.labels) else rows.labels,
+        combine=combine,
+    )
+    tokens = tokenize(rows, load_tokenizer(folder), longest, cache=workplace.cache)
+    return predictions(workplace, model, tokens), tokens

@@ -1,0 +1,103 @@
+"""The files of a folder with their sizes and check sums, in the folder itself: written last, checked before it is read.
+
+::
+
+    FOLDER/manifest.json    {"format": "hrkd-manifest", "version": 1, "files": {"config.json": {"bytes", "sha256"}}}
+
+Hidden files, README.md (a model card, which people edit) and folders with a manifest of their own are not listed. What
+is in the folder besides plays no part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hrkd.errors import ArtifactError
+from hrkd.support.messages import first_of
+
+__all__ = ["MANIFEST", "check_manifest", "has_manifest", "write_manifest"]
+
+MANIFEST = "manifest.json"
+HEAD = {"format": "hrkd-manifest", "version": 1}
+LEFT_OUT = (MANIFEST, "README.md")
+
+
+def write_manifest(folder: Path) -> None:
+    """List the files of ``folder``; the last thing that is written to it."""
+    files = {path.relative_to(folder).as_posix(): _seen(path) for path in _files(folder)}
+    content = json.dumps({**HEAD, "files": files}, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(content + "\n", encoding="utf-8")
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether ``folder`` lists its files: an older one does not."""
+    return (folder / MANIFEST).is_file()
+
+
+def check_manifest(folder: Path) -> None:
+    """Whether the files of ``folder`` are those that were written. Without a manifest, nothing is known.
+
+    Raises:
+        ArtifactError: one is missing or another one; names the files and what to do.
+    """
+    if not has_manifest(folder):
+        return
+    wrong = []
+    for name, written in _listed(folder).items():
+        found = _seen(folder / name) if (folder / name).is_file() else None
+        if found != written:
+            wrong.append(f"{name} ({_difference(found, written)})")
+    if wrong:
+        raise ArtifactError(
+            f"{folder}: damaged or changed since it was written: {first_of(wrong)}; restore the folder from a copy or "
+            f"make it anew (if you changed it on purpose, delete its {MANIFEST})"
+        )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in LEFT_OUT:
+            continue
+        if not path.is_dir():
+            yield path
+        elif not has_manifest(path):
+            yield from _files(path)
+
+
+def _seen(file: Path) -> dict[str, Any]:
+    with file.open("rb") as content:
+        sum_ = hashlib.file_digest(content, "sha256").hexdigest()
+        return {"bytes": content.tell(), "sha256": sum_}
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {_restore()}") from error
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or content.get("format") != HEAD["format"]:
+        raise ArtifactError(f"{path}: not the list of the folder's files; {_restore()}")
+    if content.get("version") != HEAD["version"]:
+        raise ArtifactError(
+            f"{path}: version {content.get('version')}, where version {HEAD['version']} is read; use the hrkd that "
+            "wrote the folder"
+        )
+    return files
+
+
+def _restore() -> str:
+    return "restore the folder from a copy or make it anew"
+
+
+def _difference(found: dict[str, Any] | None, written: Any) -> str:
+    if found is None:
+        return "missing"
+    if not isinstance(written, dict) or found["bytes"] != written.get("bytes"):
+        return f"{found['bytes']:,} bytes, not as listed"
+    return "its check sum differs"

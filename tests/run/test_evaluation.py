@@ -1,0 +1,196 @@
+"""Measuring finished models: all rows that are given, by the model's own length, columns, labels and domains."""
+
+import logging
+import shutil
+
+import pandas as pd
+import pytest
+
+from hrkd.data.synthetic.corpus import synthetic_reviews
+from hrkd.deploy.export import export_plain
+from hrkd.deploy.predict import Predictor
+from hrkd.errors import DataError, RecipeError
+from hrkd.models.open_model import read_facts
+from hrkd.run.commands import compress
+from hrkd.run.evaluation import evaluate
+from tiny import tiny_recipe
+
+COLUMNS = {"text": "review", "label": "stars", "domain": "category"}
+
+
+def frame_of(examples, seed):
+    corpus = synthetic_reviews(domains=2, examples=examples, label_noise=0.0, seed=seed).dataset
+    frame = corpus.rows.to_pandas()[["text", "label", "domain"]]
+    frame["label"] = [corpus.labels[i] for i in frame["label"]]
+    frame["domain"] = [corpus.domains[i] for i in frame["domain"]]
+    return frame.rename(columns=COLUMNS)
+
+
+def made_from(folder, frame, **changes):
+    frame.to_csv(folder / "made_from.csv", index=False)
+    recipe = tiny_recipe(folder / "run").model_dump(mode="json", exclude_unset=True)
+    recipe["data"] = {"source": str(folder / "made_from.csv"), **COLUMNS, "max_length": 20, "dev": 0.2, "test": 0.2}
+    recipe["data"] |= changes
+    recipe["student"]["baseline"] = False
+    return compress(recipe)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """A run whose data have columns of other names, and new rows that it has not seen."""
+    folder = tmp_path_factory.mktemp("single")
+    results = made_from(folder, frame_of(100, seed=0))
+    frame_of(30, seed=9).to_csv(folder / "new.csv", index=False)
+    return folder, results
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    made_from(folder, frame_of(60, seed=1).assign(second="so they say"), text_pair="second")
+    return folder
+
+
+def rows_of(scores):
+    return scores["mean"]["examples"]
+
+
+def test_the_folder_knows_columns_length_and_versions(single, pairs):
+    facts = read_facts(single[0] / "run" / "student")
+    assert facts.columns == {**COLUMNS, "text_pair": None}
+    assert (facts.pairs, facts.max_tokens, facts.one_head) == (False, 20, False)
+    assert read_facts(pairs / "run" / "student").columns["text_pair"] == "second"
+    assert read_facts(pairs / "run" / "student").pairs is True
+
+
+def test_every_row_of_a_new_file_is_measured_without_a_flag(single):
+    folder, _ = single
+    student, new = folder / "run" / "student", folder / "new.csv"
+    frame = pd.read_csv(new)
+    scores = evaluate(student, {"data": {"source": str(new)}})
+    said = [
+        each["label"] for each in Predictor.from_pretrained(student)(list(frame.review), domain=list(frame.category))
+    ]
+    assert rows_of(scores) == len(frame) == 60
+    for domain, own in scores["domains"].items():
+        chosen = frame.category == domain
+        assert own["accuracy"] == pytest.approx((pd.Series(said)[chosen] == frame.stars[chosen]).mean())
+
+
+def test_the_models_length_rules(single, caplog):
+    source = {"source": str(single[0] / "new.csv")}
+    student = single[0] / "run" / "student"
+    expected = evaluate(student, {"data": source})
+    assert "max_length" not in caplog.text
+    assert evaluate(student, {"data": source | {"max_length": 64}}) == expected
+    assert "data.max_length: 64 plays no part here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "split", "expected"),
+    [
+        ({"part": "test"}, None, 60),
+        ({"part": ["train"] * 40 + ["test"] * 20}, None, 20),
+        ({"part": ["train"] * 40 + ["test"] * 20}, "train", 40),
+        ({"part": ["train"] * 40 + ["test"] * 20}, "all", 60),
+        ({"part": "dev"}, None, 60),
+        ({}, "all", 60),
+        ({}, None, 60),
+    ],
+)
+def test_the_datas_own_parts_are_taken_as_they_are(single, tmp_path, change, split, expected):
+    pd.read_csv(single[0] / "new.csv").assign(**change).to_csv(tmp_path / "new.csv", index=False)
+    data = {"source": str(tmp_path / "new.csv"), **({"split": "part"} if change else {})}
+    assert rows_of(evaluate(single[0] / "run" / "student", {"data": data}, split=split)) == expected
+
+
+def test_a_part_that_nobody_names_is_told(single, tmp_path):
+    pd.read_csv(single[0] / "new.csv").assign(part="train").to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match=r"no rows are called dev \(train 60, dev 0, test 0\)"):
+        evaluate(
+            single[0] / "run" / "student", {"data": {"source": str(tmp_path / "new.csv"), "split": "part"}}, split="dev"
+        )
+
+
+def test_some_labels_and_domains_will_do(single, tmp_path):
+    frame = pd.read_csv(single[0] / "new.csv")
+    label, domain = frame.stars[0], frame.category[0]
+    few = frame[(frame.stars == label) & (frame.category == domain)]
+    few.to_csv(tmp_path / "few.csv", index=False)
+    scores = evaluate(single[0] / "run" / "student", {"data": {"source": str(tmp_path / "few.csv")}})
+    assert rows_of(scores) == len(few)
+    assert list(scores["domains"]) == [domain]
+
+
+def test_unknown_labels_and_domains_are_told(single, tmp_path):
+    frame, student = pd.read_csv(single[0] / "new.csv"), single[0] / "run" / "student"
+    frame.assign(stars=frame.stars.str.upper()).to_csv(tmp_path / "labels.csv", index=False)
+    names = read_facts(student).labels
+    with pytest.raises(DataError, match=f"'{names[0].upper()}' \\(did you mean '{names[0]}'\\?\\).*--labels"):
+        evaluate(student, {"data": {"source": str(tmp_path / "labels.csv")}})
+    frame.assign(category="cars").to_csv(tmp_path / "domains.csv", index=False)
+    with pytest.raises(DataError, match=r"domains that the model does not know: 'cars'"):
+        evaluate(student, {"data": {"source": str(tmp_path / "domains.csv")}})
+
+
+def test_labels_that_mean_the_same_are_given_in_the_models_order(single, tmp_path):
+    frame, student = pd.read_csv(single[0] / "new.csv"), single[0] / "run" / "student"
+    names = read_facts(student).labels
+    other = {name: f"{len(names) - i} called {name}" for i, name in enumerate(names)}  # sorted the other way round
+    frame.assign(stars=frame.stars.map(other)).to_csv(tmp_path / "new.csv", index=False)
+    renamed = evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=list(other.values()))
+    assert renamed == evaluate(student, {"data": {"source": str(single[0] / "new.csv")}})
+    with pytest.raises(RecipeError, match=r"--labels: 1 names"):
+        evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=["a"])
+
+
+def test_the_data_of_the_run_gives_its_test_rows(single):
+    folder, results = single
+    expected = results["models"]["student"]["test"]["mean"]["accuracy"]
+    student = folder / "run" / "student"
+    data = {"source": str(folder / "made_from.csv"), "max_length": 20, "dev": 0.2, "test": 0.2}
+    for scores in (evaluate(folder / "run"), evaluate(student, {"data": data})):
+        assert scores["mean"]["accuracy"] == expected
+        assert rows_of(scores) == 40
+    assert rows_of(evaluate(student, {"data": data}, split="all")) == 200
+
+
+def test_data_that_has_changed_since_is_told(single, tmp_path, caplog):
+    folder = tmp_path / "copy"
+    shutil.copytree(single[0], folder)
+    text = (folder / "run" / "recipe.yaml").read_text().replace(str(single[0]), str(folder))
+    (folder / "run" / "recipe.yaml").write_text(text)
+    frame = pd.read_csv(folder / "made_from.csv")
+    frame[:-1].to_csv(folder / "made_from.csv", index=False)
+    with caplog.at_level(logging.WARNING):
+        evaluate(folder / "run")
+    assert "may hold what it has seen" in caplog.text
+
+
+def test_pairs_for_single_texts_and_the_reverse_are_refused(single, pairs, tmp_path):
+    source = {"source": str(single[0] / "new.csv")}
+    with pytest.raises(DataError, match="'second' for text_pair"):
+        evaluate(pairs / "run" / "student", {"data": source})
+    with pytest.raises(RecipeError, match="the model takes single texts"):
+        evaluate(single[0] / "run" / "student", {"data": source | {"text_pair": "stars"}})
+    assert (
+        rows_of(evaluate(pairs / "run" / "student", {"data": {"source": str(pairs / "made_from.csv")}}, split="all"))
+        == 120
+    )
+
+
+def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
+    data = {"source": str(single[0] / "new.csv"), **COLUMNS, "max_length": 20}
+    export_plain(single[0] / "run" / "student", tmp_path / "plain")
+    expected = evaluate(single[0] / "run" / "student", {"data": data})
+    assert evaluate(tmp_path / "plain", {"data": data}) == expected
+    domain = next(iter(expected["domains"]))
+    alone = evaluate(tmp_path / "plain" / domain, {"data": data | {"domains": [domain]}})
+    assert alone["domains"][domain]["accuracy"] == expected["domains"][domain]["accuracy"]
+
+
+def test_agreement_with_another_model(single):
+    folder = single[0] / "run"
+    data = {"data": {"source": str(single[0] / "new.csv")}}
+    assert evaluate(folder / "student", data, teacher=folder / "student")["mean"]["agreement"] == 1
+    assert evaluate(folder / "student", data, teacher=folder / "teacher")["mean"]["agreement"] < 1
