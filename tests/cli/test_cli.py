@@ -477,7 +477,7 @@ class TestVerbs:
         CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert "abc-100" in listed
-        assert "no" in listed.split("abc-100")[1], "nothing is written yet"
+        assert "teacher, not complete" in listed.split("abc-100")[1], "nothing is written yet"
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
         assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
         run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
@@ -489,6 +489,16 @@ class TestVerbs:
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert entry.name in listed
         assert "tokens" in listed.split(entry.name)[1]
+        assert "just now" in listed
+        assert run("cache", "--folder", str(tmp_path), "--older-than", "1")[1] == f"no caches in {tmp_path}\n"
+        kept = run("cache", "--folder", str(tmp_path), "--clear", "all", "--older-than", "1")
+        assert kept == (0, f"nothing to remove in {tmp_path}\n", "")
+        for days in ("-1", "nan", "inf"):
+            status, _, errors = run("cache", "--folder", str(tmp_path), "--older-than", days)
+            assert (status, "--older-than: expected a number of days from 0" in errors) == (2, True)
+        (tmp_path / "mine").mkdir()
+        assert "left alone: mine (it has no index.json)" in run("cache", "--folder", str(tmp_path))[1]
+        (tmp_path / "mine").rmdir()
         run("cache", "--folder", str(tmp_path), "--clear", "all")
         assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 

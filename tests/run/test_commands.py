@@ -79,6 +79,9 @@ def test_results_hold_every_model_with_its_size(finished):
         assert model["parameters"] == sum(w.numel() for w in weights.values())
     assert 0.5 < results["models"]["student"]["test"]["mean"]["agreement"] < 1, "models that differ"
     assert results["models"]["teacher"]["test"]["mean"]["macro_f1"] > 0.5, "both classes are predicted"
+    assert results["models"]["student"]["test"]["mean"]["worst_class"]["label"] in results["labels"]
+    assert list(results["train_rows"]) == results["domains"]
+    assert sum(results["train_rows"].values()) == len(json.loads((folder / "splits.json").read_text())["train"])
     assert results["synthetic"] is True
     assert len(shown) == 4, "sizes before training, results and ratios at the end, where they are"
     sums = {level: sum(row["mean"] for row in results["ratios"] if row["level"] == level) for level in (0, 1)}
@@ -115,6 +118,27 @@ def test_predictions_are_what_the_scores_are_made_of(finished):
         given = [row[f"probability_{row['label']}"] for _, row in said.iterrows()]
         losses = (-np.log(pd.Series(given, dtype=float))).groupby(said["domain"]).mean()
         assert losses.to_dict() == pytest.approx({name: own["log_loss"] for name, own in scores.items()})
+
+
+def test_the_student_is_compared_with_the_others_on_the_same_rows(finished):
+    folder, results, _ = finished
+    said = {name: pd.read_parquet(folder / "predictions" / f"{name}.parquet") for name in ("student", "baseline")}
+    right = {name: table["label"] == table["predicted"] for name, table in said.items()}
+    paired = results["models"]["student"]["paired"]
+    assert {part: set(others) for part, others in paired.items()} == {
+        part: {"teacher", "student_without_distillation"} for part in ("dev", "test")
+    }
+    found = paired["test"]["student_without_distillation"]
+    gain = (right["student"].astype(int) - right["baseline"].astype(int)).groupby(said["student"]["domain"]).mean()
+    assert found["difference"] == pytest.approx(gain.mean())
+    assert found["better"] == (right["student"] & ~right["baseline"]).sum()
+    assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+    assert found["interval"][0] < found["interval"][1]
+    assert found["examples"] == len(said["student"])
+    for text in ((folder / "results.md").read_text(), (folder / "student" / "README.md").read_text()):
+        assert "* Distillation " in text
+        assert f"points on the same {len(said['student'])} test rows, 95 % interval [" in text
+    assert "| Training rows | " in (folder / "results.md").read_text()
 
 
 def test_what_each_model_cost_is_noted(finished):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -345,25 +346,39 @@ def cache(
     folder: Annotated[
         Path | None, Parameter(help="Folder of all caches; default: HRKD_CACHE, or ~/.cache/hrkd.")
     ] = None,
-    clear: Annotated[str | None, Parameter(help="Remove the cache of this name, or all of them.")] = None,
+    clear: Annotated[
+        str | None, Parameter(help="Remove the cache of this name (or whose name alone begins so), or all of them.")
+    ] = None,
+    older_than: Annotated[float | None, Parameter(help="Only those that were not used for so many days.")] = None,
 ) -> None:
     """List, and clear, what is kept on disk for later runs.
 
     Rows of tables as they were checked, token ids, and what teachers said of training texts. A cache is read by every
     later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
     """
+    if older_than is not None and not 0 <= older_than < float("inf"):
+        raise RecipeError(f"--older-than: expected a number of days from 0, got {older_than:g}")
     console = prepare()
-    from hrkd.support.caches import cache_folder, cached_folders, clear_cache
+    from hrkd.support.caches import DAY, cache_folder, cached_folders, clear_cache, other_folders
 
     place = cache_folder(folder)
     if clear is not None:
-        for each in clear_cache(place, clear):
+        removed = clear_cache(place, clear, older_than=older_than)
+        for each in removed:
             console.print(f"removed: {each}", soft_wrap=True)
+        if not removed:
+            console.print(f"nothing to remove in {place}", soft_wrap=True)
         return
     from hrkd.report.tables import cache_table
 
-    rows = [{"name": path.name, **index} for path, index in cached_folders(place)]
-    console.print(cache_table(rows, str(place)) if rows else f"no caches in {place}", soft_wrap=not rows)
+    since = time.time() - (older_than or 0) * DAY
+    found = [each for each in cached_folders(place) if older_than is None or each[1]["used"] < since]
+    table = cache_table(found, other_folders(place), place)
+    if found:
+        console.print(table)
+        return
+    for line in (f"no caches in {place}", *table.notes[1:]):
+        console.print(line, soft_wrap=True)
 
 
 def recipe(

@@ -41,6 +41,7 @@ def assemble(
     to_measure: bool = False,
     cache: Path | None = None,
     mark: str = "",
+    of: str = "",
 ) -> MultiDomainDataset:
     """Check rows, turn label and domain names into numbers, and store all in Arrow, on disk.
 
@@ -56,6 +57,7 @@ def assemble(
         cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
             temporary file.
         mark: Name of the source in the cache.
+        of: The source as people know it, for the list of caches.
 
     Raises:
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
@@ -63,9 +65,8 @@ def assemble(
     """
     if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
         raise DataError(f"domains: expected a list of different names, got {domains!r}")
-    table, notes = kept_table(
-        cache, f"{mark}-rows", lambda file: _write(file, _Rows(domains, labelled, to_measure), chunks)
-    )
+    rows = _Rows(domains, labelled, to_measure)
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, rows, chunks), "of": of})
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
 
 

@@ -527,7 +527,7 @@ class EvaluationConfig(Section):
     """Examples in a forward pass of evaluation and prediction."""
 
     bootstrap: Annotated[int, Field(ge=0)] = 1000
-    """Bootstrap resamples for the intervals; 0: no intervals."""
+    """Draws for the intervals that are drawn (of macro-F1); 0: no intervals."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of the intervals."""

@@ -38,6 +38,7 @@ def build_results(
         "split_seed": context.recipe.data.split_seed,
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
+        "train_rows": context.data.splits.train.rows_by_domain(),
         "models": measure_models(context, teacher, student, baseline),
         "ratios": None if student is None else _ratios(context),
         **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},

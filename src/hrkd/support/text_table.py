@@ -80,7 +80,7 @@ class PlainTable:
         caption = Text("\n".join(self.notes)) if self.notes else None
         table = Table(title=Text(self.title), caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
         for number, column in enumerate(self.columns):
-            table.add_column(Text(column), justify="right" if number else "left")
+            table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*map(Text, row))
         return table

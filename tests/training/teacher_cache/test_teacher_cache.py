@@ -1,5 +1,6 @@
 import copy
 import errno
+import json
 import logging
 import multiprocessing
 import shutil
@@ -139,6 +140,27 @@ def test_a_foreign_index_is_named(tiny, tmp_path):
     index.write_text(index.read_text().replace('"width"', '"breadth"'))
     with pytest.raises(ArtifactError, match="not the teacher cache that is looked for"):
         cached(reader(tiny), tiny.train, tmp_path)
+    index.write_text("{")
+    with pytest.raises(
+        ArtifactError, match=r"index\.json: .* cannot be read .*; remove this folder and it is made anew"
+    ):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+@pytest.mark.parametrize("change", [{}, {"of": "another/name"}])
+def test_a_cache_is_found_by_another_name_and_by_none(tiny, tmp_path, change):
+    first = reader(tiny)
+    first.teacher.config._name_or_path = first.teacher.name_or_path = "runs/mine/teacher"
+    cached(first, tiny.train, tmp_path)
+    ((folder, facts),) = cached_folders(tmp_path)
+    assert facts["of"] == "runs/mine/teacher"
+    index = json.loads((folder / "index.json").read_text())
+    del index["of"]  # as older versions wrote it
+    (folder / "index.json").write_text(json.dumps(index | change))
+    again = reader(tiny)
+    cached(again, tiny.train, tmp_path)
+    assert again.rows == probed(tiny)
+    assert cached_folders(tmp_path)[0][1]["of"] == change.get("of")
 
 
 def test_another_teacher_text_level_or_precision_is_another_cache(tiny):

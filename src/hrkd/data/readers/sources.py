@@ -109,7 +109,8 @@ def load_domains(
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     kept = cache if mark else None
-    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark)
+    of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
+    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
 
 
 def has_columns_of_its_own(source: str | Path, layout: str = DEFAULTS.format) -> bool:

@@ -143,9 +143,9 @@ def teacher_source(
             return live
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
         small = layout.classes + layout.layers
-        index = CacheIndex(
-            name, len(data), int(offsets[-1]), layout.numbers, small, rules.precision, all_rows=short is not None
-        )
+        sizes = len(data), int(offsets[-1]), layout.numbers, small
+        of = str(getattr(live.teacher, "name_or_path", ""))
+        index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of)
         files = CacheFiles(folder, index, offsets)
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"

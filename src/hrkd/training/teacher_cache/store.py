@@ -25,8 +25,8 @@ import numpy as np
 import xxhash
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import read_json, write_json
-from hrkd.support.caches import check_size, clearing_advice
+from hrkd.support.atomic_files import write_json
+from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
 
 __all__ = ["CacheFiles", "CacheIndex", "Precision"]
 
@@ -42,7 +42,8 @@ class CacheIndex:
     """What a cache holds.
 
     ``tokens`` of all rows that have values, ``width`` numbers a token in ``precision``, and ``small`` numbers a row in
-    full precision; with ``all_rows`` also for rows that have no values.
+    full precision; with ``all_rows`` also for rows that have no values. ``of``, the teacher's folder or name, is for
+    people: the same cache may be found by another name.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class CacheIndex:
     small: int
     precision: Precision
     all_rows: bool = False
+    of: str = ""
     format: str = FORMAT
     version: int = VERSION
 
@@ -102,13 +104,15 @@ class CacheFiles:
         write_json(self.folder / "index.json", asdict(self.index))
 
     def _check(self, sizes: dict[Path, int]) -> None:
-        found = read_json(self.folder / "index.json", what="the index of a teacher cache")
-        if found != asdict(self.index):
+        found = read_index(self.folder)
+        expected = asdict(self.index)
+        if not isinstance(found, dict) or {**found, "of": ""} != {**expected, "of": ""}:
             raise ArtifactError(
                 f"{self.folder}: not the teacher cache that is looked for; {clearing_advice(self.folder)}"
             )
         for file, size in sizes.items():
             check_size(file, size)
+        note_use(self.folder)
 
     def missing(self) -> np.ndarray:
         """Rows that are to be written and are not yet."""
