@@ -12,7 +12,17 @@ import pyarrow as pa
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.data.columns import CHUNK, firsts, repeated, text_ranks
-from hrkd.data.rows import NESTED, ColumnNames, RawRows, canonical_split, fault_of, is_empty, name_of, sorted_labels
+from hrkd.data.rows import (
+    NESTED,
+    ColumnNames,
+    RawRows,
+    canonical_split,
+    fault_of,
+    is_empty,
+    name_of,
+    sorted_labels,
+    text_of,
+)
 from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
@@ -145,7 +155,7 @@ class _Rows:
         places = rows.places if self.labelled else [UNLABELLED + place for place in rows.places]
         columns: dict[str, list[Any]] = {
             "id": places if rows.id is None else [name_of(v) for v in rows.id],
-            "text": [str(v) for v in rows.text],
+            "text": [text_of(v) for v in rows.text],
             "label": (
                 [NO_LABEL] * len(places)
                 if rows.label is None
@@ -154,7 +164,7 @@ class _Rows:
             "domain": [self.domains.setdefault(name, len(self.domains)) for name in domain_names],
         }
         if rows.text_pair is not None:
-            columns["text_pair"] = [str(v) for v in rows.text_pair]
+            columns["text_pair"] = [text_of(v) for v in rows.text_pair]
         if rows.split is not None:
             columns["split"] = [canonical_split(v) for v in rows.split]
             trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s == "train")

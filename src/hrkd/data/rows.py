@@ -11,7 +11,17 @@ import numpy as np
 
 from hrkd.recipe.schema import DataConfig
 
-__all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
+__all__ = [
+    "NESTED",
+    "ColumnNames",
+    "RawRows",
+    "canonical_split",
+    "fault_of",
+    "is_empty",
+    "name_of",
+    "sorted_labels",
+    "text_of",
+]
 
 DEFAULTS = DataConfig.model_construct()
 
@@ -109,6 +119,11 @@ def name_of(value: Any) -> str:
     name = str(value).strip()
     whole = WHOLE_FLOAT.fullmatch(name)
     return whole.group(1) if whole else name
+
+
+def text_of(value: Any) -> str:
+    """A text as a string, as it is: numbers as Python writes them, nothing stripped."""
+    return str(value)
 
 
 def sorted_labels(names: Iterable[str]) -> list[str]:
