@@ -29,10 +29,13 @@ SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "dev": "dev",
+    "devel": "dev",
+    "development": "dev",
     "validation": "dev",
     "valid": "dev",
     "val": "dev",
     "test": "test",
+    "testing": "test",
 }
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
 INTEGER = re.compile(r"[+-]?\d+")
@@ -63,7 +66,7 @@ class RawRows:
     """Rows of text as they were read, some at a time: entry i of every list is one row, nothing checked yet.
 
     ``places`` say where a row stands (``reviews.csv#17``); they are unique, and the ids where ``id`` is None. ``label``
-    is None for text without labels.
+    is None for text without labels. ``notes`` are what a user should be told of the part that the rows come from.
     """
 
     places: list[str]
@@ -74,6 +77,7 @@ class RawRows:
     split: list[Any] | None = None
     id: list[Any] | None = None
     names: ColumnNames = field(default_factory=ColumnNames)
+    notes: tuple[str, ...] = ()
 
     def take(self, indices: Sequence[int]) -> RawRows:
         """The rows at ``indices``."""

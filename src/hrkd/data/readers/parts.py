@@ -1,4 +1,4 @@
-"""One table, wherever it lies: its columns by name. Parts of a source become chunks of :class:`RawRows` here."""
+"""One table, wherever it lies: its columns by name, and their values some rows at a time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of, suggestion
+from hrkd.support.messages import first_of
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick"]
+__all__ = ["LongRow", "Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names"]
 
 Columns = list[list[Any]]
+LongRow = list[tuple[int, list[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Part:
     """A file, a split of a data set or an object in memory.
 
     ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
-    the first row; ``split`` is what the part's own name says (None: nothing).
+    the first row; ``split`` is what the part's own name says (None: nothing); ``notes`` are what a user should know.
+    ``long_rows`` gives rows that stand in several lines of a file, one of which could be a row by itself: the numbers
+    of the lines, and the fields that each of them has (None where these are too few or too many).
     """
 
     name: str
@@ -34,6 +36,8 @@ class Part:
     columns: tuple[str, ...]
     stream: Callable[[Sequence[int]], Iterator[Columns]]
     split: str | None = None
+    notes: tuple[str, ...] = ()
+    long_rows: Callable[[], Iterator[LongRow]] | None = None
 
     def read(self, i: int) -> list[Any]:
         """All values of the i-th column."""
@@ -115,53 +119,3 @@ def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
     if not isinstance(feature, datasets.ClassLabel):
         return list(values)
     return [None if v is None or v < 0 else feature.names[v] for v in values]
-
-
-def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
-    """The asked-for columns of all parts, one after the other, some rows at a time.
-
-    Without a split column, the names of the parts say train, dev and test.
-
-    Raises:
-        DataError: a part has no rows, lacks a column or has it twice; before the first rows are given.
-    """
-    problems = [problem for part in parts if (problem := _problem(part, names))]
-    if problems:
-        raise DataError("\n".join(problems))
-    wanted = names.asked_for()
-    split_of_part = names.split is None and any(part.split for part in parts)
-    for part in parts:
-        done = 0
-        for values in part.stream([part.columns.index(name) for name in wanted.values()]):
-            count = len(values[0])
-            columns: dict[str, Any] = dict(zip(wanted, values, strict=True))
-            if names.label is None:
-                columns["label"] = None
-            if split_of_part:
-                columns["split"] = [part.split] * count
-            places = [f"{part.name}#{n}" for n in range(done + 1, done + count + 1)]
-            yield RawRows(places=places, names=names, **columns)
-            done += count
-
-
-def _problem(part: Part, names: ColumnNames) -> str | None:
-    where = "source" if part.name == "row" else part.name
-    wanted = names.asked_for()
-    missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
-    if missing:
-        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{_separator(part.columns)}"
-    if repeated := part.repeated(wanted.values()):
-        return f"{where}: {repeated}"
-    return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
-
-
-def _missing(role: str, name: str, columns: Sequence[str]) -> str:
-    if asked := suggestion(name, columns):
-        return f"no column {name!r} for {role} ({asked} then set {role} to it)"
-    advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
-    return f"no column {name!r} for {role} ({advice} to the name of a column)"
-
-
-def _separator(columns: Sequence[str]) -> str:
-    held = [sep for sep in (";", "\t", ",", "|") if len(columns) == 1 and sep in columns[0]]
-    return f"; the header holds {held[0]!r}: hrkd expects commas in .csv and tabs in .tsv" if held else ""

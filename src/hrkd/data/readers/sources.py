@@ -16,10 +16,12 @@ from hrkd.data.readers.amazon import (
     read_amazon_reviews,
     read_amazon_unlabelled,
 )
-from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, pick
+from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part
+from hrkd.data.readers.picking import pick
 from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
-from hrkd.data.readers.tables import read_tables, table_files
+from hrkd.data.readers.split_names import note_on_names, splits_of
+from hrkd.data.readers.tables import no_tables, read_tables, table_files
 from hrkd.data.rows import DEFAULTS, ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -38,7 +40,7 @@ UNLABELLED = {
     "fdu_mtl": read_fdu_unlabelled,
 }
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Goes up when the same files come to give other rows."""
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
@@ -70,10 +72,11 @@ def load_domains(
     reader of a research set leaves out are logged at WARNING by the logger ``hrkd.data``.
 
     Args:
-        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind; a
-            folder written by ``save_to_disk``; the name of a hub data set; a folder of a research set; or a pandas
-            frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files called train, dev
-            and test are these splits, as are the keys of a ``DatasetDict``, unless ``split`` names a column.
+        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind (or
+            with one called ``data``); a folder written by ``save_to_disk``; the name of a hub data set; a folder of a
+            research set; or a pandas frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files
+            with train, dev or test as a word of their names (``reviews_test.csv``) are these splits, as are the keys
+            of a ``DatasetDict``, unless ``split`` names a column.
         format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, without labels also amazon_reviews_extra; or auto
             to recognise it.
         text: Column with the text.
@@ -144,16 +147,24 @@ def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
     if layout not in ("auto", kind):
         raise DataError(f"format: {layout!r} does not fit a {type(source).__name__} in memory; use 'auto'")
     if kind == "dataset":
-        return Origin(pick(_dataset_parts(source), names))
+        return Origin(pick(_dataset_parts(source, names), names))
     return Origin(pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names))
 
 
-def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
+def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict, names: ColumnNames) -> list[Part]:
     import datasets
 
     if isinstance(source, datasets.Dataset):
         return [dataset_part(source)]
-    return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
+    keys = list(map(str, source))
+    if names.split is not None or names.label is None:
+        return [dataset_part(part, name=key) for key, part in zip(keys, source.values(), strict=True)]
+    splits = splits_of(keys)
+    parts = [
+        dataset_part(part, name=key, split=split or key)
+        for key, split, part in zip(keys, splits, source.values(), strict=True)
+    ]
+    return [replace(part, notes=note_on_names(keys, splits)) for part in parts]
 
 
 def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
@@ -178,7 +189,7 @@ def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
 
 
 def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterator[RawRows]:
-    yield from pick(_dataset_parts(_open_dataset(source, path)), names)
+    yield from pick(_dataset_parts(_open_dataset(source, path), names), names)
 
 
 def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
@@ -212,7 +223,9 @@ def _recognise_folder(path: Path, *, labelled: bool) -> str:
         return "table"
     looked_for = LOOKED_FOR if labelled else f"{LOOKED_FOR}, {ALSO_LOOKED_FOR}"
     found = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
-    raise DataError(f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}")
+    raise DataError(
+        f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}{no_tables(path)}"
+    )
 
 
 def _is_saved(path: Path) -> bool:
