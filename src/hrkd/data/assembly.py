@@ -27,7 +27,7 @@ from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "domain_names"]
 
 ROLES = ("text", "text_pair", "label", "domain", "split", "id")
 KINDS = {
@@ -69,10 +69,24 @@ def assemble(
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
             single class, or a domain that has no train rows while others do.
     """
-    if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
-        raise DataError(f"domains: expected a list of different names, got {domains!r}")
+    domains = domain_names(domains)
     table, notes = kept_table(cache, f"{mark}-rows", lambda file: _write(file, chunks, domains, labelled))
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]), tuple(notes["notes"]))
+
+
+def domain_names(domains: Sequence[str] | None) -> list[str] | None:
+    """The domains that are asked for, as they are called in data.
+
+    Raises:
+        DataError: not a list of different names.
+    """
+    if domains is None:
+        return None
+    wrong = isinstance(domains, str | bytes) or not isinstance(domains, Sequence | np.ndarray) or not len(domains)
+    names = [None if fault_of(name) else name_of(name) for name in domains] if not wrong else []
+    if wrong or None in names or len(set(names)) < len(names):
+        raise DataError(f"domains: expected a list of different names, got {domains!r}")
+    return [str(name) for name in names]
 
 
 def _write(file: Path, chunks: Iterable[RawRows], domains: Sequence[str] | None, labelled: bool) -> dict[str, Any]:

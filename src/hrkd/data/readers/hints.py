@@ -119,7 +119,7 @@ class LongRows:
         if certain:
             raise DataError(
                 f"{self.part.name}: each of the lines {certain} looks like a row, but a quote that opens in "
-                "the first and closes in the last makes one of them; remove these quotes, or put texts that hold some in "
+                "the first and closes in the last makes one of them; remove these quotes, or put texts with quotes in "
                 'double quotes and double each quote inside ("")'
             )
         return (

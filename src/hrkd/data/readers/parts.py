@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
 from hrkd.errors import DataError
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["LongRow", "Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names"]
+__all__ = ["LongRow", "Part", "columns_of", "dataset_part", "dict_part", "frame_part", "values_of"]
 
 Columns = list[list[Any]]
 LongRow = list[tuple[int, list[str] | None]]
@@ -97,11 +100,16 @@ def dataset_part(dataset: datasets.Dataset, name: str = "row", split: str | None
     columns = tuple(dataset.column_names)
 
     def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        import datasets
+
         names = [columns[i] for i in wanted]
-        plain = dataset.with_format(None).select_columns(names)
+        labels = {
+            each: feature.names for each in names if isinstance(feature := dataset.features[each], datasets.ClassLabel)
+        }
+        plain = dataset.select_columns(names).with_format("arrow")
         for rows in _spans(len(dataset)):
-            values = plain[rows]
-            yield [label_names(values[each], dataset.features[each]) for each in names]
+            table = plain[rows]
+            yield [values_of(table[each], name, each, rows.start, labels.get(each)) for each in names]
 
     return Part(name, len(dataset), columns, stream, split)
 
@@ -110,12 +118,48 @@ def _spans(rows: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 
-def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
-    """Names in place of the numbers of a ClassLabel column (-1, "no label": None); other columns unchanged."""
-    if feature is None:
-        return list(values)
-    import datasets
+def values_of(
+    column: pa.Array | pa.ChunkedArray, part: str, name: str, before: int, labels: Sequence[str] | None
+) -> list[Any]:
+    """The values of a column of Arrow as those of Python, numbers of classes as their names.
 
-    if not isinstance(feature, datasets.ClassLabel):
+    Args:
+        column: some rows of the column ``name`` of a ``part``.
+        before: rows of the part that stand before them.
+        labels: the names of classes; a negative number, "no label", becomes None. None: the column has none.
+
+    Raises:
+        DataError: a value cannot be read, or its number has no name; names column and row.
+    """
+    try:
+        values = column.to_pylist()
+    except READING:
+        row, error = next((n, e) for n, value in enumerate(column, before + 1) if (e := _fault(value)) is not None)
+        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value that cannot be read"
+        raise DataError(f"{part}#{row}: {what} in the column {name!r} ({error}); write the table again") from error
+    if labels is None:
         return list(values)
-    return [None if v is None or v < 0 else feature.names[v] for v in values]
+    return [_label(value, labels, f"{part}#{row}", name) for row, value in enumerate(values, before + 1)]
+
+
+READING = (ValueError, OverflowError, pa.ArrowException)
+
+
+def _fault(value: pa.Scalar) -> Exception | None:
+    try:
+        value.as_py()
+    except READING as error:
+        return error
+    return None
+
+
+def _label(value: Any, names: Sequence[str], place: str, column: str) -> Any:
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if not whole:
+        return value
+    if value >= len(names):
+        raise DataError(
+            f"{place}: the number {value} in the column {column!r} has no name: its ClassLabel has {len(names)} "
+            f"({first_of(names)}), for the numbers from 0; correct the column, or its names"
+        )
+    return None if value < 0 else names[int(value)]

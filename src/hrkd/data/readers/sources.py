@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hrkd.data.assembly import assemble
+from hrkd.data.assembly import assemble, domain_names
 from hrkd.data.readers.amazon import (
     amazon_root,
     extra_files,
@@ -98,6 +99,8 @@ def load_domains(
         DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
             names file, row and column.
     """
+    asked = {"text": text, "text_pair": text_pair, "label": label, "domain": domain, "split": split, "id": id}
+    text, text_pair, label, domain, split, id = (_column_name(*item) for item in asked.items())  # noqa: A001
     labelled = label is not None
     names = ColumnNames(text, text_pair, label, domain, split if labelled else None, id if labelled else None)
     known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
@@ -105,11 +108,32 @@ def load_domains(
         raise DataError(f"format: expected {', '.join(known)}; got {format!r}")
     if source is None or format == "synthetic":
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
+    if isinstance(source, str) and not source.strip():
+        raise DataError("source: expected a path or a name, got an empty string")
+    if cache is not None and not isinstance(cache, str | Path):
+        raise DataError(f"cache: expected the path of a folder, got {cache!r} ({type(cache).__name__})")
+    cache = None if cache is None else Path(cache)
+    domains = domain_names(domains)
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
     mark = "" if cache is None else _mark(origin, names, domains)
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     return assemble(chunks, domains, labelled=labelled, cache=cache if mark else None, mark=mark)
+
+
+def _column_name(role: str, name: Any) -> Any:
+    """The name of a column as it stands in a table: a string; pandas names columns by numbers, too."""
+    if isinstance(name, str) or (name is None and role not in ("text", "domain")):
+        return name
+    if isinstance(name, Integral) and not isinstance(name, bool):
+        return str(name)
+    advice = {
+        "text": "",
+        "domain": "; every row needs a domain: add a column that names it, with one value if there is one",
+    }.get(role, ", or None where there is none")
+    if isinstance(name, tuple):
+        advice = "; join the levels of a MultiIndex to one string each"
+    raise DataError(f"{role}: expected the name of a column, got {name!r} ({type(name).__name__}){advice}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +147,7 @@ class Origin:
 
 def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> str:
     """A name for what is read from files, by their names and content; empty without files."""
-    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains))).encode())
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains)).encode())
     try:
         for file in origin.files:
             with file.open("rb") as content:

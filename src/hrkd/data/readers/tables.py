@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import LongRow, Part, columns_of, label_names
+from hrkd.data.readers.file_kinds import HEAD, kind_of
+from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
 from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
@@ -26,6 +27,7 @@ from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = ["no_tables", "read_table", "read_tables", "read_tsv", "table_files"]
 
+PARQUET = b"PAR1"
 HUB_FOLDER = "data"
 """Where repositories of the hub keep their tables."""
 
@@ -294,7 +296,10 @@ def _read_jsonl(file: Path) -> Part:
         else:
             faults.add(f"line {number} ({row if isinstance(row, Exception) else type(row).__name__})")
     if faults:
-        raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}")
+        with open_text(file, newline="\n") as text:
+            is_array = text.read(HEAD).lstrip().startswith("[")
+        advice = "; the file is one JSON array: write an object a line (pandas: to_json(orient='records', lines=True))"
+        raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}{advice if is_array else ''}")
     names = tuple(columns)
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
@@ -318,36 +323,65 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
 def _read_parquet(file: Path) -> Part:
     with _opened_parquet(file) as table:
         schema, count = table.schema_arrow, table.metadata.num_rows
-    marked = b"huggingface" in (schema.metadata or {})
-    features: Mapping[str, Any] = {}
-    if marked:
-        import datasets
-
-        features = datasets.Features.from_arrow_schema(schema)
-    columns = tuple(schema.names)
+        columns = tuple(schema.names)
+    labels, notes = _class_names(file, (schema.metadata or {}).get(b"huggingface"))
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
-        names = list(dict.fromkeys(columns[i] for i in wanted))
+        names, done = list(dict.fromkeys(columns[i] for i in wanted)), 0
         with _opened_parquet(file) as table:
             for batch in table.iter_batches(CHUNK, columns=names):
-                values = [_column(batch, columns, i) for i in wanted]
-                yield [label_names(v, features.get(columns[i])) for i, v in zip(wanted, values, strict=True)]
+                picked = [(columns[i], _column(batch, columns, i)) for i in wanted]
+                yield [values_of(each, file.name, name, done, labels.get(name)) for name, each in picked]
+                done += len(batch)
 
-    return Part(file.name, count, columns, stream)
+    return Part(file.name, count, columns, stream, notes=notes)
 
 
-def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
+def _class_names(file: Path, metadata: bytes | None) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """The names of classes by column, as the `datasets` library notes them in a file, and what to tell of them."""
+    if metadata is None:
+        return {}, ()
+    try:
+        features = json.loads(metadata)["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        note = "its metadata of the datasets library cannot be read; numbers of classes stay numbers, without names"
+        return {}, (f"{file.name}: {note}",)
+    found = {
+        n: f["names"] for n, f in features if isinstance(f, dict) and f.get("_type") == "ClassLabel" and "names" in f
+    }
+    return {name: [str(each) for each in names] for name, names in found.items() if isinstance(names, list)}, ()
+
+
+def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> pa.Array:
     """The i-th column of the file out of a batch that holds some of them, in any order; names may repeat."""
     places = [place for place, name in enumerate(batch.schema.names) if name == columns[i]]
-    values: list[Any] = batch.column(places[columns[:i].count(columns[i])]).to_pylist()
-    return values
+    return batch.column(places[columns[:i].count(columns[i])])
 
 
 @contextmanager
 def _opened_parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    _check_parquet(file)
     try:
         # Without the map, the pages of a row group that are read would stay in memory until its end.
         with pq.ParquetFile(file, memory_map=True) as table:
             yield table
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({error}); write it again") from error
+
+
+def _check_parquet(file: Path) -> None:
+    """Whether a file begins and ends as Parquet does."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(HEAD)
+            content.seek(max(0, file.stat().st_size - len(PARQUET)))
+            tail = content.read()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise DataError(f"{file}: the file is empty; expected a table")
+    if not head.startswith(PARQUET):
+        what, advice = kind_of(file, head) or ("something else", "let its name end in what it is, or write it again")
+        raise DataError(f"{file}: named as Parquet, but it is {what}: {advice}")
+    if tail != PARQUET:
+        raise DataError(f"{file}: cannot be read as Parquet: its end is missing; fetch or write it again")
