@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hrkd.errors import ArtifactError
 from hrkd.report.tables import (
+    classes_table,
     data_table,
     ratios_table,
     remarks_of,
@@ -296,10 +297,67 @@ def test_tiny_models_do_not_become_zero():
 def test_data():
     row = {"domain": "books", "split": "train", "rows": 1600, "label:neg": 800, "label:pos": 800, "words_median": 120.0}
     row |= {"truncated": 0.25, "words_p95": 300.0, "tokens_p95": None}
-    head, line = columns_of(data_table([row]))
+    head, line = columns_of(data_table([row]).to_rich())
     assert head == ["Domain", "Split", "Rows", "neg", "pos", "Words (median)", "Cut, %"]
     assert line == ["books", "train", "1,600", "800", "800", "120", "25.0"]
     assert "1,600" in shown(data_table([row]))
+
+
+def data_rows(classes, name="class {}"):
+    rows = []
+    for split, count in (("train", 1200), ("dev", 30), ("test", 30)):
+        for domain in ("books", "kitchen and housewares"):
+            row = {"domain": domain, "split": split, "rows": count * classes}
+            row |= {f"label:{name.format(n)}": count + n for n in range(classes)}
+            row |= {"balance": 1.0, "words_median": 120.0, "tokens_median": 140.0, "tokens_p95": 300.0}
+            rows.append(row | {"truncated": 0.25, "repeated": 3, "conflicting": 0})
+    return rows
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+@pytest.mark.parametrize("classes", [2, 5, 6, 60, 400])
+def test_every_cell_of_the_data_can_be_read_at_any_width(width, classes):
+    rows = data_rows(classes)
+    table, more = data_table(rows), classes_table(rows)
+    text = shown(table, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    for column, *cells in zip(table.columns, *table.rows, strict=True):
+        for word in " ".join([column, *cells]).split():
+            assert word in words
+    assert (more is None) == (classes <= 5)
+
+
+def test_many_classes_are_told_by_their_extremes_and_a_list():
+    rows = data_rows(60)
+    table = data_table(rows)
+    assert table.columns[:6] == ("Domain", "Split", "Rows", "Classes", "Rarest", "Most frequent")
+    assert table.rows[0][:6] == ("books", "train", "72,000", "60", "class 0 1,200", "class 59 1,259")
+    listed = classes_table(rows)
+    assert listed.columns == ("Class", "train", "dev", "test")
+    assert listed.rows[0] == ("class 59", "2,518", "178", "178")
+    assert len(listed.rows) == 20
+    assert listed.notes == ("and 40 more, none with more rows.",)
+
+
+def test_equal_classes_and_text_without_labels():
+    rows = [{"domain": "x", "split": "train", "rows": 12} | {f"label:{n}": 2 * (n < 4) for n in range(6)}]
+    rows.append({"domain": "x", "split": "unlabelled", "rows": 9} | {f"label:{n}": None for n in range(6)})
+    table = data_table(rows)
+    assert table.columns == ("Domain", "Split", "Rows", "Classes", "Rarest", "Most frequent")
+    assert table.rows == (("x", "train", "12", "4", "4 0", "0 2"), ("x", "unlabelled", "9", "-", "-", "-"))
+    rows = [{"domain": "x", "split": "train", "rows": 12} | {f"label:{n}": 2 for n in range(6)}]
+    assert data_table(rows).rows == (("x", "train", "12", "6", "0 2", "0 2"),)
+
+
+@pytest.mark.parametrize("width", [30, 60])
+def test_names_longer_than_the_terminal_are_broken_not_cut(width):
+    rows = data_rows(8, "a_name_of_more_than_sixty_places_that_nobody_would_want_to_read_{}")
+    for table in (data_table(rows), classes_table(rows)):
+        text = shown(table, width)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_tables_import_neither_torch_nor_transformers():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from hrkd.training.metrics import METRICS
 __all__ = [
     "OWN_SIZES",
     "cache_table",
+    "classes_table",
     "data_table",
     "ratios_table",
     "remarks_of",
@@ -43,6 +45,8 @@ __all__ = [
     "sizes_table",
 ]
 
+MOST_LABELS_ACROSS = 5
+MOST_LABELS_SHOWN = 20
 FAR_BELOW = 0.05  # how far the worst domain may lie below the mean before it is a warning
 
 Row = Mapping[str, Any]
@@ -263,17 +267,65 @@ DATA_COLUMNS: Formats = {
 }
 
 
-def data_table(rows: Sequence[Row]) -> Table:
+CLASS_COLUMNS: Formats = {
+    "classes": ("Classes", "{:,}".format),
+    "rarest": ("Rarest", str),
+    "most_frequent": ("Most frequent", str),
+}
+
+
+def data_table(rows: Sequence[Row]) -> PlainTable:
     """What a data set is like, one row per domain and split.
 
     Args:
         rows: Those of :meth:`hrkd.data.describe.DataDescription.rows`; of their figures, the more telling ones are
-            shown, with the count of every label.
+            shown, with the count of every label, or of the rarest and the most frequent where there are many.
     """
-    labels = dict.fromkeys(key for row in rows for key in row if key.startswith("label:"))
+    labels = _labels(rows)
     counts: Formats = {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
+    if len(labels) > MOST_LABELS_ACROSS:
+        rows = [
+            {**row, **_extremes({label: row[label] for label in labels if row.get(label) is not None})} for row in rows
+        ]
+        counts = CLASS_COLUMNS
     first = {key: DATA_COLUMNS[key] for key in ("domain", "split", "rows")}
-    return _selection("Data", {**first, **counts, **DATA_COLUMNS}, rows).to_rich()
+    return replace(_selection("Data", {**first, **counts, **DATA_COLUMNS}, rows), keys=2)
+
+
+def classes_table(rows: Sequence[Row]) -> PlainTable | None:
+    """Rows of each label by split, of all domains together, the most frequent first; None where labels are few.
+
+    Args:
+        rows: As of :func:`data_table`, which shows few labels itself.
+    """
+    labels = _labels(rows)
+    if len(labels) <= MOST_LABELS_ACROSS:
+        return None
+    splits = list(dict.fromkeys(row["split"] for row in rows if any(row.get(label) is not None for label in labels)))
+    counts = {
+        label: [sum(row.get(label) or 0 for row in rows if row["split"] == split) for split in splits]
+        for label in labels
+    }
+    ordered = sorted(labels, key=lambda label: -sum(counts[label]))
+    lines = tuple(
+        (label.removeprefix("label:"), *map("{:,}".format, counts[label])) for label in ordered[:MOST_LABELS_SHOWN]
+    )
+    more = len(labels) - len(lines)
+    notes = (f"and {more:,} more, none with more rows.",) if more else ()
+    return PlainTable("Classes", ("Class", *splits), lines, notes)
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row if key.startswith("label:")))
+
+
+def _extremes(counts: Mapping[str, int]) -> dict[str, Any]:
+    """The number of classes that have rows, and the rarest and the most frequent of all, with their counts."""
+    if not counts:
+        return {}
+    picked = {"rarest": min(counts, key=counts.__getitem__), "most_frequent": max(counts, key=counts.__getitem__)}
+    told = {role: f"{label.removeprefix('label:')} {counts[label]:,}" for role, label in picked.items()}
+    return {"classes": sum(count > 0 for count in counts.values()), **told}
 
 
 def cache_table(caches: Sequence[tuple[Path, Row]], others: Mapping[Path, str], folder: Path) -> PlainTable:

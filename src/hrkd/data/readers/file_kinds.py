@@ -141,9 +141,8 @@ def encoding_of(lines: Iterable[tuple[int, bytes]]) -> str:
             "is right"
         )
     return (
-        f"{what}; the file is in another encoding, which cannot be told for sure (a Cyrillic, Greek, Chinese, "
-        "Japanese or Central European one, for instance), or damaged there: find out from whom it comes, and save it "
-        "as UTF-8"
+        f"{what}; the file is in another encoding, which cannot be told for sure (a Cyrillic, Greek, Chinese, Japanese "
+        "or Central European one, for instance), or damaged there: find out from whom it comes, and save it as UTF-8"
     )
 
 
