@@ -389,13 +389,6 @@ def test_a_fine_tuned_teacher_of_the_user(finished, tmp_path):
         train_teacher(base)
 
 
-def test_evaluating_on_another_split_warns(finished, caplog):
-    evaluate(finished[0], recipe(finished[0]))
-    assert "may hold what it has seen" not in caplog.text
-    evaluate(finished[0], recipe(finished[0], **{"data.split_seed": 1}))
-    assert "trained on other data or another split: test may hold what it has seen" in caplog.text
-
-
 def test_evaluating_a_model_folder_needs_a_recipe(finished):
     with pytest.raises(RecipeError, match="name a recipe"):
         evaluate(finished[0] / "student")

@@ -167,6 +167,14 @@ def test_the_data_of_the_run_gives_its_test_rows(single):
     assert rows_of(evaluate(student, {"data": data}, split="all")) == 200
 
 
+def test_train_rows_among_those_that_are_measured_are_told(single, caplog):
+    student = single[0] / "run" / "student"
+    evaluate(student, {"data": {"source": str(single[0] / "new.csv")}})
+    assert "train rows" not in caplog.text
+    evaluate(student, {"data": {"source": str(single[0] / "made_from.csv"), "split_seed": 1}})
+    assert "120 of 200 rows were train rows of" in caplog.text
+
+
 def test_data_that_has_changed_since_is_told(single, tmp_path, caplog):
     folder = tmp_path / "copy"
     shutil.copytree(single[0], folder)

@@ -5,13 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from hrkd.recipe.schema import DataConfig
 
-__all__ = ["NESTED", "ColumnNames", "RawRows", "canonical_split", "fault_of", "is_empty", "name_of", "sorted_labels"]
+__all__ = [
+    "NESTED",
+    "ColumnNames",
+    "RawRows",
+    "canonical_split",
+    "fault_of",
+    "is_empty",
+    "name_of",
+    "sorted_labels",
+    "text_of",
+]
 
 DEFAULTS = DataConfig.model_construct()
 
@@ -19,16 +30,21 @@ SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "dev": "dev",
+    "devel": "dev",
+    "development": "dev",
     "validation": "dev",
     "valid": "dev",
     "val": "dev",
     "test": "test",
+    "testing": "test",
 }
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
 INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PANDAS_NULLS = ("NAType", "NaTType")
 """Types of pandas.NA and pandas.NaT, told by name: to import pandas takes longer than to read a table."""
+LONGEST_INTEGER = 14_284
+"""Bits of numbers of 4,300 digits; Python writes no longer ones."""
 NESTED = (list, tuple, set, dict, bytes, bytearray, np.ndarray)
 
 
@@ -53,7 +69,7 @@ class RawRows:
     """Rows of text as they were read, some at a time: entry i of every list is one row, nothing checked yet.
 
     ``places`` say where a row stands (``reviews.csv#17``); they are unique, and the ids where ``id`` is None. ``label``
-    is None for text without labels.
+    is None for text without labels. ``notes`` are what a user should be told of the part that the rows come from.
     """
 
     places: list[str]
@@ -64,6 +80,7 @@ class RawRows:
     split: list[Any] | None = None
     id: list[Any] | None = None
     names: ColumnNames = field(default_factory=ColumnNames)
+    notes: tuple[str, ...] = ()
 
     def take(self, indices: Sequence[int]) -> RawRows:
         """The rows at ``indices``."""
@@ -88,6 +105,8 @@ def fault_of(value: Any) -> str | None:
         return "empty or null {role} (fill it in or remove the row)"
     if isinstance(value, NESTED):
         return "a list, mapping or bytes where one {role} was expected"
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return "a number of more than 4,300 digits as {role} (write it as a string)"
     if isinstance(value, str) and SURROGATE.search(value):
         return "broken characters (half of a surrogate pair) in {role}"
     return None
@@ -99,6 +118,8 @@ def is_empty(value: Any) -> bool:
         return not value.strip()
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
+    if isinstance(value, Decimal):
+        return value.is_nan()
     return value is None or type(value).__name__ in PANDAS_NULLS
 
 
@@ -106,12 +127,19 @@ def name_of(value: Any) -> str:
     """A label, domain or id as a string: stripped, and without the ``.0`` of whole floats."""
     if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return f"{value.to_integral_value():f}" if value else "0"
     name = str(value).strip()
     whole = WHOLE_FLOAT.fullmatch(name)
     return whole.group(1) if whole else name
 
 
+def text_of(value: Any) -> str:
+    """A text as a string, as it is: numbers as Python writes them, nothing stripped."""
+    return str(value)
+
+
 def sorted_labels(names: Iterable[str]) -> list[str]:
     """Names of labels in their order: by number if all are integers, else as text."""
     names = sorted(names)
-    return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else names
+    return sorted(names, key=Decimal) if all(INTEGER.fullmatch(name) for name in names) else names
