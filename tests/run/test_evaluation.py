@@ -148,9 +148,10 @@ def test_labels_that_mean_the_same_are_given_in_the_models_order(single, tmp_pat
     other = {name: f"{len(names) - i} called {name}" for i, name in enumerate(names)}  # sorted the other way round
     frame.assign(stars=frame.stars.map(other)).to_csv(tmp_path / "new.csv", index=False)
     renamed = evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=list(other.values()))
-    expected = evaluate(student, {"data": {"source": str(single[0] / "new.csv")}})
-    assert renamed["mean"]["macro_f1"] == expected["mean"]["macro_f1"]
-    assert renamed["mean"]["log_loss"] == expected["mean"]["log_loss"]
+    plain = evaluate(student, {"data": {"source": str(single[0] / "new.csv")}})
+    for scores in (*plain["domains"].values(), plain["mean"]):  # a class is called as the data calls it
+        scores["worst_class"]["label"] = other[scores["worst_class"]["label"]]
+    assert renamed == plain
     with pytest.raises(RecipeError, match=r"--labels: 1 names"):
         evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=["a"])
 
