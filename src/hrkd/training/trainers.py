@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import EpochScore, TrainingHistory, train
 from hrkd.training.selection import DevAccuracy
-from hrkd.training.session import Session, computing
+from hrkd.training.session import Session, computing, grouped_accelerator
 from hrkd.training.teacher_cache.source import CachedTeacher, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
@@ -205,7 +204,7 @@ def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset
 
 def _titled(session: Session | None, title: str) -> Session:
     """A session, by default on the accelerator that there is, that has a title."""
-    session = session or Session(Accelerator())
+    session = session or Session(grouped_accelerator())
     return session if session.title else replace(session, title=title)
 
 
