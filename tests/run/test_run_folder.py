@@ -164,7 +164,7 @@ def test_a_damaged_finished_stage_is_named_before_anything_is_written(run, name,
 def test_so_is_a_record_of_an_older_one_without_a_manifest(run, name, how, said):
     (run / "student" / "manifest.json").unlink()
     damage(run / "student" / name, how)
-    with pytest.raises(ArtifactError, match=f"{name}: the record .*{said}.*delete the folder .*student and the same"):
+    with pytest.raises(ArtifactError, match=f"{name}: .*{said}.*delete the folder .*student and the same"):
         compress(recipe(run))
 
 
@@ -312,7 +312,7 @@ def test_other_versions_are_told_and_kept_in_the_record(run, caplog):
     mark.write_text(json.dumps({**record, "versions": {**record["versions"], "torch": "1.0"}}))
     with caplog.at_level(logging.WARNING, "hrkd"):
         compress(recipe(run))
-    (told,) = [line.getMessage() for line in caplog.records if line.levelname == "WARNING"]
+    (told,) = [line.getMessage() for line in caplog.records if "made with" in line.getMessage()]
     assert told.startswith(f"student: was made with torch 1.0 (now {record['versions']['torch']});")
 
 

@@ -92,7 +92,7 @@ class Stage(ABC):
 
     def _begin(self) -> None:
         """Note what is being made, so that a later run knows whether it may go on with what is there."""
-        if not self.files.checkpoint.is_dir():
+        if not self.files.has_checkpoint:
             self.files.remove_metrics()  # of an earlier attempt; those of finished parts lie deeper
         if self.files.begun is not None:
             write_json(self.files.begun, self.record_to_write())

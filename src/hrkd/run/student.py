@@ -103,7 +103,7 @@ class Student(PupilStage):
             self.teacher.data.test,
             self.files.best_per_domain,
             batch_size=recipe.evaluation.batch_size,
-            resume=self.files.checkpoint.is_dir(),
+            resume=self.files.has_checkpoint,
             writes=self.context.accelerator.is_main_process,
         )
         evaluate = DevAccuracy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,10 +12,18 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_record
 from hrkd.support.folder_names import folder_names
-from hrkd.support.manifest import check_manifest, has_manifest
+from hrkd.support.manifest import MANIFEST, check_manifest, has_manifest
 from hrkd.support.own_files import remove_own
 
-__all__ = ["STAGES", "STAGE_RECORD", "TRAINING_RECORD", "StageFiles", "is_finished_stage", "versions"]
+__all__ = [
+    "STAGES",
+    "STAGE_RECORD",
+    "TRAINING_RECORD",
+    "StageFiles",
+    "holds_checkpoint",
+    "is_finished_stage",
+    "versions",
+]
 
 STAGE_RECORD, TRAINING_RECORD = "stage.json", "training.json"
 STAGES = ("teacher", "levels", "student", "baseline")
@@ -36,6 +45,11 @@ def is_finished_stage(folder: Path) -> bool:
         return True
     weights = any(folder.glob("*.safetensors")) or (folder / "domains.json").is_file()
     return weights and (folder / STAGE_RECORD).is_file()
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint in ``folder``, be it damaged, and not only what others put there."""
+    return any((folder / name).exists() for name in ("state.safetensors", "state.json", MANIFEST))
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,12 @@ class StageFiles:
     @property
     def is_begun(self) -> bool:
         """Whether the stage is done, or has a checkpoint to go on from."""
-        return self.is_finished or self.checkpoint.is_dir()
+        return self.is_finished or self.has_checkpoint
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from, of the stage or of a part of it."""
+        return any(holds_checkpoint(folder) for folder in (self.checkpoint, *self.checkpoint.glob("*/")))
 
     @property
     def advice(self) -> str:
@@ -108,7 +127,7 @@ class StageFiles:
     @property
     def is_under_way(self) -> bool:
         """Whether the stage has a checkpoint, or finished parts without being finished itself."""
-        return self.checkpoint.is_dir() or (not self.is_finished and self._has_parts())
+        return self.has_checkpoint or (not self.is_finished and self._has_parts())
 
     def check_recorded(self) -> None:
         """Whether weights that lie there have the record of their settings.
@@ -131,11 +150,8 @@ class StageFiles:
     @property
     def made_with(self) -> dict[str, Any]:
         """Versions of the packages with which the stage was made, or begun; {} where they are not known."""
-        for file in (self.settings, self.begun):
-            if file is not None and file.is_file():
-                known = self.record(file, what="the record of a stage").get("versions")
-                return known if isinstance(known, dict) else {}
-        return {}
+        known = self._noted("versions")
+        return known if isinstance(known, dict) else {}
 
     def remove(self) -> None:
         """Remove all that hrkd wrote for the stage."""
@@ -157,6 +173,14 @@ class StageFiles:
         """Remove the step tables of a stage without parts, or of a part."""
         remove_own(self.metrics, names=(EPOCH_FILES,), parts=TABLES)
 
+    def _noted(self, key: str) -> Any:
+        """What the record of the stage, finished or under way, says beside the settings; None if it does not tell."""
+        for file in (self.settings, self.begun):
+            if file is not None and file.is_file():
+                with suppress(ArtifactError):  # which is told where the settings are read
+                    return self.record(file, what="the record of a stage").get(key)
+        return None
+
     def _has_parts(self) -> bool:
         return any((self.model / part).is_dir() for part in self._parts())
 
@@ -165,11 +189,8 @@ class StageFiles:
 
         Earlier versions did not note them: they are those named by the domain that their own record names.
         """
-        for file in (self.settings, self.begun):
-            if file is not None and file.is_file():
-                parts = self.record(file, what="the record of a stage").get("parts")
-                if isinstance(parts, list):
-                    return [part for part in parts if isinstance(part, str)]
+        if isinstance(parts := self._noted("parts"), list):
+            return [part for part in parts if isinstance(part, str)]
         found = []
         for path in sorted(self.model.glob(f"*/{STAGE_RECORD}")):
             folder = path.parent
