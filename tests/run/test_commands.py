@@ -50,6 +50,7 @@ MODEL_FILES = {
 def test_a_run_leaves_exactly_these_files(finished):
     folder, _, _ = finished
     expected = {
+        ".lock",
         "recipe.yaml",
         "environment.json",
         "splits.json",
@@ -298,16 +299,18 @@ def test_a_save_that_fails_leaves_nothing_and_is_made_good(finished, tmp_path, m
             raise OSError("no space left")
 
     monkeypatch.setattr(MultiDomainClassifier, "save_pretrained", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ArtifactError, match=r"run/student: cannot be written: no space left; choose another place"):
         compress(recipe(tmp_path / "run"))
     assert not (tmp_path / "run" / "student").exists()
     monkeypatch.undo()
-    for name in (".student-abcd1234", "checkpoints/.student-abcd1234"):  # as a kill would leave them
-        (tmp_path / "run" / name).mkdir()
+    for place in ("", "checkpoints"):  # as a kill would leave them
+        cut_off = tmp_path / "run" / place / ".hrkd-tmp-0123456789abcdef"
+        cut_off.mkdir()
+        (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "student", "holds": "new"}))
     compress(recipe(tmp_path / "run"))
     assert files_of(tmp_path / "run") == files_of(finished[0])
     assert_same_stages(tmp_path / "run", finished[0])
-    assert not list((tmp_path / "run").rglob(".*"))
+    assert [path.name for path in (tmp_path / "run").rglob(".*")] == [".lock"]
 
 
 def test_how_many_processes_made_a_finished_teacher_is_of_no_matter(finished, tmp_path):

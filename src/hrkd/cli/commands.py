@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -14,13 +15,16 @@ from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress, result_console
 from hrkd.data.readers.places import check_source_is_there
 from hrkd.deploy.checks import check_texts
-from hrkd.errors import RecipeError, TrainingError
+from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
-from hrkd.run.first_look import check_measurable, check_named, check_teacher_is_there
+from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
+from hrkd.support.atomic_files import check_can_be_written, write_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hrkd.deploy.predict import Predictor
 
 __all__ = [
@@ -37,11 +41,13 @@ __all__ = [
     "train_teacher",
 ]
 
+logger = logging.getLogger("hrkd")
+
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
 ]
 JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")]
-TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
+TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, or the folder of its run.")]
 
 
 def look_at_rows(recipe: Recipe) -> None:
@@ -64,8 +70,7 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
-    console = prepare()
-    look_at_rows(checked)
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -80,8 +85,7 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
-    console = prepare()
-    look_at_rows(checked)
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -99,8 +103,7 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = prepare()
-    look_at_rows(checked)
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -119,12 +122,21 @@ def train_baseline(
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = prepare()
-    look_at_rows(checked)
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
     commands.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+
+
+def _start(source: str | None, recipe: Recipe) -> Console:
+    """Make ready for a run that writes a folder; ``source`` is what the recipe was called by."""
+    check_output(recipe)
+    console = prepare()
+    if told := moved_run(source, recipe):
+        logger.warning(told)
+    look_at_rows(recipe)
+    return console
 
 
 def compare(
@@ -231,14 +243,15 @@ def data(
 
 
 def _check_json(file: Path | None) -> None:
-    if file is not None and file.is_dir():
-        raise RecipeError(f"--json: {file} is a folder; name a file")
+    if file is not None:
+        try:
+            check_can_be_written(file)
+        except ArtifactError as error:
+            raise RecipeError(f"--json: {error}") from None
 
 
 def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
     if file is not None:
-        from hrkd.support.atomic_files import write_json
-
         write_json(file, figures)
 
 

@@ -25,7 +25,6 @@ from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
 from hrkd.run.first_look import check_measurable
-from hrkd.run.folder import STAGE_RECORD
 from hrkd.run.measure import predictions, scores
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
 from hrkd.support.atomic_files import read_json
@@ -33,6 +32,7 @@ from hrkd.support.caches import cache_folder
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import count_of
 from hrkd.support.progress import Progress, Show, quiet
+from hrkd.support.stage_files import STAGE_RECORD
 from hrkd.training.session import start_accelerator
 
 __all__ = ["evaluate"]

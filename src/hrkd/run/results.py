@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import MethodConfig
 from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
@@ -87,4 +88,8 @@ def _ratios(context: Context) -> list[dict[str, Any]] | None:
     method = context.recipe.method
     if not method.weighs_domains:
         return None
-    return last_ratios(context.folder.path / "metrics" / ("student" if method.stages == "one" else "levels")) or None
+    files = context.folder.stage("student" if method.stages == "one" else "levels")
+    try:
+        return last_ratios(files.metrics) or None
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; {files.advice}") from error

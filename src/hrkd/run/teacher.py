@@ -24,13 +24,14 @@ from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
-from hrkd.run.folder import STAGE_RECORD, TRAINING_RECORD
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
-from hrkd.support.atomic_files import read_json, write_json
-from hrkd.support.domain_index import write_domain_index
+from hrkd.support.atomic_files import read_json, read_record, write_json, writing
+from hrkd.support.domain_index import INDEX, write_domain_index
 from hrkd.support.folder_names import folder_names
+from hrkd.support.manifest import write_manifest
+from hrkd.support.stage_files import STAGE_RECORD, TRAINING_RECORD
 from hrkd.training.chance import majority_share, no_better_than_chance
 from hrkd.training.metrics import Scores
 from hrkd.training.session import Session
@@ -76,6 +77,10 @@ class SharedTeacher(ModelStage):
 class SingleDomainTeachers(Stage):
     """A classifier of each domain, fine-tuned on its rows alone, as parts of the teacher's folder."""
 
+    def record_to_write(self) -> dict[str, Any]:
+        """As of any stage, and the folders of its parts."""
+        return {**super().record_to_write(), "parts": list(folder_names(self.context.data.splits.domains).values())}
+
     def make(self) -> None:
         """Make the classifiers that are missing, then what says whose they are."""
         context, names = self.context, folder_names(self.context.data.splits.domains)
@@ -89,7 +94,9 @@ class SingleDomainTeachers(Stage):
         if context.accelerator.is_main_process:
             write_json(self.files.training, _of_all_domains(records))
             write_domain_index(self.files.model, names, "teachers")
-            write_json(self.files.settings, self.settings)
+            write_json(self.files.settings, self.record_to_write())
+            with writing(self.files.model):
+                write_manifest(self.files.model, [TRAINING_RECORD, INDEX, STAGE_RECORD])
 
 
 class SingleDomainTeacher(ModelStage):
@@ -117,7 +124,8 @@ class SingleDomainTeacher(ModelStage):
 
 def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The record of a training of several models, one after the other, from those of each (domain: record)."""
-    peaks = [record["peak_megabytes"] for record in records.values() if record["peak_megabytes"] is not None]
+    known = (record.get("peak_megabytes") for record in records.values())
+    peaks = [peak for peak in known if peak is not None]
     return {
         "epochs": [{"domain": domain, **epoch} for domain, record in records.items() for epoch in record["epochs"]],
         "best_epoch": {domain: record["best_epoch"] for domain, record in records.items()},
@@ -165,7 +173,7 @@ def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[st
         return fine_tuned, None
     folder = context.external_teacher or context.folder.stage("teacher").model
     _check_made_for(context, folder)
-    return str(folder), read_json(folder / TRAINING_RECORD, what="the record of the teacher's training")
+    return str(folder), _record(folder / TRAINING_RECORD, "the record of the teacher's training")
 
 
 def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:
@@ -194,11 +202,16 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
 
 def _check_made_for(context: Context, folder: Path) -> None:
     check_teacher_is_finished(folder)
-    if read_json(folder / STAGE_RECORD, what="the record of the teacher").get("data") != context.data.digest:
+    if _record(folder / STAGE_RECORD, "the record of the teacher").get("data") != context.data.digest:
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
             "has seen; use the data section (or data.splits_file) of its run, or train a teacher on this split"
         )
+
+
+def _record(file: Path, what: str) -> dict[str, Any]:
+    advice = "restore the teacher's folder from a copy, or delete it and hrkd train-teacher makes it anew"
+    return read_record(file, what=what, advice=advice)
 
 
 def _check_not_seen(context: Context, folder: Path) -> None:
