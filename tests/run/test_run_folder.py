@@ -15,7 +15,8 @@ import torch
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import RunConfig
-from hrkd.run.commands import compress, distill, evaluate, train_teacher
+from hrkd.run.commands import compress, distill, train_teacher
+from hrkd.run.evaluation import evaluate
 from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
 from hrkd.support.stage_files import TABLES
