@@ -72,7 +72,7 @@ def test_caches_are_listed_by_their_last_use_with_what_they_are_of(caches):
     assert rows["aab1-rows"][:3] == ("rows", "data/tickets.csv", "12")
     assert rows["aac2-tokens"][1] == "google-bert/bert-base-uncased"
     assert rows["bcd3-100"][1] == "two/teacher"
-    assert [rows[name][4].partition(" (")[2] for name in names] == ["just now)", "3 days ago)", "1 month ago)"]
+    assert [rows[name][4].partition(", ")[2] for name in names] == ["just now", "3 days ago", "1 month ago"]
     assert [rows[name][0] for name in names] == ["tokens", "rows", "teacher, not complete"]
     assert table.notes[0].startswith("3 caches, ")
     assert "kB." in table.notes[0]

@@ -344,7 +344,7 @@ def cache_table(caches: Sequence[tuple[Path, Row]], others: Mapping[Path, str], 
             or_nothing(index["of"], _last_parts),
             or_nothing(index["rows"], "{:,}".format),
             bytes_of(index["bytes"]),
-            f"{datetime.fromtimestamp(index['used']):%Y-%m-%d} ({age_of(now - index['used'])})",
+            f"{datetime.fromtimestamp(index['used']):%Y-%m-%d}, {age_of(now - index['used'])}",
         )
         for path, index in caches
     )
