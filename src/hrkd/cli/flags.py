@@ -23,6 +23,7 @@ Flags = Mapping[str, Any] | None
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 _METAVARS = {int: "N", float: "NUMBER", Path: "PATH", Literal: "WORD"}
+SWITCH = {"true": True, "false": False, "null": None}
 _FORMS = {list: "repeat the flag for each", dict: "by name: --{}.NAME"}
 
 
@@ -57,29 +58,21 @@ def _flag_tree() -> dict[str, Any]:
 
 
 def overrides_of(flags: Flags) -> dict[str, Any]:
-    """Parsed flags as overrides for a recipe. ``null`` takes a value back, as in YAML."""
+    """Parsed flags as overrides for a recipe. ``null`` takes back what the recipe says, and the default holds."""
     return {name: _value(value, (name,)) for name, value in (flags or {}).items()}
 
 
 def join_switches(tokens: Sequence[str]) -> list[str]:
-    """Switches with a value: ``--run.overwrite false`` as ``--run.overwrite=false``, alone as ``--run.overwrite=true``.
-
-    Flags take a value each; a switch may stand alone, before the name of a recipe for example.
-    """
+    """``--run.overwrite false`` as ``--run.overwrite=false``: a switch may be followed by its value or stand alone."""
     switches = {f"--{field.name}" for field in recipe_fields() if bool in members(field.annotation)}
     switches |= {switch.replace("_", "-") for switch in switches}
     joined: list[str] = []
-    rest = iter([*tokens, ""])
-    token = next(rest)
-    for following in rest:
+    for place, token in enumerate(tokens):
+        follows = [each.lower() for each in tokens[place + 1 : place + 2] if each.lower() in SWITCH]
         if token in switches:
-            given = following.lower() in ("true", "false", "null")
-            joined.append(f"{token}={following.lower() if given else 'true'}")
-            if given:
-                following = next(rest, "")
-        else:
+            joined.append(f"{token}={follows[0] if follows else 'true'}")
+        elif not (token.lower() in SWITCH and place and tokens[place - 1] in switches):
             joined.append(token)
-        token = following
     return joined
 
 
@@ -114,7 +107,7 @@ def _mapping_hint(kinds: Sequence[Any], origins: Sequence[Any]) -> Any:
     value = get_args(kinds[origins.index(dict)])[1]
     words = (str,) * len(get_args(value)) if get_origin(value) is tuple else ()
     mapping = types.GenericAlias(dict, (str, types.GenericAlias(tuple, words) if words else str))
-    return str | mapping  # a word may be null, which takes back what the recipe says
+    return str | mapping  # a word alone may be `null`; any other is the recipe's matter
 
 
 def _help(field: RecipeField, facts: Sequence[str]) -> str:
@@ -142,6 +135,8 @@ def _value(value: Any, path: tuple[str, ...]) -> Any:
         return {name: _value(below, (*path, name)) for name, below in value.items()}
     if value in ("null", ["null"]):
         return None
+    if isinstance(value, str) and bool in members(annotation_at(path)):
+        return SWITCH.get(value.lower(), value)
     if isinstance(value, list) and len(value) == 1 and _takes_a_word(path) and not value[0].isdigit():
         return value[0]
     return value
