@@ -46,7 +46,9 @@ for arguments in json.loads(sys.argv[1]):
     print(json.dumps([status, output.getvalue(), errors.getvalue(), list(sys.modules)]))
 """
     command = [sys.executable, "-c", code, json.dumps(commands)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout.splitlines()
+    lines = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=folder, stdin=subprocess.DEVNULL
+    ).stdout.splitlines()
     return [(*told, {name.partition(".")[0] for name in modules}) for *told, modules in map(json.loads, lines)]
 
 
@@ -107,7 +109,7 @@ LIGHT = [
     (["compress", "nowhere.yaml"], 2, "no such recipe file"),
     (["compare", "nowhere.yaml"], 2, "nowhere.yaml"),
     (["compress", "demo", "--student.layers", "0"], 2, "--student.layers: '0' is not allowed"),
-    (["predict", "student"], 2, "give either texts"),
+    (["predict", "student", "--domain", "books"], 2, "standard input: empty; give either texts"),
     (["comprss"], 2, "Did you mean"),
     (["compress", "missing.yaml"], 2, "data.source: nowhere.csv: no such file or folder"),
     (
@@ -197,7 +199,9 @@ class TestStartUp:
         )
         names = shell(str(tmp_path), code=code)[1].split()
         assert "hrkd.models.multi_domain" in names
-        assert [name for name in names if name.startswith(("hrkd.data", "hrkd.models.start", "hrkd.training"))] == []
+        # of the data, the rule for values alone
+        assert {name for name in names if name.startswith("hrkd.data")} == {"hrkd.data", "hrkd.data.rows"}
+        assert [name for name in names if name.startswith(("hrkd.models.start", "hrkd.training"))] == []
         assert not {"hrkd.models.trial", "hrkd.models.loading"} & {*names}
 
     def test_python_m_is_the_same_command(self):
@@ -515,60 +519,88 @@ class TestVerbs:
 
 
 class TestPredict:
-    @pytest.fixture
-    def predict(self, library, monkeypatch, tmp_path):
-        """A folder that looks like a student's, and in the place of the model what takes note of its call."""
-        from hrkd.deploy import label_table, predict
+    """Its verb alone; what it says of texts, streams and tables: tests/cli/test_prediction.py."""
 
+    @pytest.fixture
+    def given(self, library, monkeypatch, tmp_path):
+        """A folder that looks like a student's, and what takes note of the calls of the three ways."""
         monkeypatch.chdir(tmp_path)
         write_student_names(tmp_path / "student")
-        Path("in.csv").write_text("body\n")
-        predictor = create_autospec(predict.Predictor, instance=True)
-        labels = [{"label": "positive", "score": 0.98765}, {"label": "negative", "score": 0.01235}]
-        predictor.side_effect = lambda texts, *, all_labels, **_: [labels if all_labels else labels[0] for _ in texts]
-        monkeypatch.setattr(predict.Predictor, "from_pretrained", lambda folder: predictor)
-        read_rows = create_autospec(label_table.read_rows, return_value="rows")
-        label_rows = create_autospec(label_table.label_rows, return_value=3)
-        monkeypatch.setattr(label_table, "read_rows", read_rows)
-        monkeypatch.setattr(label_table, "label_rows", label_rows)
-        return SimpleNamespace(given=predictor, read_rows=read_rows, label_rows=label_rows)
+        monkeypatch.setattr(sys, "stdin", None)
+        names = ("predict_texts", "predict_lines", "predict_table")
+        ways = {name: create_autospec(getattr(commands, name)) for name in names}
+        for name, way in ways.items():
+            monkeypatch.setattr(commands, name, way)
+        return SimpleNamespace(**ways)
 
-    def test_texts(self, run, predict):
-        status, output, errors = run("predict", "student", "--domain", "books", "a good read", "gripping")
-        assert (status, errors) == (0, "")
-        assert output == "positive 0.9877\ta good read\npositive 0.9877\tgripping\n"
-        assert predict.given.call_args.kwargs["domain"] == "books"
-
-    def test_without_a_domain_it_names_those_there_are(self, run, predict):
-        status, _, errors = run("predict", "student", "a good read")
-        assert status == 2
-        assert "--domain: missing; name the domain of the texts (books, films)" in errors
-
-    def test_all_labels_and_pairs(self, run, predict):
-        given = ["--domain", "films", "one", "two", "--text-pair", "three", "--text-pair", "four", "--all-labels"]
-        _, output, _ = run("predict", "student", *given)
-        assert output.splitlines()[0] == "positive 0.9877  negative 0.0123\tone"
-        assert predict.given.call_args.kwargs["text_pairs"] == ["three", "four"]
-
-    def test_a_file(self, run, predict):
-        given = ["--input", "in.csv", "--output", "out.csv", "--text-column", "body", "--prefix", "predicted_"]
-        assert run("predict", "student", *given) == (0, "3 texts labelled: out.csv\n", "")
-        call = predict.read_rows.call_args
-        assert call.args == (Path("in.csv"), Path("out.csv"))
-        assert call.kwargs["known"] == (["books", "films"], ["negative", "positive"])
-        assert predict.label_rows.call_args.args == (predict.given, "rows")
-        assert (call.kwargs["text"], call.kwargs["prefix"], call.kwargs["domain"]) == ("body", "predicted_", None)
+    def test_texts(self, run, given):
+        assert run(
+            "predict", "student", "--domain", "books", "one", "two", "--text-pair", "three", "--text-pair=four"
+        ) == (
+            0,
+            "",
+            "",
+        )
+        call = given.predict_texts.call_args
+        assert call.args[2:] == (["one", "two"], ["three", "four"])
+        assert call.kwargs == {"domain": "books", "all_labels": False}
 
     @pytest.mark.parametrize(
-        ("given", "said"),
+        "arguments",
+        [
+            ["--domain", "books", "-5 stars, awful"],
+            ["-5 stars, awful", "--domain", "books"],
+            ["--domain", "books", "--", "-5 stars, awful"],
+        ],
+    )
+    def test_a_text_that_begins_with_a_dash(self, run, given, arguments):
+        assert run("predict", "student", *arguments) == (0, "", "")
+        assert given.predict_texts.call_args.args[2] == ["-5 stars, awful"]
+
+    def test_dashes_of_other_arguments(self, run, given):
+        arguments = ["--domain", "- odd", "a", "--text-pair", "--- b c", "--", "--help", "-x"]
+        assert run("predict", "student", *arguments) == (0, "", "")
+        assert given.predict_texts.call_args.args[2:] == (["a", "--help", "-x"], ["--- b c"])
+        assert given.predict_texts.call_args.kwargs["domain"] == "- odd"
+
+    def test_a_dash_that_is_taken_for_a_flag_is_explained(self, run, given):
+        status, _, errors = run("predict", "student", "--domain", "books", "-awful")
+        assert status == 2
+        assert "A text that begins with a dash stands behind --" in errors
+
+    @pytest.mark.parametrize(
+        "names", ["--text-column --pair-column --domain-column", "--data.text --data.text_pair --data.domain"]
+    )
+    def test_a_table(self, run, given, names):
+        columns = [word for pair in zip(names, "abc", strict=True) for word in pair]
+        arguments = ["--input", "in.csv", "--output", "-", *columns, "--prefix", "p_", "--on-bad-row", "skip"]
+        assert run("predict", "student", *arguments) == (0, "", "")
+        assert given.predict_table.call_args.args[2:] == ("in.csv", "-")
+        flags = given.predict_table.call_args.kwargs["flags"]
+        how = flags.labelling("books", True)
+        assert vars(how) == {
+            "domain": "books",
+            "text": "a",
+            "text_pair": "b",
+            "domain_column": "c",
+            "all_labels": True,
+            "prefix": "p_",
+            "on_bad_row": "skip",
+        }
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
         [
             ([], "give either texts to classify, or --input and --output"),
             (["--input", "in.csv"], "--input and --output belong together"),
             (["a text", "--input", "in.csv", "--output", "out.csv"], "give either texts"),
+            (["--input", "in.csv", "--output", "out.csv", "--text-pair", "b"], "name the column (--pair-column)"),
+            (["a text", "--text-column", "body", "--on-bad-row", "skip"], "--text-column, --on-bad-row: for a table"),
+            (["--input", "in.csv", "--output", "out.csv", "--on-bad-row", "drop"], "Choose from"),
         ],
     )
-    def test_half_of_what_is_needed(self, run, given, said):
-        status, _, errors = run("predict", "student", *given)
+    def test_half_of_what_is_needed(self, run, given, arguments, said):
+        status, _, errors = run("predict", "student", *arguments)
         assert status == 2
         assert said in errors
 

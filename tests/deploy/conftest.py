@@ -1,5 +1,7 @@
 """A tiny multi-domain student with its tokenizer, in memory and in a folder."""
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizer
@@ -16,7 +18,10 @@ def tokenizer():
     return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)})
 
 
-def make_student(tokenizer, **options):
+DOMAINS = ["books", "kitchen & housewares", "music"]
+
+
+def make_student(tokenizer, *, domains=DOMAINS, **options):
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
@@ -25,7 +30,7 @@ def make_student(tokenizer, **options):
     plain = AutoModelForSequenceClassification.from_config(config)
     model = MultiDomainClassifier.from_plain(
         plain,
-        domains=["books", "kitchen & housewares", "music"],
+        domains=domains,
         labels=["negative", "neutral", "positive"],
         max_tokens=MAX_TOKENS,
         **options,
@@ -33,6 +38,12 @@ def make_student(tokenizer, **options):
     for parameter in model.parameters():  # large, so that texts, domains and labels differ clearly
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def new_student(tokenizer):
+    """A function that makes one, of other domains for example."""
+    return partial(make_student, tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -1,20 +1,18 @@
 """Labels for texts and for tables: equal to the model's own logits, in order, with errors that name the place."""
 
-import csv
-import gzip
-import json
 import logging
 import shutil
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers.pipelines.pt_utils import KeyDataset
 
 from hrkd.deploy.export import export_plain
-from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import ArtifactError, DataError
+from hrkd.errors import ArtifactError, DataError, ModelError
 
 TEXTS = [
     "good book",
@@ -152,122 +150,122 @@ def test_damaged_folders_are_refused(student_folder, tmp_path):
             Predictor.from_pretrained(tmp_path / name)
 
 
-ROWS = [
-    {"nr": "007", "text": "good, book", "domain": "books", "note": "NA"},
-    {"nr": "1", "text": 'a "very" bad\r\nsong', "domain": " music ", "note": ""},
-    {"nr": "2", "text": "the plot\ris good", "domain": "kitchen & housewares", "note": "é"},
-]
-
-
-def write_csv(path, rows=ROWS):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], quoting=csv.QUOTE_ALL)
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def read_back(path):
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path).to_dict("records")
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    if ".jsonl" in path.name:
-        return [json.loads(line) for line in data.decode().split("\n") if line]
-    return list(csv.DictReader(data.decode().splitlines(keepends=True), strict=True))
-
-
-@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "new/out.csv.gz", "out.jsonl.gz"])
-def test_tables_keep_their_columns_and_get_label_and_score(predictor, tmp_path, name):
-    source, target = write_csv(tmp_path / "in.csv"), tmp_path / name
-    assert predict_file(predictor, source, target) == 3
-    found = read_back(target)
-    assert [{k: row[k] for k in ROWS[0]} for row in found] == ROWS
-    expected = predictor([row["text"] for row in ROWS], domain=[row["domain"].strip() for row in ROWS])
-    assert [row["label"] for row in found] == [e["label"] for e in expected]
-    assert [float(row["score"]) for row in found] == pytest.approx([e["score"] for e in expected], abs=1e-6)
-    assert sorted(path.name for path in target.parent.iterdir() if path != source) == [target.name]
-
-
-def test_tsv_goes_through_and_refuses_what_it_cannot_hold(predictor, tmp_path):
-    source, target = tmp_path / "in.tsv", tmp_path / "out.tsv"
-    source.write_text('text\tnr\ngood "book\t01\nbad\t2\n')
-    predict_file(predictor, source, target, domain="books")
-    lines = [line.split("\t") for line in target.read_text().splitlines()]
-    assert lines[0] == ["text", "nr", "label", "score"]
-    assert [line[:2] for line in lines[1:]] == [['good "book', "01"], ["bad", "2"]]
-    with pytest.raises(DataError, match=r"out.tsv: tabs or line breaks in row 2, which .tsv cannot hold"):
-        predict_file(predictor, write_csv(tmp_path / "in.csv"), target)
-    assert len(target.read_text().splitlines()) == 3
-
-
-def test_json_values_keep_their_types(predictor, tmp_path):
-    rows = [{"review": "good", "n": 1, "tags": ["x"], "none": None}, {"review": "bad", "n": 2.5, "odd": "\ud83d"}]
-    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    predict_file(predictor, tmp_path / "in.jsonl", tmp_path / "out.jsonl", domain="music", text="review")
-    found = read_back(tmp_path / "out.jsonl")
-    assert found[0] | {"label": 0, "score": 0} == rows[0] | {"odd": None, "label": 0, "score": 0}
-    assert (found[1]["n"], found[1]["odd"]) == (2.5, "\ud83d")
-
-
-def test_all_labels_and_prefix_and_pairs(predictor, tmp_path):
-    rows = [{"text": "good", "second": "bad film", "label": "gold"}]
-    options = {"domain": "books", "text_pair": "second", "all_labels": True, "prefix": "predicted_"}
-    predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", **options)
-    (found,) = read_back(tmp_path / "out.csv")
-    (ranked,) = predictor(["good"], domain="books", text_pairs=["bad film"], all_labels=True)
-    assert found["label"] == "gold"
-    assert found["predicted_label"] == ranked[0]["label"]
-    for each in ranked:
-        assert float(found[f"predicted_score_{each['label']}"]) == pytest.approx(each["score"], abs=1e-6)
+FRAME = pd.DataFrame({"text": TEXTS, "domain": DOMAINS})
 
 
 @pytest.mark.parametrize(
-    ("rows", "options", "words"),
+    "texts",
     [
-        ([{"txt": "good"}], {"domain": "books"}, r"in.csv: no column 'text' \(did you mean 'txt'\?\); found txt"),
-        ([{"text": "good"}], {}, "in.csv: no column 'domain'; found text"),
-        ([{"text": "good"}], {"domain": "bok"}, r"domain: unknown domain 'bok' \(did you mean 'books'\?\)"),
-        (
-            [{"text": "good", "domain": "books"}, {"text": "bad", "domain": "musik"}],
-            {},
-            r"in.csv: unknown domain 'musik' \(did you mean 'music'\?\) in column 'domain', row 2. The model",
-        ),
-        (
-            [{"text": t, "domain": "books"} for t in ["good", "", " ", "bad"]],
-            {},
-            r"in.csv: empty or broken text in column 'text' of row 2, 3 \(counted",
-        ),
-        ([{"text": "good", "label": "x"}], {"domain": "books"}, "has a column 'label' already.*set prefix"),
+        TEXTS,
+        tuple(TEXTS),
+        np.array(TEXTS),
+        FRAME["text"],
+        FRAME["text"][::-1][::-1],
+        (text for text in TEXTS),
+        [{"text": text} for text in TEXTS],
+        datasets.Dataset.from_pandas(FRAME)["text"],
+        KeyDataset(datasets.Dataset.from_pandas(FRAME), "text"),
+    ],
+    ids=lambda texts: type(texts).__name__,
+)
+def test_all_that_holds_texts_is_taken(predictor, texts):
+    assert predictor(texts, domain=FRAME["domain"]) == predictor(TEXTS, domain=DOMAINS)
+
+
+def test_one_mapping_is_one_text_as_for_pipelines(predictor):
+    assert predictor({"text": "good"}, domain="books") == predictor("good", domain="books")
+    pair = predictor("good", domain="books", text_pairs="bad")
+    assert predictor({"text": "good", "text_pair": "bad"}, domain="books") == pair
+    assert predictor([{"text": "good", "text_pair": "bad"}], domain="books") == pair
+
+
+def test_numbers_are_texts_as_when_a_table_is_loaded(predictor):
+    assert predictor([1000, "good"], domain="books") == predictor(["1000", "good"], domain="books")
+
+
+@pytest.mark.parametrize("domain", [1, 1.0, "1", "1.0", " 1 ", np.float32(1), np.int64(1), [1.0], np.array([1])])
+def test_numbers_name_domains_as_in_a_table(new_student, tokenizer, domain):
+    numbered = Predictor(new_student(domains=["1", "10", "2"]), tokenizer)
+    assert numbered(["good"], domain=domain) == numbered(["good"], domain="1")
+    with pytest.raises(DataError, match=r"unknown domain 3\.0"):
+        numbered(["good"], domain=3.0)
+
+
+TAKEN = "texts: expected a text, several texts, or mappings"
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "words"),
+    [
+        (None, {}, f"{TAKEN}.*; got None"),
+        (3, {}, rf"{TAKEN}.*; got 3 \(int\)"),
+        (b"good", {}, rf"{TAKEN}.*; got b'good' \(bytes\)"),
+        ({"good", "bad"}, {}, f"{TAKEN}.*; got"),
+        (np.array([["good"], ["bad"]]), {}, f"{TAKEN}.*; got"),
+        (FRAME, {}, r"texts: got a DataFrame \('text', 'domain'\); give one column: texts=table\['text'\]"),
+        (datasets.Dataset.from_pandas(FRAME), {}, r"texts: got a Dataset \('text', 'domain'\); give one column"),
+        (FRAME.to_dict("list"), {}, r"texts: got a mapping of columns \('text', 'domain'\)"),
+        ([{"txt": "good"}], {}, r"texts: expected mappings with 'text' .*; not so at index 0 \('txt'\)"),
+        ([{"text": "good", "label": 1}], {}, r"not so at index 0 \('text', 'label'\)"),
+        (["good", ["good", "bad"]], {}, r"expected a string for each text, got something else at index 1 \(\["),
+        (["good", b"bad"], {}, r"got something else at index 1 \(b'bad' \(bytes\)\)"),
+        ([("good", "bad")], {}, "got something else at index 0"),
+        (["good", float("nan"), pd.NA], {}, "empty or broken text at index 1, 2;"),
+        (["good"], {"domain": None}, "domain: missing; name the domain of the texts"),
+        (["good"], {"domain": [None]}, r"domain: expected a name, got something else at index 0 \(None\)"),
+        (["good"], {"domain": ["books", "music"]}, "1 texts but 2 domains"),
+        (["good"], {"domain": b"books"}, "domain: expected the name of a domain, or one for each text; got"),
+        (["good"], {"domain": 1}, "unknown domain 1. The model knows"),
+        (["good"], {"domain": {"a": "books"}}, "domain: got a mapping of columns"),
+        (["good"], {"text_pairs": 3}, "text_pairs: expected a text or several; got 3"),
+        (["good"], {"batch_size": 0}, "batch_size: expected a whole number, at least 1, got 0"),
+        (["good"], {"batch_size": -1}, "batch_size: expected a whole number"),
+        (["good"], {"batch_size": 2.5}, "batch_size: expected a whole number"),
+        (["good"], {"batch_size": True}, "batch_size: expected a whole number"),
+        ([{"text": "a", "text_pair": "b"}], {"text_pairs": ["b"]}, "text_pairs: the texts bring second texts"),
+        ([{"text": "a", "text_pair": "b"}, "c"], {}, "empty or broken text pair at index 1"),
     ],
 )
-def test_bad_tables_name_file_column_and_row_and_leave_no_output(predictor, tmp_path, rows, options, words):
-    (tmp_path / "out.csv").write_text("earlier")
+def test_other_values_are_errors_that_name_argument_and_place(predictor, texts, options, words):
     with pytest.raises(DataError, match=words):
-        predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", **options)
-    assert (tmp_path / "out.csv").read_text() == "earlier"
-    assert len(list(tmp_path.iterdir())) == 2
+        predictor(texts, **{"domain": "books"} | options)
 
 
-def test_bad_file_names(predictor, tmp_path):
-    source = write_csv(tmp_path / "in.csv")
-    with pytest.raises(DataError, match="input and output are the same file"):
-        predict_file(predictor, source, tmp_path / "." / "in.csv")
-    with pytest.raises(DataError, match=r"out.xlsx: no table; expected .csv"):
-        predict_file(predictor, source, tmp_path / "out.xlsx")
-    with pytest.raises(DataError, match=r"missing\.csv"):
-        predict_file(predictor, tmp_path / "missing.csv", tmp_path / "out.csv")
-    with pytest.raises(DataError, match="this folder cannot be made"):
-        predict_file(predictor, source, source / "out.csv")
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="is a folder; name a file"):
-        predict_file(predictor, source, tmp_path / "folder.csv")
+def with_columns(new_student, tokenizer, **columns):
+    model = new_student()
+    model.config.columns = {"text": "text", "text_pair": None, "label": "label", "domain": "domain"} | columns
+    return Predictor(model, tokenizer)
 
 
-def test_columns_that_the_output_cannot_hold_are_told_before_predicting(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr(Predictor, "probabilities", lambda *_, **__: pytest.fail("predicted"))
-    (tmp_path / "twice.csv").write_text("text,a,a\ngood,1,2\n")
-    with pytest.raises(DataError, match="more than one column is called 'a'"):
-        predict_file(predictor, tmp_path / "twice.csv", tmp_path / "out.jsonl", domain="books")
-    (tmp_path / "mixed.jsonl").write_text('{"text": "good", "a": 1}\n{"text": "bad", "a": "x"}\n')
-    with pytest.raises(DataError, match="holds values of several types"):
-        predict_file(predictor, tmp_path / "mixed.jsonl", tmp_path / "out.parquet", domain="books")
+def test_a_model_of_pairs_wants_pairs_and_one_of_single_texts_none(new_student, tokenizer):
+    pairs, single = (with_columns(new_student, tokenizer, text_pair=pair) for pair in ("second", None))
+    with pytest.raises(DataError, match="text_pairs: missing; the model was made from pairs of texts"):
+        pairs(["good"], domain="books")
+    with pytest.raises(DataError, match="text_pairs: the model was made from single texts; leave"):
+        single(["good"], domain="books", text_pairs=["bad"])
+    assert pairs(["good"], domain="books", text_pairs=["bad"])
+    assert pairs([], domain="books") == []
+
+
+def test_one_head_needs_no_domain(new_student, tokenizer):
+    shared = Predictor(new_student(heads="shared"), tokenizer)
+    assert shared(TEXTS) == shared(TEXTS, domain=DOMAINS) == shared(TEXTS, domain="music")
+    with pytest.raises(DataError, match="unknown domain 'musik'"):
+        shared(TEXTS, domain="musik")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_are_errors(new_student, tokenizer, value):
+    model = new_student()
+    with torch.no_grad():
+        next(model.heads[1].parameters()).fill_(value)
+    broken = Predictor(model, tokenizer)
+    assert broken(["good"], domain="books")[0]["score"] > 0
+    with pytest.raises(ArtifactError, match=r"answers are not finite \(for 1 of 2 texts, index 1\)"):
+        broken(["good", "bad"], domain=["books", "kitchen & housewares"])
+
+
+def test_an_unknown_device_is_named(student_folder):
+    for device in ("nonsense", "cuda:77"):
+        with pytest.raises(ModelError, match=f"device: '{device}' cannot be used .*; try 'cpu'"):
+            Predictor.from_pretrained(student_folder, device=device)

@@ -6,6 +6,7 @@ and ``--version`` answer at once.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -35,6 +36,7 @@ VERBS = {
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_GONE = 141  # 128 + SIGPIPE
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -45,7 +47,8 @@ class _Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to those of the process. Returns the exit status.
 
-    0: done; 2: something that the user can mend, told in one message; 130: interrupted; 143: terminated.
+    0: done; 2: something that the user can mend, told in one message; 130: interrupted; 141: the reader of the
+    output has gone; 143: terminated.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -53,12 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from hrkd.cli.flags import join_switches
 
             tokens = join_switches(tokens)
+            if tokens[0] == "predict":
+                from hrkd.cli.prediction import guarded
+
+                tokens = guarded(tokens)
         with _terminations():
             _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{error}\n{_where_to_look(tokens)}")
     except HrkdError as error:
         return _fail(str(error))
+    except BrokenPipeError:
+        return _reader_gone()
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
         _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
@@ -107,9 +117,17 @@ def _version() -> str:
     return hrkd.__version__
 
 
+def _reader_gone() -> int:
+    """The status for a pipe whose reader, such as `head`, wants no more; what is left in buffers goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READER_GONE
+
+
 def _where_to_look(tokens: Sequence[str]) -> str:
     verb = f" {tokens[0]}" if tokens and tokens[0] in VERBS else ""
-    return f"`hrkd{verb} --help` lists what there is."
+    dashed = verb == " predict" and any(token.startswith("-") for token in tokens)
+    texts = "A text that begins with a dash stands behind --, after all flags. " if dashed else ""
+    return f"{texts}`hrkd{verb} --help` lists what there is."
 
 
 def _fail(message: str) -> int:

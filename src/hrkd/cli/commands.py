@@ -6,15 +6,15 @@ import json
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
-from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress, result_console
-from hrkd.data.readers.places import check_source_is_there
-from hrkd.deploy.checks import check_texts
+from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
+from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
@@ -24,8 +24,6 @@ from hrkd.support.atomic_files import check_can_be_written, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from hrkd.deploy.predict import Predictor
 
 __all__ = [
     "cache",
@@ -258,8 +256,11 @@ def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
 def predict(
     student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
     /,
-    *texts: Annotated[str, Parameter(help="Texts to classify; or use --input for a file of them.")],
-    domain: Annotated[str | None, Parameter(help="Domain of the texts; for a file, it goes before the column.")] = None,
+    *texts: Annotated[str, Parameter(help="Texts to classify; default: the lines of standard input, one text each.")],
+    domain: Annotated[
+        str | None,
+        Parameter(help="Domain of the texts; for a table, it goes before the column. One head for all needs none."),
+    ] = None,
     text_pair: Annotated[
         list[str] | None, Parameter(negative=(), help="Second text of a pair task; repeat the flag, one for each text.")
     ] = None,
@@ -267,71 +268,55 @@ def predict(
         bool, Parameter(negative=(), help="The scores of all labels, not of the best alone.")
     ] = False,
     input_file: Annotated[
-        Path | None, Parameter(name="--input", help="Table to label: csv, tsv, jsonl, parquet.")
+        str | None, Parameter(name="--input", help="Table to label: csv, tsv, jsonl, parquet; - is standard input.")
     ] = None,
     output_file: Annotated[
-        Path | None, Parameter(name="--output", help="Table to write, label and score added.")
+        str | None, Parameter(name="--output", help="Table to write, label and score added; - is standard output.")
     ] = None,
-    text_column: Annotated[str, Parameter(help="Column with the text.")] = "text",
-    pair_column: Annotated[str | None, Parameter(help="Column with the second text of a pair task.")] = None,
-    domain_column: Annotated[str, Parameter(help="Column with the domain, where --domain is not given.")] = "domain",
-    prefix: Annotated[str, Parameter(help="Put before the names of added columns, such as predicted_.")] = "",
+    table: TableFlags | None = None,
 ) -> None:
     """Classify texts with a student.
 
     Prints label, score and text, one text a line (line breaks and tabs in it become blanks).
-    With `--input` and `--output` it labels a file.
+    With `--input` and `--output` it labels a table; an interrupted one goes on where it stopped. A text that begins
+    with a dash stands behind `--`, or in quotes if it has blanks.
     """
-    _check_what_to_predict(texts, input_file, output_file)
+    flags = table or TableFlags()
+    given, pairs, domain = list(map(unguarded, texts)), unguarded(text_pair), unguarded(domain)
+    input_file, output_file = unguarded(input_file), unguarded(output_file)
+    _check_what_to_predict(given, pairs, input_file, output_file, flags)
+    lines = None if given or input_file is not None else standard_input()
+    if not given and input_file is None and lines is None:
+        raise RecipeError("give either texts to classify, or --input and --output for a file of them")
     facts = read_facts(student)
-    domains, labels = facts.domains, facts.labels
     prepare_process()
-    if input_file is None or output_file is None:
-        if domain is None:
-            raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(domains)})")
-        check_texts(texts, [domain] * len(texts), text_pair, domains)
-        _predict_texts(_predictor(student), texts, domain, text_pair, all_labels)
-        return
-    check_source_is_there(input_file, "table")
-    from hrkd.deploy.label_table import label_rows, read_rows  # tables alone; torch comes with the model
-
-    rows = read_rows(
-        input_file,
-        output_file,
-        known=(domains, labels),
-        domain=domain,
-        text=text_column,
-        text_pair=pair_column,
-        domain_column=domain_column,
-        all_labels=all_labels,
-        prefix=prefix,
-    )
-    count = label_rows(_predictor(student), rows, progress=progress())
-    result_console().print(f"{count} texts labelled: {output_file}", soft_wrap=True)
+    if input_file is not None and output_file is not None:
+        predict_table(student, facts, input_file, output_file, domain=domain, all_labels=all_labels, flags=flags)
+    elif lines is not None:
+        predict_lines(student, facts, lines, domain=domain, all_labels=all_labels, flags=flags)
+    else:
+        predict_texts(student, facts, given, pairs, domain=domain, all_labels=all_labels)
 
 
-def _predictor(student: Path) -> Predictor:
-    with heavy_imports():
-        from hrkd.deploy.predict import Predictor
-
-        return Predictor.from_pretrained(student)
-
-
-def _check_what_to_predict(texts: tuple[str, ...], input_file: Path | None, output_file: Path | None) -> None:
+def _check_what_to_predict(
+    texts: list[str], pairs: list[str] | None, input_file: str | None, output_file: str | None, flags: TableFlags
+) -> None:
     if (input_file is None) != (output_file is None):
         raise RecipeError("--input and --output belong together: the table to label and the table to write")
-    if bool(texts) == (input_file is not None):
+    if texts and input_file is not None:
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
-
-
-def _predict_texts(
-    predictor: Predictor, texts: tuple[str, ...], domain: str, text_pair: list[str] | None, all_labels: bool
-) -> None:
-    found = predictor(texts, domain=domain, text_pairs=text_pair, all_labels=all_labels)
-    for text, labels in zip(texts, found, strict=True):
-        ranked = labels if all_labels else [labels]
-        scores = "  ".join(f"{each['label']} {each['score']:.4f}" for each in ranked)
-        sys.stdout.write(f"{scores}\t{' '.join(text.split())}\n")
+    if pairs and not texts:
+        raise RecipeError(
+            "--text-pair belongs to texts that are arguments; of a table, name the column (--pair-column)"
+        )
+    of_tables = flags if texts else replace(flags, on_bad_row="stop")
+    if input_file is None and of_tables != TableFlags():
+        names = [
+            f"--{name.replace('_', '-')}"
+            for name, value in vars(TableFlags()).items()
+            if vars(of_tables)[name] != value
+        ]
+        raise RecipeError(f"{', '.join(names)}: for a table that --input names")
 
 
 def export(

@@ -13,12 +13,12 @@ import pyarrow as pa
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.data.columns import CHUNK, firsts, repeated, text_ranks
 from hrkd.data.rows import (
-    NESTED,
     ColumnNames,
     RawRows,
     canonical_split,
     fault_of,
     is_empty,
+    is_nested,
     name_of,
     sorted_labels,
     text_of,
@@ -158,7 +158,7 @@ class _Rows:
         """The rows of the chosen domains; those without a domain stay, to be reported."""
         if self.chosen is None:
             return rows
-        found = [None if is_empty(v) or isinstance(v, NESTED) else name_of(v) for v in rows.domain]
+        found = [None if is_empty(v) or is_nested(v) else name_of(v) for v in rows.domain]
         self.in_source.update(name for name in found if name is not None)
         wanted = {None, *self.chosen}
         return rows.take([i for i, name in enumerate(found) if name in wanted])

@@ -6,19 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 from hrkd.recipe.schema import DataConfig
 
 __all__ = [
-    "NESTED",
     "ColumnNames",
     "RawRows",
     "canonical_split",
     "fault_of",
     "is_empty",
+    "is_nested",
     "name_of",
     "sorted_labels",
     "text_of",
@@ -45,7 +44,7 @@ PANDAS_NULLS = ("NAType", "NaTType")
 """Types of pandas.NA and pandas.NaT, told by name: to import pandas takes longer than to read a table."""
 LONGEST_INTEGER = 14_284
 """Bits of numbers of 4,300 digits; Python writes no longer ones."""
-NESTED = (list, tuple, set, dict, bytes, bytearray, np.ndarray)
+NESTED = (list, tuple, set, frozenset, dict, bytes, bytearray)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def fault_of(value: Any) -> str | None:
     """What is wrong with a value, with ``{role}`` for what it was to be; None: nothing."""
     if is_empty(value):
         return "empty or null {role} (fill it in or remove the row)"
-    if isinstance(value, NESTED):
+    if is_nested(value):
         return "a list, mapping or bytes where one {role} was expected"
     if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
         return "a number of more than 4,300 digits as {role} (write it as a string)"
@@ -116,19 +115,24 @@ def is_empty(value: Any) -> bool:
     """Whether a value is null in one of its many forms, or a string of white space."""
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, float | np.floating):
-        return bool(np.isnan(value))
     if isinstance(value, Decimal):
         return value.is_nan()
+    if isinstance(value, Real):
+        return value != value
     return value is None or type(value).__name__ in PANDAS_NULLS
+
+
+def is_nested(value: Any) -> bool:
+    """Whether a value is a collection or bytes; arrays are told by their ``ndim``, so that numpy is not needed."""
+    return isinstance(value, NESTED) or getattr(value, "ndim", 0) > 0
 
 
 def name_of(value: Any) -> str:
     """A label, domain or id as a string: stripped, and without the ``.0`` of whole floats."""
-    if isinstance(value, float | np.floating) and value.is_integer():
-        return str(int(value))
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         return f"{value.to_integral_value():f}" if value else "0"
+    if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
+        return str(int(float(value)))
     name = str(value).strip()
     whole = WHOLE_FLOAT.fullmatch(name)
     return whole.group(1) if whole else name

@@ -2,41 +2,185 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
+from hrkd.data.rows import fault_of, is_nested, name_of, text_of
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of, misspelt
 
-__all__ = ["check_texts", "is_unusable", "unknown_domains"]
+if TYPE_CHECKING:
+    from hrkd.models.open_model import ModelFacts
+
+__all__ = ["Asked", "ask", "check_batch_size", "check_pairs", "domain_number", "unknown_domains"]
+
+PIPELINE_KEYS = {"text", "text_pair"}
+TAKEN = "expected a text, several texts, or mappings {'text': ..., 'text_pair': ...} as transformers' pipelines take"
 
 
-def check_texts(
-    texts: Sequence[Any], domains: Sequence[Any], pairs: Sequence[Any] | None, known: Sequence[str]
-) -> None:
-    """Whether a model that knows the domains ``known`` can say something of ``texts`` (and second texts ``pairs``).
+@dataclass(frozen=True)
+class Asked:
+    """Texts as a model takes them: as many ``pairs`` (None: single texts) and numbers of ``domains`` as ``texts``."""
+
+    texts: list[str]
+    pairs: list[str] | None
+    domains: list[int]
+
+
+def ask(texts: Any, domain: Any, text_pairs: Any, facts: ModelFacts) -> Asked:
+    """What a caller of a prediction means by its arguments.
+
+    Args:
+        texts: one text or several: strings (numbers become text, as when a table is loaded), or mappings with ``text``
+            and, for a pair task, ``text_pair``.
+        domain: of all texts, or one for each; None is for a model with one head for all domains.
+        text_pairs: second texts, as many as texts.
+        facts: what the model takes.
 
     Raises:
-        DataError: empty texts, an unknown domain, or lists of different lengths.
+        DataError: another kind of value, empty or broken texts, an unknown domain, lists of different lengths, second
+            texts for a model of single texts, or none for a model of pairs; argument and place are named.
     """
+    found = _listed("texts", texts, TAKEN)
+    pairs = None if text_pairs is None else _listed("text_pairs", text_pairs, "expected a text or several")
+    if any(isinstance(each, Mapping) for each in found):
+        found, pairs = _unpacked(found, pairs)
+    domains = _domains(domain, len(found), facts)
     for what, given in (("domains", domains), ("text_pairs", pairs)):
-        if given is not None and len(given) != len(texts):
-            raise DataError(f"{len(texts)} texts but {len(given)} {what}; give one for each text")
-    for what, given in (("text", texts), ("text pair", pairs or ())):
-        if unusable := [str(i) for i, text in enumerate(given) if is_unusable(text)]:
-            raise DataError(
-                f"empty or broken {what} at index {first_of(unusable)}; every {what} must be a string with content"
-            )
-    if problem := unknown_domains(domains, known):
-        raise DataError(f"{problem}. The model knows {', '.join(known)}")
+        if given is not None and len(given) != len(found):
+            raise DataError(f"{len(found)} texts but {len(given)} {what}; give one for each text")
+    if found:
+        check_pairs(pairs is not None, facts)
+    texts = _usable("text", found)
+    return Asked(texts, None if pairs is None else _usable("text pair", pairs), _numbers(domains, facts))
 
 
-def is_unusable(text: Any) -> bool:
-    """Whether ``text`` is no string, blank, or holds half a surrogate pair (which no tokenizer takes)."""
-    return not isinstance(text, str) or not text.strip() or any("\ud800" <= c <= "\udfff" for c in text)
+def check_pairs(given: bool, facts: ModelFacts, *, how: str = "text_pairs") -> None:
+    """Whether second texts are given exactly where the model takes them, if that is known.
+
+    Raises:
+        DataError: they are not; ``how`` says what to give or to leave out.
+    """
+    if facts.pairs and not given:
+        raise DataError(f"{how}: missing; the model was made from pairs of texts, so give the second texts too")
+    if facts.pairs is False and given:
+        raise DataError(f"{how}: the model was made from single texts; leave the second texts out")
 
 
-def unknown_domains(names: Sequence[Any], known: Sequence[str]) -> str | None:
-    """What is wrong with ``names``, each unknown one with the nearest known one; None if all are known."""
-    unknown = [name for name in dict.fromkeys(names) if name not in known]
+def check_batch_size(batch_size: Any) -> int:
+    """A number of texts in a forward pass.
+
+    Raises:
+        DataError: it is no whole number, or none from 1.
+    """
+    try:
+        size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise DataError(f"batch_size: expected a whole number, at least 1, got {batch_size!r}")
+    return size
+
+
+def domain_number(value: Any, known: Sequence[str]) -> int | None:
+    """The number of a domain among the ``known`` ones, by the rule of loading (1, 1.0 and " 1.0 " are "1"), or None."""
+    name = value if value in known else name_of(value)
+    return known.index(name) if name in known else None
+
+
+def unknown_domains(values: Sequence[Any], known: Sequence[str]) -> str | None:
+    """What is wrong with ``values``, each unknown one with the nearest known one; None if all are known."""
+    unknown = [value for value in dict.fromkeys(values) if domain_number(value, known) is None]
     return f"unknown domain {misspelt(unknown, known)}" if unknown else None
+
+
+def _listed(argument: str, given: Any, expected: str) -> list[Any]:
+    """The items of an argument that may be one value or several."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping):
+        if argument == "texts" and not any(is_nested(value) for value in given.values()):
+            return [given]
+        raise DataError(f"{argument}: got a mapping of columns ({_names(given)}); give one of them: {_how(argument)}")
+    table = next((name for name in ("column_names", "columns") if hasattr(type(given), name)), None)
+    if table is not None:
+        kind = type(given).__name__
+        raise DataError(
+            f"{argument}: got a {kind} ({_names(getattr(given, table))}); give one column: {_how(argument)}"
+        )
+    if not isinstance(given, bytes | bytearray | set | frozenset) and getattr(given, "ndim", 1) == 1:
+        try:
+            return list(given)
+        except TypeError:
+            pass
+    raise DataError(f"{argument}: {expected}; got {_shown(given)}")
+
+
+def _names(columns: Any) -> str:
+    return first_of([repr(name) for name in (() if columns is None else columns)])
+
+
+def _how(argument: str) -> str:
+    return f"{argument}=table['text']" if argument == "texts" else f"{argument}=table['{argument.removesuffix('s')}']"
+
+
+def _unpacked(items: list[Any], pairs: list[Any] | None) -> tuple[list[Any], list[Any] | None]:
+    """Texts and second texts of mappings such as pipelines take."""
+    wrong = [
+        f"{i} ({_names(item)})"
+        for i, item in enumerate(items)
+        if isinstance(item, Mapping) and ("text" not in item or not set(item) <= PIPELINE_KEYS)
+    ]
+    if wrong:
+        raise DataError(
+            f"texts: expected mappings with 'text' and, for a pair task, 'text_pair'; not so at index {first_of(wrong)}"
+        )
+    second = [item.get("text_pair") if isinstance(item, Mapping) else None for item in items]
+    if any(each is not None for each in second):
+        if pairs is not None:
+            raise DataError("text_pairs: the texts bring second texts of their own; give them once")
+        pairs = second
+    return [item["text"] if isinstance(item, Mapping) else item for item in items], pairs
+
+
+def _usable(what: str, values: list[Any]) -> list[str]:
+    other = [
+        f"{i} ({_shown(value)})"
+        for i, value in enumerate(values)
+        if is_nested(value) or not (fault_of(value) or isinstance(value, str | Real | Decimal))
+    ]
+    if other:
+        raise DataError(f"expected a string for each {what}, got something else at index {first_of(other)}")
+    if unusable := [str(i) for i, value in enumerate(values) if fault_of(value)]:
+        raise DataError(
+            f"empty or broken {what} at index {first_of(unusable)}; every {what} must be a string with content"
+        )
+    return [text_of(value) for value in values]
+
+
+def _domains(domain: Any, count: int, facts: ModelFacts) -> list[Any]:
+    if domain is None:
+        if facts.one_head:
+            return facts.domains[:1] * count
+        raise DataError(f"domain: missing; name the domain of the texts ({', '.join(facts.domains)})")
+    if isinstance(domain, str | Real):
+        return [domain] * count
+    return _listed("domain", domain, "expected the name of a domain, or one for each text")
+
+
+def _numbers(domains: list[Any], facts: ModelFacts) -> list[int]:
+    if faulty := [f"{i} ({_shown(name)})" for i, name in enumerate(domains) if fault_of(name)]:
+        raise DataError(f"domain: expected a name, got something else at index {first_of(faulty)}")
+    if problem := unknown_domains(domains, facts.domains):
+        raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}")
+    return [number for name in domains if (number := domain_number(name, facts.domains)) is not None]
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    kind = type(value).__name__
+    return "None" if value is None else f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({kind})"

@@ -1,44 +1,75 @@
 """Labels for the rows of a table, file to file: :func:`predict_file`, and its two halves.
 
-What is wrong with a table shows in :func:`read_rows`, which needs the names of a model's domains and labels alone
-(:func:`hrkd.models.open_model.read_facts`): before the model is opened.
+What is wrong with a table shows in :func:`look_through`, which needs what a model says of itself alone
+(:func:`hrkd.models.open_model.read_facts`): before the model is opened. Rows are read, labelled and written some at a
+time, so that memory does not grow with the table.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from hrkd.data.readers.places import known_kind
-from hrkd.data.readers.table_writer import check_writable, write_table
+import pyarrow as pa
+
+from hrkd.data.columns import CHUNK
+from hrkd.data.readers.places import check_source_is_there, known_kind
+from hrkd.data.readers.table_writer import Added, TableWriter, check_writable, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
-from hrkd.deploy.checks import is_unusable, unknown_domains
+from hrkd.data.readers.text_files import open_text
+from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
+from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
+from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of, misspelt
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hrkd.data.readers.parts import Part
+    from hrkd.deploy.checks import Asked
+    from hrkd.deploy.journal import Journal
     from hrkd.deploy.predict import Predictor
-    from hrkd.support.progress import Progress
+    from hrkd.models.open_model import ModelFacts
+    from hrkd.support.progress import Bar, Progress
 
-__all__ = ["RowsToLabel", "label_rows", "predict_file", "read_rows"]
+__all__ = ["Labelling", "TableJob", "label_file", "label_stream", "look_through", "plan", "predict_file", "whole_table"]
+
+logger = logging.getLogger("hrkd.predict")
 
 
 @dataclass(frozen=True)
-class RowsToLabel:
-    """A table that was read: all of its ``columns``, what of them is to be labelled, and where it goes to."""
+class Labelling:
+    """What is read of a table and what is added to it; see :func:`predict_file`."""
 
-    target: Path
-    columns: list[tuple[str, list[Any]]]
-    added: list[str]
-    texts: list[str]
-    pairs: list[str] | None
-    domains: list[str]
-    all_labels: bool
+    domain: Any = None
+    text: str | None = None
+    text_pair: str | None = None
+    domain_column: str | None = None
+    all_labels: bool = False
+    prefix: str = ""
+    on_bad_row: OnBadRow = "stop"
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """A table that was looked at, and how it is to be labelled; ``schema`` is that of its rows in Parquet, if made."""
+
+    table: WholeTable
+    columns: RowColumns
+    facts: ModelFacts
+    added: Added
+    how: Labelling
+    schema: pa.Schema | None = None
+    source: Path | None = field(default=None)
+
+    def bad_rows(self) -> BadRows:
+        """Nothing counted yet."""
+        return BadRows(self.columns, self.facts.domains)
 
 
 def predict_file(
@@ -46,139 +77,299 @@ def predict_file(
     input: str | Path,  # noqa: A002
     output: str | Path,
     *,
-    domain: str | None = None,
-    text: str = "text",
+    domain: str | float | None = None,
+    text: str | None = None,
     text_pair: str | None = None,
-    domain_column: str = "domain",
+    domain_column: str | None = None,
     batch_size: int = 64,
     all_labels: bool = False,
     prefix: str = "",
+    on_bad_row: OnBadRow = "stop",
     progress: Progress | None = None,
 ) -> int:
     """Label a table and write it with the columns ``label`` and ``score`` added.
 
     CSV, TSV, JSON lines or Parquet, the first three also with ``.gz``; the kind of the output follows its name. All
-    columns and rows stay as they are. An existing output is replaced, once the new one is whole.
+    columns and rows stay as they are: in the same format to the last digit, type and spelling. An existing output is
+    replaced, once the new one is whole. After an interruption the same call goes on where it stopped
+    (:mod:`hrkd.deploy.journal`).
 
     Args:
         predictor: The model.
         input: Table to read.
         output: Table to write; not the same file.
-        domain: Domain of all rows; None: ``domain_column`` says it for each.
-        text: Column with the text.
-        text_pair: Column with the second text of a pair task.
-        domain_column: Column with the domain, read where ``domain`` is None.
+        domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains.
+        text: Column with the text; default: as in the table that the model was made from, or ``text``.
+        text_pair: Column with the second text of a pair task; default: as there.
+        domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``.
         batch_size: Texts in a forward pass.
         all_labels: Also add ``score_<label>`` for every label of the model.
         prefix: Put before the names of the added columns, such as ``predicted_``.
+        on_bad_row: What happens to rows without text or of an unknown domain. ``stop``: an error names them, before
+            anything is predicted; ``skip``: they are left out of the output; ``blank``: they stay, without label and
+            score. Rows that cannot be told apart (bad quoting, no JSON) are an error in any case.
         progress: Where a progress bar goes.
 
     Returns:
-        The number of rows.
+        The number of rows labelled; a warning of the logger ``hrkd`` tells of others.
 
     Raises:
         DataError: a file that cannot be read or written, missing columns, columns that would be overwritten, rows
             without text, unknown domains; file and rows are named.
+        ArtifactError: the model's answers are not finite.
     """
-    rows = read_rows(
-        input,
-        output,
-        known=(predictor.model.domains, predictor.model.labels),
-        domain=domain,
-        text=text,
-        text_pair=text_pair,
-        domain_column=domain_column,
-        all_labels=all_labels,
-        prefix=prefix,
-    )
-    return label_rows(predictor, rows, batch_size=batch_size, progress=progress)
+    how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
+    job = look_through(input, output, predictor.facts, how)
+    return label_file(predictor, job, output, batch_size=batch_size, progress=progress)
 
 
-def read_rows(
+def look_through(
     input: str | Path,  # noqa: A002
-    output: str | Path,
+    output: str | Path | None,
+    facts: ModelFacts,
+    how: Labelling,
     *,
-    known: tuple[Sequence[str], Sequence[str]],
-    domain: str | None = None,
-    text: str = "text",
-    text_pair: str | None = None,
-    domain_column: str = "domain",
-    all_labels: bool = False,
-    prefix: str = "",
-) -> RowsToLabel:
-    """Read and check a table that is to be labelled; ``known`` are the domains and labels of the model.
+    kind: str | None = None,
+) -> TableJob:
+    """Read and check a table that is to be labelled, all of it.
 
-    The other arguments and the errors are those of :func:`predict_file`.
+    ``output`` None: it is written to a stream, as ``kind``. The other arguments and the errors are those of
+    :func:`predict_file`.
     """
-    source, target = Path(input).expanduser(), Path(output).expanduser()
-    known_kind(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise DataError(f"{target}: input and output are the same file; write to another one")
-    domains, labels = known
-    part = read_table(source)
-    added = [prefix + name for name in ("label", "score", *(f"score_{name}" for name in labels if all_labels))]
-    _check_columns(part, [text, *filter(None, [text_pair]), *([] if domain else [domain_column])], added)
-    texts, pairs = _texts(part, text), _texts(part, text_pair) if text_pair else None
-    of_rows = _domains(part, domain, domain_column, domains)
-    columns = [(name, list(part.read(i))) for i, name in enumerate(part.columns)]
-    check_writable(target, columns)
-    return RowsToLabel(target, columns, added, texts, pairs, of_rows, all_labels)
+    source, target = Path(input).expanduser(), None if output is None else Path(output).expanduser()
+    if target is not None:
+        check_writable(target)
+        if target.exists() and source.exists() and target.samefile(source):
+            raise DataError(f"{target}: input and output are the same file; write to another one")
+        kind = known_kind(target)
+    job = replace(plan(whole_table(source), facts, how), source=source)
+    if how.on_bad_row == "stop":
+        found = job.bad_rows()
+        for rows in job.table.chunks(job.columns.names()):
+            found.usable(rows.values, len(rows))
+        found.check(job.table.name)
+    return _check_conversion(job, kind or job.table.kind, str(target or "standard output"))
 
 
-def label_rows(
-    predictor: Predictor, rows: RowsToLabel, *, batch_size: int = 64, progress: Progress | None = None
-) -> int:
-    """Label rows that were read and write the table; see :func:`predict_file`."""
-    probabilities = predictor.probabilities(
-        rows.texts, domain=rows.domains, text_pairs=rows.pairs, batch_size=batch_size, progress=progress
-    )
-    values = _added_values(predictor.model.labels, probabilities, rows.all_labels)
-    write_table(rows.target, [*rows.columns, *zip(rows.added, values, strict=True)])
-    return len(rows.texts)
+def whole_table(file: Path) -> WholeTable:
+    """A table file, looked through; an empty file of JSON lines is a table without rows.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    check_source_is_there(file, "table")
+    kind = known_kind(file)
+    if kind == ".jsonl" and file.is_file() and _is_blank(file):
+        return WholeTable(file.name, kind, (), 0, lambda _: iter([JsonRows((), [], [])]))
+    part = read_table(file)
+    assert part.whole is not None
+    return WholeTable(part.name, kind, part.columns, part.rows, part.whole)
 
 
-def _added_values(labels: Sequence[str], probabilities: np.ndarray, all_labels: bool) -> list[list[Any]]:
-    best = probabilities.argmax(axis=1)
-    rounded = probabilities.round(6)
-    return [[labels[c] for c in best], rounded.max(axis=1).tolist(), *(rounded.T.tolist() if all_labels else [])]
+def _is_blank(file: Path) -> bool:
+    try:
+        with open_text(file, newline="\n") as text:
+            return not any(line.strip() for line in text)
+    except UnicodeDecodeError:
+        return False
 
 
-def _check_columns(part: Part, wanted: Sequence[str], added: Sequence[str]) -> None:
-    if missing := [name for name in wanted if name not in part.columns]:
+def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
+    """Which columns of a table are read, and which are added to it.
+
+    Raises:
+        DataError: a column is missing or is there twice, would be overwritten, or the domain of all rows is unknown.
+    """
+    if how.on_bad_row not in ("stop", "skip", "blank"):
+        raise DataError(f"on_bad_row: expected stop, skip or blank, got {how.on_bad_row!r}")
+    own = facts.columns or {}
+    pair = how.text_pair if how.text_pair is not None else own.get("text_pair")
+    check_pairs(pair is not None, facts, how="text_pair (--pair-column)")
+    number = 0
+    if how.domain is not None:
+        if problem := unknown_domains([how.domain], facts.domains):
+            raise DataError(f"domain: {problem}. The model knows {', '.join(facts.domains)}")
+        number = domain_number(how.domain, facts.domains) or 0
+    by_column = how.domain is None and (how.domain_column is not None or not facts.one_head)
+    domain = (how.domain_column or own.get("domain") or "domain") if by_column else None
+    columns = RowColumns(how.text or own.get("text") or "text", pair, domain, number)
+    scores = ["score", *(f"score_{name}" for name in facts.labels if how.all_labels)]
+    added = [(f"{how.prefix}label", str), *((how.prefix + name, float) for name in scores)]
+    if table.columns or table.rows != 0:
+        _check_columns(table, columns, [name for name, _ in added], facts)
+    return TableJob(table, columns, facts, added, how)
+
+
+def _check_columns(table: WholeTable, columns: RowColumns, added: Sequence[str], facts: ModelFacts) -> None:
+    if missing := [name for name in columns.names() if name not in table.columns]:
+        own = [repr(name) for name in missing if name in (facts.columns or {}).values()]
+        origin = f"{first_of(own)} is what the table that the model was made from has. " if own else ""
+        advice = ", or the domain of all rows (domain, --domain)" if columns.domain in missing else ""
+        found = ", ".join(table.columns)
         raise DataError(
-            f"{part.name}: no column {misspelt(missing, part.columns)}; found {', '.join(part.columns)}. Say which "
-            "columns to read (text, text_pair, domain_column; on the command line --text-column, --pair-column, "
-            "--domain-column)"
+            f"{table.name}: no column {misspelt(missing, table.columns)}; found {found}. {origin}Say which columns to "
+            "read (text, text_pair, domain_column; on the command line --text-column, --pair-column, --domain-column)"
+            f"{advice}"
         )
-    if repeated := part.repeated(wanted):
-        raise DataError(f"{part.name}: {repeated}")
-    if taken := [repr(name) for name in added if name in part.columns]:
+    if repeated := [repr(name) for name in columns.names() if table.columns.count(name) > 1]:
+        raise DataError(f"{table.name}: more than one column is called {first_of(repeated)}; rename the others")
+    if taken := [repr(name) for name in added if name in table.columns]:
         raise DataError(
-            f"{part.name}: has a column {first_of(taken)} already, which prediction would add; "
+            f"{table.name}: has a column {first_of(taken)} already, which prediction would add; "
             "rename it, or set prefix (such as predicted_)"
         )
 
 
-def _texts(part: Part, column: str) -> list[str]:
-    values = part.read(part.columns.index(column))
-    if unusable := [str(row) for row, value in enumerate(values, 1) if is_unusable(value)]:
-        raise DataError(
-            f"{part.name}: empty or broken text in column {column!r} of row {first_of(unusable)} (counted from 1 after "
-            "the header); fill it in or remove the row"
-        )
-    return list(values)
+def _check_conversion(job: TableJob, kind: str, name: str) -> TableJob:
+    """Write all rows to nowhere, if their format changes or is one that does not hold all text."""
+    own = job.table.kind
+    if kind == own and kind != ".tsv":
+        return job
+    if kind in (".jsonl", ".parquet"):
+        with naming(name):
+            check_names([*job.table.columns, *(name for name, _ in job.added)], ".csv")
+    if own == ".jsonl" and kind == ".parquet":
+        job = replace(job, schema=_united(job.table, name))
+    writer = table_writer(kind, _Nowhere(), job.added, name=name, schema=job.schema)
+    for rows in job.table.chunks(None):
+        label = " ".join(job.facts.labels)
+        writer.write(rows, [[label if of is str else 0.0] * len(rows) for _, of in job.added])
+    writer.close()
+    return job
 
 
-def _domains(part: Part, domain: str | None, column: str, known: Sequence[str]) -> list[str]:
-    if domain is not None:
-        if problem := unknown_domains([domain], known):
-            raise DataError(f"domain: {problem}. The model knows {', '.join(known)}")
-        return [domain] * part.rows
-    values = part.read(part.columns.index(column))
-    names = ["" if value is None else str(value).strip() for value in values]
-    if problem := unknown_domains(names, known):
-        rows = [str(row) for row, name in enumerate(names, 1) if name not in known]
-        raise DataError(
-            f"{part.name}: {problem} in column {column!r}, row {first_of(rows)}. The model knows {', '.join(known)}"
-        )
-    return names
+def _united(table: WholeTable, name: str) -> pa.Schema:
+    """The types of all rows together."""
+    found: pa.Schema | None = None
+    with naming(name):
+        for rows in table.chunks(None):
+            own = rows.schema()
+            try:
+                found = own if found is None else pa.unify_schemas([found, own], promote_options="permissive")
+            except pa.ArrowException as error:
+                raise DataError(f"a column holds values of several types ({error}); write .csv or .jsonl") from error
+    return found
+
+
+class _Nowhere(BytesIO):
+    """A stream that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return memoryview(data).nbytes
+
+
+def label_file(
+    predictor: Predictor,
+    job: TableJob,
+    output: str | Path,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> int:
+    """Label a table that was looked at and write it; see :func:`predict_file`."""
+    target = Path(output).expanduser()
+    batch_size = check_batch_size(batch_size)
+    with ExitStack() as stack:
+        journal = None
+        if job.source is not None:
+            from hrkd.deploy.journal import hash_of, journal_of
+
+            key = hash_of(predictor, job.source, columns=vars(job.columns), batch_size=batch_size, chunk=CHUNK)
+            journal = stack.enter_context(journal_of(target, key))
+        writer = stack.enter_context(new_table(target, job.added, job.schema))
+        return _label(predictor, job, writer, batch_size=batch_size, journal=journal, progress=progress)
+
+
+def label_stream(
+    predictor: Predictor,
+    job: TableJob,
+    stream: IO[bytes],
+    kind: str,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> int:
+    """Label a table and write it to a stream, as it comes; ``kind`` is .csv, .tsv or .jsonl.
+
+    Raises:
+        DataError, ArtifactError: as :func:`predict_file`; what was written before stays.
+    """
+    writer = table_writer(kind, stream, job.added, name="standard output", schema=job.schema)
+    return _label(predictor, job, _Flushing(writer), batch_size=batch_size, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Flushing:
+    """A writer that hands on what it is given at once."""
+
+    writer: TableWriter
+
+    def write(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
+        self.writer.write(rows, columns)
+        self.writer.close()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def _label(
+    predictor: Predictor,
+    job: TableJob,
+    writer: TableWriter,
+    *,
+    batch_size: int,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> int:
+    found, labelled = job.bad_rows(), 0
+    with _bar(progress, job.table.rows) as bar:
+        for rows in job.table.chunks(None):
+            count = len(rows)
+            good, asked = found.usable(rows.values, count)
+            if job.how.on_bad_row == "stop":
+                found.check(job.table.name)
+            probabilities = _probabilities(predictor, asked, batch_size, journal)
+            values = _added_values(job, probabilities)
+            if job.how.on_bad_row == "blank":
+                values = [_spread(column, good, count) for column in values]
+            elif len(good) < count:
+                rows = rows.take(good)
+            writer.write(rows, values)
+            labelled += len(good)
+            bar.advance(count)
+    if note := found.note(job.how.on_bad_row):
+        logger.warning("%s: %s", job.table.name, note)
+    return labelled
+
+
+def _bar(progress: Progress | None, rows: int | None) -> AbstractContextManager[Bar]:
+    from hrkd.support.progress import Progress
+
+    shown = progress if progress is not None and rows is not None else Progress(enabled=False)
+    return shown.bar("predicting", total=rows or 0, unit="rows")
+
+
+def _probabilities(predictor: Predictor, asked: Asked, batch_size: int, journal: Journal | None) -> np.ndarray:
+    """What the journal has, or else the model says."""
+    known = None if journal is None else journal.next(len(asked.texts), len(predictor.facts.labels))
+    if known is not None:
+        return known
+    found = predictor.answers(asked, batch_size=batch_size)
+    if journal is not None:
+        journal.add(found)
+    return found
+
+
+def _added_values(job: TableJob, probabilities: np.ndarray) -> list[list[Any]]:
+    best = probabilities.argmax(axis=1)
+    rounded = probabilities.round(6)
+    every = rounded.T.tolist() if job.how.all_labels else []
+    return [[job.facts.labels[c] for c in best], rounded.max(axis=1, initial=0.0).tolist(), *every]
+
+
+def _spread(values: Sequence[Any], places: Sequence[int], count: int) -> list[Any]:
+    """``values`` at ``places`` among ``count``, None elsewhere."""
+    spread: list[Any] = [None] * count
+    for place, value in zip(places, values, strict=True):
+        spread[place] = value
+    return spread

@@ -213,11 +213,12 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state
         pooled: Tensor | None = getattr(outputs, "pooler_output", None)
-        if len(self.heads) == 1:
-            shared: Tensor = self.heads[0](BaseModelOutputWithPooling(last, pooled), attention_mask)
-            return shared
+        domains = sorted(set(domain_ids.tolist())) if len(self.heads) > 1 else [0]
+        if len(domains) == 1:
+            alone: Tensor = self.heads[domains[0]](BaseModelOutputWithPooling(last, pooled), attention_mask)
+            return alone if len(self.heads) == 1 else alone.to(last.dtype)
         logits = last.new_empty(len(domain_ids), self.config.num_labels)
-        for domain in sorted(set(domain_ids.tolist())):
+        for domain in domains:
             rows = (domain_ids == domain).nonzero().squeeze(1)
             part = BaseModelOutputWithPooling(last[rows], None if pooled is None else pooled[rows])
             logits = logits.index_copy(0, rows, self.heads[domain](part, attention_mask[rows]).to(logits.dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 from hrkd.data.readers.parts import Part
 from hrkd.data.readers.split_names import words_of
-from hrkd.data.rows import NESTED, ColumnNames, canonical_split, is_empty, name_of
+from hrkd.data.rows import ColumnNames, canonical_split, is_empty, is_nested, name_of
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, first_of
 
@@ -98,7 +98,7 @@ class LongRows:
         """Values by role of some rows."""
         if self.part.long_rows is not None:
             for role, known in self.known.items():
-                known.update(name_of(v) for v in columns[role] if not is_empty(v) and not isinstance(v, NESTED))
+                known.update(name_of(v) for v in columns[role] if not is_empty(v) and not is_nested(v))
 
     def notes(self) -> tuple[str, ...]:
         """What is told at the end of the part.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["LongRow", "Part", "columns_of", "dataset_part", "dict_part", "frame_part", "values_of"]
+    from hrkd.data.readers.whole_rows import Rows
+
+__all__ = ["LongRow", "Part", "class_name", "columns_of", "dataset_part", "dict_part", "frame_part", "values_of"]
 
 Columns = list[list[Any]]
 LongRow = list[tuple[int, list[str] | None]]
@@ -31,7 +33,9 @@ class Part:
     ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
     the first row; ``split`` is what the part's own name says (None: nothing); ``notes`` are what a user should know.
     ``long_rows`` gives rows that stand in several lines of a file, one of which could be a row by itself: the numbers
-    of the lines, and the fields that each of them has (None where these are too few or too many).
+    of the lines, and the fields that each of them has (None where these are too few or too many). ``whole`` gives the
+    rows of a file as they stand there, chunk by chunk, at least one chunk; with only the columns that are named, where
+    that costs less.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Part:
     split: str | None = None
     notes: tuple[str, ...] = ()
     long_rows: Callable[[], Iterator[LongRow]] | None = None
+    whole: Callable[[Sequence[str] | None], Iterator[Rows]] | None = None
 
     def read(self, i: int) -> list[Any]:
         """All values of the i-th column."""
@@ -139,7 +144,7 @@ def values_of(
         raise DataError(f"{part}#{row}: {what} in the column {name!r} ({error}); write the table again") from error
     if labels is None:
         return list(values)
-    return [_label(value, labels, f"{part}#{row}", name) for row, value in enumerate(values, before + 1)]
+    return [class_name(value, labels, f"{part}#{row}", name) for row, value in enumerate(values, before + 1)]
 
 
 READING = (ValueError, OverflowError, pa.ArrowException)
@@ -153,7 +158,12 @@ def _fault(value: pa.Scalar) -> Exception | None:
     return None
 
 
-def _label(value: Any, names: Sequence[str], place: str, column: str) -> Any:
+def class_name(value: Any, names: Sequence[str], place: str, column: str) -> Any:
+    """The name of a number of a class (None for a negative one, "no label"); what is no whole number stays as it is.
+
+    Raises:
+        DataError: the number has no name; says ``place`` and ``column``.
+    """
     whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if not whole:
         return value

@@ -1,121 +1,247 @@
-"""Tables to disk: CSV, TSV, JSON lines and Parquet, as :mod:`hrkd.data.readers.tables` reads them, in one step."""
+"""Tables to disk or to standard output, some rows at a time: CSV, TSV, JSON lines and Parquet.
+
+What :mod:`hrkd.data.readers.whole_rows` gives is written with columns added behind its own.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hrkd.data.readers.places import known_kind
+from hrkd.data.readers.whole_rows import Rows
 from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
-__all__ = ["check_writable", "write_table"]
+__all__ = ["Added", "TableWriter", "check_writable", "naming", "new_table", "table_writer"]
 
-Columns = Sequence[tuple[str, Sequence[Any]]]
+Added = Sequence[tuple[str, type]]
+"""Names of columns that are added, with the type of their values: str or float."""
+ROWS_OF_A_GROUP = 1 << 16
+BYTES_OF_A_GROUP = 1 << 26
+"""Rows and bytes that are collected for a row group of Parquet: small groups are slow to read."""
 
 
-def check_writable(path: Path, columns: Columns) -> None:
-    """Find out now what :func:`write_table` would refuse, before long work on further columns; makes the folder.
+class TableWriter(Protocol):
+    """Writes rows as they come."""
+
+    def write(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
+        """Write rows with the values of the added columns (None: null, or an empty field).
+
+        Raises:
+            DataError: the format cannot hold a value.
+        """
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+
+
+def check_writable(path: Path) -> None:
+    """Find out now what can be known before long work; makes the folder.
 
     Raises:
-        DataError: as there.
+        DataError: the name is of no known kind or is that of a folder, or the folder cannot be written to.
     """
-    WRITERS[known_kind(path)](path, columns)
+    known_kind(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{path.parent}: this folder cannot be made ({error.strerror or error})") from error
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: cannot be written (no permission in {path.parent})")
 
 
-def write_table(path: Path, columns: Columns) -> None:
-    r"""Write columns (name, values) of one length; the file is whole or, after an error, as it was before.
-
-    None is an empty field in CSV and TSV, and null elsewhere; lists and mappings are JSON in CSV and TSV. Halves of
-    surrogate pairs, which UTF-8 cannot hold, are written as escapes (``\ud83d``).
+@contextmanager
+def new_table(path: Path, added: Added, schema: pa.Schema | None) -> Iterator[TableWriter]:
+    """A table to write, which takes the place of ``path`` when the ``with`` block ends without an error.
 
     Raises:
-        DataError: the kind is unknown or cannot hold the values, or the file cannot be written.
+        DataError: the file cannot be written; it is as it was before.
     """
-    data = WRITERS[known_kind(path)](path, columns)
-    if path.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)
+    with _told(path), replace_file(path) as new, new.open("wb") as file, _packed(file, path) as stream:
+        writer = table_writer(known_kind(path), stream, added, name=str(path), schema=schema)
+        yield writer
+        writer.close()
+
+
+def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+    if path.suffix != ".gz":
+        return nullcontext(file)
+    # Without the name and time of the temporary file, equal rows make equal files.
+    return cast("AbstractContextManager[IO[bytes]]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        with replace_file(path) as new:
-            new.write_bytes(data)
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _csv(_: Path, columns: Columns) -> bytes:
-    lines: list[str] = []
-    # The csv module quotes a carriage return only if its line ends have one; files get plain line feeds all the same.
-    sink = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n") + "\n"))
-    writer = csv.writer(sink, lineterminator="\r\n")
-    writer.writerow([name for name, _ in columns])
-    writer.writerows(zip(*(map(_field, values) for _, values in columns), strict=True))
-    return "".join(lines).encode(errors="backslashreplace")
+def table_writer(
+    kind: str, stream: IO[bytes], added: Added, *, name: str, schema: pa.Schema | None = None
+) -> TableWriter:
+    r"""A writer to a stream that is open.
+
+    Args:
+        kind: .csv, .tsv, .jsonl or .parquet.
+        stream: bytes go there.
+        added: columns that come behind those of the rows.
+        name: of the file, for messages.
+        schema: for Parquet, names and types of all rows; None: those of the first rows.
+
+    None is an empty field in CSV and TSV, and null elsewhere; lists and mappings are JSON in CSV and TSV. Halves of
+    surrogate pairs, which UTF-8 cannot hold, are written as escapes (``\ud83d``).
+    """
+    if kind == ".parquet":
+        return _ParquetWriter(stream, added, name, schema)
+    makers = {".csv": _CsvWriter, ".tsv": _TsvWriter, ".jsonl": _JsonWriter}
+    return makers[kind](stream, added, name)
 
 
-def _tsv(path: Path, columns: Columns) -> bytes:
-    rows = [[name for name, _ in columns], *zip(*(map(_field, values) for _, values in columns), strict=True)]
-    split = [
-        str(row)
-        for row, fields in enumerate(rows)
-        if fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
-    ]
-    if split:
-        raise DataError(
-            f"{path}: tabs or line breaks in row {first_of(split)}, which .tsv cannot hold; write .csv or .jsonl"
-        )
-    return "".join("\t".join(fields) + "\n" for fields in rows).encode(errors="backslashreplace")
+class _LineWriter:
+    """Formats of lines: what differs is how a chunk of rows becomes lines."""
+
+    def __init__(self, stream: IO[bytes], added: Added, name: str) -> None:
+        self.stream, self.added, self.name = stream, added, name
+        self.count = 0
+        self.started = False
+
+    def write(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
+        with naming(self.name):
+            lines = self.lines(rows, columns)
+        self.started = True
+        self.count += len(rows)
+        self.stream.write("".join(f"{line}\n" for line in lines).encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        self.stream.flush()
+
+    def lines(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> list[str]:
+        raise NotImplementedError
+
+    def table(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> list[list[str]]:
+        """The header, if it is not written yet, and the rows, as fields."""
+        header = [] if self.started else [[*rows.names, *(name for name, _ in self.added)]]
+        more = zip(*(map(_field, values) for values in columns), strict=True)
+        return [*header, *([*own, *others] for own, others in zip(rows.fields(), more, strict=True))]
 
 
-def _jsonl(path: Path, columns: Columns) -> bytes:
-    names = _different_names(path, columns)
-    rows = zip(*(values for _, values in columns), strict=True)
-    lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str) for row in rows)
-    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+class _CsvWriter(_LineWriter):
+    def lines(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> list[str]:
+        lines: list[str] = []
+        # The csv module quotes a carriage return only if its line ends have one; files get plain line feeds all the
+        # same.
+        sink = SimpleNamespace(write=lambda line: lines.append(line.removesuffix("\r\n")))
+        csv.writer(sink, lineterminator="\r\n").writerows(self.table(rows, columns))
+        return lines
 
 
-def _parquet(path: Path, columns: Columns) -> bytes:
-    names = _different_names(path, columns)
-    buffer = io.BytesIO()
+class _TsvWriter(_LineWriter):
+    def lines(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> list[str]:
+        table = self.table(rows, columns)
+        first = self.count if not self.started else self.count + 1
+        split = [
+            str(row)
+            for row, fields in enumerate(table, first)
+            if fields[-1].endswith("\r") or any("\t" in field or "\n" in field for field in fields)
+        ]
+        if split:
+            raise DataError(
+                f"tabs or line breaks in row {first_of(split)}, which .tsv cannot hold; write .csv or .jsonl"
+            )
+        return ["\t".join(fields) for fields in table]
+
+
+class _JsonWriter(_LineWriter):
+    def lines(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> list[str]:
+        names = [json.dumps(name, ensure_ascii=False) for name, _ in self.added]
+        more = zip(*columns, strict=True)
+        return [_extended(line, names, values) for line, values in zip(rows.objects(), more, strict=True)]
+
+
+class _ParquetWriter:
+    """Collects rows until they are worth a row group."""
+
+    def __init__(self, stream: IO[bytes], added: Added, name: str, schema: pa.Schema | None) -> None:
+        self.stream, self.added, self.name, self.own = stream, added, name, schema
+        self.writer: pq.ParquetWriter | None = None
+        self.kept: list[pa.RecordBatch] = []
+
+    def write(self, rows: Rows, columns: Sequence[Sequence[Any]]) -> None:
+        with naming(self.name):
+            if self.own is None:
+                self.own = rows.schema()
+            batch = rows.batch(self.own)
+            added = [
+                pa.array(values, pa.string() if kind is str else pa.float64())
+                for (_, kind), values in zip(self.added, columns, strict=True)
+            ]
+            schema = self.schema()
+            if self.writer is None:
+                self.writer = _parquet_writer(self.stream, schema)
+            self.kept.append(pa.record_batch([*batch.columns, *added], schema=schema))
+        kept = self.kept
+        if sum(map(len, kept)) >= ROWS_OF_A_GROUP or sum(each.nbytes for each in kept) >= BYTES_OF_A_GROUP:
+            self._empty()
+
+    def schema(self) -> pa.Schema:
+        schema = self.own
+        assert schema is not None
+        for name, kind in self.added:
+            schema = schema.append(pa.field(name, pa.string() if kind is str else pa.float64()))
+        return schema
+
+    def _empty(self) -> None:
+        if self.writer is not None and self.kept:
+            with naming(self.name):
+                self.writer.write_table(pa.Table.from_batches(self.kept, self.schema()))
+            self.kept = []
+
+    def close(self) -> None:
+        self._empty()
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _parquet_writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     try:
-        table = pa.table({name: pa.array(values) for name, (_, values) in zip(names, columns, strict=True)})
-    except (pa.ArrowException, OverflowError) as error:
-        raise DataError(f"{path}: a column holds values of several types ({error}); write .csv or .jsonl") from error
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
+        return pq.ParquetWriter(stream, schema)
+    except pa.ArrowException as error:
+        raise DataError(f"a column that .parquet cannot hold ({error}); write .csv or .jsonl") from error
 
 
-def _different_names(path: Path, columns: Columns) -> list[str]:
-    names = [name for name, _ in columns]
-    if repeated := sorted({repr(name) for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: more than one column is called {first_of(repeated)}; rename them, or write .csv")
-    return names
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """A context in which errors of the data name the file."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    except pa.ArrowException as error:
+        raise DataError(f"{name}: cannot be written as Parquet ({error})") from error
+
+
+def _extended(line: str, names: Sequence[str], values: Sequence[Any]) -> str:
+    """A JSON object with members added behind its own, which stay as they are spelt."""
+    body = line.strip().removesuffix("}").rstrip()
+    members = ", ".join(f"{name}: {json.dumps(v, ensure_ascii=False)}" for name, v in zip(names, values, strict=True))
+    return f"{body}{'' if body.endswith('{') and len(body) == 1 else ', '}{members}}}"
 
 
 def _field(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
     return "" if value is None else str(value)
-
-
-WRITERS: dict[str, Callable[[Path, Columns], bytes]] = {
-    ".csv": _csv,
-    ".tsv": _tsv,
-    ".jsonl": _jsonl,
-    ".parquet": _parquet,
-}

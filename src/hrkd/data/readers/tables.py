@@ -21,6 +21,7 @@ from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
 from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
+from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
@@ -268,7 +269,10 @@ def _rectangle(
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
         return columns_of((fields for _, fields in islice(numbered(), 1, None)), wanted)
 
-    return Part(name, count, tuple(header), stream)
+    def whole(_: Sequence[str] | None) -> Iterator[Rows]:
+        return field_rows(header, (fields for _, fields in islice(numbered(), 1, None)))
+
+    return Part(name, count, tuple(header), stream, whole=whole)
 
 
 def _check_separator(name: str, header: Sequence[str], separator: str) -> None:
@@ -306,7 +310,11 @@ def _read_jsonl(file: Path) -> Part:
         rows = ([row.get(names[i]) for i in wanted] for _, row in _json_rows(file))
         return columns_of(rows, range(len(wanted)))
 
-    return Part(file.name, count, names, stream)
+    def whole(_: Sequence[str] | None) -> Iterator[Rows]:
+        with open_text(file, newline="\n") as text:
+            yield from json_rows(names, (line for line in text if line.strip()))
+
+    return Part(file.name, count, names, stream, whole=whole)
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -334,7 +342,16 @@ def _read_parquet(file: Path) -> Part:
                 yield [values_of(each, file.name, name, done, labels.get(name)) for name, each in picked]
                 done += len(batch)
 
-    return Part(file.name, count, columns, stream, notes=notes)
+    def whole(names: Sequence[str] | None) -> Iterator[Rows]:
+        done = 0
+        with _opened_parquet(file) as table:
+            for batch in table.iter_batches(CHUNK, columns=names):
+                yield ArrowRows(batch, labels, file.name, done)
+                done += len(batch)
+            if not count:
+                yield ArrowRows(pa.RecordBatch.from_pylist([], schema), labels)
+
+    return Part(file.name, count, columns, stream, notes=notes, whole=whole)
 
 
 def _class_names(file: Path, metadata: bytes | None) -> tuple[dict[str, list[str]], tuple[str, ...]]:

@@ -1,0 +1,213 @@
+"""What `hrkd predict` does with texts, lines of standard input and tables; its flags for tables; texts with dashes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from cyclopts import Parameter
+
+from hrkd.cli.terminal import heavy_imports, progress, result_console
+from hrkd.data.readers.places import check_source_is_there
+from hrkd.deploy.checks import ask, unknown_domains
+from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
+from hrkd.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from hrkd.deploy.label_table import Labelling
+    from hrkd.deploy.predict import Predictor
+    from hrkd.models.open_model import ModelFacts
+
+__all__ = ["TableFlags", "guarded", "predict_lines", "predict_table", "predict_texts", "standard_input", "unguarded"]
+
+logger = logging.getLogger("hrkd.predict")
+
+StreamFormat = Literal["csv", "tsv", "jsonl"]
+FLAG = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)
+Given = TypeVar("Given", str, str | None, list[str] | None)
+GUARD = "\0"
+"""Stands before a text that begins with a dash, so that it is not taken for a flag; no argument of a process has it."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TableFlags:
+    """What is read of a table and added to it."""
+
+    text_column: Annotated[
+        str | None, Parameter(name=["--text-column", "--data.text"], help="Column with the text; default: the model's.")
+    ] = None
+    pair_column: Annotated[
+        str | None,
+        Parameter(
+            name=["--pair-column", "--data.text_pair"], help="With the second text of a pair; default: as there."
+        ),
+    ] = None
+    domain_column: Annotated[
+        str | None,
+        Parameter(
+            name=["--domain-column", "--data.domain"], help="With the domain, without --domain; default: as there."
+        ),
+    ] = None
+    prefix: Annotated[str, Parameter(help="Put before the names of added columns, such as predicted_.")] = ""
+    on_bad_row: Annotated[
+        Literal["stop", "skip", "blank"],
+        Parameter(help="Rows without text or of an unknown domain: an error, left out, or kept without a label."),
+    ] = "stop"
+    input_format: Annotated[
+        StreamFormat | None, Parameter(help="What `--input -` holds; default: jsonl if it begins with a brace.")
+    ] = None
+    output_format: Annotated[
+        StreamFormat | None, Parameter(help="What `--output -` gets; default: that of the input.")
+    ] = None
+
+    def labelling(self, domain: str | None, all_labels: bool) -> Labelling:
+        """The same for the library."""
+        from hrkd.deploy.label_table import Labelling
+
+        return Labelling(
+            domain=domain,
+            text=unguarded(self.text_column),
+            text_pair=unguarded(self.pair_column),
+            domain_column=unguarded(self.domain_column),
+            all_labels=all_labels,
+            prefix=unguarded(self.prefix),
+            on_bad_row=self.on_bad_row,
+        )
+
+
+def guarded(tokens: Sequence[str]) -> list[str]:
+    """Arguments of the verb with a mark before those that begin with a dash and are no flags: ``-``, or with blanks."""
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    return [GUARD + token if i < end and _is_text(token) else token for i, token in enumerate(tokens)]
+
+
+def _is_text(token: str) -> bool:
+    return token == "-" or (token.startswith("-") and not FLAG.fullmatch(token) and any(map(str.isspace, token)))
+
+
+def unguarded(given: Given) -> Given:
+    """The argument, or each of several, as it was given."""
+    if isinstance(given, str):
+        return given.removeprefix(GUARD)
+    return None if given is None else [text.removeprefix(GUARD) for text in given]
+
+
+def standard_input() -> Lines | None:
+    """What a pipe or file gives; None where nothing is given but a terminal's keyboard."""
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return None
+    return Lines(sys.stdin.buffer)
+
+
+def predict_texts(
+    student: Path,
+    facts: ModelFacts,
+    texts: Sequence[str],
+    text_pair: Sequence[str] | None,
+    *,
+    domain: str | None,
+    all_labels: bool,
+) -> None:
+    """Print label, score and text of texts that are arguments."""
+    _check_domain(domain, facts)
+    asked = ask(texts, domain, text_pair, facts)
+    found = _predictor(student).answers(asked).tolist()
+    with _standard_output():
+        for text, probabilities in zip(texts, found, strict=True):
+            sys.stdout.write(answer_line(text, probabilities, facts.labels, all_labels))
+
+
+def predict_lines(
+    student: Path, facts: ModelFacts, lines: Lines, *, domain: str | None, all_labels: bool, flags: TableFlags
+) -> None:
+    """Print label, score and text of each line of standard input, as they come."""
+    _check_domain(domain, facts)
+    if domain is not None and (problem := unknown_domains([domain], facts.domains)):
+        raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}")
+    if facts.pairs:
+        raise RecipeError(
+            f"{NAME}: the model takes pairs of texts; give them as a table (--input - --input-format tsv)"
+        )
+    if not lines.peek():
+        raise RecipeError(f"{NAME}: empty; give either texts to classify, or --input and --output for a file of them")
+    predictor = _predictor(student)
+    with _standard_output():
+        label_lines(predictor, lines, sys.stdout, domain=domain, all_labels=all_labels, on_bad_row=flags.on_bad_row)
+
+
+def predict_table(
+    student: Path,
+    facts: ModelFacts,
+    source: str,
+    target: str,
+    *,
+    domain: str | None,
+    all_labels: bool,
+    flags: TableFlags,
+) -> None:
+    """Label a table; a dash stands for standard input and output."""
+    for flag, given, place in (("input", flags.input_format, source), ("output", flags.output_format, target)):
+        if given and place != "-":
+            raise RecipeError(f"--{flag}-format is for --{flag} -; of a file the name says what it is")
+    if source != "-":
+        check_source_is_there(source, "table")
+    from hrkd.deploy.label_table import label_file, label_stream, look_through, plan  # torch comes with the model
+
+    how = flags.labelling(domain, all_labels)
+    kind = f".{flags.output_format}" if flags.output_format else None
+    if source == "-":
+        lines = Lines(sys.stdin.buffer) if sys.stdin is not None else None
+        if lines is None:
+            raise RecipeError("--input -: there is no standard input")
+        from hrkd.data.readers.table_writer import check_writable
+
+        if target != "-":
+            check_writable(Path(target).expanduser())
+        job = plan(stream_table(lines, flags.input_format and f".{flags.input_format}"), facts, how)
+    else:
+        job = look_through(source, None if target == "-" else target, facts, how, kind=kind)
+    if target != "-":
+        count = label_file(_predictor(student), job, target, progress=progress())
+        result_console().print(f"{count:,} texts labelled: {target}", soft_wrap=True)
+        return
+    kind = kind or job.table.kind
+    if kind == ".parquet":
+        raise RecipeError("--output -: say what to write: --output-format csv, tsv or jsonl")
+    predictor = _predictor(student)
+    with _standard_output():
+        count = label_stream(predictor, job, sys.stdout.buffer, kind)
+    logger.info("%s texts labelled", f"{count:,}")
+
+
+def _check_domain(domain: str | None, facts: ModelFacts) -> None:
+    if domain is None and not facts.one_head:
+        raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(facts.domains)})")
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """A context that writes: characters that a terminal cannot show are escaped, a full disk is an error to tell."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError(f"standard output: cannot be written ({error.strerror or error})") from error
+
+
+def _predictor(student: Path) -> Predictor:
+    with heavy_imports():
+        from hrkd.deploy.predict import Predictor
+
+        return Predictor.from_pretrained(student)

@@ -1,0 +1,158 @@
+"""What a table's prediction has found so far, beside its output, so that an interrupted one goes on where it stopped.
+
+::
+
+    .OUTPUT.hrkd-journal    {"format": "hrkd-prediction-journal", "version": 1, "key": ...}
+                            {"rows": 1000, "found": "<float64 numbers in base64>", "sum": <crc32 of it>}
+                            ...
+
+One line for each chunk of rows, in the order of the table. The key is a hash of all that decides the numbers: model,
+tokenizer, content of the input, columns. Nothing but a file with the first line above is ever replaced or removed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from hrkd.errors import DataError
+
+if TYPE_CHECKING:
+    from hrkd.deploy.predict import Predictor
+
+__all__ = ["Journal", "hash_of", "journal_of"]
+
+logger = logging.getLogger("hrkd.predict")
+
+HEAD = {"format": "hrkd-prediction-journal", "version": 1}
+
+
+def hash_of(predictor: Predictor, source: Path, **options: Any) -> str:
+    """A hash of all that decides what ``predictor`` finds for the table ``source`` with ``options``."""
+    total = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    model, tokenizer = predictor.model, predictor.tokenizer
+    total.update(f"{model.config.to_json_string()} {model.device.type}".encode())
+    for name, tensor in model.state_dict().items():
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes()).numpy().data)
+    if tokenizer.is_fast:
+        # What truncates and pads is set by the last call.
+        rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    else:
+        rules = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    total.update(json.dumps(rules, sort_keys=True).encode())
+    with source.open("rb") as content:
+        total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+@contextmanager
+def journal_of(output: Path, key: str) -> Iterator[Journal]:
+    """The journal of the table ``output``; it is removed when the ``with`` block ends without an error.
+
+    Raises:
+        DataError: it cannot be written, or a file of its name is something else.
+    """
+    path = output.parent / f".{output.name}.hrkd-journal"
+    try:
+        with _opened(path, key) as file:
+            journal = Journal(file, path)
+            yield journal
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read or written ({error.strerror or error})") from error
+    except BaseException:
+        if path.is_file() and path.stat().st_size <= _size_of_head(key):
+            path.unlink()
+        raise
+
+
+def _first_line(key: str) -> bytes:
+    return json.dumps({**HEAD, "key": key}).encode() + b"\n"
+
+
+def _size_of_head(key: str) -> int:
+    return len(_first_line(key))
+
+
+def _opened(path: Path, key: str) -> IO[bytes]:
+    """A journal with this key, behind its first line; a new one in the place of one with another key."""
+    if not path.exists():
+        path.write_bytes(_first_line(key))
+    else:
+        with path.open("rb") as file:
+            first = file.readline(1 << 12)
+        if first != _first_line(key):
+            _check_own(path, first)
+            logger.info("%s: of another model, input or options; begins anew", path.name)
+            path.write_bytes(_first_line(key))
+    journal = path.open("r+b")
+    journal.readline()
+    return journal
+
+
+def _check_own(path: Path, first: bytes) -> None:
+    try:
+        head = json.loads(first)
+    except ValueError:
+        head = None
+    if not isinstance(head, dict) or head.get("format") != HEAD["format"]:
+        raise DataError(f"{path}: no journal of hrkd predict, which would write one there; move or rename it")
+
+
+class Journal:
+    """Numbers of chunks in their order: first those that are there, then those that are added."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self.file, self.path = file, path
+        self.rows = 0
+        self.reading = True
+
+    def next(self, rows: int, columns: int) -> np.ndarray | None:
+        """What was found for the next ``rows``, shape (rows, columns); None: not known, and of no later ones either."""
+        if not self.reading:
+            return None
+        start = self.file.tell()
+        found = _read(self.file.readline(), rows, columns)
+        if found is not None:
+            self.rows += rows
+            return found
+        self.reading = False
+        self.file.seek(start)
+        self.file.truncate()  # what comes is damaged, cut off by the interruption
+        if self.rows:
+            logger.info("%s: goes on after %s rows", self.path.name, f"{self.rows:,}")
+        return None
+
+    def add(self, found: np.ndarray) -> None:
+        """Keep what was found for the next rows."""
+        text = base64.b64encode(np.ascontiguousarray(found, dtype="<f8").tobytes()).decode()
+        line = {"rows": len(found), "found": text, "sum": zlib.crc32(text.encode())}
+        self.file.write(json.dumps(line).encode() + b"\n")
+        self.file.flush()
+
+
+def _read(line: bytes, rows: int, columns: int) -> np.ndarray | None:
+    """The numbers of a line, if it is whole and of as many rows."""
+    try:
+        content = json.loads(line) if line.endswith(b"\n") else {}
+        if content["rows"] == rows and zlib.crc32(content["found"].encode()) == content["sum"]:
+            return np.frombuffer(base64.b64decode(content["found"]), dtype="<f8").reshape(rows, columns)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return None

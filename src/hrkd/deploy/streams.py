@@ -1,0 +1,249 @@
+"""Texts and tables from a stream, labelled as they come: standard input to standard output.
+
+What is there is labelled at once, some lines at a time; what is not yet there is waited for.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from hrkd.deploy.checks import ask
+from hrkd.errors import DataError
+from hrkd.support.messages import Found, count_of
+
+if TYPE_CHECKING:
+    from hrkd.data.readers.whole_rows import Rows, WholeTable
+    from hrkd.deploy.bad_rows import OnBadRow
+    from hrkd.deploy.predict import Predictor
+
+__all__ = ["NAME", "Lines", "answer_line", "label_lines", "stream_table"]
+
+logger = logging.getLogger("hrkd.predict")
+
+NAME = "standard input"
+BLOCK = 1 << 16
+"""Bytes that are taken at a time, as many as a pipe holds."""
+MOST_ROWS = 1000
+"""Rows of a chunk."""
+LONGEST = (1 << 31) - 1
+"""Characters of a field, for the csv module, which takes 131,072 otherwise."""
+
+
+class Lines:
+    r"""Lines of a stream of UTF-8 text, with the LF (or CR LF) that ends each; ``waiting`` are there to be read.
+
+    Raises:
+        DataError: a line is not UTF-8, or the stream cannot be read.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.waiting: list[bytes] = []
+        self.rest = b""
+        self.number = 0
+        self.ended = False
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        while not self.waiting:
+            if self.ended:
+                raise StopIteration
+            self._fill()
+        line = self.waiting.pop()
+        self.number += 1
+        if self.number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{NAME}: not UTF-8 in line {self.number:,} ({error.reason}); convert it (iconv)"
+            ) from error
+
+    def peek(self) -> bytes:
+        """The next line, which stays to be read; empty at the end."""
+        while not self.waiting and not self.ended:
+            self._fill()
+        return self.waiting[-1].removeprefix(b"\xef\xbb\xbf") if self.waiting else b""
+
+    def _fill(self) -> None:
+        """Take what is there, and wait only if that is nothing."""
+        try:
+            block = self.stream.read1(BLOCK)
+        except OSError as error:
+            raise DataError(f"{NAME}: cannot be read ({error.strerror or error})") from error
+        self.ended = not block
+        lines = _lines(self.rest + block)
+        self.rest = lines.pop() if lines and not self.ended and not lines[-1].endswith(b"\n") else b""
+        self.waiting = lines[::-1]
+
+    def chunks(self) -> Iterator[list[str]]:
+        """Lines without their ends, as many as are there at a time."""
+        chunk: list[str] = []
+        for line in self:
+            chunk.append(line.removesuffix("\n").removesuffix("\r"))
+            if not self.waiting or len(chunk) == MOST_ROWS:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Lines that end in LF alone: a lone CR stands inside of texts."""
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def label_lines(
+    predictor: Predictor, lines: Lines, out: IO[str], *, domain: Any, all_labels: bool, on_bad_row: OnBadRow
+) -> int:
+    """Label one text a line, and write an answer a line as soon as it is known; the number of texts labelled.
+
+    Raises:
+        DataError: a line without text, where ``on_bad_row`` is ``stop``; answers to earlier lines are written.
+    """
+    labelled, number, blank = 0, 0, Found()
+    for chunk in lines.chunks():
+        empty = [i for i, text in enumerate(chunk) if not text.strip()]
+        for i in empty:
+            blank.add(f"{number + i + 1:,}")
+        number += len(chunk)
+        stop = on_bad_row == "stop" and bool(empty)
+        if stop:
+            chunk = chunk[: empty[0]]
+        good = [i for i, text in enumerate(chunk) if text.strip()]
+        asked = ask([chunk[i] for i in good], domain, None, predictor.facts)
+        answers = dict(zip(good, predictor.answers(asked).tolist(), strict=True))
+        for i, text in enumerate(chunk):
+            if i in answers or on_bad_row == "blank":
+                out.write(answer_line(text, answers.get(i), predictor.facts.labels, all_labels))
+        out.flush()
+        labelled += len(good)
+        if stop:
+            raise DataError(
+                f"{NAME}: no text in line {blank}; remove it, or leave such lines out (--on-bad-row skip) or without a "
+                "label (--on-bad-row blank)"
+            )
+    if blank:
+        logger.warning(
+            "%s: %s without text %s (line %s)",
+            NAME,
+            count_of(blank.total, "line", "lines"),
+            "left out" if on_bad_row == "skip" else "left blank",
+            blank,
+        )
+    return labelled
+
+
+def answer_line(text: str, probabilities: Sequence[float] | None, labels: Sequence[str], all_labels: bool) -> str:
+    """Label and score (or all of them, the best first), a tab, and the text in one line; None: no label."""
+    if probabilities is None:
+        return f"\t{' '.join(text.split())}\n"
+    ranked = sorted(range(len(labels)), key=lambda c: -probabilities[c])[: None if all_labels else 1]
+    scores = "  ".join(f"{labels[c]} {probabilities[c]:.4f}" for c in ranked)
+    return f"{scores}\t{' '.join(text.split())}\n"
+
+
+def stream_table(lines: Lines, kind: str | None) -> WholeTable:
+    """The table that a stream holds, row by row; ``kind`` is .csv, .tsv, .jsonl or, None, told by the first line.
+
+    Raises:
+        DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
+    """
+    from hrkd.data.readers.whole_rows import WholeTable
+
+    first = lines.peek()
+    if kind is None:
+        if not first.lstrip().startswith(b"{"):
+            raise DataError(f"{NAME}: say what it is: --input-format csv, tsv or jsonl")
+        kind = ".jsonl"
+    if kind == ".jsonl":
+        chunks = _json_chunks(lines)
+        rows = next(chunks)
+        return WholeTable(NAME, kind, rows.names, None if len(rows) else 0, lambda _: _again(rows, chunks))
+    table = _csv_rows(lines) if kind == ".csv" else _tsv_rows(lines)
+    header = next(table, None)
+    if not header:
+        raise DataError(f"{NAME}: nothing there; expected a table with a header")
+    return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table))
+
+
+def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
+    yield first
+    yield from rest
+
+
+def _csv_rows(lines: Lines) -> Iterator[list[str]]:
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield from (row for row in csv.reader(lines, strict=True) if row)
+    except csv.Error as error:
+        raise DataError(
+            f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with commas, "
+            'quotes or line breaks in double quotes, and double each quote inside ("")'
+        ) from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _tsv_rows(lines: Lines) -> Iterator[list[str]]:
+    for line in lines:
+        row = line.removesuffix("\n").removesuffix("\r")
+        if row:
+            yield row.split("\t")
+
+
+def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Rows]:
+    from hrkd.data.readers.whole_rows import FieldRows
+
+    chunk: list[list[str]] = []
+    empty = True
+    for row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{NAME}: the header has {len(header)} fields, but not the row that ends at line {lines.number:,} "
+                f"({len(row)} fields)"
+            )
+        chunk.append(row)
+        if not lines.waiting or len(chunk) == MOST_ROWS:
+            yield FieldRows(tuple(header), chunk)
+            chunk, empty = [], False
+    if chunk or empty:
+        yield FieldRows(tuple(header), chunk)
+
+
+def _json_chunks(lines: Lines) -> Iterator[Rows]:
+    from hrkd.data.readers.whole_rows import JsonRows
+
+    names: tuple[str, ...] | None = None
+    kept: list[str] = []
+    said: list[dict[str, Any]] = []
+    for line in lines:
+        if line.strip():
+            said.append(_object(line, lines.number))
+            kept.append(line.strip())
+        if kept and (not lines.waiting or len(kept) == MOST_ROWS):
+            names = names or tuple(dict.fromkeys(name for row in said for name in row))
+            yield JsonRows(names, kept, said)
+            kept, said = [], []
+    if kept or names is None:
+        names = names or tuple(dict.fromkeys(name for row in said for name in row))
+        yield JsonRows(names, kept, said)
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{NAME}: expected one JSON object a line, not so in line {number:,} ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{NAME}: expected one JSON object a line, not so in line {number:,} ({type(found).__name__})")
+    return found
