@@ -78,6 +78,8 @@ def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | d
         if folders is None:
             return spec
         _check_known(spec, domains, list(folders))
+        if len(folders) > len(set(folders.values())) == 1:  # an export of one head
+            return folders[domains[0]]
         return {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:

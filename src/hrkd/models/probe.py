@@ -37,7 +37,13 @@ def opening(where: str | Path, what: str, advice: str) -> Iterator[None]:
     except HrkdError:
         raise
     except Exception as error:  # fields of wrong types fail in any line of a family's code
-        raise ModelError(f"{where}: {what} ({type(error).__name__}: {first_line(error)[:MOST]}); {advice}") from error
+        raise ModelError(f"{where}: {what} ({type(error).__name__}: {_told(error)}); {advice}") from error
+
+
+def _told(error: Exception) -> str:
+    """What a library's error says: its first line, with the next where that only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:MOST] if len(lines) > 1 and lines[0].endswith(":") else first_line(error)[:MOST]
 
 
 def check_finite(model: nn.Module, where: str | Path) -> None:
