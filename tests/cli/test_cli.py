@@ -572,7 +572,7 @@ class TestPredict:
         "names", ["--text-column --pair-column --domain-column", "--data.text --data.text_pair --data.domain"]
     )
     def test_a_table(self, run, given, names):
-        columns = [word for pair in zip(names, "abc", strict=True) for word in pair]
+        columns = [word for pair in zip(names.split(), "abc", strict=True) for word in pair]
         arguments = ["--input", "in.csv", "--output", "-", *columns, "--prefix", "p_", "--on-bad-row", "skip"]
         assert run("predict", "student", *arguments) == (0, "", "")
         assert given.predict_table.call_args.args[2:] == ("in.csv", "-")

@@ -37,8 +37,8 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
 
     Every folder holds the encoder, the domain's head and the tokenizer, whose ``model_max_length`` is the student's. A
     student with one head for all domains is one folder, ``all-domains``, to which a link of each domain's name leads.
-    ``domains.json`` beside the folders says which is whose. Each is loaded again, and what transformers' pipeline makes of some texts is compared with the student's
-    labels and probabilities before anything appears in ``output_folder``.
+    ``domains.json`` beside the folders says which is whose. Each is loaded again, and what transformers' pipeline makes
+    of some texts is compared with the student's labels and probabilities before anything appears in ``output_folder``.
 
     To use one: ``pipeline("text-classification", folder, truncation=True)``. Without ``truncation=True`` transformers
     does not cut long texts.

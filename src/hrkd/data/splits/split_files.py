@@ -18,7 +18,7 @@ import numpy.typing as npt
 from hrkd.data.columns import chunks_of, firsts, json_items, ranks_of, repeated
 from hrkd.data.splits.draws import normalised
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
-from hrkd.errors import ArtifactError, DataError
+from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import count_of, first_of
 
@@ -50,19 +50,16 @@ def save_split_ids(splits: Splits, path: Path) -> None:
         ArtifactError: the file cannot be written; an older file is left as it was.
     """
     path = Path(path)
-    try:
-        with replace_file(path) as new, new.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(HEAD, indent=0).removesuffix("\n}"))
-            for name, part in splits:
-                file.write(f',\n"{name}": [\n')
-                file.writelines(json_items(part.rows, "id", separator=",\n"))
-                file.write("\n]")
-            file.write(',\n"texts": {')
-            for number, pair in enumerate(chain.from_iterable(_pairs(part) for _, part in splits)):
-                file.write(f"{',' if number else ''}\n{pair}")
-            file.write("\n}\n}\n")
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot write the split ids ({error.strerror}); choose another place") from error
+    with replace_file(path) as new, new.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(HEAD, indent=0).removesuffix("\n}"))
+        for name, part in splits:
+            file.write(f',\n"{name}": [\n')
+            file.writelines(json_items(part.rows, "id", separator=",\n"))
+            file.write("\n]")
+        file.write(',\n"texts": {')
+        for number, pair in enumerate(chain.from_iterable(_pairs(part) for _, part in splits)):
+            file.write(f"{',' if number else ''}\n{pair}")
+        file.write("\n}\n}\n")
 
 
 def _pairs(part: MultiDomainDataset) -> Iterator[str]:
