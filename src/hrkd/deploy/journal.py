@@ -2,12 +2,13 @@
 
 ::
 
-    .OUTPUT.hrkd-journal    {"format": "hrkd-prediction-journal", "version": 1, "key": ...}
-                            {"rows": 1000, "found": "<float64 numbers in base64>", "sum": <crc32 of it>}
-                            ...
+    .OUTPUT.hrkd-journal  {"format": "hrkd-prediction-journal", "version": 1, "key": ..., "writing": ".OUTPUT-1a2b3c4d"}
+                          {"rows": 1000, "found": "<float64 numbers in base64>", "sum": <crc32 of it>}
+                          ...
 
 One line for each chunk of rows, in the order of the table. The key is a hash of all that decides the numbers: model,
-tokenizer, content of the input, columns. Nothing but a file with the first line above is ever replaced or removed.
+tokenizer, content of the input, columns. Nothing but a file with the first line above, and the half output that it
+names, is ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import base64
 import hashlib
 import json
 import logging
+import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,62 +69,76 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
     """The journal of the table ``output``; it is removed when the ``with`` block ends without an error.
 
     Raises:
-        DataError: it cannot be written, or a file of its name is something else.
+        DataError: it cannot be written, a file of its name is something else, or another process has it.
     """
     path = output.parent / f".{output.name}.hrkd-journal"
     try:
-        with _opened(path, key) as file:
-            journal = Journal(file, path)
-            yield journal
-        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            _lock(file, output)
+            journal = Journal(file, path, output, key)
+            try:
+                yield journal
+            except BaseException:
+                if journal.is_empty():
+                    path.unlink(missing_ok=True)
+                raise
+            path.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read or written ({error.strerror or error})") from error
-    except BaseException:
-        if path.is_file() and path.stat().st_size <= _size_of_head(key):
-            path.unlink()
-        raise
 
 
-def _first_line(key: str) -> bytes:
-    return json.dumps({**HEAD, "key": key}).encode() + b"\n"
-
-
-def _size_of_head(key: str) -> int:
-    return len(_first_line(key))
-
-
-def _opened(path: Path, key: str) -> IO[bytes]:
-    """A journal with this key, behind its first line; a new one in the place of one with another key."""
-    if not path.exists():
-        path.write_bytes(_first_line(key))
-    else:
-        with path.open("rb") as file:
-            first = file.readline(1 << 12)
-        if first != _first_line(key):
-            _check_own(path, first)
-            logger.info("%s: of another model, input or options; begins anew", path.name)
-            path.write_bytes(_first_line(key))
-    journal = path.open("r+b")
-    journal.readline()
-    return journal
-
-
-def _check_own(path: Path, first: bytes) -> None:
+def _lock(file: IO[bytes], output: Path) -> None:
+    """Make sure that nobody else has the journal, for as long as this process lives."""
     try:
-        head = json.loads(first)
-    except ValueError:
-        head = None
-    if not isinstance(head, dict) or head.get("format") != HEAD["format"]:
-        raise DataError(f"{path}: no journal of hrkd predict, which would write one there; move or rename it")
+        import fcntl
+    except ImportError:  # Windows, where a second process would spoil no more than the going on of both
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DataError(f"{output}: another hrkd predict is writing it; wait for it, or end it") from error
 
 
 class Journal:
     """Numbers of chunks in their order: first those that are there, then those that are added."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self.file, self.path = file, path
+    def __init__(self, file: IO[bytes], path: Path, output: Path, key: str) -> None:
+        self.file, self.path, self.output, self.key = file, path, output, key
         self.rows = 0
         self.reading = True
+        first = file.readline(1 << 12)
+        head = _json(first)
+        if first and (not isinstance(head, dict) or head.get("format") != HEAD["format"]):
+            raise DataError(f"{path}: no journal of hrkd predict, which would write one there; move or rename it")
+        if first:
+            self._remove_unfinished(str(head.get("writing")))
+        if first != self._head(str(head.get("writing")) if first else ""):
+            if first:
+                logger.info("%s: of another model, input or options; begins anew", path.name)
+            file.seek(0)
+            file.truncate()
+            file.write(self._head(f".{output.name}-{'0' * 8}"))
+        self.start = file.tell()
+
+    def is_empty(self) -> bool:
+        """Whether nothing is kept yet."""
+        self.file.flush()
+        return os.fstat(self.file.fileno()).st_size <= self.start
+
+    def _head(self, writing: str) -> bytes:
+        return json.dumps({**HEAD, "key": self.key, "writing": writing}).encode() + b"\n"
+
+    def _remove_unfinished(self, name: str) -> None:
+        """Remove the half output of the process that was killed, whose name it noted; never anything else."""
+        if re.fullmatch(re.escape(f".{self.output.name}-") + "[0-9a-f]{8}", name):
+            (self.output.parent / name).unlink(missing_ok=True)
+
+    def note(self, unfinished: Path) -> None:
+        """Note which file is being written; its name has the same length each time."""
+        place = self.file.tell()
+        self.file.seek(0)
+        self.file.write(self._head(unfinished.name))
+        self.file.seek(place)
 
     def next(self, rows: int, columns: int) -> np.ndarray | None:
         """What was found for the next ``rows``, shape (rows, columns); None: not known, and of no later ones either."""
@@ -145,6 +162,14 @@ class Journal:
         line = {"rows": len(found), "found": text, "sum": zlib.crc32(text.encode())}
         self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
+        self.rows += len(found)
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _read(line: bytes, rows: int, columns: int) -> np.ndarray | None:

@@ -8,7 +8,7 @@ time, so that memory does not grow with the table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -270,14 +270,20 @@ def label_file(
     target = Path(output).expanduser()
     batch_size = check_batch_size(batch_size)
     with ExitStack() as stack:
-        journal = None
+        journal: Journal | None = None
+        begun: Callable[[Path], None] = _nothing
         if job.source is not None:
             from hrkd.deploy.journal import hash_of, journal_of
 
             key = hash_of(predictor, job.source, columns=vars(job.columns), batch_size=batch_size, chunk=CHUNK)
             journal = stack.enter_context(journal_of(target, key))
-        writer = stack.enter_context(new_table(target, job.added, job.schema))
+            begun = journal.note
+        writer = stack.enter_context(new_table(target, job.added, job.schema, begun))
         return _label(predictor, job, writer, batch_size=batch_size, journal=journal, progress=progress)
+
+
+def _nothing(_: Path) -> None:
+    """No journal, no note."""
 
 
 def label_stream(

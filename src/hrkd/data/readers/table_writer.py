@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,13 +65,18 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def new_table(path: Path, added: Added, schema: pa.Schema | None) -> Iterator[TableWriter]:
+def new_table(
+    path: Path, added: Added, schema: pa.Schema | None, begun: Callable[[Path], None]
+) -> Iterator[TableWriter]:
     """A table to write, which takes the place of ``path`` when the ``with`` block ends without an error.
+
+    ``begun`` is called with the file that is written until then.
 
     Raises:
         DataError: the file cannot be written; it is as it was before.
     """
     with _told(path), replace_file(path) as new, new.open("wb") as file, _packed(file, path) as stream:
+        begun(new)
         writer = table_writer(known_kind(path), stream, added, name=str(path), schema=schema)
         yield writer
         writer.close()
