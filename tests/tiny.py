@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    BertTokenizer,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
@@ -86,6 +87,13 @@ def tiny_batch(family="bert", *, rows=6, tokens=12, seed=0, vocabulary=VOCABULAR
 def domain_ids(rows=6, domains=3):
     """Rows spread over the domains in turn, shape (rows,)."""
     return torch.arange(rows) % domains
+
+
+def letter_tokenizer(folder):
+    """A tokenizer of letters, saved in a folder, whose ids are within the vocabulary of the tiny models."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    BertTokenizer(vocab={token: number for number, token in enumerate(tokens)}).save_pretrained(folder)
 
 
 def tiny_tokenizer(folder=None, words=("book", "film", "pan", "good", "bad", "fair"), *, max_tokens=32):

@@ -1,3 +1,4 @@
+import functools
 import json
 import logging
 import os
@@ -86,7 +87,7 @@ def library(monkeypatch):
         fake = create_autospec(getattr(module, name))
         monkeypatch.setattr(module, name, fake)
         monkeypatch.setattr(library, name, fake, raising=False)
-    for name in ("check_measurable", "check_named", "check_teacher_is_there"):
+    for name in ("check_measurable", "check_named", "check_teacher_is_there", "look_at_rows"):
         monkeypatch.setattr(commands, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
     for name in terminal.ENVIRONMENT:
@@ -255,6 +256,17 @@ class TestHelp:
         assert "--student.layers" not in output
 
 
+def test_what_is_wrong_with_rows_is_told_before_torch_is_imported(tmp_path):
+    (tmp_path / "reviews.csv").write_text("text,label,domain\nfine,good,books\n")
+    data = ["--data.source", str(tmp_path / "reviews.csv"), "--data.text", "review"]
+    model = ["--teacher.model", str(tmp_path), "--student.layers", "1", "--run.output", str(tmp_path / "run")]
+    status, _, errors, modules = shell("compress", *data, *model)
+    assert status == 2
+    assert "no column 'review' for text" in errors
+    assert not modules & {"torch", "transformers"}
+    assert not (tmp_path / "run").exists()
+
+
 class TestFlags:
     def test_flags_alone_make_a_recipe(self, run, library):
         assert run("compress", *FLAGS) == (0, "", "")
@@ -332,6 +344,15 @@ class TestFlags:
         run("compress", "amazon_reviews", "--teacher.model", "null", "--teacher.fine_tuned", "folder")
         teacher = recipe_of(library.compress).teacher
         assert (teacher.model, teacher.fine_tuned) == (None, "folder")
+
+    def test_null_gives_every_field_its_default(self, run, library):
+        needed = ("data.source", "teacher.model", "student.layers")
+        for field in recipe_fields():
+            if field.name not in needed:
+                library.compress.reset_mock()
+                assert run("compress", *FLAGS, f"--{field.name}", "null")[::2] == (0, ""), field.name
+                found = functools.reduce(getattr, field.path, recipe_of(library.compress))
+                assert found == field.default, field.name
 
 
 class TestErrors:
@@ -460,7 +481,7 @@ class TestVerbs:
         CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert "abc-100" in listed
-        assert "no" in listed.split("abc-100")[1], "nothing is written yet"
+        assert "teacher, not complete" in listed.split("abc-100")[1], "nothing is written yet"
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
         assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
         run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
@@ -472,6 +493,16 @@ class TestVerbs:
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert entry.name in listed
         assert "tokens" in listed.split(entry.name)[1]
+        assert "just now" in listed
+        assert run("cache", "--folder", str(tmp_path), "--older-than", "1")[1] == f"no caches in {tmp_path}\n"
+        kept = run("cache", "--folder", str(tmp_path), "--clear", "all", "--older-than", "1")
+        assert kept == (0, f"nothing to remove in {tmp_path}\n", "")
+        for days in ("-1", "nan", "inf"):
+            status, _, errors = run("cache", "--folder", str(tmp_path), "--older-than", days)
+            assert (status, "--older-than: expected a number of days from 0" in errors) == (2, True)
+        (tmp_path / "mine").mkdir()
+        assert "left alone: mine (it has no index.json)" in run("cache", "--folder", str(tmp_path))[1]
+        (tmp_path / "mine").rmdir()
         run("cache", "--folder", str(tmp_path), "--clear", "all")
         assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 

@@ -108,33 +108,123 @@ def test_one_seed_brings_mcnemar_and_a_warning():
 
 def test_warnings():
     plain = comparison_markdown(content(models()))
-    assert "did not help" not in plain
+    helped = "Distillation helped here: hrkd reaches 89.6 %, labels, which learns from labels alone, 56.2 %"
+    assert f"{helped} (+33.3 points on the same 100 test rows, 95 % interval [" in plain
     assert "is below" not in plain
     assert "Fewer" not in plain
-    assert "labels alone" not in plain
+    assert "No method learns from labels alone" not in plain
     alone = comparison_markdown(content([each for each in models() if each.method != "labels"]))
     assert "No method learns from labels alone" in alone
     bad = comparison_markdown(content(models(hrkd=21, teacher=30, synthetic=True)))
-    assert "Distillation did not help here: hrkd reaches 54.2 %, labels, which learns from labels alone, 56.2 %." in bad
+    unsettled = (
+        "Distillation did not help measurably here: hrkd reaches 54.2 %, labels, which learns from labels alone,"
+    )
+    assert f"{unsettled} 56.2 % (-2.1 points on the same 100 test rows, 95 % interval [" in bad
+    assert "], which holds 0: these rows do not tell which of the two is better)." in bad
     assert "The teacher (37.5 %) is below hrkd" in bad
     assert "The corpus is synthetic" in bad
 
 
+def verdicts_on(report):
+    """What is said of distillation, by method and what it is held against."""
+    lines = [line.removeprefix("* ") for line in report.splitlines() if line.startswith("* Distillation ")]
+    return {(line.split(": ")[1].split()[0], line.split("%, ")[1].split(",")[0]): line.split()[1:3] for line in lines}
+
+
 def test_a_student_is_held_against_the_labels_of_its_own_teacher():
-    other = [replace(model("labels_of_other", seed, 1, "labels"), teacher="teacher of other") for seed in (0, 1, 2)]
+    other = [
+        replace(model("labels_of_other", seed, 4 + seed, "labels"), teacher="teacher of other") for seed in (0, 1, 2)
+    ]
     settings = replace(SETTINGS, methods=(*SETTINGS.methods, "labels_of_other"))
-    assert "did not help" not in comparison_markdown(content([*models(), *other], settings))
+    found = verdicts_on(comparison_markdown(content([*models(), *other], settings)))
+    assert set(found) == {("hrkd", "labels"), ("uniform", "labels")}
     alone = [each for each in [*models(), *other] if each.method != "labels"]
-    assert "did not help here: hrkd reaches" in comparison_markdown(content(alone, settings)), "there is no nearer one"
+    found = verdicts_on(comparison_markdown(content(alone, settings)))
+    assert found["hrkd", "labels_of_other"] == ["did", "not"], "there is no nearer one; the same answers"
+    assert found["uniform", "labels_of_other"] == ["hurt", "here:"]
 
 
 def test_distillation_is_held_against_labels_over_the_seeds_of_both():
-    _, _, hrkd, _, _, *labels = models(seeds=(0, 1), hrkd=18)
+    _, _, hrkd, _, _, *labels = models(seeds=(0, 1), hrkd=8)
     perfect = replace(labels[0], correct=np.ones_like(labels[0].correct))
     measured = [hrkd, perfect, labels[1]]
-    assert "did not help here" not in comparison_markdown(content(measured)), "seed 1 alone is compared"
-    measured = [replace(hrkd, seed=2), perfect, labels[1]]
-    assert "did not help here: hrkd" in comparison_markdown(content(measured)), "no seed of both: all are"
+    assert verdicts_on(comparison_markdown(content(measured))) == {("hrkd", "labels"): ["helped", "here:"]}
+    measured = [replace(hrkd, seed=2), perfect, replace(labels[1], correct=perfect.correct)]
+    found = only(content(measured))["beside"]
+    assert [each["accuracies"] for each in found if each["kind"] == "labels"] == [[pytest.approx(0.8125), 1.0]]
+    assert verdicts_on(comparison_markdown(content(measured))) == {("hrkd", "labels"): ["hurt", "here:"]}, (
+        "no common seed"
+    )
+
+
+def few_rows(method, seed, right, kind="distilled"):
+    """A model of as many rows as ``right`` has, in one domain."""
+    correct = np.array(right, dtype=bool)
+    return replace(
+        model(method, seed, 0, kind), domains=("books",), domain_ids=np.zeros(len(correct), int), correct=correct
+    )
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_few_test_rows_settle_nothing_and_break_nothing(rows, seeds):
+    answers = {
+        "hrkd": ([1] * rows, "distilled"),
+        "uniform": ([0] * rows, "distilled"),
+        "labels": ([0] * rows, "labels"),
+    }
+    measured = [few_rows("teacher", 0, [0] * rows, "teacher")]
+    measured += [few_rows(name, seed, right, kind) for name, (right, kind) in answers.items() for seed in seeds]
+    found = content(measured)
+    report = comparison_markdown(found)
+    assert "nan" not in report.lower()
+    assert f"accuracy in %, {rows} test row" in report
+    assert verdicts_on(report) == {("hrkd", "labels"): ["did", "not"], ("uniform", "labels"): ["did", "not"]}
+    assert "is below" not in report
+    for row in only(found)["methods"]:
+        low, high = row["interval"]
+        assert 0 <= low < high <= 1
+    _, differences, _ = comparison_tables(found)
+    assert all(row[-1].startswith("no evidence") for row in differences.rows)
+    same = only(found)["differences"][1]
+    assert (same["method"], same["difference"], same["p"], same["p_holm"]) == ("labels", 0, 1, 1), "ties, not NaN"
+    assert same["interval"][0] < 0 < same["interval"][1]
+
+
+def test_rows_stand_beside_the_accuracies():
+    trained = {"books": 1200, "dvd": 90}
+    table, *_ = comparison_tables(content(models()))
+    assert table.rows[0] == ("Test rows", "40", "60", "100", "-")
+    assert table.rows[1][0] == "teacher"
+    table, *_ = comparison_tables(content([replace(each, train_rows=trained) for each in models()]))
+    assert table.rows[1] == ("Training rows", "1,200", "90", "1,290", "-")
+
+
+def test_a_domain_without_test_rows_is_no_number():
+    more = [replace(each, domains=("books", "dvd", "empty")) for each in models()]
+    table, *_ = comparison_tables(content(more))
+    books, dvd = (row for row in (table.rows[1], table.rows[2]))
+    assert (books[3], dvd[3]) == ("-", "-")
+    assert table.rows[0] == ("Test rows", "40", "60", "0", "100", "-")
+    assert table.rows[2][4] == comparison_tables(content(models()))[0].rows[2][3], "the mean is of the others"
+
+
+def test_many_domains_stand_in_rows_of_the_report():
+    names = tuple(f"d{i}" for i in range(60))
+    wide = [replace(each, domains=names, domain_ids=np.arange(100) % 60) for each in models()]
+    table, *_ = comparison_tables(content(wide))
+    assert table.columns == ("Method", "Test rows", "teacher", "hrkd", "uniform", "labels")
+    assert len(table.rows) == 60 + 2
+
+
+def test_reports_of_older_versions_are_still_shown():
+    old = content(models())
+    for table in old["tables"]:
+        for name in ("rows", "train_rows", "beside"):
+            del table[name]
+    report = comparison_markdown(old)
+    assert "| hrkd | 87.5 ± 2.5 |" in report
+    assert "Distillation" not in report
 
 
 def test_what_a_teacher_of_the_user_has_seen_is_not_told():
@@ -152,7 +242,8 @@ def test_verdicts():
     verdicts = {row[0]: row[-1] for row in differences.rows}
     assert verdicts == {"hrkd": "no evidence of a difference", "labels": "worse"}
     rows = {row[0]: row for row in differences.rows}
-    assert rows["hrkd"][1:5] == ("+0.0", "[0.0, 0.0]", "1.000", "1.000")
+    assert rows["hrkd"][1:5] == ("+0.0", rows["hrkd"][2], "1.000", "1.000")
+    assert rows["hrkd"][2].startswith("[-"), "the same answers, and width"
     _, differences, _ = comparison_tables(content(models(hrkd=4)))
     assert {row[0]: row[-1] for row in differences.rows} == {"hrkd": "better", "labels": "worse"}
 

@@ -64,13 +64,13 @@ def test_mean_of_domains_counts_every_domain_the_same():
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_bootstrap_against_drawing_one_by_one(seeds):
     values, domain_ids = example(seeds)
-    fast = bootstrap_interval(values, domain_ids, resamples=20_000)
+    fast = bootstrap_interval(values, domain_ids, lowest=-1, resamples=20_000)
     assert fast == pytest.approx(slow_bootstrap(values, domain_ids, 2_000), abs=0.03)
 
 
 def test_bootstrap_of_one_seed_and_domain_against_scipy():
     values, domain_ids = example(seeds=1, sizes=(60,))
-    fast = bootstrap_interval(values, domain_ids, resamples=20_000)
+    fast = bootstrap_interval(values, domain_ids, lowest=-1, resamples=20_000)
     other = stats.bootstrap((values[0],), np.mean, n_resamples=5_000, method="percentile", rng=0).confidence_interval
     assert fast == pytest.approx(tuple(other), abs=0.02)
 
@@ -78,7 +78,7 @@ def test_bootstrap_of_one_seed_and_domain_against_scipy():
 def test_seeds_widen_the_interval_where_they_disagree():
     alike = np.ones((3, 40)) * np.tile([1, 0], 20)
     apart = np.array([np.ones(40), np.tile([1, 0], 20), np.zeros(40)])
-    narrow, wide = (bootstrap_interval(values, np.zeros(40, int)) for values in (alike, apart))
+    narrow, wide = (bootstrap_interval(values, np.zeros(40, int), lowest=0) for values in (alike, apart))
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
 
 
@@ -141,7 +141,7 @@ differences = (
 def test_swapping_methods_and_permuting_items(values, shuffle):
     domain_ids = np.arange(values.shape[1]) % 2
     mean, p = domain_mean(values, domain_ids), sign_flip_test(values, domain_ids).p
-    low, high = bootstrap_interval(values, domain_ids, resamples=200)
+    low, high = bootstrap_interval(values, domain_ids, lowest=-1, resamples=200)
     assert domain_mean(-values, domain_ids) == pytest.approx(-mean)
     assert sign_flip_test(-values, domain_ids).p == pytest.approx(p)
     assert mcnemar_test(-values[0]).p == pytest.approx(mcnemar_test(values[0]).p)
@@ -150,11 +150,29 @@ def test_swapping_methods_and_permuting_items(values, shuffle):
     moved, moved_ids = values[:, order], domain_ids[order]
     assert domain_mean(moved, moved_ids) == pytest.approx(mean)
     assert sign_flip_test(moved, moved_ids).p == pytest.approx(p)
-    assert bootstrap_interval(moved, moved_ids, resamples=200) == pytest.approx((low, high))
+    assert bootstrap_interval(moved, moved_ids, lowest=-1, resamples=200) == pytest.approx((low, high))
 
 
-def test_a_method_against_itself_does_not_differ():
-    nothing, domain_ids = np.zeros((3, 10), dtype=int), np.arange(10) % 2
+@pytest.mark.parametrize("items", [1, 2, 10, 400])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_method_against_itself_does_not_differ_as_far_as_the_items_tell(items, seeds):
+    nothing, domain_ids = np.zeros((seeds, items), dtype=int), np.arange(items) % 2
     assert domain_mean(nothing, domain_ids) == 0
-    assert bootstrap_interval(nothing, domain_ids) == (0, 0)
+    low, high = bootstrap_interval(nothing, domain_ids, lowest=-1)
+    assert low == pytest.approx(-high, abs=0.05)
+    assert 0.5 / items < high < 6 / items
     assert (sign_flip_test(nothing, domain_ids).p, mcnemar_test(nothing[0]).p) == (1, 1)
+
+
+@pytest.mark.parametrize(("hits", "items"), [(2, 2), (10, 10), (9, 10), (0, 3)])
+def test_the_interval_of_a_single_method_is_that_of_jeffreys_and_holds_its_share(hits, items):
+    right = np.array([[1] * hits + [0] * (items - hits)])
+    found = bootstrap_interval(right, np.zeros(items, int), lowest=0, resamples=40_000)
+    low, high = stats.beta(hits + 0.5, items - hits + 0.5).ppf([0.025, 0.975])
+    assert found == pytest.approx((min(low, hits / items), max(high, hits / items)), abs=0.01)
+
+
+def test_many_domains_of_few_items_are_not_pulled_to_the_middle():
+    low, high = bootstrap_interval(np.ones((1, 60)), np.arange(60), lowest=0)
+    assert high == 1
+    assert 0.93 < low < 0.99, "as 60 right items of 60 in one domain"

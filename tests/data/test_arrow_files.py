@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.errors import ArtifactError
+from hrkd.support.caches import cached_folders
 
 NAME = "abc-rows"
 
@@ -65,6 +66,16 @@ def test_a_kept_table_is_written_once(tmp_path: Path) -> None:
     assert (notes["rows"], notes["kind"]) == (10, "rows")
 
 
+def test_a_table_that_is_used_again_is_no_old_one(tmp_path: Path) -> None:
+    kept_table(tmp_path, NAME, lambda file: {**write(file), "of": "data/tickets.csv"})
+    for file in (tmp_path / NAME).iterdir():
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+    ((_, facts),) = cached_folders(tmp_path)
+    assert (facts["of"], facts["used"]) == ("data/tickets.csv", 1_000_000_000)
+    kept_table(tmp_path, NAME, never)
+    assert cached_folders(tmp_path)[0][1]["used"] > 1_700_000_000
+
+
 def test_without_a_cache_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     table, notes = kept_table(None, "-rows", write)
@@ -103,6 +114,8 @@ def damaged(folder: Path, change: str) -> str:
         index.write_text(json.dumps(json.loads(index.read_text()) | {"name": "xyz-rows"}))
     elif change == "version":
         index.write_text(json.dumps(json.loads(index.read_text()) | {"version": 0}))
+    elif change == "sizeless":
+        index.write_text(json.dumps({name: v for name, v in json.loads(index.read_text()).items() if name != "size"}))
     else:
         index.write_text("{")
     with pytest.raises(ArtifactError) as caught:
@@ -118,7 +131,8 @@ def damaged(folder: Path, change: str) -> str:
         ("bit", "data.arrow: this table is damaged"),
         ("other", "not the table that is looked for"),
         ("version", "not the table that is looked for"),
-        ("index", "index.json: the index of a table cannot be read"),
+        ("sizeless", "not the table that is looked for"),
+        ("index", "index.json: the index of a cache cannot be read"),
     ],
 )
 def test_damaged_and_foreign_files_are_named(tmp_path: Path, change: str, message: str) -> None:
@@ -126,7 +140,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, change: str, messag
     told = damaged(tmp_path / NAME, change)
     assert str(tmp_path / NAME) in told
     assert message in told
-    assert change == "index" or f"hrkd cache --clear {NAME}" in told
+    assert ("remove this folder" if change == "index" else f"hrkd cache --clear {NAME}") in told
 
 
 def test_no_room_is_told(tmp_path: Path) -> None:

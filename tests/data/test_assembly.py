@@ -147,9 +147,32 @@ def test_usual_names_of_splits() -> None:
 
 def test_unknown_splits_are_counted() -> None:
     splits = ["train", "holdout", "holdout", "unlabelled", None]
-    lines = error(raw(*[("a", n, "x") for n in range(5)], split=splits)).split("\n")
-    assert lines[0] == "column 'split': empty or null split (fill it in or remove the row) in 1 row: f#5"
-    assert lines[1].endswith("and test, got 'holdout' (2 rows), 'unlabelled' (1 row)")
+    message = error(raw(*[("a", n, "x") for n in range(5)], split=splits))
+    assert message == (
+        "column 'split': expected train, dev (or validation) and test, got 'holdout' (2 rows), 'unlabelled' (1 row)"
+    )
+
+
+def test_rows_without_a_split_are_counted_and_train() -> None:
+    rows = raw(("a", "pos", "x"), ("b", "neg", "x"), ("c", "pos", "y"), split=["test", None, " "])
+    data = assemble([rows])
+    assert data.rows["split"][:] == ["test", None, None]
+    assert data.notes == (
+        "2 rows without a value in the column 'split': these count as train, or are drawn from where their domain has "
+        "none",
+    )
+
+
+def test_names_that_differ_in_case_or_white_space_are_told() -> None:
+    rows = raw(("a", "refund", "Billing"), ("b", "Refund ", "billing"), ("c", "re fund", "re  x"), ("d", "x", "re x"))
+    data = assemble([rows])
+    assert data.labels == ("Refund", "re fund", "refund", "x")
+    assert data.notes == (
+        "labels that differ in case or white space alone are different labels: 'Refund' (1 row) and 'refund' (1 row); "
+        "write them alike if they are the same",
+        "domains that differ in case or white space alone are different domains: 'Billing' (1 row) and 'billing' (1 "
+        "row); 're  x' (1 row) and 're x' (1 row); write them alike if they are the same",
+    )
 
 
 def test_every_domain_needs_train_rows_if_one_has_some() -> None:

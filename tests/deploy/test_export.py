@@ -116,7 +116,7 @@ def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, t
     with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
         export_plain(student_folder, output)
     export_plain(student_folder, output, overwrite=True)
-    assert not (output / "old.txt").exists()
+    assert (output / "old.txt").exists(), "what hrkd did not write stays"
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("x")

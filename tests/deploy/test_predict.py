@@ -140,9 +140,9 @@ def test_other_folders_are_refused(student, student_folder, tokenizer, tmp_path)
 
 def test_damaged_folders_are_refused(student_folder, tmp_path):
     for name, damage, words in (
-        ("cut", lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "cannot be loaded"),
-        ("lost", lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
-        ("json", lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
+        ("cut", lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "is damaged"),
+        ("lost", lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        ("json", lambda folder: (folder / "config.json").write_text("{"), "config.json: no JSON"),
     ):
         shutil.copytree(student_folder, tmp_path / name)
         damage(tmp_path / name)

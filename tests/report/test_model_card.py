@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hrkd.report.model_card import write_model_card
+from hrkd.training.intervals import paired_difference
 from hrkd.training.metrics import score
 
 DOMAINS = ["books", "kitchen: & more"]
@@ -14,15 +15,22 @@ LABELS = ["negative", "positive"]
 def results():
     labels, domain_ids = [0, 1] * 10, [0] * 8 + [1] * 12
     teacher, student = [0, 1] * 9 + [0, 0], [0, 1] * 8 + [0, 1, 1, 0]
-    options = {"domains": DOMAINS, "num_labels": 2, "bootstrap": 50}
+    options = {"domains": DOMAINS, "num_labels": 2, "label_names": LABELS, "bootstrap": 50}
     models = {
         "teacher": {"title": "Teacher", "parameters": 109_000_000, "megabytes": 436.0}
         | {"test": score(teacher, labels, domain_ids, **options).to_dict()},
         "student": {"title": "Student", "parameters": 14_500_000, "megabytes": 58.0}
         | {"test": score(student, labels, domain_ids, teacher_predictions=teacher, **options).to_dict()},
     }
+    models["student"]["paired"] = {"test": {"teacher": paired_difference([0, 1], [1, 0], [0, 1], 0.95).to_dict()}}
     head = {"format": "hrkd-results", "version": 1, "labels": LABELS, "domains": DOMAINS, "recipe_name": "reviews"}
-    return head | {"seed": 3, "split_seed": 4, "synthetic": False, "models": models}
+    return head | {
+        "seed": 3,
+        "split_seed": 4,
+        "synthetic": False,
+        "models": models,
+        "train_rows": dict.fromkeys(DOMAINS, 1000),
+    }
 
 
 def write(folder, results, **options):
@@ -48,12 +56,19 @@ def test_metadata_can_be_read_back(results, tmp_path):
 
 def test_tables_hold_teacher_and_student_by_domain(results, tmp_path):
     text = write(tmp_path, results).text
-    assert "| Domain | Examples | Teacher | Student | Agreement |" in text
-    assert "| books | 8 | 100.0 | 100.0 | 100.0 |" in text
-    assert "| kitchen: & more | 12 | 91.7 | 83.3 | 91.7 |" in text
+    assert "| Domain | Test rows | Teacher | Student | Macro-F1 | Worst class | Agreement |" in text
+    assert "| books | 8 | 100.0 [67.6, 100.0] | 100.0 [67.6, 100.0] | 100.0 [" in text
+    assert "| kitchen: & more | 12 | 91.7 [64.6, 98.5] | 83.3 [55.2, 95.3] | 83.3 [" in text
+    assert "| 83.3 (negative, 6 rows) | 91.7 |" in text
     assert "| Mean | 20 | 95.8 [" in text
+    assert "In brackets: 95 % intervals (accuracy and agreement: Wilson;" in text
+    assert (
+        "* The student keeps 95.7 % of the teacher's accuracy: 91.7 of 95.8 % (+0.0 points on the same 2 test" in text
+    )
     assert "| Student | 14.5 | 58.0 |" in text
-    assert "training seed 3, split seed 4" in text
+    assert "(training seed 3, split seed 4, 2,000 labelled training rows, 20 test rows)." in text
+    del results["train_rows"], results["models"]["student"]["paired"]
+    assert "(training seed 3, split seed 4, 20 test rows)." in write(tmp_path, results).text
 
 
 def test_a_synthetic_corpus_is_said_at_once(results, tmp_path):

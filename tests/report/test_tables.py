@@ -9,19 +9,28 @@ from rich.console import Console
 
 from hrkd.errors import ArtifactError
 from hrkd.report.tables import (
+    classes_table,
     data_table,
     ratios_table,
+    remarks_of,
     results_markdown,
     results_table,
     scores_table,
     sizes_table,
-    warnings_of,
 )
+from hrkd.training.metrics import score
 
 
 def figures(accuracy, half=0.02, agreement=None, examples=400):
     interval = None if half is None else [accuracy - half, accuracy + half]
-    return {"examples": examples, "accuracy": accuracy, "accuracy_interval": interval, "agreement": agreement}
+    found = {"examples": examples, "accuracy": accuracy, "accuracy_interval": interval, "agreement": agreement}
+    worst = {"label": "refund", "recall": accuracy - 0.1, "examples": 7}
+    return found | {"macro_f1": accuracy - 0.05, "macro_f1_interval": interval, "worst_class": worst}
+
+
+def paired(difference, half=0.03, examples=800):
+    interval = [difference - half, difference + half]
+    return {"difference": difference, "interval": interval, "confidence": 0.95, "examples": examples}
 
 
 def scores(*accuracies, half=0.02, agreement=None, names=None):
@@ -29,24 +38,25 @@ def scores(*accuracies, half=0.02, agreement=None, names=None):
     worst = min(range(len(names)), key=accuracies.__getitem__)
     return {
         "domains": {name: figures(a) for name, a in zip(names, accuracies, strict=True)},
-        "mean": figures(sum(accuracies) / len(accuracies), half, agreement),
+        "mean": figures(sum(accuracies) / len(accuracies), half, agreement, 400 * len(names)),
         "worst": {"domain": names[worst], "accuracy": accuracies[worst]},
         "confidence": None if half is None else 0.95,
     }
 
 
-def results(teacher=(0.92, 0.9), student=(0.86, 0.84), baseline=(0.80, 0.79), **more):
+def results(teacher=(0.92, 0.9), student=(0.86, 0.84), baseline=(0.80, 0.79), against=None, **more):
     names = [f"d{i}" for i in range(len(student))]
     large = {"parameters": 109_500_000, "megabytes": 438.0}
     small = {"parameters": 14_500_000, "megabytes": 58.0}
     ours, theirs = scores(*student, agreement=0.913), scores(*teacher)
     models = {
         "teacher": {"title": "Teacher", "dev": theirs, "test": theirs} | large,
-        "student": {"title": "Student", "dev": ours, "test": ours} | small,
+        "student": {"title": "Student", "dev": ours, "test": ours, "paired": {"test": against or {}}} | small,
         "student_best_per_domain": {"title": "Best per domain", "test": scores(*student)},
         "student_without_distillation": {"title": "Baseline", "test": scores(*baseline)} | small,
     }
     head = {"format": "hrkd-results", "version": 1, "domains": names, "recipe_name": "reviews", "synthetic": False}
+    head["train_rows"] = dict.fromkeys(names, 1500)
     return head | {"models": models} | more
 
 
@@ -67,28 +77,66 @@ def shown(table, width=200):
 
 
 def test_results_show_models_by_domains():
-    head, teacher, student, best, _ = cells(results_markdown(results()))
+    head, rows, trained, teacher, student, best, _ = cells(results_markdown(results()))
     assert head == [
         "Model",
         "d0",
         "d1",
-        "Mean [95 % interval]",
-        "Worst",
+        "Mean",
+        "Macro-F1",
+        "Worst domain",
+        "Worst class",
         "Agreement with teacher",
         "M parameters",
         "MB",
     ]
-    assert teacher == ["Teacher", "92.0", "90.0", "91.0 [89.0, 93.0]", "90.0 (d1)", "-", "109.5", "438.0"]
-    assert student == ["Student", "86.0", "84.0", "85.0 [83.0, 87.0]", "84.0 (d1)", "91.3", "14.5", "58.0"]
+    assert rows == ["Test rows", "400", "400", "800", *["-"] * 6]
+    assert trained == ["Training rows", "1,500", "1,500", "3,000", *["-"] * 6]
+    accuracies = ["92.0", "90.0", "91.0 [89.0, 93.0]", "86.0 [89.0, 93.0]", "90.0 (d1)", "81.0 (refund, 7 rows)"]
+    assert teacher == ["Teacher", *accuracies, "-", "109.5", "438.0"]
+    accuracies = ["86.0", "84.0", "85.0 [83.0, 87.0]", "80.0 [83.0, 87.0]", "84.0 (d1)", "75.0 (refund, 7 rows)"]
+    assert student == ["Student", *accuracies, "91.3", "14.5", "58.0"]
     assert best[-2:] == ["-", "-"]
+    notes = results_markdown(results())
+    assert "95 % intervals (accuracy and agreement: Wilson; macro-F1: Dirichlet posterior; means: MOVER)" in notes
+    assert "Worst class: that with the lowest recall" in notes
+
+
+def test_results_of_older_versions_are_shown_without_what_they_lack():
+    old = results()
+    del old["train_rows"], old["models"]["student"]["paired"]
+    for model in old["models"].values():
+        for own in (*model["test"]["domains"].values(), model["test"]["mean"]):
+            for name in ("macro_f1", "macro_f1_interval", "worst_class"):
+                own.pop(name, None)
+    head, rows, teacher, *_ = cells(results_markdown(old))
+    assert head[3:] == ["Mean", "Worst domain", "Agreement with teacher", "M parameters", "MB"]
+    assert (rows[0], teacher[0]) == ("Test rows", "Teacher")
+    assert remarks_of(old) == [
+        "Whether distillation helped is not told: these results, of an older version, hold no paired differences."
+    ]
+    table = scores_table(old["models"]["student"]["test"], "x")
+    assert table.columns == ("Domain", "Rows", "Accuracy", "Agreement")
+
+
+def test_a_domain_without_rows_is_no_number():
+    some = results()
+    for model in some["models"].values():
+        del model["test"]["domains"]["d1"]
+        model["test"]["worst"] = {"domain": "d0", "accuracy": 0.86}
+    some["domains"].append("d2")
+    rows = cells(results_markdown(some))
+    assert rows[1][:5] == ["Test rows", "400", "-", "-", "400"]
+    assert rows[4][:4] == ["Student", "86.0", "-", "-"]
 
 
 def test_many_domains_stand_in_rows():
     many = [0.9 - i / 100 for i in range(9)]
     rows = cells(results_markdown(results(many, many, many)))
-    assert rows[0] == ["Model", "Teacher", "Student", "Best per domain", "Baseline"]
-    assert rows[1] == ["d0", "90.0", "90.0", "90.0", "90.0"]
-    assert len(rows) == 1 + 9 + 5
+    assert rows[0] == ["Model", "Test rows", "Training rows", "Teacher", "Student", "Best per domain", "Baseline"]
+    assert rows[1] == ["d0", "400", "1,500", "90.0", "90.0", "90.0", "90.0"]
+    assert rows[10][:4] == ["Mean", "3,600", "13,500", "86.0 [84.0, 88.0]"]
+    assert len(rows) == 1 + 9 + 7
 
 
 def test_terminal_and_markdown_hold_the_same_cells():
@@ -99,7 +147,8 @@ def test_terminal_and_markdown_hold_the_same_cells():
 
 
 def test_only_models_measured_on_the_split_are_shown():
-    assert [row[0] for row in cells(results_markdown(results(), "dev"))] == ["Model", "Teacher", "Student"]
+    rows = [row[0] for row in cells(results_markdown(results(), "dev"))]
+    assert rows == ["Model", "Dev rows", "Training rows", "Teacher", "Student"]
     with pytest.raises(ArtifactError, match="no model has figures for the split 'train'"):
         results_table(results(), "train")
 
@@ -108,14 +157,15 @@ def test_other_files_are_refused():
     with pytest.raises(ArtifactError, match="found format 'other', version 1"):
         results_markdown(results(format="other"))
     with pytest.raises(ArtifactError, match="version 2"):
-        warnings_of(results(version=2))
+        remarks_of(results(version=2))
 
 
 def test_without_intervals_the_mean_stands_alone():
     plain = results()
     for model in plain["models"].values():
         model["test"] = scores(0.9, 0.8, half=None)
-    assert cells(results_markdown(plain))[1][3] == "85.0"
+    assert cells(results_markdown(plain))[3][3] == "85.0"
+    assert "In brackets" not in results_markdown(plain)
     assert cells(results_markdown(plain))[0][3] == "Mean"
 
 
@@ -127,26 +177,70 @@ def test_names_are_no_markup():
     assert "[bold]T\\|1" in results_markdown(odd)
 
 
-def test_good_results_give_no_warning():
-    assert warnings_of(results()) == []
+HELPED = "the student reaches 85.0 %, the same model trained without distillation 79.5 %"
+OTHER = "student_without_distillation"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"baseline": (0.87, 0.85)}, "Distillation did not help here: the student reaches 85.0 %"),
-        ({"teacher": (0.80, 0.79)}, "The teacher (79.5 %) is below the student (85.0 %)"),
-        ({"student": (0.92, 0.79)}, "6.5 points below its mean in the domain d1 (79.0 %)"),
-        ({"student": (0.90, 0.89)}, "intervals of teacher and student overlap: 400 examples"),
+        (
+            {"against": {OTHER: paired(0.055)}},
+            f"Distillation helped here: {HELPED} (+5.5 points on the same 800 test rows, 95 % interval [+2.5, +8.5]).",
+        ),
+        (
+            {"against": {OTHER: paired(0.0, half=0.66, examples=2)}, "baseline": (0.86, 0.84)},
+            "Distillation did not help measurably here: the student reaches 85.0 %, the same model trained without "
+            "distillation 85.0 % (+0.0 points on the same 2 test rows, 95 % interval [-66.0, +66.0], which holds 0: "
+            "these rows do not tell which of the two is better).",
+        ),
+        (
+            {"against": {OTHER: paired(-0.05, examples=1)}, "baseline": (0.9, 0.9)},
+            "Distillation hurt here: the student reaches 85.0 %, the same model trained without distillation 90.0 % "
+            "(-5.0 points on the same 1 test row, 95 % interval [-8.0, -2.0]).",
+        ),
+        (
+            {"against": {"teacher": paired(-0.06)}},
+            "The student keeps 93.4 % of the teacher's accuracy: 85.0 of 91.0 % (-6.0 points on the same 800 test "
+            "rows, 95 % interval [-9.0, -3.0]).",
+        ),
+        (
+            {"against": {"teacher": paired(0.01)}, "teacher": (0.85, 0.83)},
+            "The student keeps 101.2 % of the teacher's accuracy: 85.0 of 84.0 % (+1.0 points on the same 800 test "
+            "rows, 95 % interval [-2.0, +4.0], which holds 0: these rows do not tell which of the two is better).",
+        ),
+        (
+            {"against": {"teacher": paired(0.055)}, "teacher": (0.80, 0.79)},
+            "The teacher (79.5 %) is below the student (85.0 %): it may be trained too little or too long (+5.5 points "
+            "on the same 800 test rows, 95 % interval [+2.5, +8.5]).",
+        ),
+        (
+            {"against": {"teacher": paired(0.0)}, "teacher": (0.0, 0.0), "student": (0.0, 0.0)},
+            "The student is held against the teacher: 0.0 of 0.0 % (+0.0 points on the same 800 test rows",
+        ),
+        (
+            {"student": (0.92, 0.79)},
+            "The student is 6.5 points below its mean in the domain d1 (79.0 % [77.0, 81.0] of 400 rows).",
+        ),
         ({"synthetic": True}, "The corpus is synthetic"),
     ],
 )
-def test_each_warning(change, words):
-    found = warnings_of(results(**change))
+def test_each_remark(change, words):
+    made = results(**change)
+    found = [told for told in remarks_of(made) if "older version" not in told]
     assert len(found) == 1
-    assert words in found[0]
-    assert f"* {found[0]}" in results_markdown(results(**change))
-    assert words[:20] in shown(results_table(results(**change)))
+    assert found[0].startswith(words)
+    assert f"* {found[0]}" in results_markdown(made)
+    assert words[:20] in shown(results_table(made))
+
+
+def test_the_worst_domain_is_no_remark_where_its_rows_leave_it_open():
+    made = results(student=(0.92, 0.79))
+    own = made["models"]["student"]["test"]["domains"]["d1"]
+    own |= {"examples": 10, "accuracy_interval": [0.5, 0.95]}
+    assert not any("below its mean" in told for told in remarks_of(made))
+    own["accuracy_interval"] = None
+    assert any("(79.0 % of 10 rows)" in told for told in remarks_of(made))
 
 
 def test_scores_of_one_model():
@@ -154,16 +248,25 @@ def test_scores_of_one_model():
     for each in (*own["domains"].values(), own["mean"]):
         each |= {"macro_f1": 0.7, "macro_f1_interval": None, "agreement_interval": [0.9, 0.99]}
     table = scores_table(own, "runs/demo on test")
-    head, first, _, mean = columns_of(table)
-    assert head == ["Domain", "Examples", "Accuracy", "Macro-F1", "Agreement"]
-    assert first == ["d0", "400", "90.0 [88.0, 92.0]", "70.0", "-"]
-    assert mean == ["Mean", "400", "85.0 [83.0, 87.0]", "70.0", "95.0 [90.0, 99.0]"]
+    assert table.columns == ("Domain", "Rows", "Accuracy", "Macro-F1", "Agreement", "Worst class")
+    first, _, mean = table.rows
+    assert first == ("d0", "400", "90.0 [88.0, 92.0]", "70.0", "-", "80.0 (refund, 7 rows)")
+    assert mean == ("Mean", "800", "85.0 [83.0, 87.0]", "70.0", "95.0 [90.0, 99.0]", "75.0 (refund, 7 rows)")
     for each in (*own["domains"].values(), own["mean"]):
         each |= {"log_loss": 0.4567}
-    assert columns_of(scores_table(own, ""))[0][-1] == "Log loss (nats)"
-    assert columns_of(scores_table(own, ""))[1][-1] == "0.457"
-    assert "Worst domain: d1 (80.0 %)." in shown(table)
-    assert "95 % bootstrap" in shown(table)
+    assert scores_table(own, "").columns[-2] == "Log loss (nats)"
+    assert scores_table(own, "").rows[0][-2] == "0.457"
+    assert "Worst domain: d1 (80.0 % of 400 rows)." in shown(table)
+    assert "In brackets: 95 % intervals" in shown(table)
+
+
+def test_real_scores_of_a_few_rows_of_some_labels_and_domains_are_shown():
+    found = score([0, 0], [0, 0], [1, 1], domains=["a", "b"], num_labels=3, label_names=["x", "y", "z"]).to_dict()
+    table = scores_table(found, "new.csv")
+    assert [row[0] for row in table.rows] == ["b", "Mean"]
+    assert table.rows[0][1:3] == ("2", "100.0 [34.2, 100.0]")
+    assert table.rows[0][-1] == "100.0 (x, 2 rows)"
+    assert "nan" not in table.to_markdown().lower()
 
 
 def test_results_need_no_recipe_name():
@@ -194,10 +297,67 @@ def test_tiny_models_do_not_become_zero():
 def test_data():
     row = {"domain": "books", "split": "train", "rows": 1600, "label:neg": 800, "label:pos": 800, "words_median": 120.0}
     row |= {"truncated": 0.25, "words_p95": 300.0, "tokens_p95": None}
-    head, line = columns_of(data_table([row]))
+    head, line = columns_of(data_table([row]).to_rich())
     assert head == ["Domain", "Split", "Rows", "neg", "pos", "Words (median)", "Cut, %"]
     assert line == ["books", "train", "1,600", "800", "800", "120", "25.0"]
     assert "1,600" in shown(data_table([row]))
+
+
+def data_rows(classes, name="class {}"):
+    rows = []
+    for split, count in (("train", 1200), ("dev", 30), ("test", 30)):
+        for domain in ("books", "kitchen and housewares"):
+            row = {"domain": domain, "split": split, "rows": count * classes}
+            row |= {f"label:{name.format(n)}": count + n for n in range(classes)}
+            row |= {"balance": 1.0, "words_median": 120.0, "tokens_median": 140.0, "tokens_p95": 300.0}
+            rows.append(row | {"truncated": 0.25, "repeated": 3, "conflicting": 0})
+    return rows
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+@pytest.mark.parametrize("classes", [2, 5, 6, 60, 400])
+def test_every_cell_of_the_data_can_be_read_at_any_width(width, classes):
+    rows = data_rows(classes)
+    table, more = data_table(rows), classes_table(rows)
+    text = shown(table, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    for column, *cells in zip(table.columns, *table.rows, strict=True):
+        for word in " ".join([column, *cells]).split():
+            assert word in words
+    assert (more is None) == (classes <= 5)
+
+
+def test_many_classes_are_told_by_their_extremes_and_a_list():
+    rows = data_rows(60)
+    table = data_table(rows)
+    assert table.columns[:6] == ("Domain", "Split", "Rows", "Classes", "Rarest", "Most frequent")
+    assert table.rows[0][:6] == ("books", "train", "72,000", "60", "class 0 1,200", "class 59 1,259")
+    listed = classes_table(rows)
+    assert listed.columns == ("Class", "train", "dev", "test")
+    assert listed.rows[0] == ("class 59", "2,518", "178", "178")
+    assert len(listed.rows) == 20
+    assert listed.notes == ("and 40 more, none with more rows.",)
+
+
+def test_equal_classes_and_text_without_labels():
+    rows = [{"domain": "x", "split": "train", "rows": 12} | {f"label:{n}": 2 * (n < 4) for n in range(6)}]
+    rows.append({"domain": "x", "split": "unlabelled", "rows": 9} | {f"label:{n}": None for n in range(6)})
+    table = data_table(rows)
+    assert table.columns == ("Domain", "Split", "Rows", "Classes", "Rarest", "Most frequent")
+    assert table.rows == (("x", "train", "12", "4", "4 0", "0 2"), ("x", "unlabelled", "9", "-", "-", "-"))
+    rows = [{"domain": "x", "split": "train", "rows": 12} | {f"label:{n}": 2 for n in range(6)}]
+    assert data_table(rows).rows == (("x", "train", "12", "6", "0 2", "0 2"),)
+
+
+@pytest.mark.parametrize("width", [30, 60])
+def test_names_longer_than_the_terminal_are_broken_not_cut(width):
+    rows = data_rows(8, "a_name_of_more_than_sixty_places_that_nobody_would_want_to_read_{}")
+    for table in (data_table(rows), classes_table(rows)):
+        text = shown(table, width)
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_tables_import_neither_torch_nor_transformers():

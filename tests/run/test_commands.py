@@ -50,6 +50,7 @@ MODEL_FILES = {
 def test_a_run_leaves_exactly_these_files(finished):
     folder, _, _ = finished
     expected = {
+        ".lock",
         "recipe.yaml",
         "environment.json",
         "splits.json",
@@ -79,6 +80,9 @@ def test_results_hold_every_model_with_its_size(finished):
         assert model["parameters"] == sum(w.numel() for w in weights.values())
     assert 0.5 < results["models"]["student"]["test"]["mean"]["agreement"] < 1, "models that differ"
     assert results["models"]["teacher"]["test"]["mean"]["macro_f1"] > 0.5, "both classes are predicted"
+    assert results["models"]["student"]["test"]["mean"]["worst_class"]["label"] in results["labels"]
+    assert list(results["train_rows"]) == results["domains"]
+    assert sum(results["train_rows"].values()) == len(json.loads((folder / "splits.json").read_text())["train"])
     assert results["synthetic"] is True
     assert len(shown) == 4, "sizes before training, results and ratios at the end, where they are"
     sums = {level: sum(row["mean"] for row in results["ratios"] if row["level"] == level) for level in (0, 1)}
@@ -115,6 +119,27 @@ def test_predictions_are_what_the_scores_are_made_of(finished):
         given = [row[f"probability_{row['label']}"] for _, row in said.iterrows()]
         losses = (-np.log(pd.Series(given, dtype=float))).groupby(said["domain"]).mean()
         assert losses.to_dict() == pytest.approx({name: own["log_loss"] for name, own in scores.items()})
+
+
+def test_the_student_is_compared_with_the_others_on_the_same_rows(finished):
+    folder, results, _ = finished
+    said = {name: pd.read_parquet(folder / "predictions" / f"{name}.parquet") for name in ("student", "baseline")}
+    right = {name: table["label"] == table["predicted"] for name, table in said.items()}
+    paired = results["models"]["student"]["paired"]
+    assert {part: set(others) for part, others in paired.items()} == {
+        part: {"teacher", "student_without_distillation"} for part in ("dev", "test")
+    }
+    found = paired["test"]["student_without_distillation"]
+    gain = (right["student"].astype(int) - right["baseline"].astype(int)).groupby(said["student"]["domain"]).mean()
+    assert found["difference"] == pytest.approx(gain.mean())
+    assert found["better"] == (right["student"] & ~right["baseline"]).sum()
+    assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+    assert found["interval"][0] < found["interval"][1]
+    assert found["examples"] == len(said["student"])
+    for text in ((folder / "results.md").read_text(), (folder / "student" / "README.md").read_text()):
+        assert "* Distillation " in text
+        assert f"points on the same {len(said['student'])} test rows, 95 % interval [" in text
+    assert "| Training rows | " in (folder / "results.md").read_text()
 
 
 def test_what_each_model_cost_is_noted(finished):
@@ -274,16 +299,18 @@ def test_a_save_that_fails_leaves_nothing_and_is_made_good(finished, tmp_path, m
             raise OSError("no space left")
 
     monkeypatch.setattr(MultiDomainClassifier, "save_pretrained", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ArtifactError, match=r"run/student: cannot be written: no space left; choose another place"):
         compress(recipe(tmp_path / "run"))
     assert not (tmp_path / "run" / "student").exists()
     monkeypatch.undo()
-    for name in (".student-abcd1234", "checkpoints/.student-abcd1234"):  # as a kill would leave them
-        (tmp_path / "run" / name).mkdir()
+    for place in ("", "checkpoints"):  # as a kill would leave them
+        cut_off = tmp_path / "run" / place / ".hrkd-tmp-0123456789abcdef"
+        cut_off.mkdir()
+        (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "student", "holds": "new"}))
     compress(recipe(tmp_path / "run"))
     assert files_of(tmp_path / "run") == files_of(finished[0])
     assert_same_stages(tmp_path / "run", finished[0])
-    assert not list((tmp_path / "run").rglob(".*"))
+    assert [path.name for path in (tmp_path / "run").rglob(".*")] == [".lock"]
 
 
 def test_how_many_processes_made_a_finished_teacher_is_of_no_matter(finished, tmp_path):
@@ -363,13 +390,6 @@ def test_a_fine_tuned_teacher_of_the_user(finished, tmp_path):
     assert results["models"]["teacher"]["test"]["domains"] == expected["domains"]
     with pytest.raises(RecipeError, match="nothing to train"):
         train_teacher(base)
-
-
-def test_evaluating_on_another_split_warns(finished, caplog):
-    evaluate(finished[0], recipe(finished[0]))
-    assert "may hold what it has seen" not in caplog.text
-    evaluate(finished[0], recipe(finished[0], **{"data.split_seed": 1}))
-    assert "trained on other data or another split: test may hold what it has seen" in caplog.text
 
 
 def test_evaluating_a_model_folder_needs_a_recipe(finished):

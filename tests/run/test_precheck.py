@@ -9,10 +9,12 @@ from tiny import tiny_recipe, tiny_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 
+LABELS = {0: "negative", 1: "positive"}
+
 
 def saved(folder, family, **more):
     tokenizer = tiny_tokenizer(folder)
-    fields = SIZES | {"vocab_size": len(tokenizer), "pad_token_id": 0, "num_labels": 2} | more
+    fields = SIZES | {"vocab_size": len(tokenizer), "pad_token_id": 0, "id2label": LABELS} | more
     AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **fields)).save_pretrained(folder)
     return str(folder)
 

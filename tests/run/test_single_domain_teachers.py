@@ -182,7 +182,7 @@ def test_later_commands_take_it_up(finished, recipe, tmp_path):
     record = json.loads((tmp_path / "baseline" / "baseline" / "stage.json").read_text())
     assert set(record["teacher_weights"][0]) == set(DOMAINS), "other weights in the same folder are told apart"
     parts = {"teacher": {"fine_tuned": {domain: str(folder / "teacher" / domain) for domain in DOMAINS}}}
-    other = recipe(tmp_path / "other", **{"data.split_seed": 3}).model_dump(mode="json") | parts
+    other = recipe(tmp_path / "other", **{"data.dev": 0.4}).model_dump(mode="json") | parts
     with pytest.raises(ArtifactError, match=r"trained on \d+ of the rows that are dev or test here"):
         distill(other)
 

@@ -1,9 +1,12 @@
 import copy
+import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hrkd.data.batching import MultiDomainLoader
@@ -12,6 +15,7 @@ from hrkd.method.fit_layers import FitLayers
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
+from hrkd.training.record import Recorder
 from hrkd.training.session import Session
 
 
@@ -149,3 +153,118 @@ def test_a_module_hears_of_every_batch_once_before_it_is_trained_on(tiny):
 
     run(tiny, Prepared(tiny.model()), epochs=2)
     assert Prepared.heard == Prepared.trained
+
+
+class Drifting(FineTuning):
+    """Whose ``tensor`` is made not finite by the last update of an epoch, after a loss that was finite."""
+
+    def __init__(self, model, loader_steps, value, epoch=1):
+        super().__init__(model)
+        self.left, self.value = loader_steps * epoch, value
+
+    def before_update(self, optimizer):
+        self.left -= 1
+        if self.left == 0:
+            first = next(p for name, p in self.named_parameters() if "intermediate" in name)
+            first.grad.view(-1)[0] = self.value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_weights_that_are_not_finite_after_the_last_update_are_never_kept(tiny, tmp_path, value, epoch):
+    steps = len(MultiDomainLoader(tiny.train, batch_size=4, seed=0))
+    module, scored = Drifting(tiny.model(), steps, value, epoch), []
+    said = rf"not finite after epoch {epoch} .*intermediate.*lower learning rate than 0.001"
+    with pytest.raises(TrainingError, match=said):
+        run(tiny, module, epochs=2, score=lambda epoch: scored.append(epoch) or 0.5, checkpoint=tmp_path / "state")
+    assert scored == list(range(1, epoch)), "an epoch that is not finite is not looked at"
+    assert (tmp_path / "state").exists() == (epoch == 2), "the checkpoint before it stays"
+
+
+def test_gradients_that_are_not_finite_stop_the_training_at_their_step(tiny):
+    class Root(FineTuning):
+        def forward(self, batch):
+            loss = super().forward(batch).loss
+            return StepOutput((loss - loss.detach()).abs().sqrt() + 1)  # finite, and infinitely steep
+
+    with pytest.raises(TrainingError, match="gradients are not finite at step 1; try a lower learning rate"):
+        run(tiny, Root(tiny.model()))
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_not_finite_chooses_no_epoch(tiny, score):
+    with pytest.raises(TrainingError, match=r"the score of epoch 1 is (nan|inf|-inf), and chooses no epoch"):
+        run(tiny, FineTuning(tiny.model()), score=lambda epoch: score)
+
+
+class Overflowing(Trainable):
+    """Whose scaled gradients overflow in the first ``times`` steps."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.linear, self.left = nn.Linear(4, 1), times
+
+    def selected(self):
+        return self.linear
+
+    def forward(self, batch):
+        self.left -= 1
+        return StepOutput(self.linear(torch.ones(2, 4)).mean() * (1e36 if self.left >= 0 else 1))
+
+
+class Loader:
+    def __len__(self):
+        return 6
+
+    def epoch(self, epoch):
+        class Nothing:
+            def to(self, device):
+                return self
+
+        return iter([Nothing() for _ in range(6)])
+
+
+def rates(tmp_path, times):
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu")  # in the place of a GPU's
+    settings = TrainingConfig(epochs=1, learning_rate=1.0, warmup=0.0)
+    recorder = Recorder(tmp_path, ["books"])
+    session = Session(accelerator)
+    options = {"settings": settings, "session": session, "recorder": recorder}
+    train(Overflowing(times), Loader(), evaluate=lambda epoch: EpochScore(1.0), **options)
+    return pd.read_parquet(tmp_path / "steps")["learning_rate"].round(2).tolist()
+
+
+def test_a_step_that_the_scaler_skips_does_not_move_the_schedule(tmp_path):
+    assert rates(tmp_path / "a", 0) == [1.0, 0.83, 0.67, 0.5, 0.33, 0.17]
+    assert rates(tmp_path / "b", 3) == [1.0, 1.0, 1.0, 1.0, 0.83, 0.67]
+
+
+def test_a_training_whose_every_step_is_skipped_has_learnt_nothing(tmp_path):
+    with pytest.raises(TrainingError, match="gradients of every step overflowed"):
+        rates(tmp_path, 6)
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(tiny, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, FineTuning(tiny.model()), stop_after=1, checkpoint=tmp_path / "state")
+    (tmp_path / "state" / "manifest.json").unlink()  # as of an earlier version
+    file = tmp_path / "state" / "state.safetensors"
+    state = load_file(file)
+    state[next(name for name in state if name.startswith("optimizer."))].view(-1)[0] = float("nan")
+    save_file(state, file)
+    with pytest.raises(ArtifactError, match=r"optimizer\..* is not finite.*delete this folder to start"):
+        run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    "progress", [{"epochs": []}, {"epochs": [{}], "best_epoch": 1, "other": 1}, [], {"steps": "x"}]
+)
+def test_a_damaged_history_is_named(tiny, tmp_path, progress):
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, FineTuning(tiny.model()), stop_after=1, checkpoint=tmp_path / "state")
+    (tmp_path / "state" / "manifest.json").unlink()
+    file = tmp_path / "state" / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "progress": progress}))
+    with pytest.raises(ArtifactError, match="state: the history in this checkpoint is damaged; delete this folder"):
+        run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")

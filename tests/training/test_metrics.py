@@ -62,6 +62,7 @@ def test_probabilities_give_the_figures_of_their_likeliest_labels_and_the_log_lo
         beside = plain.mean if name == "mean" else plain.domains[name]
         assert own.values == {**beside.values, "log_loss": own.values["log_loss"]}
         assert own.intervals == beside.intervals
+        assert own.worst_class == beside.worst_class
     losses = [log_loss(labels[domain_ids == d], said[domain_ids == d], labels=range(4)) for d in range(3)]
     assert [own.values["log_loss"] for own in scores.domains.values()] == pytest.approx(losses)
     assert scores.mean.values["log_loss"] == pytest.approx(np.mean(losses))
@@ -94,10 +95,61 @@ def test_intervals_are_those_of_resampled_items():
     assert scores.confidence == 0.9
 
 
-def test_classes_missing_from_a_resample_do_not_count_in_it():
-    # One item of class 1 among two: resamples without it have F1 1 over one class, not 1/2 over two.
-    scores = score([0, 1], [0, 1], [0, 0], domains=["a"], num_labels=2, bootstrap=200)
-    assert scores.mean.intervals["macro_f1"] == (1.0, 1.0)
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("rows", [1, 2, 10, 400])
+def test_intervals_have_width_where_all_is_right(classes, rows):
+    labels = np.arange(rows) % classes
+    scores = scored(labels, labels, np.arange(rows) % 3 % rows, teacher_predictions=labels, bootstrap=400)
+    for own in (*scores.domains.values(), scores.mean):
+        for name in ("accuracy", "macro_f1", "agreement"):
+            low, high = own.intervals[name]
+            assert 0 < low < 1 - 1e-4
+            assert high == own.values[name] == 1.0
+    lowest = min(own.intervals["accuracy"][0] for own in scores.domains.values())
+    assert scores.mean.intervals["accuracy"][0] >= lowest - 1e-9
+
+
+def test_ten_right_rows_of_ten_do_not_promise_a_hundred_per_cent():
+    own = score([0, 1] * 5, [0, 1] * 5, [0] * 10, domains=["a"], num_labels=2).domains["a"]
+    assert own.intervals["accuracy"] == pytest.approx((0.7225, 1.0), abs=1e-4), "Wilson's"
+    # With two classes the prior makes Jeffreys' interval of the accuracy: Beta(10.5, 0.5) has its 2.5 % at 0.783.
+    assert own.intervals["macro_f1"][0] == pytest.approx(0.77, abs=0.03)
+
+
+def test_macro_f1_intervals_cover_as_often_as_they_say():
+    confusion = np.array([[0.55, 0.05, 0.0], [0.05, 0.2, 0.02], [0.03, 0.0, 0.1]])
+    true = np.mean(2 * np.diag(confusion) / (confusion.sum(0) + confusion.sum(1)))
+    cells, rng, held = np.argwhere(confusion >= 0), np.random.default_rng(3), 0
+    for _ in range(300):
+        labels, said = cells[rng.choice(9, p=confusion.ravel(), size=80)].T
+        low, high = score(said, labels, [0] * 80, domains=["a"], num_labels=3, bootstrap=300).mean.intervals["macro_f1"]
+        held += low <= true <= high
+    assert 0.9 < held / 300 < 0.985
+
+
+def test_some_labels_and_domains_are_enough():
+    scores = scored([3, 3, 1], [3, 3, 3], [2, 2, 2], teacher_predictions=[3, 1, 1], bootstrap=20)
+    assert list(scores.domains) == ["music"]
+    assert scores.mean.values == scores.domains["music"].values
+    assert scores.mean.values["accuracy"] == pytest.approx(2 / 3)
+    assert scores.mean.values["macro_f1"] == pytest.approx((0.8 + 0) / 2), "of the classes that occur"
+    assert (scores.worst.domain, scores.mean.examples) == ("music", 3)
+    two = scored([0, 1, 1], [0, 1, 0], [0, 2, 2])
+    assert list(two.domains) == ["books", "music"]
+    assert two.mean.values["accuracy"] == pytest.approx(0.75), "of the domains that have rows"
+    assert "NaN" not in json.dumps(scores.to_dict())
+
+
+def test_the_worst_class_is_that_of_the_lowest_recall_with_its_rows():
+    names = ["billing", "refund", "delivery", "other"]
+    labels, said = [0, 0, 0, 1, 1, 2, 0, 1], [0, 0, 1, 1, 0, 2, 0, 0]
+    scores = scored(said, labels, [0] * 6 + [1] * 2, label_names=names)
+    worst = {name: vars(own.worst_class) for name, own in scores.domains.items()}
+    assert worst["books"] == {"label": "refund", "recall": 0.5, "examples": 2}
+    assert worst["dvd"] == {"label": "refund", "recall": 0.0, "examples": 1}
+    assert vars(scores.mean.worst_class) == {"label": "refund", "recall": pytest.approx(1 / 3), "examples": 3}
+    assert scored([2, 3], [0, 1], [0, 0]).mean.worst_class.label == "0", "without names its number; of equals the first"
+    assert scored([2, 3, 3], [0, 1, 1], [0, 0, 0]).mean.worst_class.label == "1", "of equals that with the most rows"
 
 
 def test_intervals_hold_the_point_shrink_with_rows_and_repeat_with_the_seed():
@@ -118,7 +170,8 @@ def test_without_bootstrap_and_teacher_nothing_is_invented():
     assert scores.mean.values.keys() == {"accuracy", "macro_f1"}
     assert scores.confidence is None
     content = scores.mean.to_dict()
-    assert [name for name, value in content.items() if value is not None] == ["examples", "accuracy", "macro_f1"]
+    told = [name for name, value in content.items() if value is not None]
+    assert told == ["examples", "accuracy", "macro_f1", "worst_class"]
     assert "agreement" not in scored(*draw(), bootstrap=10).mean.intervals
 
 
@@ -136,14 +189,14 @@ def test_scores_survive_json():
     assert content["mean"]["accuracy_interval"] == list(scores.mean.intervals["accuracy"])
     assert list(content["mean"]) == [
         *("examples", "accuracy", "macro_f1", "agreement", "log_loss"),
-        *("accuracy_interval", "macro_f1_interval", "agreement_interval"),
+        *("accuracy_interval", "macro_f1_interval", "agreement_interval", "worst_class"),
     ]
     assert content["worst"] == {"domain": scores.worst.domain, "accuracy": scores.worst.accuracy}
 
 
 def test_bad_input_is_named():
-    with pytest.raises(DataError, match="no examples of music"):
-        scored([0, 1], [0, 1], [0, 1])
+    with pytest.raises(DataError, match="no examples of any domain"):
+        scored([], [], [])
     with pytest.raises(DataError, match=r"predictions has shape \(3,\)"):
         scored([0, 1, 0], [0, 1], [0, 1])
     with pytest.raises(DataError, match="predictions must be whole numbers from 0 to 3"):

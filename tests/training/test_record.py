@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hrkd.support.atomic_files import CannotWriteError
 from hrkd.training.record import Recorder, StepTables, last_ratios
 
 TABLES = StepTables(
@@ -90,7 +91,7 @@ def test_a_write_that_fails_leaves_the_older_file_and_no_other(tmp_path, monkeyp
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", fails)
     recorder.add(1, {"loss": 2.0}, None)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(CannotWriteError, match="disk full"):
         recorder.end_epoch(1)
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "steps").iterdir()] == ["epoch-001.parquet"]

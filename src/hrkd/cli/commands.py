@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
-from hrkd.errors import RecipeError, TrainingError
+from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
-from hrkd.run.first_look import check_measurable, check_named, check_teacher_is_there
+from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
+from hrkd.support.atomic_files import check_can_be_written, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "cache",
@@ -33,11 +39,23 @@ __all__ = [
     "train_teacher",
 ]
 
+logger = logging.getLogger("hrkd")
+
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
 ]
 JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")]
-TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, such as another run's.")]
+TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, or the folder of its run.")]
+
+
+def look_at_rows(recipe: Recipe) -> None:
+    """Read a table before anything heavy is imported: its rows are kept, and what is wrong is told at once."""
+    from hrkd.data.readers.sources import has_columns_of_its_own
+    from hrkd.run.prepare import load_labelled
+    from hrkd.support.caches import cache_folder
+
+    if recipe.data.source is not None and not has_columns_of_its_own(recipe.data.source, recipe.data.format):
+        load_labelled(recipe.data, cache_folder(recipe.cache.folder))
 
 
 @takes_fields(*Recipe.model_fields)
@@ -50,7 +68,7 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
-    console = prepare()
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -65,7 +83,7 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
-    console = prepare()
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -83,7 +101,7 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = prepare()
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
@@ -102,11 +120,21 @@ def train_baseline(
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = prepare()
+    console = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
     commands.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+
+
+def _start(source: str | None, recipe: Recipe) -> Console:
+    """Make ready for a run that writes a folder; ``source`` is what the recipe was called by."""
+    check_output(recipe)
+    console = prepare()
+    if told := moved_run(source, recipe):
+        logger.warning(told)
+    look_at_rows(recipe)
+    return console
 
 
 def compare(
@@ -213,14 +241,15 @@ def data(
 
 
 def _check_json(file: Path | None) -> None:
-    if file is not None and file.is_dir():
-        raise RecipeError(f"--json: {file} is a folder; name a file")
+    if file is not None:
+        try:
+            check_can_be_written(file)
+        except ArtifactError as error:
+            raise RecipeError(f"--json: {error}") from None
 
 
 def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
     if file is not None:
-        from hrkd.support.atomic_files import write_json
-
         write_json(file, figures)
 
 
@@ -315,25 +344,39 @@ def cache(
     folder: Annotated[
         Path | None, Parameter(help="Folder of all caches; default: HRKD_CACHE, or ~/.cache/hrkd.")
     ] = None,
-    clear: Annotated[str | None, Parameter(help="Remove the cache of this name, or all of them.")] = None,
+    clear: Annotated[
+        str | None, Parameter(help="Remove the cache of this name (or whose name alone begins so), or all of them.")
+    ] = None,
+    older_than: Annotated[float | None, Parameter(help="Only those that were not used for so many days.")] = None,
 ) -> None:
     """List, and clear, what is kept on disk for later runs.
 
     Rows of tables as they were checked, token ids, and what teachers said of training texts. A cache is read by every
     later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
     """
+    if older_than is not None and not 0 <= older_than < float("inf"):
+        raise RecipeError(f"--older-than: expected a number of days from 0, got {older_than:g}")
     console = prepare()
-    from hrkd.support.caches import cache_folder, cached_folders, clear_cache
+    from hrkd.support.caches import DAY, cache_folder, cached_folders, clear_cache, other_folders
 
     place = cache_folder(folder)
     if clear is not None:
-        for each in clear_cache(place, clear):
+        removed = clear_cache(place, clear, older_than=older_than)
+        for each in removed:
             console.print(f"removed: {each}", soft_wrap=True)
+        if not removed:
+            console.print(f"nothing to remove in {place}", soft_wrap=True)
         return
     from hrkd.report.tables import cache_table
 
-    rows = [{"name": path.name, **index} for path, index in cached_folders(place)]
-    console.print(cache_table(rows, str(place)) if rows else f"no caches in {place}", soft_wrap=not rows)
+    since = time.time() - (older_than or 0) * DAY
+    found = [each for each in cached_folders(place) if older_than is None or each[1]["used"] < since]
+    table = cache_table(found, other_folders(place), place)
+    if found:
+        console.print(table)
+        return
+    for line in (f"no caches in {place}", *table.notes[1:]):
+        console.print(line, soft_wrap=True)
 
 
 def recipe(

@@ -23,6 +23,7 @@ Flags = Mapping[str, Any] | None
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
 _METAVARS = {int: "N", float: "NUMBER", Path: "PATH", Literal: "WORD"}
+SWITCH = {"true": True, "false": False, "null": None}
 _FORMS = {list: "repeat the flag for each", dict: "by name: --{}.NAME"}
 
 
@@ -57,19 +58,20 @@ def _flag_tree() -> dict[str, Any]:
 
 
 def overrides_of(flags: Flags) -> dict[str, Any]:
-    """Parsed flags as overrides for a recipe. ``null`` takes a value back, as in YAML."""
+    """Parsed flags as overrides for a recipe. ``null`` takes back what the recipe says, and the default holds."""
     return {name: _value(value, (name,)) for name, value in (flags or {}).items()}
 
 
 def join_switches(tokens: Sequence[str]) -> list[str]:
     """``--run.overwrite false`` as ``--run.overwrite=false``: a switch may be followed by its value or stand alone."""
-    switches = {f"--{field.name}" for field in recipe_fields() if field.annotation is bool}
+    switches = {f"--{field.name}" for field in recipe_fields() if bool in members(field.annotation)}
     switches |= {switch.replace("_", "-") for switch in switches}
     joined: list[str] = []
-    for token in tokens:
-        if joined and joined[-1] in switches and token.lower() in ("true", "false"):
-            joined[-1] += f"={token.lower()}"
-        else:
+    for place, token in enumerate(tokens):
+        follows = [each.lower() for each in tokens[place + 1 : place + 2] if each.lower() in SWITCH]
+        if token in switches:
+            joined.append(f"{token}={follows[0] if follows else 'true'}")
+        elif not (token.lower() in SWITCH and place and tokens[place - 1] in switches):
             joined.append(token)
     return joined
 
@@ -92,7 +94,7 @@ def _flag(field: RecipeField, group: Group) -> Any:
     metavar = _METAVARS.get(origins[0], "TEXT")
     if bool in origins:
         facts = [f"default true; --{field.name} false turns it off" if field.default else "default false"]
-        return Annotated[bool, Parameter(help=_help(field, facts), group=group, negative=())]
+        return Annotated[str, Parameter(help=_help(field, facts), group=group, negative=(), metavar="")]
     facts = [_FORMS[origin].format(field.name) for origin in origins if origin in _FORMS] or _bounds(field)
     facts += [f"default {field.default}"] if field.default not in (None, []) else []
     parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar)
@@ -105,7 +107,7 @@ def _mapping_hint(kinds: Sequence[Any], origins: Sequence[Any]) -> Any:
     value = get_args(kinds[origins.index(dict)])[1]
     words = (str,) * len(get_args(value)) if get_origin(value) is tuple else ()
     mapping = types.GenericAlias(dict, (str, types.GenericAlias(tuple, words) if words else str))
-    return mapping if origins == [dict] else str | mapping
+    return str | mapping  # a word alone may be `null`; any other is the recipe's matter
 
 
 def _help(field: RecipeField, facts: Sequence[str]) -> str:
@@ -133,6 +135,8 @@ def _value(value: Any, path: tuple[str, ...]) -> Any:
         return {name: _value(below, (*path, name)) for name, below in value.items()}
     if value in ("null", ["null"]):
         return None
+    if isinstance(value, str) and bool in members(annotation_at(path)):
+        return SWITCH.get(value.lower(), value)
     if isinstance(value, list) and len(value) == 1 and _takes_a_word(path) and not value[0].isdigit():
         return value[0]
     return value

@@ -153,7 +153,14 @@ def _measured(
         cost=_cost_of_domains(costs),
         synthetic=read[0].results["synthetic"],
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
+        train_rows=None if stage == TEACHER else _train_rows([each.results for each in read]),
     )
+
+
+def _train_rows(results: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
+    """Training rows of every domain of one or several runs; None where one, of an older version, does not tell."""
+    known = [each.get("train_rows") for each in results]
+    return None if None in known else {name: count for each in known if each for name, count in each.items()}
 
 
 def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:

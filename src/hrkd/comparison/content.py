@@ -55,6 +55,7 @@ class Measured:
     that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
     (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
     are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
+    ``train_rows`` are those that it was trained on, by domain, if that is known.
     """
 
     data: str
@@ -71,6 +72,18 @@ class Measured:
     shots: int | None = None
     synthetic: bool = False
     ratios: Sequence[Mapping[str, Any]] | None = None
+    train_rows: Mapping[str, int] | None = None
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Test items of every domain."""
+        return dict(zip(self.domains, np.bincount(self.domain_ids, minlength=len(self.domains)).tolist(), strict=True))
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Share of items that are right, of every domain that has some."""
+        right = np.bincount(self.domain_ids, self.correct, minlength=len(self.domains)).tolist()
+        return {name: right[d] / count for d, (name, count) in enumerate(self.rows.items()) if count}
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,7 @@ def tidy_rows(measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
     """One row of :data:`COLUMNS` per model and domain; the amount stands for the fraction where shots are counted."""
     for model in measured:
         fraction = model.amount if model.fraction is None else model.fraction
-        for d, domain in enumerate(model.domains):
-            accuracy = float(model.correct[model.domain_ids == d].mean())
+        for domain, accuracy in model.accuracies.items():
             values = model.data, fraction, model.method, model.seed, domain, accuracy
             yield dict(zip(COLUMNS, values, strict=True))
 
@@ -154,21 +166,22 @@ def _table(models: Sequence[Measured], settings: Settings) -> Content:
         "fraction": first.fraction,
         "shots": first.shots,
         "examples": len(first.correct),
+        "rows": first.rows,
+        "train_rows": next((model.train_rows for model in models if model.train_rows is not None), None),
         "domains": list(first.domains),
         "synthetic": first.synthetic,
         "methods": [_row(row, settings) for row in rows],
         "missing": _missing(rows, settings),
         "differences": _differences(rows, settings),
+        "beside": _beside(rows, settings),
     }
 
 
 def _row(models: Sequence[Measured], settings: Settings) -> Content:
     """A method with all its seeds."""
     first = models[0]
-    accuracies = {
-        domain: [float(model.correct[model.domain_ids == d].mean()) for model in models]
-        for d, domain in enumerate(first.domains)
-    }
+    of_models = [model.accuracies for model in models]
+    accuracies = {domain: [each[domain] for each in of_models] for domain in of_models[0]}
     accuracies[MEAN] = np.mean(list(accuracies.values()), axis=0).tolist()
     correct = np.stack([model.correct for model in models])
     return {
@@ -177,7 +190,7 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "teacher": first.teacher,
         "seeds": [model.seed for model in models],
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
-        "interval": _interval(correct, first.domain_ids, settings),
+        "interval": _interval(correct, first.domain_ids, settings, lowest=0),
         "cost": {
             name: summary([model.cost.get(name) for model in models], cost.of_seeds) for name, cost in COSTS.items()
         },
@@ -185,8 +198,9 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
     }
 
 
-def _interval(values: np.ndarray, domain_ids: np.ndarray, settings: Settings) -> list[float]:
-    return [*bootstrap_interval(values, domain_ids, resamples=settings.resamples, confidence=settings.confidence)]
+def _interval(values: np.ndarray, domain_ids: np.ndarray, settings: Settings, *, lowest: float) -> list[float]:
+    resamples, confidence = settings.resamples, settings.confidence
+    return [*bootstrap_interval(values, domain_ids, lowest=lowest, resamples=resamples, confidence=confidence)]
 
 
 def _ratios(models: Sequence[Measured]) -> list[Content] | None:
@@ -251,8 +265,48 @@ def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> 
     test = sign_flip_test(values, domain_ids, resamples=settings.resamples)
     return {
         "difference": domain_mean(values, domain_ids),
-        "interval": _interval(values, domain_ids, settings),
+        "interval": _interval(values, domain_ids, settings, lowest=-1),
         "p": test.p,
         "exact": test.exact,
         "mcnemar": asdict(mcnemar_test(values[0])) if len(values) == 1 else None,
+    }
+
+
+def _beside(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
+    """Every student against those that learn from labels alone (of the same teacher, if any), and its teacher.
+
+    ``accuracies`` are means over the seeds that are compared: those of both, or all where there are none. Teachers that
+    all seeds share count for each. The interval is widened to hold 0 where the sign-flip test tells no difference.
+    """
+    unaided, found = [row for row in rows if row[0].kind == "labels"], []
+    teachers = {row[0].method: row for row in rows if row[0].kind == "teacher"}
+    for row in rows:
+        first, others = row[0], []
+        if first.kind == "distilled":
+            others += [other for other in unaided if other[0].teacher == first.teacher] or unaided
+        if first.kind != "teacher" and first.teacher in teachers:
+            others.append(teachers[first.teacher])
+        found += [_held_against(row, other, settings) for other in others]
+    return found
+
+
+def _held_against(row: Sequence[Measured], other: Sequence[Measured], settings: Settings) -> Content:
+    by_seed, shared = {model.seed: model for model in other}, other[0].kind == "teacher" and len(other) == 1
+    pairs = [(model, other[0] if shared else by_seed[model.seed]) for model in row if shared or model.seed in by_seed]
+    ours, theirs = zip(*pairs, strict=True) if pairs else (row, other)
+    one, beside = (np.stack([model.correct for model in models]).astype(float) for models in (ours, theirs))
+    domain_ids = row[0].domain_ids
+    values = one - beside if pairs else one.mean(axis=0, keepdims=True) - beside.mean(axis=0, keepdims=True)
+    low, high = _interval(values, domain_ids, settings, lowest=-1)
+    if sign_flip_test(values, domain_ids, resamples=settings.resamples).p > 1 - settings.confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return {
+        "method": row[0].method,
+        "other": other[0].method,
+        "kind": other[0].kind,
+        "accuracies": [domain_mean(one, domain_ids), domain_mean(beside, domain_ids)],
+        "difference": domain_mean(values, domain_ids),
+        "interval": [low, high],
+        "confidence": settings.confidence,
+        "examples": len(domain_ids),
     }

@@ -59,29 +59,38 @@ def bootstrap_interval(
     values: ArrayLike,
     domain_ids: ArrayLike,
     *,
+    lowest: float,
     resamples: int = RESAMPLES,
     confidence: float = DEFAULTS.confidence,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of :func:`domain_mean` under resampling of items and of seeds.
+    """Interval of :func:`domain_mean` under resampling of items and of seeds, widened to hold it.
 
-    A resample draws, within every domain, as many items as it has, with replacement, and an item that is drawn brings
-    its values of all seeds; then it draws S of the S seeds, with replacement. With one seed only items are drawn.
+    Items are resampled by the Bayesian bootstrap (Rubin, 1981): a resample draws, within every domain, a weight for
+    each item, and an item brings its values of all seeds; then it draws S of the S seeds, with replacement. With one
+    seed only items are drawn.
 
-    Items of a domain with the same values in all seeds are interchangeable, so that the counts of such groups are drawn
-    (multinomial) and not the items one by one.
+    So that few items, or items that are all the same, do not make an interval without width, there is a prior as heavy
+    as one item in all: in each domain an equal part of it, of which one half has the value ``lowest`` with all seeds
+    (0 of a method, -1 of a comparison), the other 1. For one method, seed and domain that is the interval of Jeffreys.
+
+    Items of a domain with the same values in all seeds are interchangeable, so that the weights of such groups are
+    drawn (Dirichlet) and not those of the items one by one.
     """
     values, domain_ids = np.asarray(values, dtype=float), np.asarray(domain_ids)
     seeds, domains, random = len(values), np.unique(domain_ids), np.random.default_rng(seed)
-    means = np.zeros((resamples, seeds))
+    means, ends = np.zeros((resamples, seeds)), np.tile([lowest, 1.0], (seeds, 1))
     for domain in domains:
-        groups, counts = np.unique(values[:, domain_ids == domain], axis=1, return_counts=True)
-        drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=resamples)
-        means += drawn @ groups.T / counts.sum() / len(domains)
+        own = values[:, domain_ids == domain]
+        groups, place = np.unique(np.concatenate([own, ends], axis=1), axis=1, return_inverse=True)
+        prior = np.full(2, 1 / (2 * len(domains)))
+        counts = np.bincount(place.ravel(), np.concatenate([np.ones(own.shape[1]), prior]))
+        means += random.dirichlet(counts, size=resamples) @ groups.T / len(domains)
     weights = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile((means * weights).sum(axis=1), tails).tolist()
-    return low, high
+    mean = domain_mean(values, domain_ids)
+    return min(low, mean), max(high, mean)
 
 
 def sign_flip_test(

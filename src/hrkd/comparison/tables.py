@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
-from hrkd.comparison.content import COSTS, common_seeds
-from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, ratio_rows, ratios_note, teacher_is_below
+from hrkd.comparison.content import COSTS
+from hrkd.report.remarks import (
+    MOST_DOMAINS_ACROSS,
+    SYNTHETIC,
+    beside_teacher,
+    on_distillation,
+    points,
+    ratio_rows,
+    ratios_note,
+    rows_of_domains,
+)
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, with_deviation
 
@@ -59,7 +67,8 @@ def _about(content: Row) -> str:
         f"Accuracy on the test rows in %, as mean ± standard deviation over seeds; Mean is over domains. {varies}; "
         "all share one split. Differences are in points, paired by test row and seed. Their "
         f"{100 * settings['confidence']:g} % intervals are bootstraps that resample the test rows within domains (with "
-        "all seeds' answers to a row) and the seeds; p is a sign-flip test over test rows, two-sided; p (Holm) is "
+        "all seeds' answers to a row, and a prior as heavy as one row in all) and the seeds; p is a sign-flip test "
+        "over test rows, two-sided; p (Holm) is "
         f"corrected for the {count_of(count, 'comparison', 'comparisons')} of this report."
     )
 
@@ -70,40 +79,53 @@ def _place(table: Row) -> str:
 
 def _accuracies(table: Row, content: Row) -> PlainTable:
     domains = table["domains"]
-    rows: list[tuple[str, ...]] = []
+    counts = {"Test rows": table.get("rows"), "Training rows": table.get("train_rows")}  # older reports have neither
+    rows = [(*rows_of_domains(title, of, domains), NOTHING) for title, of in counts.items() if of]
     for row in table["methods"]:
-        accuracies = [row["accuracy"][name] for name in (*domains, "mean")]
-        cells = [with_deviation(each["mean"], each["deviation"]) for each in accuracies]
+        accuracies = [row["accuracy"].get(name) for name in (*domains, "mean")]
+        cells = [or_nothing(each, _with_deviation) for each in accuracies]
         rows.append((row["name"], *cells, str(len(row["seeds"]))))
     there = {row["name"] for row in table["methods"]}
     absent = [each["method"] for each in table["missing"] if each["method"] not in there]
     rows += [(name, *(MISSING for _ in (*domains, "mean")), "0") for name in absent]
-    title = f"{_place(table)}: accuracy in %, {table['examples']:,} test rows"
+    title = f"{_place(table)}: accuracy in %, {count_of(table['examples'], 'test row', 'test rows')}"
     if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
         title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
-    return PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(_warnings_of(table)))
+    found = PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(_warnings_of(table)))
+    return _upright(found, domains)
+
+
+def _with_deviation(accuracy: Row) -> str:
+    return with_deviation(accuracy["mean"], accuracy["deviation"])
+
+
+def _upright(table: PlainTable, domains: Sequence[str]) -> PlainTable:
+    """Many domains stand in rows."""
+    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
 def _warnings_of(table: Row) -> list[str]:
     """Plain sentences about what a reader of one data set and fraction should not overlook."""
     rows = {row["name"]: row for row in table["methods"]}
     found = [SYNTHETIC] if table["synthetic"] else []
-    unaided = [row for row in rows.values() if row["kind"] == "labels"]
+    beside = table.get("beside", ())  # older reports have no paired differences but those to the baselines
     found += [
-        distillation_did_not_help(row["name"], reached, f"{other['name']}, which learns from labels alone,", alone)
-        for row in rows.values()
-        for other in [each for each in unaided if each["teacher"] == row["teacher"]] or unaided
-        for reached, alone in [_means_beside(row, other)]
-        if row["kind"] == "distilled" and reached < alone
+        on_distillation(each["method"], ours, f"{each['other']}, which learns from labels alone,", theirs, each)
+        for each in beside
+        for ours, theirs in [each["accuracies"]]
+        if each["kind"] == "labels"
     ]
+    unaided = any(row["kind"] == "labels" for row in rows.values())
     if not unaided and any(row["kind"] == "distilled" for row in rows.values()):
         found.append(
             "No method learns from labels alone (learns_from: labels): whether distillation helps at all is not told."
         )
-    for row in rows.values():
-        teacher = rows.get(row["teacher"])
-        if teacher is not None and _mean(teacher) < _mean(row):
-            found.append(teacher_is_below(teacher["name"], _mean(teacher), row["name"], _mean(row)))
+    found += [
+        beside_teacher(each["other"], theirs, each["method"], ours, each)
+        for each in beside
+        for ours, theirs in [each["accuracies"]]
+        if each["kind"] == "teacher" and each["interval"][0] > 0
+    ]
     found += [
         f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
         for row in rows.values()
@@ -123,26 +145,12 @@ def _is_own(teacher: Row) -> bool:
     return list(teacher["seeds"]) == [None]
 
 
-def _means_beside(row: Row, other: Row) -> tuple[float, float]:
-    """The means of two methods over the seeds that both have; over all where they have none in common."""
-    common = common_seeds(row["seeds"], other["seeds"])
-    if not common:
-        return _mean(row), _mean(other)
-    one, two = (dict(zip(each["seeds"], each["accuracy"]["mean"]["values"], strict=True)) for each in (row, other))
-    return fmean(one[seed] for seed in common), fmean(two[seed] for seed in common)
-
-
-def _mean(row: Row) -> float:
-    mean: float = row["accuracy"]["mean"]["mean"]
-    return mean
-
-
 def _differences(baseline: str, differences: Sequence[Row], place: str, settings: Row) -> PlainTable:
     rows: list[tuple[str, ...]] = [
         (
             each["method"],
-            f"{100 * each['difference']:+.1f}",
-            interval(each["interval"]).strip(),
+            points(each["difference"]),
+            interval(each["interval"], points).strip(),
             _p(each["p"]) + ("" if each["exact"] else " *"),
             _p(each["p_holm"]),
             _mcnemar(each["mcnemar"]),
@@ -210,4 +218,4 @@ def _ratios(table: Row) -> PlainTable:
         "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. "
         f"{ratios_note(domains)}"
     )
-    return PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), rows, (note,))
+    return _upright(PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), rows, (note,)), domains)

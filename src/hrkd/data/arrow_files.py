@@ -24,8 +24,8 @@ import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import read_json, replace_folder, write_json
-from hrkd.support.caches import check_size, clearing_advice
+from hrkd.support.atomic_files import replace_folder, write_json
+from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
 
 if TYPE_CHECKING:
     import datasets
@@ -70,7 +70,8 @@ def kept_table(
     Args:
         cache: folder of all entries; None: a temporary file that goes with the process.
         name: of the entry; all that decides its content must be in it.
-        write: writes the table to a file and returns notes that JSON can hold.
+        write: writes the table to a file and returns notes that JSON can hold; ``of``, what the table was made of, is
+            shown by ``hrkd cache``.
 
     Raises:
         ArtifactError: the entry is damaged or is something else, or there is no room to write it.
@@ -88,6 +89,7 @@ def kept_table(
                 file = new / "data.arrow"
                 content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
+    note_use(cache / name)
     return _opened(cache / name)
 
 
@@ -110,12 +112,13 @@ def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str,
 
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
-    index = read_json(folder / "index.json", what="the index of a table")
+    index = read_index(folder)
     file, advice = folder / "data.arrow", clearing_advice(folder)
-    if not isinstance(index, dict) or index | _head(folder.name) != index:
+    expected = _head(folder.name)
+    if not isinstance(index, dict) or index | expected != index or not isinstance(index.get("size"), int):
         raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
     check_size(file, index["size"])
-    if _sum(file) != index["sum"]:
+    if _sum(file) != index.get("sum"):
         raise ArtifactError(f"{file}: this table is damaged; {advice}")
     return open_arrow(file), index
 

@@ -27,7 +27,7 @@ from hrkd.data.types import NO_LABEL, MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, first_of, misspelt
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "domain_names"]
 
 ROLES = ("text", "text_pair", "label", "domain", "split", "id")
 KINDS = {
@@ -51,6 +51,7 @@ def assemble(
     to_measure: bool = False,
     cache: Path | None = None,
     mark: str = "",
+    of: str = "",
 ) -> MultiDomainDataset:
     """Check rows, turn label and domain names into numbers, and store all in Arrow, on disk.
 
@@ -66,17 +67,30 @@ def assemble(
         cache: Folder in which the table is kept; ``chunks`` are not looked at if it is there already. None: a
             temporary file.
         mark: Name of the source in the cache.
+        of: The source as people know it, for the list of caches.
 
     Raises:
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
             single class, or a domain that has no train rows while others do.
     """
-    if domains is not None and (isinstance(domains, str) or not domains or len(set(domains)) < len(domains)):
+    rows = _Rows(domain_names(domains), labelled, to_measure)
+    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, rows, chunks), "of": of})
+    return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]), tuple(notes["notes"]))
+
+
+def domain_names(domains: Sequence[str] | None) -> list[str] | None:
+    """The domains that are asked for, as they are called in data.
+
+    Raises:
+        DataError: not a list of different names.
+    """
+    if domains is None:
+        return None
+    wrong = isinstance(domains, str | bytes) or not isinstance(domains, Sequence | np.ndarray) or not len(domains)
+    names = [None if fault_of(name) else name_of(name) for name in domains] if not wrong else []
+    if wrong or None in names or len(set(names)) < len(names):
         raise DataError(f"domains: expected a list of different names, got {domains!r}")
-    table, notes = kept_table(
-        cache, f"{mark}-rows", lambda file: _write(file, _Rows(domains, labelled, to_measure), chunks)
-    )
-    return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]))
+    return [str(name) for name in names]
 
 
 def _write(file: Path, rows: _Rows, chunks: Iterable[RawRows]) -> dict[str, Any]:
@@ -94,7 +108,7 @@ def _write(file: Path, rows: _Rows, chunks: Iterable[RawRows]) -> dict[str, Any]
         numbers["label"] = _order(rows.labels, labels)
     write_arrow(file, (_numbered(batch, numbers) for batch in table.to_batches()))
     first_file.unlink()
-    return {"labels": labels, "domains": known}
+    return {"labels": labels, "domains": known, "notes": rows.all_notes()}
 
 
 def _order(found: Iterable[str], names: Sequence[str]) -> np.ndarray:
@@ -121,6 +135,9 @@ class _Rows:
         self.own_ids = False
         self.labels: dict[str, int] = {}
         self.domains: dict[str, int] = {}
+        self.rows_of: dict[str, Counter[str]] = {"labels": Counter(), "domains": Counter()}
+        self.notes: dict[str, None] = {}
+        self.without_split = 0
         self.in_source: set[str] = set()
         self.with_train: set[str] = set()
         self.faults: dict[str, dict[str, Found]] = {role: {} for role in ROLES}
@@ -129,6 +146,7 @@ class _Rows:
     def checked(self, chunks: Iterable[RawRows]) -> Iterator[pa.RecordBatch]:
         """Batches for the table, as long as there is no problem; all rows are looked at in any case."""
         for chunk in chunks:
+            self.notes |= dict.fromkeys(chunk.notes)
             for piece in chunk.pieces(CHUNK):
                 rows = self._kept(piece)
                 self.count += len(rows.places)
@@ -150,7 +168,7 @@ class _Rows:
         for role, found in self.faults.items():
             for place, value in zip(rows.places, getattr(rows, role) or (), strict=False):
                 fault = fault_of(value)
-                if fault is not None:
+                if fault is not None and not (role == "split" and is_empty(value)):
                     found.setdefault(fault, Found()).add(place)
         values = (v for v in rows.split or () if fault_of(v) is None)
         self.unknown_splits.update(str(v).strip() for v in values if canonical_split(v) is None)
@@ -171,9 +189,12 @@ class _Rows:
         if rows.text_pair is not None:
             columns["text_pair"] = [text_of(v) for v in rows.text_pair]
         if rows.split is not None:
-            columns["split"] = [canonical_split(v) for v in rows.split]
-            trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s == "train")
+            columns["split"] = [None if is_empty(v) else canonical_split(v) for v in rows.split]
+            self.without_split += columns["split"].count(None)
+            trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s in ("train", None))
             self.with_train.update(trained)
+        self.rows_of["domains"].update(domain_names)
+        self.rows_of["labels"].update([] if rows.label is None else [name_of(v) for v in rows.label])
         arrays = {name: pa.array(columns[name], kind) for name, kind in KINDS.items() if name in columns}
         if rows.id is not None:
             self.own_ids = True
@@ -208,6 +229,30 @@ class _Rows:
                 f"no train rows in domain {first_of(without)}, only others (train rows in "
                 f"{first_of(sorted(self.with_train))}); add some, or choose domains without it"
             )
+
+    def all_notes(self) -> list[str]:
+        """What a user should be told of the rows, though they can be used."""
+        notes = list(self.notes)
+        if self.without_split:
+            notes.append(
+                f"{count_of(self.without_split)} without a value in the column {self.names.split or 'split'!r}: these "
+                "count as train, or are drawn from where their domain has none"
+            )
+        for what, counts in self.rows_of.items():
+            alike: dict[str, list[str]] = {}
+            for name in sorted(counts):
+                alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+            told = [
+                " and ".join(f"{name!r} ({count_of(counts[name])})" for name in names)
+                for names in alike.values()
+                if len(names) > 1
+            ]
+            if told:
+                notes.append(
+                    f"{what} that differ in case or white space alone are different {what}: {first_of(told, '; ')}; "
+                    "write them alike if they are the same"
+                )
+        return notes
 
     def _nothing(self) -> str:
         if not self.labelled and self.in_source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,16 +29,21 @@ SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "dev": "dev",
+    "devel": "dev",
+    "development": "dev",
     "validation": "dev",
     "valid": "dev",
     "val": "dev",
     "test": "test",
+    "testing": "test",
 }
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
 INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PANDAS_NULLS = ("NAType", "NaTType")
 """Types of pandas.NA and pandas.NaT, told by name: to import pandas takes longer than to read a table."""
+LONGEST_INTEGER = 14_284
+"""Bits of numbers of 4,300 digits; Python writes no longer ones."""
 NESTED = (list, tuple, set, frozenset, dict, bytes, bytearray)
 
 
@@ -62,7 +68,7 @@ class RawRows:
     """Rows of text as they were read, some at a time: entry i of every list is one row, nothing checked yet.
 
     ``places`` say where a row stands (``reviews.csv#17``); they are unique, and the ids where ``id`` is None. ``label``
-    is None for text without labels.
+    is None for text without labels. ``notes`` are what a user should be told of the part that the rows come from.
     """
 
     places: list[str]
@@ -73,6 +79,7 @@ class RawRows:
     split: list[Any] | None = None
     id: list[Any] | None = None
     names: ColumnNames = field(default_factory=ColumnNames)
+    notes: tuple[str, ...] = ()
 
     def take(self, indices: Sequence[int]) -> RawRows:
         """The rows at ``indices``."""
@@ -97,6 +104,8 @@ def fault_of(value: Any) -> str | None:
         return "empty or null {role} (fill it in or remove the row)"
     if is_nested(value):
         return "a list, mapping or bytes where one {role} was expected"
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return "a number of more than 4,300 digits as {role} (write it as a string)"
     if isinstance(value, str) and SURROGATE.search(value):
         return "broken characters (half of a surrogate pair) in {role}"
     return None
@@ -106,6 +115,8 @@ def is_empty(value: Any) -> bool:
     """Whether a value is null in one of its many forms, or a string of white space."""
     if isinstance(value, str):
         return not value.strip()
+    if isinstance(value, Decimal):
+        return value.is_nan()
     if isinstance(value, Real):
         return value != value
     return value is None or type(value).__name__ in PANDAS_NULLS
@@ -116,13 +127,10 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, NESTED) or getattr(value, "ndim", 0) > 0
 
 
-def text_of(value: Any) -> str:
-    """A text as a string, as it is; a number as Python writes it."""
-    return str(value)
-
-
 def name_of(value: Any) -> str:
     """A label, domain or id as a string: stripped, and without the ``.0`` of whole floats."""
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return f"{value.to_integral_value():f}" if value else "0"
     if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
         return str(int(float(value)))
     name = str(value).strip()
@@ -130,7 +138,12 @@ def name_of(value: Any) -> str:
     return whole.group(1) if whole else name
 
 
+def text_of(value: Any) -> str:
+    """A text as a string, as it is: numbers as Python writes them, nothing stripped."""
+    return str(value)
+
+
 def sorted_labels(names: Iterable[str]) -> list[str]:
     """Names of labels in their order: by number if all are integers, else as text."""
     names = sorted(names)
-    return sorted(names, key=int) if all(INTEGER.fullmatch(name) for name in names) else names
+    return sorted(names, key=Decimal) if all(INTEGER.fullmatch(name) for name in names) else names

@@ -45,9 +45,9 @@ def token_table(
         if advance is not None:
             advance(rows)
 
-    def write(file: Path) -> dict[str, int]:
+    def write(file: Path) -> dict[str, int | str]:
         write_arrow(file, _encoded(dataset, tokenizer, max_tokens, tell))
-        return {"max_tokens": max_tokens}
+        return {"max_tokens": max_tokens, "of": str(tokenizer.name_or_path)}
 
     mark = "" if cache is None else _mark(dataset, tokenizer, max_tokens)
     table, _ = kept_table(cache if mark else None, f"{mark}-tokens", write)

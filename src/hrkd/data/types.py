@@ -30,12 +30,14 @@ class MultiDomainDataset:
 
     ``rows`` has the columns ``id`` (string, unique), ``text`` (string), ``text_pair`` (string; only for pair tasks),
     ``label`` (int, index into ``labels``, or :data:`NO_LABEL`), ``domain`` (int, index into ``domains``) and, where the
-    source says so, ``split`` (string: ``train``, ``dev``, ``test``; null where it does not).
+    source says so, ``split`` (string: ``train``, ``dev``, ``test``; null where it does not). ``notes`` are plain
+    sentences about how the source was read.
     """
 
     rows: datasets.Dataset
     labels: tuple[str, ...]
     domains: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

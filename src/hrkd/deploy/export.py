@@ -1,12 +1,15 @@
-"""From one student to plain classifiers, one folder per domain, that need transformers alone."""
+"""From one student to plain classifiers, a folder for each head, that need transformers alone."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline
 
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -16,20 +19,26 @@ from hrkd.support.atomic_files import replace_folder
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.manifest import write_manifest
+from hrkd.support.messages import first_line
 
 __all__ = ["export_plain"]
 
+logger = logging.getLogger("hrkd")
+
+ALL_DOMAINS = "all-domains"
+"""The folder of a student with one head."""
+SAFETENSORS = {"use_safetensors": True}
 TOLERANCE = 1e-5
 PROBES = 4
 
 
 def export_plain(student_folder: str | Path, output_folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
-    """Write the student as one plain ``AutoModelForSequenceClassification`` folder for each domain.
+    """Write the student as plain ``AutoModelForSequenceClassification`` folders: one for each domain.
 
-    Every folder holds the encoder, the domain's head (the shared one, where the student has one for all domains; the
-    folders are then alike) and the tokenizer, whose ``model_max_length`` is the student's. ``domains.json`` beside
-    them says which folder is whose. Each folder is loaded again and compared with the student before anything appears
-    in ``output_folder``.
+    Every folder holds the encoder, the domain's head and the tokenizer, whose ``model_max_length`` is the student's. A
+    student with one head for all domains is one folder, ``all-domains``, to which a link of each domain's name leads.
+    ``domains.json`` beside the folders says which is whose. Each is loaded again, and what transformers' pipeline makes
+    of some texts is compared with the student's labels and probabilities before anything appears in ``output_folder``.
 
     To use one: ``pipeline("text-classification", folder, truncation=True)``. Without ``truncation=True`` transformers
     does not cut long texts.
@@ -44,32 +53,61 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
 
     Raises:
         ArtifactError: ``student_folder`` is no hrkd model; ``output_folder`` is not empty (and is no export, or
-            ``overwrite`` is off); a written classifier does not give the student's logits.
+            ``overwrite`` is off), or cannot be written; a written classifier does not give the student's
+            probabilities. Then nothing is written, and an earlier export is kept.
     """
     output = Path(output_folder).expanduser()
     _check_output(output, overwrite)
     model, tokenizer = open_model(student_folder)
     tokenizer.model_max_length = model.config.max_tokens
-    names = folder_names(model.domains)
+    one = len(model.heads) == 1
+    names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
+    whose = {ALL_DOMAINS: model.domains[0]} if one else {name: domain for domain, name in names.items()}
     texts = _probe_texts(tokenizer, model.config.max_tokens)
     try:
         with replace_folder(output) as new, without_bars():
-            for domain, name in names.items():
-                model.to_plain(domain).save_pretrained(new / name)
-                tokenizer.save_pretrained(new / name)
+            for name, domain in whose.items():
+                _write(model.to_plain(domain), tokenizer, new / name)
                 _compare(model, tokenizer, domain, new / name, texts)
                 write_manifest(new / name)
+            if one:
+                _link(new, folder_names(model.domains).values())
             write_domain_index(new, names, "plain")
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{output}: cannot be written ({error}); nothing was exported") from error
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    if one and len(names) > 1:
+        logger.info("one classifier for all domains: the student has one head, %s", output / ALL_DOMAINS)
     return {domain: output / name for domain, name in names.items()}
 
 
+def _write(plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    try:
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except Exception as error:  # OSError, or what the Rust libraries raise on a full disk
+        raise _unwritable(folder, error) from error
+
+
+def _link(folder: Path, names: Iterable[str]) -> None:
+    """Let the names of domains lead to the one classifier; where there are no links, domains.json alone says so."""
+    for name in names:
+        if name.casefold() != ALL_DOMAINS:
+            with suppress(OSError, NotImplementedError):
+                (folder / name).symlink_to(ALL_DOMAINS, target_is_directory=True)
+
+
+def _unwritable(folder: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{folder}: cannot be written ({first_line(error)}); nothing was exported")
+
+
 def _check_output(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise ArtifactError(f"{output}: is a file; name a folder to export to")
-    if not output.is_dir() or not any(output.iterdir()):
-        return
+    try:
+        if output.exists() and not output.is_dir():
+            raise ArtifactError(f"{output}: is a file; name a folder to export to")
+        if not output.is_dir() or not any(output.iterdir()):
+            return
+    except OSError as error:
+        raise _unwritable(output, error) from error
     index = read_domain_index(output)
     if index is None or index.holds != "plain":
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
@@ -93,21 +131,40 @@ def _probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[st
 def _compare(
     model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase, domain: str, folder: Path, texts: list[str]
 ) -> None:
-    """Check what was written to ``folder`` against the student on a probe batch.
+    """Hold what was written to ``folder`` against the student, as people will use it: through a pipeline.
 
     Raises:
-        ArtifactError: the tokenizers or the logits differ.
+        ArtifactError: the tokenizers, the logits, or the pipeline's labels or probabilities differ.
     """
-    inputs = tokenizer(texts, padding=True, truncation=True, max_length=model.config.max_tokens, return_tensors="pt")
-    ours = model(**inputs, domain_ids=torch.full((len(texts),), model.domain_id(domain))).logits
-    again = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
+    has_pairs = (model.config.columns or {}).get("text_pair") is not None
+    pairs = texts[::-1] if has_pairs else None
+    form = {"padding": True, "truncation": True, "return_tensors": "pt"}
+    inputs = tokenizer(texts, pairs, max_length=model.config.max_tokens, **form)
+    ours = model(**inputs, domain_ids=torch.full((len(texts),), model.domain_id(domain))).logits.float()
+    classify = pipeline(
+        "text-classification", model=str(folder), device="cpu", trust_remote_code=False, model_kwargs=SAFETENSORS
+    )
+    again = classify.tokenizer(texts, pairs, **form)
     if again.keys() != inputs.keys() or not all(torch.equal(inputs[name], again[name]) for name in inputs):
         raise ArtifactError(f"{folder.name}: the exported tokenizer gives other token ids than the student's")
-    theirs = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True).eval()(**again).logits
-    alike = ours.shape == theirs.shape
-    difference = float((ours.float() - theirs.float()).abs().max()) if alike else float("inf")
+    theirs = classify.model(**again).logits
+    _check_close(folder, "logits", ours, theirs.float())
+    asked = texts if pairs is None else [{"text": a, "text_pair": b} for a, b in zip(texts, pairs, strict=True)]
+    answers = [
+        {each["label"]: each["score"] for each in found} for found in classify(asked, truncation=True, top_k=None)
+    ]
+    if any(set(found) != set(model.labels) for found in answers):
+        raise ArtifactError(
+            f"{folder.name}: the exported classifier has other labels than the student; nothing was written"
+        )
+    probabilities = torch.tensor([[found[label] for label in model.labels] for found in answers])
+    _check_close(folder, "probabilities", ours.softmax(dim=-1), probabilities)
+
+
+def _check_close(folder: Path, what: str, ours: Tensor, theirs: Tensor) -> None:
+    difference = float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
     if not difference <= TOLERANCE:
         raise ArtifactError(
-            f"{folder.name}: the exported classifier's logits differ from the student's by {difference:.2g} "
+            f"{folder.name}: the exported classifier's {what} differ from the student's by {difference:.2g} "
             f"(at most {TOLERANCE:g} expected); nothing was written"
         )

@@ -18,7 +18,6 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import separator_hint
 from hrkd.data.readers.places import check_source_is_there, known_kind
 from hrkd.data.readers.table_writer import Added, TableWriter, check_writable, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
@@ -206,7 +205,7 @@ def _check_columns(table: WholeTable, columns: RowColumns, added: Sequence[str],
         own = [repr(name) for name in missing if name in (facts.columns or {}).values()]
         origin = f"{first_of(own)} is what the table that the model was made from has. " if own else ""
         advice = ", or the domain of all rows (domain, --domain)" if columns.domain in missing else ""
-        found = f"{', '.join(table.columns)}{separator_hint(table.columns)}"
+        found = ", ".join(table.columns)
         raise DataError(
             f"{table.name}: no column {misspelt(missing, table.columns)}; found {found}. {origin}Say which columns to "
             "read (text, text_pair, domain_column; on the command line --text-column, --pair-column, --domain-column)"

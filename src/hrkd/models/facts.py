@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hrkd.errors import ModelError
-from hrkd.models.kind import is_own, locate
+from hrkd.models.folder import look_into
 from hrkd.models.open_model import ModelFacts, read_facts
-from hrkd.models.plain import config_fields
+from hrkd.models.plain import plain_config
 from hrkd.support.domain_index import domain_folders
-from hrkd.support.messages import first_line
 
 __all__ = ["facts_of"]
 
@@ -24,13 +22,8 @@ def facts_of(source: str | Path) -> ModelFacts:
     """
     if folders := domain_folders(source):
         return replace(facts_of(next(iter(folders.values()))), domains=list(folders), one_head=False)
-    place = locate(source)
-    try:
-        config = config_fields(place)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{source}: no model: {first_line(error)}") from error
-    if is_own(config):
-        return read_facts(place)
-    names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels") or 2)}
-    labels = [str(names[i]) for i in sorted(names, key=int)]
-    return ModelFacts([], labels, 0, True, None)
+    folder = look_into(source)
+    if folder.is_own:
+        return read_facts(folder.path)
+    names = plain_config(folder, source).id2label
+    return ModelFacts([], [names[i] for i in range(len(names))], 0, True, None)

@@ -6,7 +6,9 @@ transformers tells most: a configuration's sizes by common names, whether attent
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -28,6 +30,7 @@ __all__ = [
     "layer_list",
     "longest_input",
     "parts_of",
+    "without_use",
 ]
 
 # Fields of a configuration, whatever the family.
@@ -35,6 +38,15 @@ FOLLOW_WIDTH = ("embedding_size", "pooler_hidden_size")  # where they are the te
 FOLLOW_HEADS = ("num_key_value_heads",)  # they keep their ratio to the heads
 PER_LAYER = ("layer_types", "attention_window")  # an entry for every layer
 NOT_INHERITED = frozenset({"architectures", "attention_head_size", "dtype", "head_dim"})  # follow from others
+# What a configuration says of using a model, not of the model: code, kernels and files, precision, task, outputs.
+OF_USE = frozenset(
+    {
+        *("auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+        *("transformers_weights", "quantization_config", "dtype", "torch_dtype", "torchscript"),
+        *("id2label", "label2id", "num_labels", "problem_type", "function_to_apply", "task_specific_params"),
+        *("return_dict", "use_return_dict", "output_attentions", "output_hidden_states"),
+    }
+)
 OTHER_FAMILY = "choose an encoder of another family, such as bert, roberta, distilbert, electra, deberta-v2, modernbert"
 WINDOWS = ("sliding_window", "attention_window", "local_attention")  # how far a token sees
 
@@ -136,6 +148,11 @@ FAMILIES = {
 def family_of(config: PreTrainedConfig) -> Family:
     """The family of a configuration; one with nothing of its own if it is not in the table."""
     return FAMILIES.get(config.model_type, Family())
+
+
+def without_use(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that make the model; what says how to use one is not passed on to others."""
+    return {name: value for name, value in fields.items() if name not in OF_USE}
 
 
 def parts_of(config: PreTrainedConfig) -> Parts:

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from hrkd.errors import ModelError
 from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
 from hrkd.models.families import longest_input
-from hrkd.models.kind import is_own, locate
-from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier, MultiDomainConfig
-from hrkd.models.open_model import open_model
-from hrkd.models.plain import config_fields, load_plain_classifier
+from hrkd.models.folder import fetch, look_into, read_fields
+from hrkd.models.kind import is_own
+from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
+from hrkd.models.open_model import open_model, own_config
+from hrkd.models.plain import load_plain_classifier, plain_config
 from hrkd.models.tokenizers import check_same_tokenizer
 from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER
 from hrkd.support.domain_index import domain_folders
-from hrkd.support.messages import first_line
+from hrkd.support.messages import count_of
 
 __all__ = ["folders_of", "load_fine_tuned", "read_config"]
 
@@ -78,6 +78,8 @@ def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | d
         if folders is None:
             return spec
         _check_known(spec, domains, list(folders))
+        if len(folders) > len(set(folders.values())) == 1:  # an export of one head
+            return folders[domains[0]]
         return {domain: folders[domain] for domain in domains}
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
@@ -87,42 +89,35 @@ def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | d
     return {domain: spec[domain] for domain in domains}
 
 
-def read_config(source: str) -> tuple[PreTrainedConfig, HeadMode]:
+def read_config(source: str, labels: Sequence[str] | None = None) -> tuple[PreTrainedConfig, HeadMode]:
     """The encoder's configuration, and whether it has one head for all domains, of a model of hrkd or a plain one.
 
+    Args:
+        source: a folder or hub name. Its files are looked at, and no weight is read.
+        labels: names for the outputs of an encoder that is to be trained, which must be a plain one; None: a
+            fine-tuned classifier, with its own.
+
     Raises:
-        ModelError: there is none.
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: there is none that can be opened.
     """
-    place = locate(source)
-    try:
-        fields = config_fields(place)
-        if is_own(fields):
-            own = MultiDomainConfig(**fields)
-            return own.plain_config(), own.heads
-        return AutoConfig.from_pretrained(place), "shared"
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{source}: no folder with the configuration of an encoder, and no name that the hub answers to: "
-            f"{first_line(error)}"
-        ) from error
+    path = fetch(source)
+    if labels is None and is_own(read_fields(path, source)):
+        config = own_config(path)
+        return config.plain_config(), config.heads
+    return plain_config(look_into(source), source, labels), "shared"
 
 
 def _load(
     source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
 ) -> MultiDomainClassifier:
-    place = locate(source)
-    try:
-        own = is_own(config_fields(place))
-        if own and not Path(place).is_dir():
-            place = snapshot_download(place)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{source}: no model: {first_line(error)}") from error
-    if own:
-        return _load_multi_domain(place, domains, labels, max_tokens, teacher_labels)
+    path = fetch(source)
+    if is_own(read_fields(path, source)):
+        return _load_multi_domain(path, source, domains, labels, max_tokens, teacher_labels)
     plain = load_plain_classifier(source, labels, fine_tuned=True)
     try_encoder(plain.config, "none", where=source)
     outputs = [plain.config.id2label[i] for i in range(plain.config.num_labels)]
-    order = _output_order(source, teacher_labels or outputs, labels, len(outputs))
+    order = _output_order(source, outputs, labels, teacher_labels)
     model = MultiDomainClassifier.from_plain(
         plain, domains=domains, labels=labels, heads="shared", max_tokens=max_tokens
     )
@@ -131,14 +126,19 @@ def _load(
 
 
 def _load_multi_domain(
-    source: str, domains: Sequence[str], labels: Sequence[str], max_tokens: int, teacher_labels: Sequence[str] | None
+    folder: Path,
+    source: str,
+    domains: Sequence[str],
+    labels: Sequence[str],
+    max_tokens: int,
+    teacher_labels: Sequence[str] | None,
 ) -> MultiDomainClassifier:
-    model, _ = open_model(source)
+    model, _ = open_model(folder)
     _check_known(source, domains, model.domains)
     longest = longest_input(model.encoder)
     if longest is not None and max_tokens > longest:
         raise ModelError(f"data.max_length: {max_tokens} tokens are asked for, {source} takes {longest} at most")
-    order = _output_order(source, teacher_labels or model.labels, labels, len(model.labels))
+    order = _output_order(source, model.labels, labels, teacher_labels)
     if len(model.heads) > 1:
         model.heads = nn.ModuleList(model.heads[model.domain_id(domain)] for domain in domains)
     if model.domain_head is not None:
@@ -159,13 +159,26 @@ def _check_known(source: str, domains: Sequence[str], known: Sequence[str]) -> N
         )
 
 
-def _output_order(source: str, outputs: Sequence[str], labels: Sequence[str], count: int) -> list[int]:
-    """The classifier's output of each label of the data."""
-    if len(outputs) == count == len(labels) and set(outputs) == set(labels):
-        return [list(outputs).index(label) for label in labels]
+def _output_order(
+    source: str, outputs: Sequence[str], labels: Sequence[str], teacher_labels: Sequence[str] | None
+) -> list[int]:
+    """The classifier's output of each label of the data; ``teacher_labels`` are other names of its outputs."""
+    names = list(teacher_labels or outputs)
+    if len(names) == len(outputs) == len(labels) and set(names) == set(labels):
+        return [names.index(label) for label in labels]
+    own = f"its {count_of(len(outputs), 'output is', 'outputs are')} called {', '.join(outputs)}"
+    data = f"the labels of the data are {', '.join(labels)}"
+    if len(outputs) != len(labels):
+        advice = f"a teacher must have one output for each of the {len(labels)} labels; choose another"
+        raise ModelError(f"{source}: {own}; {data}; {advice}")
+    if teacher_labels is None:
+        raise ModelError(
+            f"{source}: {own}; {data}. If they mean the same, give teacher.labels: the labels of the data in the order "
+            "of the classifier's outputs"
+        )
     raise ModelError(
-        f"{source}: its {count} outputs are called {', '.join(outputs)}; the labels of the data are {', '.join(labels)}"
-        ". If they mean the same, give teacher.labels: the labels of the data in the order of the classifier's outputs"
+        f"{source}: teacher.labels gives {count_of(len(names), 'name', 'names')}: {', '.join(names)}; {own}; {data}. "
+        "Give each label of the data once, in the order of the classifier's outputs"
     )
 
 

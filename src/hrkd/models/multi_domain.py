@@ -10,15 +10,16 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.method.meta_kd import DomainHead
-from hrkd.models.families import longest_input
+from hrkd.models.families import longest_input, without_use
 from hrkd.models.kind import MODEL_TYPE
-from hrkd.models.plain import without_bars
+from hrkd.models.plain import family_config, without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 from hrkd.support.messages import suggestion
@@ -79,7 +80,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         """A configuration around the encoder's."""
         names = dict(enumerate(labels))
         return cls(
-            encoder=encoder.to_dict(),
+            encoder=without_use(encoder.to_dict()),
             domains=domains,
             heads=heads,
             max_tokens=max_tokens,
@@ -89,11 +90,8 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
 
     def plain_config(self) -> PreTrainedConfig:
         """The encoder's own configuration, with this model's labels: that of a plain classifier."""
-        own = {"id2label", "label2id", "num_labels", "architectures"}
-        fields = {name: value for name, value in self.encoder.items() if name not in own}
-        config = AutoConfig.for_model(**fields)
-        config.id2label, config.label2id = dict(self.id2label), dict(self.label2id)
-        return config
+        fields = {name: value for name, value in self.encoder.items() if name != "architectures"}
+        return family_config(fields, [self.id2label[i] for i in range(len(self.id2label))])
 
 
 class _Replay(nn.Module):
@@ -152,7 +150,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: MultiDomainConfig, plain: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if plain is None:
-            plain = AutoModelForSequenceClassification.from_config(config.plain_config())
+            plain = AutoModelForSequenceClassification.from_config(config.plain_config(), trust_remote_code=False)
         heads = len(config.domains) if config.heads == "per_domain" else 1
         self.heads = nn.ModuleList(PlainHead(plain) for _ in range(heads))
         self.encoder = plain.base_model
@@ -228,13 +226,16 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> MultiDomainClassifier:
-        """As in transformers, except that missing or surplus weights are errors and only safetensors are read.
+        """As in transformers, except that missing or surplus weights are errors.
+
+        Only safetensors are read, in 32 bits, and no code of the folder is run.
 
         Raises:
             ArtifactError: the folder's weights are not exactly those of its configuration.
         """
         # A mismatch is let through by transformers in order to be reported below.
         kwargs |= {"output_loading_info": True, "use_safetensors": True, "ignore_mismatched_sizes": True}
+        kwargs |= {"dtype": torch.float32, "trust_remote_code": False}
         with without_bars():
             model, info = super().from_pretrained(*args, **kwargs)
         # A weight of another shape comes with both shapes behind its name.
@@ -292,7 +293,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             DataError: unknown ``domain``.
         """
         head = cast(PlainHead, self.heads[self.domain_id(domain) if len(self.heads) > 1 else 0])
-        plain = AutoModelForSequenceClassification.from_config(self.config.plain_config())
+        plain = AutoModelForSequenceClassification.from_config(self.config.plain_config(), trust_remote_code=False)
         prefix = plain.base_model_prefix
         state = {f"{prefix}.{k}": v for k, v in self.encoder.state_dict().items()}
         plain.load_state_dict(state | head.classifier.state_dict())

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.kind import is_own
-from hrkd.support.atomic_files import read_json
+from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields
+from hrkd.models.kind import is_own, neighbour
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest
-from hrkd.support.messages import did_you_mean, first_line, first_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 
-__all__ = ["ModelFacts", "open_model", "read_facts"]
+__all__ = ["ModelFacts", "open_model", "own_config", "read_facts"]
+
+RESTORE = "restore the folder or make it anew"
 
 
 @dataclass(frozen=True)
@@ -51,93 +54,137 @@ def read_facts(folder: str | Path) -> ModelFacts:
     Raises:
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
-    folder = Path(folder).expanduser()
-    config = _check(folder)
+    return _facts(_check(Path(folder).expanduser(), weights=False))
+
+
+def _facts(folder: ModelFolder) -> ModelFacts:
+    config, place = folder.fields, folder.path / CONFIG
     labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # which transformers leaves out
-    domains, columns, longest = config.get("domains"), config.get("columns"), config.get("max_tokens", 128)
-    if (
-        not isinstance(domains, list)
-        or not _are_names(domains)
-        or not isinstance(labels, dict)
-        or not _are_names(list(labels.values()))
-    ):
-        raise ArtifactError(f"{folder / 'config.json'}: names no domains or labels; restore the folder or make it anew")
+    domains: Any = config.get("domains")
+    columns, longest = config.get("columns"), config.get("max_tokens", 128)
+    heads = config.get("heads", "per_domain")
+    if not _are_names(domains) or not isinstance(labels, dict) or not _are_names([*labels.values()]):
+        raise ArtifactError(f"{place}: names no domains or labels, or one twice; {RESTORE}")
     roles = {"text", "text_pair", "label", "domain"}
-    sound = columns is None or (isinstance(columns, dict) and set(columns) == roles)
-    if not sound or not isinstance(longest, int) or sorted(labels, key=str) != sorted(map(str, range(len(labels)))):
+    in_order = set(labels) == set(map(str, range(len(labels))))
+    if (
+        not (columns is None or (isinstance(columns, dict) and set(columns) == roles))
+        or not (type(longest) is int and longest > 0 and in_order)
+        or heads not in ("per_domain", "shared")
+    ):
         raise ArtifactError(
-            f"{folder / 'config.json'}: its labels, columns or max_tokens are no longer what was written; restore the "
-            "folder or make it anew"
+            f"{place}: its labels, columns, heads or max_tokens are no longer what was written; {RESTORE}"
         )
-    in_order = [labels[i] for i in sorted(labels, key=int)]
-    return ModelFacts(domains, in_order, longest, config.get("heads") == "shared", columns)
+    names = [labels[i] for i in sorted(labels, key=int)]
+    return ModelFacts(domains, names, longest, heads == "shared", columns)
 
 
-def _are_names(value: list[Any]) -> bool:
-    return bool(value) and all(isinstance(name, str) for name in value)
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(name, str) for name in value)
+        and len(set(value)) == len(value)
+    )
 
 
-def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
-    """Model (in evaluation mode) and tokenizer from a folder that hrkd wrote.
+def own_config(folder: str | Path) -> MultiDomainConfig:
+    """The configuration of a model that hrkd wrote; no weight is read.
 
     Raises:
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
-    folder = Path(folder).expanduser()
-    _check(folder)  # before the imports, which take far longer
-    from safetensors import SafetensorError
+    return _config(_check(Path(folder).expanduser()))
 
+
+def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
+    """Model (in evaluation mode, in 32 bits) and tokenizer from a folder that hrkd wrote.
+
+    Raises:
+        ArtifactError: the folder is missing, holds something else, or is damaged; weights or outputs are no numbers.
+    """
+    found = _check(Path(folder).expanduser())  # before the imports, which take far longer
+    config = _config(found)
     from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.models.plain import check_size
+    from hrkd.models.probe import check_finite, check_outputs, opening
     from hrkd.models.tokenizers import load_tokenizer
 
-    try:
-        model, tokenizer = MultiDomainClassifier.from_pretrained(folder), load_tokenizer(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelError) as error:
+    with _damaged(), opening(found.path, "the model cannot be loaded", RESTORE):
+        check_size(config.plain_config(), lambda: MultiDomainClassifier(config), found, found.path)
+        model = MultiDomainClassifier.from_pretrained(found.path, config=config, local_files_only=True).eval()
+        tokenizer = load_tokenizer(found.path)
+        check_finite(model, found.path)
+        check_outputs(model, tokenizer, where=found.path)
+    return model, tokenizer
+
+
+def _config(folder: ModelFolder) -> MultiDomainConfig:
+    facts = _facts(folder)
+    from hrkd.models.multi_domain import MultiDomainConfig
+    from hrkd.models.plain import check_family
+    from hrkd.models.probe import opening
+
+    encoder = folder.fields.get("encoder")
+    if not isinstance(encoder, dict):
         raise ArtifactError(
-            f"{folder}: the model cannot be loaded ({first_line(error)}); restore the folder or make it anew"
-        ) from error
-    return model.eval(), tokenizer
-
-
-def _check(folder: Path) -> dict[str, Any]:
-    """The model's configuration."""
-    if not folder.is_dir():
-        what = "is a file" if folder.is_file() else "no such folder"
-        raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
-    if not (folder / "config.json").is_file():
-        if not read_domain_index(folder):
-            check_manifest(folder)
-        raise ArtifactError(f"{folder}: no hrkd model: config.json is missing; {_found_instead(folder)}")
-    config = read_json(folder / "config.json", what="the model's configuration")
-    if not isinstance(config, dict) or not is_own(config):
-        raise ArtifactError(f"{folder}: no hrkd model but {_other_model(config)}")
-    check_manifest(folder)
-    if not (folder / "tokenizer_config.json").is_file():
-        raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+            f"{folder.path / CONFIG}: encoder: expected its configuration, found {encoder!r}; {RESTORE}"
+        )
+    with _damaged(), opening(folder.path, "its configuration cannot be read", RESTORE):
+        check_family(encoder, folder.path)
+        config = MultiDomainConfig(
+            encoder=encoder,
+            domains=facts.domains,
+            heads="shared" if facts.one_head else "per_domain",
+            max_tokens=facts.max_tokens,
+            domain_head=folder.fields.get("domain_head") is True,
+            columns=facts.columns,
+            hrkd_version=folder.fields.get("hrkd_version"),
+            id2label=dict(enumerate(facts.labels)),
+            label2id={name: i for i, name in enumerate(facts.labels)},
+        )
+        config.plain_config()
     return config
 
 
-def _found_instead(folder: Path) -> str:
-    if index := read_domain_index(folder):
-        what = "an export of plain classifiers" if index.holds == "plain" else "a teacher with a model"
-        folders = ", ".join(map(str, index.folders.values()))
-        return f"this is the folder of {what} for each domain; take one of {folders}"
-    inside = [path.name for path in sorted(folder.iterdir()) if (path / "config.json").is_file()]
-    if "levels" in inside and "student" not in inside:
-        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
-    if "student" in inside:
-        return f"this is the folder of a run; its student is {folder / 'student'}"
-    if inside:
-        return did_you_mean(folder / inside[0])
-    names = sorted(path.name for path in folder.iterdir())
-    return f"found {first_of(names)}" if names else "the folder is empty"
+@contextmanager
+def _damaged() -> Iterator[None]:
+    """In a folder that hrkd wrote, what is wrong with a model is damage."""
+    try:
+        yield
+    except ModelError as error:
+        raise ArtifactError(str(error)) from error
+
+
+def _check(folder: Path, *, weights: bool = True) -> ModelFolder:
+    """The folder, once it is known to be that of a model of hrkd with all its files."""
+    with _damaged():
+        try:
+            is_folder, is_file = folder.is_dir(), folder.is_file()
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{folder}: cannot be read ({error})") from error
+        if not is_folder:
+            what = "is a file" if is_file else f"no such folder{neighbour(folder)}"
+            raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
+        if not (folder / CONFIG).is_file():
+            if not read_domain_index(folder):
+                check_manifest(folder)
+            raise ArtifactError(f"{folder}: no hrkd model: {CONFIG} is missing; {found_instead(folder)}")
+        config = read_fields(folder, folder)
+        if not is_own(config):
+            raise ArtifactError(f"{folder}: no hrkd model but {_other_model(config)}")
+        found = look_into(folder, weights=weights)
+        if not (folder / "tokenizer_config.json").is_file():
+            raise ArtifactError(f"{folder}: the tokenizer is missing (tokenizer_config.json); restore the folder")
+    return found
 
 
 def _other_model(config: Any) -> str:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None:
         return "a config.json without model_type; give the folder of a student"
-    classes = config.get("architectures") or []
+    given = config.get("architectures")
+    classes = list(map(str, given)) if isinstance(given, list) else []
     what = f"a plain {kind} model ({', '.join(classes)})" if classes else f"a plain {kind} model"
     if any("ForSequenceClassification" in name for name in classes):
         return f"{what}; use it with transformers.pipeline('text-classification')"

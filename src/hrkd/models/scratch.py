@@ -45,7 +45,7 @@ def new_teacher(
     """
     config = scratch_config(scratch, vocabulary_size=vocabulary_size, max_tokens=max_tokens)
     config.num_labels = len(labels)
-    plain = AutoModelForSequenceClassification.from_config(config)
+    plain = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
     return MultiDomainClassifier.from_plain(
         plain, domains=domains, labels=labels, heads=heads, max_tokens=max_tokens, new_heads=True
     )

@@ -13,7 +13,15 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from hrkd.errors import ModelError
-from hrkd.models.families import FOLLOW_HEADS, FOLLOW_WIDTH, NOT_INHERITED, OTHER_FAMILY, PER_LAYER, family_of
+from hrkd.models.families import (
+    FOLLOW_HEADS,
+    FOLLOW_WIDTH,
+    NOT_INHERITED,
+    OTHER_FAMILY,
+    PER_LAYER,
+    family_of,
+    without_use,
+)
 from hrkd.models.layer_map import uniform_layer_map
 
 __all__ = ["StudentShape", "resolve_shape", "shape_of", "student_config"]
@@ -45,6 +53,8 @@ def shape_of(config: PreTrainedConfig) -> StudentShape:
             f"the {config.model_type} family is not supported: its configuration does not tell {', '.join(missing)}; "
             f"{OTHER_FAMILY}"
         )
+    if small := [f"{name}: {size}" for name, size in zip(names, sizes, strict=True) if size < 1]:
+        raise ModelError(f"sizes of an encoder are 1 or more, its configuration says {', '.join(small)}; correct it")
     return StudentShape(*sizes)
 
 
@@ -95,7 +105,9 @@ def student_config(
         ModelError: the family has no encoder of that shape.
     """
     teacher, family = shape_of(teacher_config), family_of(teacher_config)
-    fields = {name: value for name, value in teacher_config.to_dict().items() if name not in NOT_INHERITED}
+    given = without_use(teacher_config.to_dict())
+    fields = {name: value for name, value in given.items() if name not in NOT_INHERITED}
+    fields |= {"id2label": teacher_config.id2label, "label2id": teacher_config.label2id}
     sizes = zip((*SIZES, family.feed_forward), astuple(shape), strict=True)
     fields |= {teacher_config.attribute_map.get(name, name): size for name, size in sizes}
     fields |= {name: shape.width for name in FOLLOW_WIDTH if fields.get(name) == teacher.width}
@@ -162,5 +174,5 @@ def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
 
 def _parameters(config: PreTrainedConfig, shape: StudentShape) -> int:
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(student_config(config, shape))
+        model = AutoModelForSequenceClassification.from_config(student_config(config, shape), trust_remote_code=False)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from hrkd.errors import ModelError
-from hrkd.models.kind import is_own, locate
-from hrkd.models.multi_domain import MultiDomainConfig
-from hrkd.models.plain import config_fields
+from hrkd.models.folder import CONFIG, check_unchanged, fetch, read_fields
+from hrkd.models.kind import is_own
+from hrkd.models.plain import OWN_CODE
+from hrkd.models.probe import PROBES, opening
 from hrkd.support.domain_index import domain_folders
-from hrkd.support.messages import count_of, first_line, first_of
+from hrkd.support.messages import count_of, first_of
 
 __all__ = ["check_fits", "check_same_tokenizer", "load_tokenizer"]
 
+TOKENIZER_CONFIG = "tokenizer_config.json"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
-PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
+UNUSUAL = "\u2603 \u4e2d\u6587 \U0001f600"
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder (hrkd's or any other) or hub name; that of the first where there is one per domain.
 
+    No code of the folder is run.
+
     Raises:
-        ArtifactError: a folder of one model per domain is damaged.
-        ModelError: there is none, or it has no vocabulary.
+        ArtifactError: a folder of one model per domain is damaged, or one of hrkd was changed since it was written.
+        ModelError: there is none, it has no vocabulary, or it needs code of its own.
     """
     if folders := domain_folders(source):
         source = next(iter(folders.values()))
-    place = locate(source)
-    folder = Path(place)
-    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARY_FILES):
+    folder = fetch(source, weights=False)
+    if not any((folder / name).is_file() for name in VOCABULARY_FILES):
         raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
-    try:
-        config = config_fields(place)
-        # An own configuration is unknown to transformers; the encoder's says which tokenizer it is.
-        extra = {"config": MultiDomainConfig(**config).plain_config()} if is_own(config) else {}
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, **extra)
-    except Exception as error:  # tokenizer files fail in many ways, down to bare exceptions of the Rust library
-        raise ModelError(f"{source}: no tokenizer that can be loaded: {first_line(error)}") from error
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"{source}: the tokenizer has no vocabulary; save the whole tokenizer beside the model")
+    check_unchanged(folder)
+    advice = "save the whole tokenizer beside the model"
+    with opening(source, "no tokenizer that can be loaded", advice):
+        fields = read_fields(folder, source) if (folder / CONFIG).is_file() else {}
+        if needs := _own_code(folder, fields):
+            raise ModelError(
+                f"{source}: the tokenizer {OWN_CODE.format(file=needs)}; take one that transformers knows, or save its "
+                "fast form (tokenizer.json) without auto_map"
+            )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, config=_family(fields), trust_remote_code=False, local_files_only=True
+        )
+        tokenizer.init_kwargs.pop("auto_map", None)  # or it is written into whatever is made with it
+        tokenizer._auto_map = None
+        known = len(tokenizer) > len(tokenizer.all_special_tokens)
+    if not known:
+        raise ModelError(f"{source}: the tokenizer has no vocabulary; {advice}")
     return tokenizer
+
+
+def _own_code(folder: Path, fields: Mapping[str, Any]) -> str | None:
+    """The file that says that the tokenizer is code of the folder; None where transformers has its class."""
+    own = folder / TOKENIZER_CONFIG
+    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    for name, content in ((TOKENIZER_CONFIG, settings), (CONFIG, fields)):
+        auto_map = content.get("auto_map")
+        if auto_map and (isinstance(auto_map, list) or "AutoTokenizer" in auto_map):
+            kind = settings.get("tokenizer_class") or fields.get("tokenizer_class")
+            known = kind and (tokenizer_class_from_name(kind) or tokenizer_class_from_name(f"{kind}Fast"))
+            return None if known else name
+    return None
+
+
+def _family(fields: Mapping[str, Any]) -> PreTrainedConfig:
+    """A configuration that says which tokenizer is meant: an own one is unknown to transformers, its encoder's not."""
+    encoder = fields.get("encoder") if is_own(fields) else fields
+    kind = encoder.get("model_type") if isinstance(encoder, dict) else None
+    if not isinstance(encoder, dict) or not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        return PreTrainedConfig()
+    named = encoder.get("tokenizer_class")
+    return CONFIG_MAPPING[kind](tokenizer_class=named) if isinstance(named, str) else CONFIG_MAPPING[kind]()
 
 
 def check_same_tokenizer(teacher: str | PreTrainedTokenizerBase, student: str | PreTrainedTokenizerBase) -> None:
@@ -87,7 +126,9 @@ def check_fits(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, *, 
     """
     if tokenizer.pad_token_id is None:
         raise ModelError(f"{where}: the tokenizer has no padding token; set its pad_token, and save it again")
-    encoded = tokenizer("a", "a" if pairs else None)
+    with opening(where, "the tokenizer fails on ordinary text", "take the tokenizer that belongs to the encoder"):
+        encoded = tokenizer("a", "a" if pairs else None)
+        tokenizer([*PROBES, UNUSUAL])
     rare = set(tokenizer.all_special_ids) - {tokenizer.pad_token_id, tokenizer.unk_token_id, *encoded["input_ids"]}
     words, kinds = getattr(config, "vocab_size", None), getattr(config, "type_vocab_size", None)
     beyond = [token for token, i in tokenizer.get_vocab().items() if words and i >= words and i not in rare]

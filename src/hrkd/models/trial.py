@@ -127,7 +127,7 @@ def _steps(
     if PartialState().is_main_process:  # of several the others write nothing
         with TemporaryDirectory() as folder:
             model.save_pretrained(folder)
-            again = MultiDomainClassifier.from_pretrained(folder).eval()
+            again = MultiDomainClassifier.from_pretrained(folder, trust_remote_code=False).eval()
             _check_close(again(**batch, domain_ids=domains).logits, logits)
 
     yield f"reading attention ({attention})" if attention != "none" else "its attention"
@@ -180,7 +180,7 @@ def _no_wider(narrow: StudentShape, wide: StudentShape) -> StudentShape:
 
 
 def _copy(small: PreTrainedConfig) -> MultiDomainClassifier:
-    plain = AutoModelForSequenceClassification.from_config(small)
+    plain = AutoModelForSequenceClassification.from_config(small, trust_remote_code=False)
     return MultiDomainClassifier.from_plain(plain, domains=DOMAINS, labels=LABELS, max_tokens=TOKENS, new_heads=True)
 
 

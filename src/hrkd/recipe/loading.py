@@ -56,7 +56,8 @@ def load_recipe(
         source: a packaged recipe's name (these go first; write ``./demo`` for a file of that name), the path
             of a YAML file, a mapping as such a file holds it, or None where ``overrides`` say everything.
         overrides: values that replace those of ``source``, nested or with dotted names
-            (``{"student.layers": 3}``); mappings are merged, everything else is replaced.
+            (``{"student.layers": 3}``); mappings are merged, everything else is replaced, and None takes back what
+            ``source`` says, so that the default holds.
         needed: the sections that must be complete. One that is not named here and is left out of the recipe
             comes back with nothing set, for work that does not look at it.
 
@@ -93,7 +94,7 @@ def check_recipe(
         raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
     if base.data is None and not overrides:
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
-    merged = _without_empty_sections(_merge(base.data or {}, locations.overrides), Recipe)
+    merged = _without_empty_sections(_overridden(base.data or {}, locations.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
     problems = list(base.problems)
@@ -178,6 +179,22 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             value = _merge(below if isinstance(below, Mapping) else {}, value)
         merged[str(name)] = value
+    return merged
+
+
+def _overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with overrides: as :func:`_merge`, but None takes back what ``base`` says, so that the default holds."""
+    merged = {str(name): value for name, value in base.items()}
+    for name, value in ((str(name), value) for name, value in over.items()):
+        below = merged.pop(name, None)
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            merged[name] = value
+            continue
+        left = _overridden(below if isinstance(below, Mapping) else {}, value)
+        if left or not value:  # a mapping all of whose names were taken back is taken back too
+            merged[name] = left
     return merged
 
 

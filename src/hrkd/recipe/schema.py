@@ -527,7 +527,7 @@ class EvaluationConfig(Section):
     """Examples in a forward pass of evaluation and prediction."""
 
     bootstrap: Annotated[int, Field(ge=0)] = 1000
-    """Bootstrap resamples for the intervals; 0: no intervals."""
+    """Draws for the intervals that are drawn (of macro-F1); 0: no intervals."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of the intervals."""
@@ -543,7 +543,7 @@ class RunConfig(Section):
     """Seed of weights, order of examples and dropout."""
 
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision of training; `no`: 32-bit."""
+    """Mixed precision of training; `no`: 32-bit; `fp16` on a GPU only."""
 
     fast: bool = False
     """On a GPU: bf16 and `torch.compile` at once. Not yet measured on one."""
@@ -568,6 +568,8 @@ class RunConfig(Section):
         if self.fast and (self.precision == "fp16" or self.device == "cpu"):
             field = "precision: fp16" if self.precision == "fp16" else "device: cpu"
             yield f"fast is bf16 and torch.compile on a GPU; it excludes {field}"
+        elif self.precision == "fp16" and self.device == "cpu":
+            yield "precision: fp16 is for a GPU; it excludes device: cpu (bf16 does not)"
 
     @property
     def mixed_precision(self) -> str:

@@ -10,8 +10,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from hrkd.report.remarks import figure
-from hrkd.report.tables import OWN_SIZES
+from hrkd.report.remarks import CLASSES, SYNTHETIC, figure, intervals_note, worst_class
+from hrkd.report.tables import OWN_SIZES, remarks_of
 from hrkd.support.atomic_files import write_text
 from hrkd.support.text_table import PlainTable
 from hrkd.training.metrics import METRICS
@@ -86,6 +86,11 @@ def write_model_card(
         labels=labels,
         student=student,
         accuracies=_accuracies(models) if student else "",
+        classes=CLASSES,
+        intervals=intervals_note(student["confidence"]) if student and student.get("confidence") else "",
+        remarks=[told for told in remarks_of(known) if told != SYNTHETIC] if student else [],
+        test_rows=student["mean"]["examples"] if student else 0,
+        train_rows=sum(known.get("train_rows", {}).values()),
         sizes=_sizes(models),
         synthetic=synthetic or bool(known.get("synthetic")),
         max_tokens=max_tokens,
@@ -123,21 +128,24 @@ def _eval_results(test: Scores | None, dataset: str) -> list[EvalResult]:
 
 
 def _accuracies(models: Mapping[str, Any]) -> str:
-    """Those of teacher (if it was measured) and student by domain, as a table."""
+    """Those of teacher (if it was measured) and student by domain, with the student's other figures, as a table."""
     measured = [models[name] for name in ("teacher", "student") if models.get(name, {}).get("test")]
     tests, student = [model["test"] for model in measured], measured[-1]["test"]
-    lines = [(domain, [test["domains"][domain] for test in tests], False) for domain in student["domains"]]
-    lines.append(("Mean", [test["mean"] for test in tests], True))
+    lines = [(domain, [test["domains"][domain] for test in tests]) for domain in student["domains"]]
+    lines.append(("Mean", [test["mean"] for test in tests]))
     rows = [
         (
             name,
             f"{figures[-1]['examples']:,}",
-            *(figure(each, "accuracy", bounds=bounds) for each in figures),
+            *(figure(each, "accuracy", bounds=True) for each in figures),
+            figure(figures[-1], "macro_f1", bounds=True),
+            worst_class(figures[-1]),
             figure(figures[-1], "agreement"),
         )
-        for name, figures, bounds in lines
+        for name, figures in lines
     ]
-    columns = ("Domain", "Examples", *(model["title"] for model in measured), METRICS["agreement"].title)
+    others = (METRICS["macro_f1"].title, "Worst class", METRICS["agreement"].title)
+    columns = ("Domain", "Test rows", *(model["title"] for model in measured), *others)
     return PlainTable("", columns, tuple(rows)).to_markdown().rstrip()
 
 

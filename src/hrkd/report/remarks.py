@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hrkd.support.text_table import interval, or_nothing, percent, with_deviation
+from hrkd.support.messages import count_of
+from hrkd.support.text_table import NOTHING, interval, or_nothing, percent, with_deviation
 from hrkd.training.metrics import METRICS
 
-__all__ = ["SYNTHETIC", "distillation_did_not_help", "figure", "ratio_rows", "ratios_note", "teacher_is_below"]
+__all__ = [
+    "CLASSES",
+    "MOST_DOMAINS_ACROSS",
+    "SYNTHETIC",
+    "beside_teacher",
+    "figure",
+    "intervals_note",
+    "on_distillation",
+    "points",
+    "ratio_rows",
+    "ratios_note",
+    "rows_of_domains",
+    "worst_class",
+]
 
+MOST_DOMAINS_ACROSS = 8
+"""Tables of more domains have these in rows."""
+CLASSES = (
+    "Macro-F1: of the classes that occur among a domain's labels or predictions. Worst class: that with the lowest "
+    "recall, and how many rows have it."
+)
 SYNTHETIC = "The corpus is synthetic: these figures say nothing about real text."
 
 
@@ -20,16 +40,73 @@ def figure(figures: Mapping[str, Any], metric: str, *, bounds: bool = False) -> 
     return or_nothing(value, form) + interval(figures.get(f"{metric}_interval") if known else None, form)
 
 
-def distillation_did_not_help(student: str, reached: float, other: str, alone: float) -> str:
-    """``other`` is the model without distillation, with its accuracy ``alone``."""
-    return f"Distillation did not help here: {student} reaches {percent(reached)} %, {other} {percent(alone)} %."
+def worst_class(figures: Mapping[str, Any]) -> str:
+    """The worst class of figures of results.json as the cell of a table, with its recall and its rows."""
+    found = figures.get("worst_class")
+    if not found:
+        return NOTHING
+    return f"{percent(found['recall'])} ({found['label']}, {count_of(found['examples'])})"
 
 
-def teacher_is_below(teacher: str, its: float, student: str, reached: float) -> str:
-    """Names (``teacher`` without its article) and accuracies of both."""
+def intervals_note(level: float) -> str:
+    """What the intervals beside scores are."""
     return (
-        f"The {teacher} ({percent(its)} %) is below {student} ({percent(reached)} %): it may be trained too little or "
-        "too long."
+        f"In brackets: {100 * level:g} % intervals (accuracy and agreement: Wilson; macro-F1: Dirichlet posterior; "
+        "means: MOVER)."
+    )
+
+
+def rows_of_domains(title: str, counts: Mapping[str, int | None], domains: Sequence[str]) -> tuple[str, ...]:
+    """The row of a table that says how many rows each domain has, and all together."""
+    known = [count for count in counts.values() if count is not None]
+    return (title, *(or_nothing(counts.get(name), "{:,}".format) for name in domains), f"{sum(known):,}")
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in points, with its sign: "+1.3"."""
+    return f"{100 * difference:+.1f}"
+
+
+def on_distillation(
+    student: str, reached: float, other: str, alone: float, paired: Mapping[str, Any], split: str = "test"
+) -> str:
+    """Whether distillation helped, as far as the rows tell.
+
+    Args:
+        student: what is named so, with its accuracy ``reached``.
+        other: the model without distillation, with its accuracy ``alone``.
+        paired: difference, interval, confidence and examples of both on the same rows of ``split``.
+    """
+    (low, high), did = paired["interval"], "did not help measurably"
+    if low > 0 or high < 0:
+        did = "helped" if low > 0 else "hurt"
+    return (
+        f"Distillation {did} here: {student} reaches {percent(reached)} %, {other} {percent(alone)} % "
+        f"({_evidence(paired, split)})."
+    )
+
+
+def beside_teacher(
+    teacher: str, its: float, student: str, reached: float, paired: Mapping[str, Any], split: str = "test"
+) -> str:
+    """How much of the teacher's accuracy a student keeps; names (``teacher`` without its article), else as above."""
+    evidence = _evidence(paired, split)
+    if paired["interval"][0] > 0:
+        return (
+            f"The {teacher} ({percent(its)} %) is below {student} ({percent(reached)} %): it may be trained too little "
+            f"or too long ({evidence})."
+        )
+    kept = f"keeps {percent(reached / its)} % of the {teacher}'s accuracy" if its else f"is held against the {teacher}"
+    return f"{student[0].upper()}{student[1:]} {kept}: {percent(reached)} of {percent(its)} % ({evidence})."
+
+
+def _evidence(paired: Mapping[str, Any], split: str) -> str:
+    low, high = paired["interval"]
+    rows = count_of(paired["examples"], f"{split} row", f"{split} rows")
+    told = "" if low > 0 or high < 0 else ", which holds 0: these rows do not tell which of the two is better"
+    return (
+        f"{points(paired['difference'])} points on the same {rows}, {100 * paired['confidence']:g} % interval"
+        f"{interval((low, high), points)}{told}"
     )
 
 

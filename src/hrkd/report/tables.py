@@ -5,30 +5,48 @@ Numbers in the dictionaries are fractions from 0 to 1; tables show per cent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from hrkd.errors import ArtifactError
-from hrkd.report.remarks import SYNTHETIC, distillation_did_not_help, figure, ratio_rows, ratios_note, teacher_is_below
-from hrkd.support.text_table import PlainTable, megabytes, millions, or_nothing, percent
+from hrkd.report.remarks import (
+    CLASSES,
+    MOST_DOMAINS_ACROSS,
+    SYNTHETIC,
+    beside_teacher,
+    figure,
+    intervals_note,
+    on_distillation,
+    ratio_rows,
+    ratios_note,
+    rows_of_domains,
+    worst_class,
+)
+from hrkd.support.messages import age_of, bytes_of, count_of
+from hrkd.support.text_table import NOTHING, PlainTable, interval, megabytes, millions, or_nothing, percent
 from hrkd.training.metrics import METRICS
 
 __all__ = [
     "OWN_SIZES",
     "cache_table",
+    "classes_table",
     "data_table",
     "ratios_table",
+    "remarks_of",
     "results_markdown",
     "results_table",
     "scores_table",
     "sizes_table",
-    "warnings_of",
 ]
 
-MOST_DOMAINS_ACROSS = 8
+MOST_LABELS_ACROSS = 5
+MOST_LABELS_SHOWN = 20
 FAR_BELOW = 0.05  # how far the worst domain may lie below the mean before it is a warning
 
 Row = Mapping[str, Any]
@@ -52,10 +70,11 @@ OWN_SIZES: Formats = {name: SIZE_COLUMNS[name] for name in ("parameters", "megab
 
 
 def results_table(results: Row, split: str = "test") -> PlainTable:
-    """Models by domains: accuracy in %, its mean with interval, worst domain, agreement with the teacher, sizes.
+    """Models by domains: accuracy in %, its mean with interval, macro-F1, worst domain and class, agreement, sizes.
 
-    Models stand in rows; with more than 8 domains, or on a narrow terminal, the domains do.
-    Warnings (:func:`warnings_of`) stand below.
+    The first rows say how many rows of the data each domain has. Models stand in rows; with more than 8 domains, or on
+    a narrow terminal, the domains do. Columns of which no model has a figure are left out, and remarks
+    (:func:`remarks_of`) stand below.
 
     Args:
         results: Content of ``results.json``.
@@ -65,14 +84,41 @@ def results_table(results: Row, split: str = "test") -> PlainTable:
         ArtifactError: ``results`` are no results of hrkd, or no model has figures for ``split``.
     """
     models = _measured(results, split)
-    domains = list(results["domains"])
-    sizes = [heading for heading, _ in OWN_SIZES.values()]
-    agreement = f"{METRICS['agreement'].title} with teacher"
-    columns = ("Model", *domains, _mean_heading(models, split), "Worst", agreement, *sizes)
-    rows = tuple(_model_row(model, model[split], domains) for model in models.values())
+    domains, level = list(results["domains"]), _confidence(models, split)
+    beside = {
+        METRICS["macro_f1"].title: [figure(model[split]["mean"], "macro_f1", bounds=True) for model in models],
+        "Worst domain": [_worst_domain(model[split]) for model in models],
+        "Worst class": [worst_class(model[split]["mean"]) for model in models],
+        f"{METRICS['agreement'].title} with teacher": [figure(model[split]["mean"], "agreement") for model in models],
+        **{
+            heading: [or_nothing(model.get(size), form) for model in models]
+            for size, (heading, form) in OWN_SIZES.items()
+        },
+    }
+    beside = {heading: cells for heading, cells in beside.items() if set(cells) != {NOTHING}}
+    counts = {name: own["examples"] for name, own in models[0][split]["domains"].items()}
+    heads = [rows_of_domains(f"{split.capitalize()} rows", counts, domains)]
+    if results.get("train_rows"):
+        heads.append(rows_of_domains("Training rows", results["train_rows"], domains))
+    accuracies = [
+        (
+            model["title"],
+            *(_accuracy_in(model[split], name) for name in domains),
+            figure(model[split]["mean"], "accuracy", bounds=True),
+        )
+        for model in models
+    ]
+    rows = [(*row, *(NOTHING for _ in beside)) for row in heads]
+    rows += [(*row, *(cells[m] for cells in beside.values())) for m, row in enumerate(accuracies)]
+    columns = ("Model", *domains, "Mean", *beside)
     name = results.get("recipe_name")
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
-    table = PlainTable(title, columns, rows, tuple(warnings_of(results, split)))
+    notes = remarks_of(results, split)
+    if any("worst_class" in model[split]["mean"] for model in models):
+        notes.append(CLASSES)
+    if level is not None:
+        notes.append(intervals_note(level))
+    table = PlainTable(title, columns, tuple(rows), tuple(notes))
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
@@ -101,8 +147,8 @@ def ratios_table(results: Row) -> PlainTable | None:
     return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
-def scores_table(scores: Row, title: str) -> Table:
-    """One model's figures on one split, in %, domain by domain, with their intervals.
+def scores_table(scores: Row, title: str) -> PlainTable:
+    """One model's figures on one split, in %, domain by domain, with their rows and intervals.
 
     Args:
         scores: What :meth:`hrkd.training.metrics.Scores.to_dict` gives.
@@ -110,81 +156,90 @@ def scores_table(scores: Row, title: str) -> Table:
     """
     worst, level = scores["worst"], scores.get("confidence")
     lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
-    shown = [name for name in METRICS if name in scores["mean"]]  # those of older scores are fewer
-    rows = tuple((name, f"{own['examples']:,}", *(figure(own, m, bounds=True) for m in shown)) for name, own in lines)
-    columns = ("Domain", "Examples", *(METRICS[name].title for name in shown))
-    notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} %)."]
-    if level:
-        notes.append(f"In brackets: {100 * level:g} % bootstrap intervals.")
-    return PlainTable(f"{title}, in %", columns, rows, tuple(notes)).to_rich()
+    shown = [name for name in METRICS if scores["mean"].get(name) is not None]  # those of older scores are fewer
+    headings, classes = [METRICS[name].title for name in shown], "worst_class" in scores["mean"]
+    rows = tuple(
+        (
+            name,
+            f"{own['examples']:,}",
+            *(figure(own, metric, bounds=True) for metric in shown),
+            *([worst_class(own)] if classes else []),
+        )
+        for name, own in lines
+    )
+    columns = ("Domain", "Rows", *headings, *(["Worst class"] if classes else []))
+    its = scores["domains"][worst["domain"]]["examples"]
+    notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} % of {count_of(its)})."]
+    notes += [CLASSES] if classes else []
+    notes += [intervals_note(level)] if level else []
+    return PlainTable(f"{title}, in %", columns, rows, tuple(notes))
 
 
-def _measured(results: Row, split: str) -> dict[str, Row]:
+def _measured(results: Row, split: str) -> list[Row]:
     """The models that have figures for ``split``."""
     if results.get("format") != "hrkd-results" or results.get("version") != 1:
         found = f"format {results.get('format')!r}, version {results.get('version')!r}"
         raise ArtifactError(f"results: expected format 'hrkd-results', version 1; found {found}")
-    models = {name: model for name, model in results["models"].items() if model.get(split)}
+    models = [model for model in results["models"].values() if model.get(split)]
     if not models:
         raise ArtifactError(f"results: no model has figures for the split {split!r}; use dev or test")
     return models
 
 
-def _mean_heading(models: Mapping[str, Row], split: str) -> str:
-    levels = {model[split].get("confidence") for model in models.values()} - {None}
-    return f"Mean [{100 * max(levels):g} % interval]" if levels else "Mean"
+def _confidence(models: Sequence[Row], split: str) -> float | None:
+    """The level of the models' intervals; None where they have none."""
+    return max((level for model in models if (level := model[split].get("confidence"))), default=None)
 
 
-def _model_row(model: Row, scores: Row, domains: Sequence[str]) -> tuple[str, ...]:
-    mean, worst = scores["mean"], scores["worst"]
-    return (
-        model["title"],
-        *(figure(scores["domains"][name], "accuracy") for name in domains),
-        figure(mean, "accuracy", bounds=True),
-        f"{percent(worst['accuracy'])} ({worst['domain']})",
-        figure(mean, "agreement"),
-        *(or_nothing(model.get(size), form) for size, (_, form) in OWN_SIZES.items()),
-    )
+def _accuracy_in(scores: Row, domain: str) -> str:
+    own = scores["domains"].get(domain)
+    return NOTHING if own is None else figure(own, "accuracy")
 
 
-def warnings_of(results: Row, split: str = "test") -> list[str]:
+def _worst_domain(scores: Row) -> str:
+    return f"{percent(scores['worst']['accuracy'])} ({scores['worst']['domain']})"
+
+
+def remarks_of(results: Row, split: str = "test") -> list[str]:
     """Plain sentences about what a reader of the results should not overlook; empty if there is nothing.
+
+    Of two models, what the paired difference on the same rows tells, with its interval.
 
     Raises:
         ArtifactError: as :func:`results_table`.
     """
-    models = _measured(results, split)
-    means = {name: model[split]["mean"] for name, model in models.items()}
-    found = [SYNTHETIC] if results.get("synthetic") else []
-    student, teacher = means.get("student"), means.get("teacher")
-    baseline = means.get("student_without_distillation")
-    if student and baseline and student["accuracy"] < baseline["accuracy"]:
+    _measured(results, split)
+    models = {name: model for name, model in results["models"].items() if model.get(split)}
+    accuracies = {name: model[split]["mean"]["accuracy"] for name, model in models.items()}
+    found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
+    if student is None:
+        return found
+    reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})
+    without, teacher = "student_without_distillation", "teacher"
+    if without in paired:
         other = "the same model trained without distillation"
-        found.append(distillation_did_not_help("the student", student["accuracy"], other, baseline["accuracy"]))
-    if student and teacher:
-        found += _against_teacher(student, teacher)
-    if student:
-        worst = models["student"][split]["worst"]
-        gap = student["accuracy"] - worst["accuracy"]
-        if gap > FAR_BELOW:
-            found.append(
-                f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
-                f"({percent(worst['accuracy'])} %)."
-            )
-    return found
-
-
-def _against_teacher(student: Row, teacher: Row) -> list[str]:
-    found = []
-    if teacher["accuracy"] < student["accuracy"]:
-        found.append(teacher_is_below("teacher", teacher["accuracy"], "the student", student["accuracy"]))
-    ours, theirs = student["accuracy_interval"], teacher["accuracy_interval"]
-    if ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1]:
+        found.append(on_distillation("the student", reached, other, accuracies[without], paired[without], split))
+    elif without in models:
         found.append(
-            f"The intervals of teacher and student overlap: {student['examples']:,} examples do not settle by "
-            "themselves which of the two is better."
+            "Whether distillation helped is not told: these results, of an older version, hold no paired differences."
         )
-    return found
+    if teacher in paired:
+        found.append(beside_teacher("teacher", accuracies[teacher], "the student", reached, paired[teacher], split))
+    return found + _far_below(student[split])
+
+
+def _far_below(scores: Row) -> list[str]:
+    """Whether the student's worst domain is far below its mean, by more than its rows leave open."""
+    mean, worst = scores["mean"]["accuracy"], scores["worst"]
+    own = scores["domains"][worst["domain"]]
+    bounds = own.get("accuracy_interval")
+    gap = mean - worst["accuracy"]
+    if gap <= FAR_BELOW or (bounds and bounds[1] >= mean):
+        return []
+    return [
+        f"The student is {100 * gap:.1f} points below its mean in the domain {worst['domain']} "
+        f"({percent(worst['accuracy'])} %{interval(bounds)} of {count_of(own['examples'])})."
+    ]
 
 
 def sizes_table(rows: Sequence[Row]) -> Table:
@@ -212,39 +267,97 @@ DATA_COLUMNS: Formats = {
 }
 
 
-def data_table(rows: Sequence[Row]) -> Table:
+CLASS_COLUMNS: Formats = {
+    "classes": ("Classes", "{:,}".format),
+    "rarest": ("Rarest", str),
+    "most_frequent": ("Most frequent", str),
+}
+
+
+def data_table(rows: Sequence[Row]) -> PlainTable:
     """What a data set is like, one row per domain and split.
 
     Args:
         rows: Those of :meth:`hrkd.data.describe.DataDescription.rows`; of their figures, the more telling ones are
-            shown, with the count of every label.
+            shown, with the count of every label, or of the rarest and the most frequent where there are many.
     """
-    labels = dict.fromkeys(key for row in rows for key in row if key.startswith("label:"))
+    labels = _labels(rows)
     counts: Formats = {label: (label.removeprefix("label:"), "{:,}".format) for label in labels}
+    if len(labels) > MOST_LABELS_ACROSS:
+        rows = [
+            {**row, **_extremes({label: row[label] for label in labels if row.get(label) is not None})} for row in rows
+        ]
+        counts = CLASS_COLUMNS
     first = {key: DATA_COLUMNS[key] for key in ("domain", "split", "rows")}
-    return _selection("Data", {**first, **counts, **DATA_COLUMNS}, rows).to_rich()
+    return replace(_selection("Data", {**first, **counts, **DATA_COLUMNS}, rows), keys=2)
 
 
-CACHE_COLUMNS: Formats = {
-    "name": ("Name", str),
-    "kind": ("What", str),
-    "rows": ("Texts", "{:,}".format),
-    "tokens": ("Tokens", "{:,}".format),
-    "precision": ("Precision", str),
-    "bytes": ("GB on disk", lambda size: f"{size / 1e9:.3f}"),
-    "complete": ("Complete", lambda complete: "yes" if complete else "no"),
-}
-
-
-def cache_table(rows: Sequence[Row], folder: str) -> Table:
-    """Caches, one row each, and what they take together.
+def classes_table(rows: Sequence[Row]) -> PlainTable | None:
+    """Rows of each label by split, of all domains together, the most frequent first; None where labels are few.
 
     Args:
-        rows: ``name`` and what :func:`hrkd.support.caches.cached_folders` tells.
+        rows: As of :func:`data_table`, which shows few labels itself.
+    """
+    labels = _labels(rows)
+    if len(labels) <= MOST_LABELS_ACROSS:
+        return None
+    splits = list(dict.fromkeys(row["split"] for row in rows if any(row.get(label) is not None for label in labels)))
+    counts = {
+        label: [sum(row.get(label) or 0 for row in rows if row["split"] == split) for split in splits]
+        for label in labels
+    }
+    ordered = sorted(labels, key=lambda label: -sum(counts[label]))
+    lines = tuple(
+        (label.removeprefix("label:"), *map("{:,}".format, counts[label])) for label in ordered[:MOST_LABELS_SHOWN]
+    )
+    more = len(labels) - len(lines)
+    notes = (f"and {more:,} more, none with more rows.",) if more else ()
+    return PlainTable("Classes", ("Class", *splits), lines, notes)
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row if key.startswith("label:")))
+
+
+def _extremes(counts: Mapping[str, int]) -> dict[str, Any]:
+    """The number of classes that have rows, and the rarest and the most frequent of all, with their counts."""
+    if not counts:
+        return {}
+    picked = {"rarest": min(counts, key=counts.__getitem__), "most_frequent": max(counts, key=counts.__getitem__)}
+    told = {role: f"{label.removeprefix('label:')} {counts[label]:,}" for role, label in picked.items()}
+    return {"classes": sum(count > 0 for count in counts.values()), **told}
+
+
+def cache_table(caches: Sequence[tuple[Path, Row]], others: Mapping[Path, str], folder: Path) -> PlainTable:
+    """Caches, one row each, what they take together, and what else lies there.
+
+    Args:
+        caches: as :func:`hrkd.support.caches.cached_folders` tells them.
+        others: as :func:`hrkd.support.caches.other_folders` tells them.
         folder: where they lie.
     """
-    note = f"{len(rows)} caches, {sum(row['bytes'] for row in rows) / 1e9:.3f} GB."
-    return replace(_selection(f"Caches in {folder}", CACHE_COLUMNS, rows), notes=(note,)).to_rich()
+    now = time.time()
+    rows = tuple(
+        (
+            path.name,
+            index["kind"] if index["complete"] else f"{index['kind']}, not complete",
+            or_nothing(index["of"], _last_parts),
+            or_nothing(index["rows"], "{:,}".format),
+            bytes_of(index["bytes"]),
+            f"{datetime.fromtimestamp(index['used']):%Y-%m-%d}, {age_of(now - index['used'])}",
+        )
+        for path, index in caches
+    )
+    total = bytes_of(sum(index["bytes"] for _, index in caches))
+    notes = [f"{count_of(len(caches), 'cache', 'caches')}, {total}."]
+    notes += [f"No cache of hrkd, and left alone: {path.name} ({why})." for path, why in others.items()]
+    columns = ("Name", "What", "Of", "Texts", "Size", "Last used")
+    return PlainTable(f"Caches in {folder}", columns, rows, tuple(notes))
+
+
+def _last_parts(path: str) -> str:
+    """The end of a path, or the name of a model: "runs/mine/teacher" is "mine/teacher"."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _selection(title: str, formats: Formats, rows: Sequence[Row]) -> PlainTable:

@@ -19,6 +19,8 @@ from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
+from hrkd.run.first_look import moved_run
+from hrkd.run.folder import RunFolder
 from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
@@ -56,14 +58,17 @@ def compress(
         HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
             taken up by the next run.
     """
-    context = Context.load(_recipe(recipe, data), data=data, unlabelled=unlabelled, show=show, progress=progress)
-    own = context.recipe.teacher.fine_tuned is None
-    context = context.plan("teacher", "student") if own else context.plan("student")
-    precheck(context, trained=not own)
-    context.open_folder()
-    if own:
-        fine_tune_teacher(context)
-    return _distil(context)
+    recipe = _recipe(recipe, data)
+    own = recipe.teacher.fine_tuned is None
+    with RunFolder.at_work(recipe.run) as folder:
+        context = Context.load(
+            recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress
+        ).plan(*(["teacher"] if own else []), "student")
+        precheck(context, trained=not own)
+        context.open_folder()
+        if own:
+            fine_tune_teacher(context)
+        return _distil(context)
 
 
 def train_teacher(
@@ -85,15 +90,17 @@ def train_teacher(
     recipe = _recipe(recipe, data, "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
-    context = Context.load(recipe, data=data, show=show, progress=progress)
-    check_step_sizes(context.data.splits.train, recipe.teacher.training.batch_size, context.accelerator.num_processes)
-    context = context.plan("teacher")
-    precheck_teacher(context)
-    context.open_folder()
-    folder = fine_tune_teacher(context)
-    context.show(scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev"))
-    context.accelerator.end_training()
-    return folder
+    with RunFolder.at_work(recipe.run) as folder:
+        context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress)
+        batch_size, processes = recipe.teacher.training.batch_size, context.accelerator.num_processes
+        check_step_sizes(context.data.splits.train, batch_size, processes)
+        context = context.plan("teacher")
+        precheck_teacher(context)
+        context.open_folder()
+        trained = fine_tune_teacher(context)
+        context.show(scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev"))
+        context.accelerator.end_training()
+        return trained
 
 
 def distill(
@@ -109,22 +116,25 @@ def distill(
 
     Args:
         recipe, data, unlabelled, show, progress: as :func:`compress`.
-        teacher_folder: a teacher that hrkd trained, such as another run's; default: the one in the recipe's
-            output folder, or ``teacher.fine_tuned``.
+        teacher_folder: a teacher that hrkd trained, or the folder of the run that holds it; default: the one in the
+            recipe's output folder, or ``teacher.fine_tuned``.
 
     Raises:
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    context = Context.load(
-        _recipe(recipe, data),
-        data=data,
-        unlabelled=unlabelled,
-        external_teacher=teacher_folder,
-        show=show,
-        progress=progress,
-    )
-    return _distil(_after_teacher(context, "student"))
+    recipe = _recipe(recipe, data)
+    with RunFolder.at_work(recipe.run) as folder:
+        context = Context.load(
+            recipe,
+            data=data,
+            unlabelled=unlabelled,
+            external_teacher=teacher_folder,
+            folder=folder,
+            show=show,
+            progress=progress,
+        )
+        return _distil(_after_teacher(context, "student"))
 
 
 def train_baseline(
@@ -141,23 +151,25 @@ def train_baseline(
 
     Args, Raises: as :func:`distill`.
     """
-    context = Context.load(
-        _recipe(recipe, data), data=data, external_teacher=teacher_folder, show=show, progress=progress
-    )
-    if context.folder.stage("student").is_finished:
-        raise ArtifactError(
-            f"{context.folder.path}: holds a finished student; hrkd distill with student.baseline trains it beside "
-            "that, or choose another run.output"
+    recipe = _recipe(recipe, data)
+    with RunFolder.at_work(recipe.run) as folder:
+        if folder.stage("student").is_finished:
+            raise ArtifactError(
+                f"{folder.path}: holds a finished student; hrkd distill with student.baseline trains it beside that, "
+                "or choose another run.output"
+            )
+        context = Context.load(
+            recipe, data=data, external_teacher=teacher_folder, folder=folder, show=show, progress=progress
         )
-    context = _after_teacher(context, "baseline")
-    teacher = open_teacher(context)
-    return _finished(context, teacher, None, Baseline(context, teacher).load())
+        context = _after_teacher(context, "baseline")
+        teacher = open_teacher(context)
+        return _finished(context, teacher, None, Baseline(context, teacher).load())
 
 
 def _after_teacher(context: Context, stage: str) -> Context:
     """The folder opened for a stage that needs a finished teacher."""
     own = context.external_teacher is None and context.recipe.teacher.fine_tuned is None
-    context = context.plan("teacher", stage) if own else context.plan(stage)
+    context = context.plan("teacher", stage, kept=("teacher",)) if own else context.plan(stage)
     precheck(context, trained=True)
     context.open_folder()
     return context
@@ -184,4 +196,7 @@ def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed:
     if isinstance(recipe, Recipe):
         return recipe
     sections = needed or ("teacher", "student")
-    return load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
+    loaded = load_recipe(recipe, needed=sections if data is not None else ("data", *sections))
+    if not isinstance(recipe, Mapping) and (told := moved_run(recipe, loaded)):
+        logger.warning(told)
+    return loaded

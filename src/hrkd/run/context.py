@@ -17,6 +17,8 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import Recipe
+from hrkd.run.data_changes import data_changes
+from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
 from hrkd.run.identity import model_settings
 from hrkd.run.prepare import PreparedData, prepare_data
@@ -64,13 +66,19 @@ class Context(Workplace):
         data: MultiDomainDataset | None = None,
         unlabelled: MultiDomainDataset | None = None,
         external_teacher: str | Path | None = None,
+        folder: RunFolder | None = None,
         show: Show = quiet,
         progress: Progress | None = None,
     ) -> Context:
-        """Load and split the data; nothing is written. Arguments as of :func:`hrkd.run.commands.compress`."""
-        accelerator = start_accelerator(recipe.run)
+        """Load and split the data; nothing is written.
+
+        Args:
+            folder: that of the run, where something is to be trained (:meth:`hrkd.run.folder.RunFolder.at_work`).
+            Others: as of :func:`hrkd.run.commands.compress`.
+        """
+        accelerator = start_accelerator(recipe.run, trains=folder is not None)
         main, cache = accelerator.is_main_process, cache_folder(recipe.cache.folder)
-        teacher = None if external_teacher is None else Path(external_teacher)
+        teacher = None if external_teacher is None else teacher_in(Path(external_teacher))
         own = recipe.run.output / "teacher"
         if teacher is not None and recipe.teacher.fine_tuned is None and teacher.resolve() == own.resolve():
             teacher = None
@@ -79,17 +87,21 @@ class Context(Workplace):
             accelerator=accelerator,
             progress=progress or Progress(main),
             cache=cache,
-            folder=RunFolder(recipe.run.output, recipe.run.overwrite),
+            folder=folder or RunFolder(recipe.run.output, recipe.run.overwrite),
             data=prepare_data(recipe.data, data, cache, unlabelled=unlabelled),
             show=show if main else quiet,
             external_teacher=teacher,
         )
 
-    def plan(self, *stages: str) -> Context:
+    def plan(self, *stages: str, kept: tuple[str, ...] = ()) -> Context:
         """The same, once folder and trackers are found to be able to take these stages; nothing is written.
 
         A student brings its baseline, if there is one, and its levels. Levels that are in the folder count for a recipe
         of one stage too, so that they are not left over from another.
+
+        Args:
+            stages: their names.
+            kept: those of them that must be there already and are not made anew.
 
         Raises:
             ArtifactError: the folder cannot.
@@ -112,8 +124,12 @@ class Context(Workplace):
         }
         planned = {stage: model_settings(recipe, stage, **decisive) for stage in stages}
         if self.accelerator.is_main_process:  # others might see a folder that it has begun to write
-            self.folder.check(planned)
+            self.folder.check(planned, kept=kept, explain=self._explain)
         return replace(self, planned=planned)
+
+    def _explain(self, change: str) -> str:
+        """A difference of two records, in which rows are a hash, in words."""
+        return data_changes(self.folder.path, self.data) if change.startswith("data: ") else change
 
     def open_folder(self) -> None:
         """Open the run folder for the planned stages, and describe the data in it."""
@@ -123,7 +139,7 @@ class Context(Workplace):
             self.folder.open(yaml, self.planned)
             save_split_ids(self.data.drawn, folder / "splits.json")
             described = describe(splits, max_length=self.recipe.data.max_length, unlabelled=self.data.unlabelled)
-            write_json(folder / "data.json", described.to_dict())
+            write_json(folder / "data.json", {**described.to_dict(), "content": self.data.content_digest})
             for note in splits.notes:
                 logger.info("data: %s", note)
         self.accelerator.wait_for_everyone()

@@ -10,7 +10,7 @@ from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
-from hrkd.report.tables import data_table
+from hrkd.report.tables import classes_table, data_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Show, quiet
@@ -49,7 +49,9 @@ def describe_data(
     description = describe(
         prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
     )
-    show(data_table(description.rows()))
+    for table in (data_table(description.rows()), classes_table(description.rows())):
+        if table is not None:
+            show(table)
     for note in prepared.splits.notes:
         show(note)
     return description.to_dict()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.models.facts import facts_of
@@ -24,13 +25,14 @@ from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
 from hrkd.run.first_look import check_measurable
-from hrkd.run.folder import STAGE_RECORD
 from hrkd.run.measure import predictions, scores
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
 from hrkd.support.domain_index import domain_folders
+from hrkd.support.messages import count_of
 from hrkd.support.progress import Progress, Show, quiet
+from hrkd.support.stage_files import STAGE_RECORD
 from hrkd.training.session import start_accelerator
 
 __all__ = ["evaluate"]
@@ -125,7 +127,18 @@ def _rows(
     if is_run and given is None and split is None and _is_data_of(folder.parent, said):
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, "test")
         split = "test"
-    return rows_to_measure(data, given, workplace.cache, split=split)
+    measured = rows_to_measure(data, given, workplace.cache, split=split)
+    _tell_of_seen(folder, measured.rows)
+    return measured
+
+
+def _tell_of_seen(folder: Path, rows: MultiDomainDataset) -> None:
+    """Warn where rows are train rows of the run that a model was made in."""
+    splits = next((path for path in (above / "splits.json" for above in folder.parents[:2]) if path.is_file()), None)
+    seen = None if splits is None else seen_texts(splits, rows)
+    if seen is not None and len(seen):
+        number, all_rows = f"{len(seen):,}", count_of(len(rows))
+        logger.warning("%s of %s were train rows of %s: the figures are too good there", number, all_rows, folder)
 
 
 def _is_data_of(run: Path, data: DataConfig) -> bool:

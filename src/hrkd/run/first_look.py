@@ -9,9 +9,19 @@ from hrkd.data.readers.places import check_source_is_there
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.kind import locate
 from hrkd.recipe.schema import Recipe
-from hrkd.run.folder import STAGE_RECORD, RunFolder
+from hrkd.run.folder import RunFolder
+from hrkd.support.atomic_files import check_can_be_written
+from hrkd.support.stage_files import is_finished_stage
 
-__all__ = ["check_measurable", "check_named", "check_teacher_is_finished", "check_teacher_is_there"]
+__all__ = [
+    "check_measurable",
+    "check_named",
+    "check_output",
+    "check_teacher_is_finished",
+    "check_teacher_is_there",
+    "moved_run",
+    "teacher_in",
+]
 
 
 def check_named(recipe: Recipe, *fields: str) -> None:
@@ -41,7 +51,37 @@ def check_teacher_is_there(recipe: Recipe, teacher_folder: Path | None) -> None:
         ArtifactError: it has none.
     """
     if teacher_folder is not None or recipe.teacher.fine_tuned is None:
-        check_teacher_is_finished(teacher_folder or RunFolder(recipe.run.output).stage("teacher").model)
+        own = RunFolder(recipe.run.output).stage("teacher").model
+        check_teacher_is_finished(own if teacher_folder is None else teacher_in(teacher_folder))
+
+
+def teacher_in(folder: Path) -> Path:
+    """The folder of a teacher that was named by it, or by the folder of the run that trained it."""
+    if (folder / "recipe.yaml").is_file() and not is_finished_stage(folder):
+        return RunFolder(folder).stage("teacher").model
+    return folder
+
+
+def check_output(recipe: Recipe) -> None:
+    """Whether the folder of the run can be written to.
+
+    Raises:
+        ArtifactError: it cannot.
+    """
+    check_can_be_written(recipe.run.output, is_folder=True)
+
+
+def moved_run(source: str | Path | None, recipe: Recipe) -> str:
+    """What to tell of a recipe that lies in the folder of a run and names another one; empty if it does not."""
+    path = Path(source) if isinstance(source, str | Path) else None
+    if path is None or path.name != "recipe.yaml" or not path.is_file() or not RunFolder(path.parent).is_run:
+        return ""
+    if path.parent.resolve() == recipe.run.output.resolve():
+        return ""
+    return (
+        f"{path}: is the recipe of the run in {path.parent}, and says run.output: {recipe.run.output}, where this run "
+        f"goes; --run.output {path.parent} goes on with the one in {path.parent}"
+    )
 
 
 def check_teacher_is_finished(folder: Path) -> None:
@@ -50,7 +90,7 @@ def check_teacher_is_finished(folder: Path) -> None:
     Raises:
         ArtifactError: there is none.
     """
-    if not (folder / STAGE_RECORD).is_file():
+    if not is_finished_stage(folder):
         raise ArtifactError(
             f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
         )

@@ -13,92 +13,37 @@
       predictions/<stage>.parquet                     id, domain, label, predicted, probability_<label> of each label:
                                                       one row per row of test
       results.json  results.md
+      .lock              held by the command that is at work here; says which
+
+Whatever else is in it belongs to others, and stays.
 """
 
 from __future__ import annotations
 
+import os
 import platform
-import shutil
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
+from hrkd.recipe.schema import RunConfig
 from hrkd.run.identity import differences
-from hrkd.support.atomic_files import clear_leftovers, read_json, write_json, write_text
+from hrkd.support.atomic_files import check_can_be_written, clear_leftovers, write_json, write_text, writing
+from hrkd.support.locks import Lock
+from hrkd.support.stage_files import STAGES, StageFiles, versions
 
-__all__ = ["STAGES", "STAGE_RECORD", "TRAINING_RECORD", "RunFolder", "StageFiles", "environment"]
+__all__ = ["RunFolder", "environment"]
 
-STAGE_RECORD, TRAINING_RECORD = "stage.json", "training.json"
-STAGES = ("teacher", "levels", "student", "baseline")
-"""In the order in which they are made."""
+RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
+FOLDERS = ("metrics", "checkpoints", "predictions")
+WRITTEN = re.compile(r"recipe\.yaml|(environment|splits|data|results)\.json|results\.md|" + "|".join(STAGES))
+"""Names of what a run writes into its folder itself, where somebody else may be writing too."""
 
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
-
-
-@dataclass(frozen=True)
-class StageFiles:
-    """Where a stage writes, or one of its parts, named such as ``teacher/books``.
-
-    Each is finished or absent. Settings are those of the stage, which is finished when all its parts are.
-
-    Args:
-        model: folder of the finished model; it appears when it is whole.
-        settings: in it, the record of all that decided the weights.
-        training: in it, the record of the training.
-        metrics: folder of the step tables.
-        checkpoint: folder of the checkpoint, there only while the stage is under way.
-        begun: beside it, the ``settings`` of a stage under way; None of a part.
-        best_per_domain: beside it, the predictions of each domain's best epoch.
-    """
-
-    model: Path
-    settings: Path
-    training: Path
-    metrics: Path
-    checkpoint: Path
-    begun: Path | None
-    best_per_domain: Path
-
-    @classmethod
-    def of(cls, run: Path, name: str) -> StageFiles:
-        """Those of a stage in the folder of a run, or of a part of one."""
-        model, checkpoint = run / name, run / "checkpoints" / name
-        return cls(
-            model=model,
-            settings=model / STAGE_RECORD,
-            training=model / TRAINING_RECORD,
-            metrics=run / "metrics" / name,
-            checkpoint=checkpoint,
-            begun=checkpoint.with_suffix(".json") if name in STAGES else None,
-            best_per_domain=checkpoint.with_name(f"{checkpoint.name}-best-per-domain.json"),
-        )
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the stage is done."""
-        return self.settings.is_file()
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether the stage is done, or has a checkpoint to go on from."""
-        return self.is_finished or self.checkpoint.is_dir()
-
-    def changes(self, settings: Mapping[str, Any]) -> list[str]:
-        """Fields in which the stage, finished or under way, differs from ``settings``.
-
-        How many processes made a finished stage is of no matter; one under way goes on with as many only.
-        """
-        changes = []
-        if self.is_finished:
-            record = read_json(self.settings, what="the record of a stage")
-            changes += differences(record | {"processes": settings.get("processes")}, settings)
-        if self.begun is not None and (self.checkpoint.is_dir() or (self.model.is_dir() and not self.is_finished)):
-            changes += differences(read_json(self.begun, what="the record of a stage"), settings)
-        return changes
 
 
 class RunFolder:
@@ -112,55 +57,158 @@ class RunFolder:
         self.overwrite = overwrite
         self.results = path / "results.json"
         self.predictions = path / "predictions"
+        self._lock = Lock(path / LOCK)
+
+    @classmethod
+    @contextmanager
+    def at_work(cls, run: RunConfig) -> Iterator[RunFolder]:
+        """The folder of a ``run``, which is this process's alone until the ``with`` block ends.
+
+        It is taken now if a run is in it, else when it is opened. Of several processes of one launch the first takes
+        it for all.
+
+        Raises:
+            ArtifactError: another process is at work there, or it cannot be written.
+        """
+        folder = cls(run.output, run.overwrite)
+        check_can_be_written(folder.path, is_folder=True)
+        with folder._lock:
+            if folder.is_run:
+                folder.take()
+            yield folder
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run of hrkd is in it. A recipe alone, which may be anybody's, is none."""
+        return (self.path / RECIPE).is_file() and (self.path / ENVIRONMENT).is_file()
+
+    def take(self) -> bool:
+        """Make the folder this process's own, unless it is; one of several processes of a launch does so for all.
+
+        Returns whether that was done now.
+
+        Raises:
+            ArtifactError: another process is at work there, or it cannot be written.
+        """
+        if os.environ.get("RANK", "0") == "0":
+            return self._lock.take(
+                lambda holder: (
+                    f"{self.path}: hrkd is at work here{holder}; wait for it or end it first, or choose "
+                    "another run.output"
+                )
+            )
+        return False
 
     def stage(self, name: str) -> StageFiles:
         """The files of a stage, or of a part of one."""
         return StageFiles.of(self.path, name)
 
-    def check(self, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Look, before anything is written, whether the folder can take the ``planned`` stages (name: settings).
+    def changes(self, name: str, settings: Mapping[str, Any]) -> list[str]:
+        """Fields in which a stage, finished or under way, differs from ``settings``.
+
+        How many processes made a finished stage is of no matter; one under way goes on with as many only.
 
         Raises:
-            ArtifactError: the folder holds files that are no run of hrkd, or a stage that was made with other
-                settings while ``overwrite`` is off.
+            ArtifactError: the record of what is there is missing or damaged.
         """
-        if self.path.exists() and any(self.path.iterdir()) and not (self.path / "recipe.yaml").is_file():
-            raise ArtifactError(f"{self.path}: not empty and not a run of hrkd; choose another run.output")
-        if self.overwrite:
-            return
-        for name, settings in planned.items():
-            if changes := self.stage(name).changes(settings):
-                again = name != "teacher" and self.stage("teacher").is_finished
-                served = f" (hrkd distill --teacher-folder {self.path / 'teacher'} takes its teacher)" if again else ""
-                raise ArtifactError(
-                    f"{self.path}: its {name} was made with other settings ({'; '.join(changes)}); "
-                    f"choose another run.output{served}, or set run.overwrite to make it anew"
-                )
+        files, changes = self.stage(name), list[str]()
+        files.check_recorded()
+        if files.is_finished:
+            record = files.record(files.settings, what="the record of a stage")
+            changes += differences(record | {"processes": settings.get("processes")}, settings)
+        if files.is_under_way and files.begun is not None:
+            changes += differences(files.record(files.begun, what="the record of a stage under way"), settings)
+        return changes
 
-    def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew."""
-        below = [path for name in ("metrics", "checkpoints") for path in (self.path / name).rglob("*")]
-        named = [self.path / name for name in ("checkpoints", "predictions", *STAGES)]
-        for folder in (self.path, *named, *(path for path in below if path.is_dir())):
-            clear_leftovers(folder)
+    def check(
+        self,
+        planned: Mapping[str, Mapping[str, Any]],
+        *,
+        kept: tuple[str, ...] = (),
+        explain: Callable[[str], str] = str,
+    ) -> None:
+        """Look, before anything is written, whether the folder can take the ``planned`` stages (name: settings).
+
+        Args:
+            kept: stages that are not made here, so that they are taken as they are or not at all.
+            explain: makes a line about a field that differs say more.
+
+        Raises:
+            ArtifactError: the folder holds files that are no run of hrkd; a stage that was made with other settings
+                while ``overwrite`` is off; a finished one that is damaged; or a link where hrkd would write and remove.
+        """
+        if not self.is_run and (foreign := self._foreign()):
+            raise ArtifactError(
+                f"{self.path}: not empty and not a run of hrkd (found {foreign}); choose another run.output"
+            )
+        for name in FOLDERS:
+            self._check_no_link(self.path / name)
         for name, settings in planned.items():
             files = self.stage(name)
-            if files.changes(settings):
-                for path in (files.model, files.checkpoint, files.metrics):
-                    shutil.rmtree(path, ignore_errors=True)
-            if not files.is_finished:
-                for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
-                    path.unlink(missing_ok=True)
-        write_text(self.path / "recipe.yaml", recipe_yaml)
-        write_json(self.path / "environment.json", environment())
+            changes = self.changes(name, settings)
+            if not changes and files.is_finished:
+                files.check_whole()
+                continue
+            self._check_no_link(files.model)
+            if changes and (name in kept or not self.overwrite):
+                raise ArtifactError(self._refusal(name, "; ".join(map(explain, changes)), is_kept=name in kept))
+
+    def _foreign(self) -> str:
+        """One of the things in the folder of which it is not known that hrkd wrote them."""
+        if not self.path.is_dir():
+            return ""
+        ours = (LOCK, ENVIRONMENT)
+        return next((path.name for path in sorted(self.path.iterdir()) if path.name not in ours), "")
+
+    def _check_no_link(self, folder: Path) -> None:
+        if folder.is_symlink():
+            raise ArtifactError(
+                f"{folder}: is a link to {folder.readlink()}; hrkd writes and removes in the run's own folder alone: "
+                "move what it leads to here, or choose a run.output in the place that it leads to"
+            )
+
+    def _refusal(self, name: str, changes: str, *, is_kept: bool) -> str:
+        if is_kept:
+            return (
+                f"{self.path}: its {name} was made with other settings ({changes}), and this command makes none; "
+                "hrkd compress with run.overwrite makes it anew, or choose another run.output"
+            )
+        again = name != "teacher" and self.stage("teacher").is_finished
+        served = f" (hrkd distill --teacher-folder {self.path / 'teacher'} takes its teacher)" if again else ""
+        return (
+            f"{self.path}: its {name} was made with other settings ({changes}); "
+            f"choose another run.output{served}, or set run.overwrite to make it anew"
+        )
+
+    def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew.
+
+        Raises:
+            ArtifactError: as :meth:`check`, as another process may have written meanwhile; or it cannot be written.
+        """
+        if self.take():
+            self.check(planned)
+        with writing(self.path):
+            clear_leftovers(self.path, WRITTEN.fullmatch)
+            for folder in self._folders_within():
+                clear_leftovers(folder)
+            for name, settings in planned.items():
+                files = self.stage(name)
+                if self.changes(name, settings):
+                    files.remove()
+                if not files.is_finished:
+                    for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
+                        path.unlink(missing_ok=True)
+        write_json(self.path / ENVIRONMENT, environment())
+        write_text(self.path / RECIPE, recipe_yaml)
+
+    def _folders_within(self) -> list[Path]:
+        """Folders in that of the run in which hrkd makes files."""
+        below = [path for name in ("metrics", "checkpoints") for path in (self.path / name).rglob("*")]
+        named = [self.path / name for name in (*FOLDERS, *STAGES)]
+        return [path for path in (*named, *below) if path.is_dir() and not path.is_symlink()]
 
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions}
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions(PACKAGES)}

@@ -20,6 +20,9 @@ from hrkd.support.domain_index import domain_folders
 __all__ = ["differences", "model_settings", "recipe_settings", "unlike_defaults"]
 
 VERSION = 2
+NOT_COMPARED = ("version", "versions", "parts")
+"""In a record beside what decides the weights: its own version, those of the packages, folders of a stage's parts."""
+
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "teacher": TeacherConfig,
@@ -129,12 +132,12 @@ def _unlike(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
-    if record.get("version", 1) > VERSION:
+    if not isinstance(record.get("version", 1), int) or record.get("version", 1) > VERSION:
         raise ArtifactError(
             f"the record of a stage is of version {record['version']}, this hrkd writes {VERSION}; use the hrkd that "
             "made the run, or choose another run.output"
         )
-    filled = {name: value for name, value in record.items() if name != "version"}
+    filled = {name: value for name, value in record.items() if name not in NOT_COMPARED}
     for name, section in SECTIONS.items():
         # Rows are a hash, and a teacher of another run is the name of its folder.
         if isinstance(filled.get(name), dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from hrkd.run.context import Context, Workplace
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
+from hrkd.training.intervals import paired_difference
 from hrkd.training.metrics import Scores, label_ids_of, score
 from hrkd.training.selection import merge_best_per_domain
 from hrkd.training.session import computing
@@ -31,15 +33,19 @@ def measure_models(
 ) -> dict[str, Any]:
     """Sizes and scores of every model on dev and test, by its name in results.json.
 
-    What models say of test is written into the run's folder.
+    The student also has its paired differences to the others, ``paired``, by part and the other's name. What models say
+    of test is written into the run's folder.
     """
     data, parts = teacher.data, {"dev": teacher.data.dev, "test": teacher.data.test}
-    of_teacher = {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}
+    said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
+    of_teacher = said["teacher"]
 
-    def measured(title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
-        found = {part: predictions(context, model, rows) for part, rows in parts.items()}
-        _write(context, stage, found["test"])
-        agreed = {part: scores(context, found[part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts}
+    def measured(name: str, title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
+        said[name] = {part: predictions(context, model, rows) for part, rows in parts.items()}
+        _write(context, stage, said[name]["test"])
+        agreed = {
+            part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
+        }
         return {"title": title, **_sizes(model), **agreed}
 
     _write(context, "teacher", of_teacher["test"])
@@ -53,16 +59,31 @@ def measure_models(
     }
     if student is not None:
         title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
-        models["student"] = measured(title, "student", student.model)
+        models["student"] = measured("student", title, "student", student.model)
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {
             "title": "Student, best epoch of each domain",
             "test": scores(context, best, data.test, teacher=of_teacher["test"]).to_dict(),
         }
     if baseline is not None:
-        title = "Same student without distillation"
-        models["student_without_distillation"] = measured(title, "baseline", baseline.model)
+        title, name = "Same student without distillation", "student_without_distillation"
+        models[name] = measured(name, title, "baseline", baseline.model)
+    if student is not None:
+        models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
     return models
+
+
+def _paired(
+    context: Context, said: Mapping[str, Mapping[str, np.ndarray]], part: str, rows: TokenizedDataset
+) -> dict[str, Any]:
+    """How much more accurate the student is than each other model on the same rows, by the other's name."""
+    right = {name: label_ids_of(of_parts[part]) == rows.label_ids for name, of_parts in said.items()}
+    confidence = context.recipe.evaluation.confidence
+    return {
+        name: paired_difference(right["student"], others, rows.domain_ids, confidence).to_dict()
+        for name, others in right.items()
+        if name != "student"
+    }
 
 
 def predictions(context: Workplace, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
@@ -99,6 +120,7 @@ def scores(
         data.domain_ids,
         domains=data.source.domains,
         num_labels=len(data.source.labels),
+        label_names=data.source.labels,
         teacher_predictions=teacher,
         bootstrap=evaluation.bootstrap,
         confidence=evaluation.confidence,

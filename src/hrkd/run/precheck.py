@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import check_step_sizes
+from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.families import parts_of
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.loading import folders_of, read_config
+from hrkd.models.loading import folders_of, load_fine_tuned, read_config
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
+from hrkd.models.plain import load_plain_classifier
+from hrkd.models.probe import check_outputs
 from hrkd.models.scratch import scratch_config, scratch_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
@@ -32,6 +38,9 @@ from hrkd.training.checks import attention_kind, check_last_layer
 __all__ = ["precheck", "precheck_teacher"]
 
 
+FIELD = re.compile(r"(data|teacher|student|method)\.\w+")
+
+
 @dataclass(frozen=True)
 class Encoder:
     """One of a teacher's, as it will be or is; ``name`` is what messages call it."""
@@ -44,33 +53,37 @@ class Encoder:
 def precheck(context: Context, *, trained: bool) -> None:
     """Check that student and data fit the teacher, and show both side by side.
 
+    Models that exist are opened here, and asked about a few texts, before anything is made of them.
+
     Args:
         context: of the run.
         trained: the teacher is finished: another run's, the recipe's fine-tuned one, or the run's own.
 
     Raises:
-        ArtifactError: there is no such teacher.
-        ModelError: families, sizes, layers, start, attention or tokenizer that do not fit.
+        ArtifactError: there is no such teacher, or it is damaged.
+        ModelError: models that cannot be opened or used; families, sizes, layers, start, attention or tokenizer that
+            do not fit.
         DataError: a domain with fewer examples than a step needs.
     """
     recipe, splits = context.recipe, context.data.splits
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, context.accelerator.num_processes)
-    source = finished_teacher(context)[0] if trained else None
-    encoders, tokenizer, teacher = _teacher(context, source)
+    encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     checkpoint = recipe.student.checkpoint
     if checkpoint is None:
         small = Encoder("student", _student_config(context, encoder), heads)
-    else:
-        small = Encoder(f"student.checkpoint: {checkpoint}", read_config(checkpoint)[0], heads)
-        check_same_tokenizer(tokenizer, checkpoint)
-        _try(context, [small], tokenizer)
-    student = _outline(context, small, splits.domains)
-    if checkpoint is None:
+        student = _outline(context, small, splits.domains)
         _check_start(context, encoder, student.encoder)
+    else:
+        with _named_by("student.checkpoint"):
+            config = read_config(checkpoint, splits.labels)[0]
+            small = Encoder(f"student.checkpoint: {checkpoint}", config, heads)
+            check_same_tokenizer(tokenizer, checkpoint)
+            _try(context, [small], tokenizer)
+            student = _pretrained(context, checkpoint, small, tokenizer)
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     kind = attention_kind(recipe.method, *encoders_of(teacher), student.encoder)
     _try(context, [*encoders, small], tokenizer, kind)
@@ -85,7 +98,7 @@ def precheck_teacher(context: Context) -> None:
     Raises:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
-    encoders, tokenizer, teacher = _teacher(context, None)
+    encoders, tokenizer, teacher = _teacher(context, None, None)
     _try(context, encoders, tokenizer, attention_kind(context.recipe.method, *encoders_of(teacher)))
 
 
@@ -99,37 +112,91 @@ def _try(
 
 
 def _teacher(
-    context: Context, source: str | Mapping[str, str] | None
+    context: Context, source: str | Mapping[str, str] | None, record: Mapping[str, Any] | None
 ) -> tuple[list[Encoder], PreTrainedTokenizerBase, AnyTeacher]:
-    """A finished teacher at ``source``, or the one to be trained: its encoder or those of the domains, its tokenizer,
-    and the whole without its weights. Families and tokenizer can be used at all.
+    """A finished teacher at ``source`` (with the ``record`` of its training), or the one to be trained: its encoder or
+    those of the domains, its tokenizer, and the whole. Families and tokenizer can be used at all, and what is there
+    already answers.
     """
-    config, domains = context.recipe.teacher, context.data.splits.domains
-    per_domain, several = config.encoders == "per_domain", 1
+    config, labels = context.recipe.teacher, context.data.splits.labels
     if source is not None:
-        folders = folders_of(source, domains)
-        per_domain = not isinstance(folders, str)
-        each_folder = [folders] if isinstance(folders, str) else list(folders.values())
-        field = "teacher.fine_tuned: " if source == config.fine_tuned else ""
-        encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in each_folder]
-        tokenizer = load_tokenizer(each_folder[0])
-    elif config.model is not None:
-        encoders = [Encoder(f"teacher.model: {config.model}", read_config(config.model)[0], config.heads)]
-        tokenizer, several = load_tokenizer(config.model), len(domains)
+        with _named_by("teacher.fine_tuned" if source == config.fine_tuned else None):
+            return _finished(context, source, None if record is not None else config.labels)
+    if config.model is not None:
+        with _named_by("teacher.model"):
+            encoder = Encoder(f"teacher.model: {config.model}", read_config(config.model, labels)[0], config.heads)
+            tokenizer = load_tokenizer(config.model)
     else:
         assert config.scratch is not None, "the recipe's own check"
-        longest, several, data = context.recipe.data.max_length, len(domains), context.data
+        longest, data = context.recipe.data.max_length, context.data
         tokenizer = scratch_tokenizer(config.scratch, data.vocabulary, data.splits.train, longest)
         scratch = scratch_config(config.scratch, vocabulary_size=len(tokenizer), max_tokens=longest)
-        encoders = [Encoder("teacher.scratch", scratch, config.heads)]
+        encoder = Encoder("teacher.scratch", scratch, config.heads)
+    _try(context, [encoder], tokenizer)
+    check_fits(tokenizer, encoder.config, pairs=_has_pairs(context), where=encoder.name)
+    if config.model is not None:
+        with _named_by("teacher.model"):
+            _pretrained(context, config.model, encoder, tokenizer)
+    domains = context.data.splits.domains
+    if config.encoders == "shared":
+        return [encoder], tokenizer, _outline(context, encoder, domains)
+    outlines = {domain: _outline(context, encoder, (domain,)) for domain in domains}
+    return [encoder], tokenizer, combined(outlines, config.combine)
+
+
+def _finished(
+    context: Context, source: str | Mapping[str, str], teacher_labels: Sequence[str] | None
+) -> tuple[list[Encoder], PreTrainedTokenizerBase, AnyTeacher]:
+    config, splits, longest = context.recipe.teacher, context.data.splits, context.recipe.data.max_length
+    folders = folders_of(source, splits.domains)
+    places = [folders] if isinstance(folders, str) else list(folders.values())
+    field = "teacher.fine_tuned: " if source == config.fine_tuned else ""
+    encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in dict.fromkeys(places)]
+    tokenizer, pairs = load_tokenizer(places[0]), _has_pairs(context)
     _try(context, encoders, tokenizer)
-    pairs = "text_pair" in context.data.splits.train.rows.column_names
-    check_fits(tokenizer, encoders[0].config, pairs=pairs, where=encoders[0].name)
-    if not per_domain:
-        return encoders, tokenizer, _outline(context, encoders[0], domains)
-    own = zip(domains, encoders * several, strict=True)
-    outlines = {domain: _outline(context, encoder, (domain,)) for domain, encoder in own}
-    return encoders, tokenizer, combined(outlines, config.combine)
+    for encoder in encoders:
+        check_fits(tokenizer, encoder.config, pairs=pairs, where=encoder.name)
+    teacher = load_fine_tuned(
+        source,
+        domains=splits.domains,
+        labels=splits.labels,
+        max_tokens=longest,
+        teacher_labels=teacher_labels,
+        combine=config.combine,
+    )
+    models = teacher.classifiers if isinstance(teacher, DomainTeachers) else (teacher,)
+    for model, place in zip(models, places, strict=True):
+        check_outputs(model, tokenizer, where=f"{field}{place}", longest=longest, pairs=pairs)
+    return encoders, tokenizer, teacher
+
+
+def _pretrained(
+    context: Context, source: str, encoder: Encoder, tokenizer: PreTrainedTokenizerBase
+) -> MultiDomainClassifier:
+    """A model around a pre-trained encoder, with random heads, that answers."""
+    splits, longest = context.data.splits, context.recipe.data.max_length
+    with torch.random.fork_rng(devices=[]):
+        plain = load_plain_classifier(source, splits.labels, fine_tuned=False)
+        model = MultiDomainClassifier.from_plain(
+            plain, domains=splits.domains, labels=splits.labels, heads=encoder.heads, max_tokens=longest
+        )
+    check_outputs(model.eval(), tokenizer, where=encoder.name, longest=longest, pairs=_has_pairs(context))
+    return model
+
+
+@contextmanager
+def _named_by(field: str | None) -> Iterator[None]:
+    """Errors about a model begin with the field that names it, unless they are about another field."""
+    try:
+        yield
+    except (ArtifactError, ModelError) as error:
+        if field is None or FIELD.match(str(error)):
+            raise
+        raise type(error)(f"{field}: {error}") from error
+
+
+def _has_pairs(context: Context) -> bool:
+    return "text_pair" in context.data.splits.train.rows.column_names
 
 
 def _student_config(context: Context, teacher: PreTrainedModel) -> PreTrainedConfig:
@@ -154,7 +221,7 @@ def _outline(context: Context, encoder: Encoder, domains: Sequence[str]) -> Mult
     labels, config = context.data.splits.labels, copy.deepcopy(encoder.config)
     config.num_labels = len(labels)
     with torch.device("meta"):
-        plain = AutoModelForSequenceClassification.from_config(config)
+        plain = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
         return MultiDomainClassifier.from_plain(
             plain, domains=domains, labels=labels, heads=encoder.heads, max_tokens=context.recipe.data.max_length
         )

@@ -53,6 +53,11 @@ class PreparedData:
         return _digest(self._as_json())
 
     @cached_property
+    def content_digest(self) -> str:
+        """The same but for ids, which may hold the name of a file."""
+        return _digest(self._as_json(but=frozenset({"id"})))
+
+    @cached_property
     def unlabelled_digest(self) -> str | None:
         """Hash over ids, texts and domains of the rows without labels; None if there are none."""
         if self.unlabelled is None:
@@ -61,12 +66,12 @@ class PreparedData:
         columns = sorted(set(rows.column_names) - {"label", "split"})
         return _digest(piece for name in columns for piece in chain([f"{name}: "], json_items(rows, name)))
 
-    def _as_json(self) -> Iterator[str]:
-        """Labels, domains and the columns of all parts, sorted by name, as JSON."""
+    def _as_json(self, but: frozenset[str] = frozenset()) -> Iterator[str]:
+        """Labels, domains and the columns of all parts, save some, sorted by name, as JSON."""
         yield json.dumps([self.splits.labels, self.splits.domains], ensure_ascii=False)[:-1]
         for number, (name, part) in enumerate(sorted(self.splits, key=lambda item: item[0])):
             yield f', {{"{name}": ' if number == 0 else f', "{name}": '
-            for place, column in enumerate(sorted(set(part.rows.column_names) - {"split"})):
+            for place, column in enumerate(sorted(set(part.rows.column_names) - {"split"} - but)):
                 yield f'{", " if place else "{"}"{column}": ['
                 yield from json_items(part.rows, column)
                 yield "]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import MethodConfig
 from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
@@ -38,6 +39,7 @@ def build_results(
         "split_seed": context.recipe.data.split_seed,
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
+        "train_rows": context.data.splits.train.rows_by_domain(),
         "models": measure_models(context, teacher, student, baseline),
         "ratios": None if student is None else _ratios(context),
         **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},
@@ -86,4 +88,8 @@ def _ratios(context: Context) -> list[dict[str, Any]] | None:
     method = context.recipe.method
     if not method.weighs_domains:
         return None
-    return last_ratios(context.folder.path / "metrics" / ("student" if method.stages == "one" else "levels")) or None
+    files = context.folder.stage("student" if method.stages == "one" else "levels")
+    try:
+        return last_ratios(files.metrics) or None
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; {files.advice}") from error

@@ -5,6 +5,7 @@ Measuring is not training: a source may lack labels, domains or parts that a tra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from hrkd.run.prepare import load_labelled, prepare_data
 from hrkd.support.messages import count_of, misspelt
 
 __all__ = ["MeasuredRows", "as_model_says", "own_part", "rows_to_measure", "with_columns_of"]
+
+logger = logging.getLogger("hrkd")
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,10 @@ def rows_to_measure(
     if given is None:
         if split in (None, "all"):
             return MeasuredRows(_without_parts(dataset), f"all {count_of(len(dataset))}")
-        prepared = prepare_data(data, dataset, cache)
-        return MeasuredRows(getattr(prepared.splits, str(split)), str(split))
+        part: MultiDomainDataset = getattr(prepare_data(data, dataset, cache).splits, str(split))
+        drawn = f"{len(part):,} of {count_of(len(dataset))}, drawn as for a training"
+        logger.warning("%s: %s, as the data does not say which they are; leave --split out to take all", split, drawn)
+        return MeasuredRows(part, f"{split}: {drawn}")
     wanted = split or ("test" if len(given["test"]) else "dev" if len(given["dev"]) else "train")
     if not len(given[wanted]):
         counts = ", ".join(f"{name} {len(rows):,}" for name, rows in given.items())

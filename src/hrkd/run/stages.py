@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
 from hrkd.run.context import Context
-from hrkd.run.folder import STAGES, StageFiles
 from hrkd.support.allocator import peak_megabytes
-from hrkd.support.atomic_files import read_json, replace_folder, write_json
-from hrkd.support.manifest import check_manifest
+from hrkd.support.atomic_files import replace_folder, write_json, writing
+from hrkd.support.stage_files import STAGES, StageFiles, versions
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.session import Session
 
@@ -54,6 +53,9 @@ class Stage(ABC):
         steps: those of the parts before.
     """
 
+    recorded: ClassVar[Mapping[str, type | tuple[type, ...]]] = {"epochs": list, "steps": int, "best_epoch": object}
+    """Keys of the record of its training, with their types."""
+
     def __init__(self, context: Context, name: str, *, title: str = "", steps: int = 0) -> None:
         self.context = context
         self.name = name
@@ -69,8 +71,8 @@ class Stage(ABC):
     def finish(self) -> dict[str, Any]:
         """Make it unless that is done; returns the record of its training."""
         accelerator, files = self.context.accelerator, self.files
-        if files.settings.is_file():
-            check_manifest(files.model)
+        self._tell_other_versions()
+        if files.is_finished:  # and whole: that was looked at before anything was begun
             logger.info("%s: finished before, taken from %s", self.name, files.model)
         else:
             if accelerator.is_main_process:
@@ -80,24 +82,36 @@ class Stage(ABC):
         if accelerator.is_main_process:
             self._end()
         accelerator.wait_for_everyone()
-        record: dict[str, Any] = read_json(files.training, what=f"the record of the {self.name}'s training")
+        what = f"the record of the {self.name}'s training"
+        record: dict[str, Any] = files.record(files.training, what=what, needs=self.recorded)
         return record
+
+    def record_to_write(self) -> dict[str, Any]:
+        """What decides the weights, with what is noted beside it."""
+        return {**self.settings, "versions": versions()}
 
     def _begin(self) -> None:
         """Note what is being made, so that a later run knows whether it may go on with what is there."""
-        if not (self.files.checkpoint.is_dir() or self.files.model.is_dir()):  # parts may be finished
-            shutil.rmtree(self.files.metrics, ignore_errors=True)
+        if not self.files.has_checkpoint:
+            self.files.remove_metrics()  # of an earlier attempt; those of finished parts lie deeper
         if self.files.begun is not None:
-            write_json(self.files.begun, self.settings)
+            write_json(self.files.begun, self.record_to_write())
 
     def _end(self) -> None:
         """Remove what was needed only while it was under way."""
-        shutil.rmtree(self.files.checkpoint, ignore_errors=True)
-        for file in filter(None, (self.files.begun, self.files.best_per_domain)):
-            file.unlink(missing_ok=True)
-        folder = self.files.checkpoint.parent
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        with writing(self.files.checkpoint):
+            self.files.remove_checkpoint()
+
+    def _tell_other_versions(self) -> None:
+        """Say so where what is taken up was made with other versions of packages."""
+        before, now = self.files.made_with, versions()
+        other = [f"{name} {then} (now {now[name]})" for name, then in before.items() if now.get(name, then) != then]
+        if other:
+            what = "made" if self.files.is_finished else "begun"
+            logger.warning(
+                "%s: was %s with %s; its numbers are not exactly those that it would have now", self.name, what,
+                ", ".join(other),
+            )  # fmt: skip
 
 
 class ModelStage(Stage):
@@ -118,7 +132,7 @@ class ModelStage(Stage):
                 trained.tokenizer.save_pretrained(new)
                 cost = {"peak_megabytes": peak_megabytes()}
                 write_json(new / self.files.training.name, {**vars(trained.history), **cost, **trained.record})
-                write_json(new / self.files.settings.name, self.settings)
+                write_json(new / self.files.settings.name, self.record_to_write())
 
     def load(self) -> FinishedStage:
         """Make it unless that is done, then read it: what follows works with what is on the disk."""
@@ -143,6 +157,11 @@ class ModelStage(Stage):
 
 def steps_before(run: Path, stage: str) -> int:
     """Training steps of the finished stages that come before ``stage`` in the folder of a ``run``."""
-    records = [StageFiles.of(run, name).training for name in STAGES[: STAGES.index(stage)]]
-    found = [record for record in records if record.is_file()]
-    return sum(read_json(record, what="the record of a training").get("steps", 0) for record in found)
+    before = [StageFiles.of(run, name) for name in STAGES[: STAGES.index(stage)]]
+    needs = {"steps": int}
+    records = [
+        files.record(files.training, what="the record of a training", needs=needs)
+        for files in before
+        if files.training.is_file()
+    ]
+    return sum(record["steps"] for record in records)

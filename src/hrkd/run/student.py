@@ -83,6 +83,7 @@ class Student(PupilStage):
     """The distilled student; with two stages, its levels come first."""
 
     stage = "student"
+    recorded: ClassVar = {**PupilStage.recorded, "best_per_domain": dict, "layer_map": list}
 
     def train(self, session: Session) -> TrainedModel:
         """Distil; after the levels, if they are a stage of their own, predictions alone."""
@@ -102,7 +103,7 @@ class Student(PupilStage):
             self.teacher.data.test,
             self.files.best_per_domain,
             batch_size=recipe.evaluation.batch_size,
-            resume=self.files.checkpoint.is_dir(),
+            resume=self.files.has_checkpoint,
             writes=self.context.accelerator.is_main_process,
         )
         evaluate = DevAccuracy(
@@ -122,6 +123,7 @@ class Levels(PupilStage):
     """The student after the first of two stages: hidden states and attention alone; its heads are not trained."""
 
     stage = "levels"
+    recorded: ClassVar = {**PupilStage.recorded, "layer_map": list}
 
     def train(self, session: Session) -> TrainedModel:
         """Distil levels; the last epoch is kept, as the dev set says nothing of a student without trained heads."""

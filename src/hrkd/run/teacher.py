@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
+from hrkd.data.splits.split_files import content_hashes, texts_of_file
+from hrkd.data.types import PARTS
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.loading import load_fine_tuned
@@ -21,13 +24,14 @@ from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
-from hrkd.run.folder import STAGE_RECORD, TRAINING_RECORD
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
-from hrkd.support.atomic_files import read_json, write_json
-from hrkd.support.domain_index import write_domain_index
+from hrkd.support.atomic_files import read_json, read_record, write_json, writing
+from hrkd.support.domain_index import INDEX, write_domain_index
 from hrkd.support.folder_names import folder_names
+from hrkd.support.manifest import write_manifest
+from hrkd.support.stage_files import STAGE_RECORD, TRAINING_RECORD
 from hrkd.training.chance import majority_share, no_better_than_chance
 from hrkd.training.metrics import Scores
 from hrkd.training.session import Session
@@ -73,6 +77,10 @@ class SharedTeacher(ModelStage):
 class SingleDomainTeachers(Stage):
     """A classifier of each domain, fine-tuned on its rows alone, as parts of the teacher's folder."""
 
+    def record_to_write(self) -> dict[str, Any]:
+        """As of any stage, and the folders of its parts."""
+        return {**super().record_to_write(), "parts": list(folder_names(self.context.data.splits.domains).values())}
+
     def make(self) -> None:
         """Make the classifiers that are missing, then what says whose they are."""
         context, names = self.context, folder_names(self.context.data.splits.domains)
@@ -86,7 +94,9 @@ class SingleDomainTeachers(Stage):
         if context.accelerator.is_main_process:
             write_json(self.files.training, _of_all_domains(records))
             write_domain_index(self.files.model, names, "teachers")
-            write_json(self.files.settings, self.settings)
+            write_json(self.files.settings, self.record_to_write())
+            with writing(self.files.model):
+                write_manifest(self.files.model, [TRAINING_RECORD, INDEX, STAGE_RECORD])
 
 
 class SingleDomainTeacher(ModelStage):
@@ -114,7 +124,8 @@ class SingleDomainTeacher(ModelStage):
 
 def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The record of a training of several models, one after the other, from those of each (domain: record)."""
-    peaks = [record["peak_megabytes"] for record in records.values() if record["peak_megabytes"] is not None]
+    known = (record.get("peak_megabytes") for record in records.values())
+    peaks = [peak for peak in known if peak is not None]
     return {
         "epochs": [{"domain": domain, **epoch} for domain, record in records.items() for epoch in record["epochs"]],
         "best_epoch": {domain: record["best_epoch"] for domain, record in records.items()},
@@ -162,7 +173,7 @@ def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[st
         return fine_tuned, None
     folder = context.external_teacher or context.folder.stage("teacher").model
     _check_made_for(context, folder)
-    return str(folder), read_json(folder / TRAINING_RECORD, what="the record of the teacher's training")
+    return str(folder), _record(folder / TRAINING_RECORD, "the record of the teacher's training")
 
 
 def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:
@@ -191,28 +202,45 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
 
 def _check_made_for(context: Context, folder: Path) -> None:
     check_teacher_is_finished(folder)
-    if read_json(folder / STAGE_RECORD, what="the record of the teacher").get("data") != context.data.digest:
+    if _record(folder / STAGE_RECORD, "the record of the teacher").get("data") != context.data.digest:
         raise ArtifactError(
             f"{folder}: this teacher was trained on other data or another split, so that the test set may hold what it "
             "has seen; use the data section (or data.splits_file) of its run, or train a teacher on this split"
         )
 
 
+def _record(file: Path, what: str) -> dict[str, Any]:
+    advice = "restore the teacher's folder from a copy, or delete it and hrkd train-teacher makes it anew"
+    return read_record(file, what=what, advice=advice)
+
+
 def _check_not_seen(context: Context, folder: Path) -> None:
-    """A teacher of another run on the same source must not have been trained on dev or test rows of this one."""
+    """A teacher of another run must not have been trained on dev or test rows of this one.
+
+    An error where the data are the same (most of these rows are known to that run's split), else a warning: texts such
+    as "good" stand in many data sets.
+    """
     above = [run / "splits.json" for run in list(folder.parents)[:2]]  # a part of a teacher lies deeper
-    ids = next((path for path in above if path.is_file()), None)
-    if ids is None:
+    path = next((path for path in above if path.is_file()), None)
+    if path is None:
         return
-    parts = read_json(ids, what="the split of the teacher's run")
-    train, known = set(parts["train"]), {row for name in ("train", "dev", "test") for row in parts[name]}
-    held_out = [*context.data.splits.dev.rows["id"][:], *context.data.splits.test.rows["id"][:]]
-    seen = [row for row in held_out if row in train]
-    if seen and known.issuperset(held_out):
-        raise ArtifactError(
-            f"{folder}: this teacher was trained on {len(seen)} of the rows that are dev or test here (such as "
-            f"{seen[0]}); set data.splits_file to {ids}"
-        )
+    dev, test = context.data.splits.dev, context.data.splits.test
+    known = texts_of_file(path)
+    if known is None:
+        parts = read_json(path, what="the split of the teacher's run")
+        known = {name: np.array(parts[name]) for name in PARTS}
+        held_out = np.array([*dev.rows["id"][:], *test.rows["id"][:]])
+    else:
+        held_out = np.concatenate([content_hashes(dev), content_hashes(test)])
+    seen = np.flatnonzero(np.isin(held_out, known["train"]))
+    if not len(seen):
+        return
+    row = int(seen[0])
+    first = dev.rows[row]["id"] if row < len(dev) else test.rows[row - len(dev)]["id"]
+    told = f"{folder}: this teacher was trained on {len(seen)} of the rows that are dev or test here (such as {first})"
+    if 2 * np.isin(held_out, np.concatenate(list(known.values()))).sum() > len(held_out):
+        raise ArtifactError(f"{told}; set data.splits_file to {path}")
+    logger.warning("%s: figures are too good there", told)
 
 
 def _tokenized(context: Context, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:

@@ -1,82 +1,252 @@
-"""Writing so that a reader never sees half a file or folder."""
+"""Writing so that a reader never sees half a file or folder, and what the system says against it in one clear error.
+
+What is under way lies in a folder of its own beside the target, ``.hrkd-tmp-<hex>``, whose file ``.hrkd`` names it.
+Only such a folder is cleared away after a process was killed: whatever else is there is not hrkd's.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hrkd.errors import ArtifactError
 from hrkd.support.manifest import write_manifest
+from hrkd.support.messages import first_line
+from hrkd.support.own_files import keep_the_rest, remove_own
 
-__all__ = ["clear_leftovers", "read_json", "replace_file", "replace_folder", "write_json", "write_text"]
+__all__ = [
+    "CannotWriteError",
+    "check_can_be_written",
+    "clear_leftovers",
+    "read_json",
+    "read_record",
+    "replace_file",
+    "replace_folder",
+    "write_json",
+    "write_text",
+    "writing",
+]
+
+PREFIX, MARK = ".hrkd-tmp-", ".hrkd"
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust (safetensors, tokenizers) tell an error of the system."""
+
+STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
-LEFTOVER = re.compile(r"\..+-[a-z0-9_]{8}")
-"""Names of :func:`_beside`: a dot, what is to be replaced, eight random characters (once of a larger alphabet)."""
+class CannotWriteError(ArtifactError):
+    """The system does not let a file or folder be written: no room, no rights, something in the way."""
 
 
-def _beside(path: Path, kind: str = "") -> Path:
-    """A name beside ``path`` that nobody else has; made by name, a file or folder has the rights that users set."""
-    return path.parent / f".{path.name}-{kind}{secrets.token_hex(4)}"
+@contextmanager
+def writing(path: Path, advice: str = "") -> Iterator[None]:
+    """Turn what the system says against writing ``path``, whichever library meets it, into one error of hrkd.
+
+    Args:
+        advice: what to do, in the place of what is said of every path.
+
+    Raises:
+        CannotWriteError: ``path`` cannot be written.
+    """
+    try:
+        yield
+    except Exception as met:
+        error = met.__cause__ if isinstance(met, CannotWriteError) and isinstance(met.__cause__, Exception) else met
+        number = _number(error)
+        if (number is None and not isinstance(error, OSError)) or _is_about_another(error, path):
+            raise
+        reason = os.strerror(number) if number else first_line(error)
+        raise CannotWriteError(f"{path}: cannot be written: {reason}; {advice or _advice(number)}") from error
+
+
+def _number(error: Exception) -> int | None:
+    """That of an error of the system, if it is one."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = OS_ERROR.search(str(error))
+    return int(found[1]) if found else None
+
+
+def _is_about_another(error: Exception, path: Path) -> bool:
+    """Whether it is another file that could not be read or written meanwhile: one neither above nor beside ``path``."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return False
+    named, places = Path(error.filename).absolute(), {path.absolute(), path.resolve()}
+    return not any(named == place or named in place.parents or place.parent in named.parents for place in places)
+
+
+def _advice(number: int | None) -> str:
+    if number in FULL:
+        return "make room there, or choose another place, and start the same command again"
+    if number in FORBIDDEN:
+        return "choose a place that you may write to"
+    if number in IN_THE_WAY:
+        return "something of that name is in the way; move it, or choose another place"
+    return "choose another place"
+
+
+def check_can_be_written(path: Path, *, is_folder: bool = False) -> None:
+    """Look, without writing anything, whether ``path`` can be written: the folders above, and rights there.
+
+    Raises:
+        CannotWriteError: it cannot; says why.
+    """
+    if path.is_dir() and not is_folder:
+        raise CannotWriteError(f"{path}: is a folder; name a file")
+    if is_folder and path.exists() and not path.is_dir():
+        raise CannotWriteError(f"{path}: is a file; name a folder")
+    if is_folder and path.is_symlink() and not path.exists():
+        raise CannotWriteError(f"{path}: is a link to {path.readlink()}, which is not there; name another folder")
+    if _is_stream(path):
+        return
+    place = path if is_folder else path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise CannotWriteError(f"{path}: cannot be written: {place} is a file; choose another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CannotWriteError(f"{path}: cannot be written: {place} may not be written to; choose another place")
+
+
+@contextmanager
+def _temporary(target: Path, holds: str) -> Iterator[Path]:
+    """A folder beside ``target`` that nobody else has, and that says in itself what it is; it is removed at the end."""
+    folder = target.parent / f"{PREFIX}{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    try:
+        mark = {"temporary": folder.name, "of": target.name, "holds": holds}
+        (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
+        yield folder
+    finally:
+        if not (holds == "old" and (folder / target.name).exists()):  # what was moved aside is never lost
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill; it takes the place of ``folder`` when the ``with`` block ends without an error.
 
-    A manifest of its files (:mod:`hrkd.support.manifest`) is written into it last.
+    A manifest of its files (:mod:`hrkd.support.manifest`) is written into it last. Of an older folder only what hrkd
+    wrote is removed (:mod:`hrkd.support.own_files`); what others put there is in the new one.
+
+    Raises:
+        CannotWriteError: it cannot be written; the older folder is as it was.
     """
-    new, old = _beside(folder), _beside(folder, "old-")
-    new.mkdir(parents=True)
-    try:
+    if folder.is_symlink() or folder.is_file():
+        what = f"is a link to {folder.readlink()}" if folder.is_symlink() else "is a file"
+        raise CannotWriteError(f"{folder}: {what}, where a folder is to be written; move it, or choose another place")
+    with writing(folder), _temporary(folder, "new") as around:
+        new = around / folder.name
+        new.mkdir()
         yield new
         write_manifest(new)
-        if folder.exists():
-            old.mkdir()
-            folder.rename(old / folder.name)
+        if not folder.exists():
             new.rename(folder)
-            shutil.rmtree(old)
-        else:
-            new.rename(folder)
-    finally:
-        if new.exists():
-            shutil.rmtree(new, ignore_errors=True)
+            return
+        with _temporary(folder, "old") as aside:
+            old = folder.rename(aside / folder.name)
+            try:
+                new.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+            _dispose(old, folder)
 
 
-def clear_leftovers(folder: Path) -> None:
+def _dispose(old: Path, folder: Path) -> None:
+    """Remove a folder that was moved aside, but for what others put there, which goes to its successor."""
+    remove_own(old)
+    if old.is_dir():
+        keep_the_rest(old, folder)
+
+
+def clear_leftovers(folder: Path, is_ours: Callable[[str], object] = bool) -> None:
     """Remove what :func:`replace_folder` and :func:`replace_file` left in ``folder`` when their process was killed.
 
     A folder that was moved aside, and whose successor had not yet taken its place, is put back.
+
+    Args:
+        is_ours: whether a name is one of those that the caller writes: others are left to whom they belong.
     """
-    for aside in folder.glob(".*-old-*"):
-        for old in aside.iterdir():
-            if not (folder / old.name).exists():
-                old.rename(folder / old.name)
-    for name in {path.name for path in folder.glob(".*-*") if LEFTOVER.fullmatch(path.name)}:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for leftover in list(folder.glob(f"{PREFIX}*")):
+        mark = _mark(leftover)
+        if mark is None or not is_ours(mark["of"]):
+            continue
+        held = leftover / mark["of"]
+        if mark.get("holds") == "old" and held.is_dir():
+            target = folder / mark["of"]
+            if target.exists():
+                _dispose(held, target)
+            else:
+                held.rename(target)
+        shutil.rmtree(leftover)
+
+
+def _mark(folder: Path) -> dict[str, str] | None:
+    """What a temporary folder says of itself; None if it is none."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    sound = isinstance(mark, dict) and mark.get("temporary") == folder.name and not folder.is_symlink()
+    return mark if sound and Path(str(mark.get("of"))).name == mark.get("of") else None
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """An empty file to write to; it takes the place of ``path`` when the ``with`` block ends without an error.
 
-    The folder of ``path`` is made.
+    The folder of ``path`` is made. What is no file, such as /dev/stdout, is written to; a link stays one.
+
+    Raises:
+        CannotWriteError: it cannot be written; an older file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = _beside(path)
-    new.touch(exist_ok=False)
+    if _is_stream(path):
+        with tempfile.TemporaryDirectory(prefix="hrkd-") as folder, writing(path):
+            new = Path(folder) / path.name
+            new.touch()
+            yield new
+            with _opened(path) as stream:
+                stream.write(new.read_bytes())
+        return
+    target = path.resolve() if path.is_symlink() else path
+    with writing(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target, "new") as around:
+            new = around / target.name
+            new.touch()
+            yield new
+            new.replace(target)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a stream of this process is called so, or something that is neither file nor folder."""
+    if str(path) in STREAMS:
+        return True
     try:
-        yield new
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _opened(path: Path) -> BinaryIO:
+    number = STREAMS.get(str(path))
+    # Opened by its name, a stream that leads to a file would begin at its start once more.
+    return path.open("ab") if number is None else os.fdopen(os.dup(number), "wb")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,15 +260,38 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path, *, what: str) -> Any:
-    """The content of a JSON file that hrkd wrote; ``what`` says what it is, for the message.
+def read_json(path: Path, *, what: str, advice: str = "") -> Any:
+    """The content of a JSON file that hrkd wrote; ``what`` says what it is, ``advice`` what to do without it.
 
     Raises:
         ArtifactError: the file is missing or is no JSON.
     """
+    ending = f"; {advice}" if advice else ""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: {what} is missing") from None
+        raise ArtifactError(f"{path}: {what} is missing{ending}") from None
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: {what} cannot be read ({error})") from error
+        raise ArtifactError(f"{path}: {what} cannot be read ({error}){ending}") from error
+
+
+def read_record(
+    path: Path, *, what: str, advice: str, needs: Mapping[str, type | tuple[type, ...]] | Collection[str] = ()
+) -> dict[str, Any]:
+    """:func:`read_json` of a file whose content is a mapping with the keys that are needed.
+
+    Args:
+        needs: the keys, with their types where these matter.
+
+    Raises:
+        ArtifactError: the file is missing, is no such mapping, or lacks a key.
+    """
+    content = read_json(path, what=what, advice=advice)
+    types = needs if isinstance(needs, Mapping) else dict.fromkeys(needs, object)
+    lacking = [key for key, kind in types.items() if not isinstance(content, dict) or key not in content]
+    wrong = [key for key, kind in types.items() if key not in lacking and not isinstance(content[key], kind)]
+    if not isinstance(content, dict) or lacking or wrong:
+        said = f"lacks {', '.join(lacking)}" if lacking else f"has another {', '.join(wrong)} than hrkd wrote"
+        said = said if isinstance(content, dict) else "is no mapping"
+        raise ArtifactError(f"{path}: {what} is damaged: it {said}; {advice}")
+    return content

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, write_json
 
-__all__ = ["DomainIndex", "domain_folders", "read_domain_index", "write_domain_index"]
+__all__ = ["INDEX", "DomainIndex", "domain_folders", "read_domain_index", "write_domain_index"]
 
 Holds = Literal["teachers", "plain"]
 """Folders of hrkd, as teachers; or plain classifiers, which need transformers alone."""

@@ -12,23 +12,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.support.messages import first_of
 
-__all__ = ["MANIFEST", "check_manifest", "has_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "check_manifest", "has_manifest", "listed_names", "write_manifest"]
 
 MANIFEST = "manifest.json"
 HEAD = {"format": "hrkd-manifest", "version": 1}
+RESTORE = "restore the folder from a copy or make it anew"
 LEFT_OUT = (MANIFEST, "README.md")
 
 
-def write_manifest(folder: Path) -> None:
-    """List the files of ``folder``; the last thing that is written to it."""
-    files = {path.relative_to(folder).as_posix(): _seen(path) for path in _files(folder)}
+def write_manifest(folder: Path, names: Sequence[str] | None = None) -> None:
+    """List the files of ``folder``, or those of some ``names``; the last thing that is written to it."""
+    paths = _files(folder) if names is None else [folder / name for name in names]
+    files = {path.relative_to(folder).as_posix(): _seen(path) for path in paths}
     content = json.dumps({**HEAD, "files": files}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(content + "\n", encoding="utf-8")
 
@@ -38,8 +40,11 @@ def has_manifest(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def check_manifest(folder: Path) -> None:
+def check_manifest(folder: Path, *, advice: str = RESTORE) -> None:
     """Whether the files of ``folder`` are those that were written. Without a manifest, nothing is known.
+
+    Args:
+        advice: what to do where they are not, for the message.
 
     Raises:
         ArtifactError: one is missing or another one; names the files and what to do.
@@ -47,15 +52,23 @@ def check_manifest(folder: Path) -> None:
     if not has_manifest(folder):
         return
     wrong = []
-    for name, written in _listed(folder).items():
+    for name, written in _listed(folder, advice).items():
         found = _seen(folder / name) if (folder / name).is_file() else None
         if found != written:
             wrong.append(f"{name} ({_difference(found, written)})")
     if wrong:
         raise ArtifactError(
-            f"{folder}: damaged or changed since it was written: {first_of(wrong)}; restore the folder from a copy or "
-            f"make it anew (if you changed it on purpose, delete its {MANIFEST})"
+            f"{folder}: damaged or changed since it was written: {first_of(wrong)}; {advice} (if you changed it on "
+            f"purpose, delete its {MANIFEST})"
         )
+
+
+def listed_names(folder: Path) -> list[str] | None:
+    """Names of the files that a manifest in ``folder`` lists; None without a manifest that can be read."""
+    try:
+        return list(_listed(folder)) if has_manifest(folder) else None
+    except ArtifactError:
+        return None
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -74,25 +87,21 @@ def _seen(file: Path) -> dict[str, Any]:
         return {"bytes": content.tell(), "sha256": sum_}
 
 
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {_restore()}") from error
+        raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {advice}") from error
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or content.get("format") != HEAD["format"]:
-        raise ArtifactError(f"{path}: not the list of the folder's files; {_restore()}")
+        raise ArtifactError(f"{path}: not the list of the folder's files; {advice}")
     if content.get("version") != HEAD["version"]:
         raise ArtifactError(
             f"{path}: version {content.get('version')}, where version {HEAD['version']} is read; use the hrkd that "
             "wrote the folder"
         )
     return files
-
-
-def _restore() -> str:
-    return "restore the folder from a copy or make it anew"
 
 
 def _difference(found: dict[str, Any] | None, written: Any) -> str:

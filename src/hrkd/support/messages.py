@@ -5,7 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["SHOWN", "Found", "count_of", "did_you_mean", "first_line", "first_of", "misspelt", "suggestion"]
+__all__ = [
+    "SHOWN",
+    "Found",
+    "age_of",
+    "bytes_of",
+    "count_of",
+    "did_you_mean",
+    "first_line",
+    "first_of",
+    "misspelt",
+    "suggestion",
+]
 
 SHOWN = 5
 
@@ -40,6 +51,23 @@ class Found:
 def count_of(number: int, one: str = "row", many: str = "rows") -> str:
     """``number`` with its noun: "1 row", "2,000 rows"."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def age_of(seconds: float) -> str:
+    """How long ago something was, in the largest whole unit: "3 days ago"; "just now" below a minute."""
+    units = {"year": 365 * 86400, "month": 30 * 86400, "week": 7 * 86400, "day": 86400, "hour": 3600, "minute": 60}
+    for unit, length in units.items():
+        if seconds >= length:
+            return f"{count_of(int(seconds // length), unit, unit + 's')} ago"
+    return "just now"
+
+
+def bytes_of(size: float) -> str:
+    """A size on disk, in the unit in which it is at least 1: "3.4 MB"."""
+    for unit, length in {"GB": 1e9, "MB": 1e6}.items():
+        if size >= length:
+            return f"{size / length:,.1f} {unit}"
+    return f"{size / 1e3:,.0f} kB"
 
 
 def did_you_mean(*names: object, before: str = "") -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -49,12 +50,13 @@ def megabytes(size: float) -> str:
 
 @dataclass(frozen=True)
 class PlainTable:
-    """Rows of as many cells as there are ``columns``; the first column names the row. ``notes`` stand below."""
+    """Rows of as many cells as there are ``columns``; the first ``keys`` ones name the row. ``notes`` stand below."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    keys: int = 1
 
     def transposed(self) -> PlainTable:
         """Rows and columns exchanged; the corner stays."""
@@ -70,20 +72,68 @@ class PlainTable:
         return "\n".join([*head, *table, *notes]) + "\n"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As it is, or transposed where it does not fit into the width."""
-        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        fits = sum(widths) + 3 * len(widths) + 1 <= options.max_width
-        yield (self if fits else self.transposed()).to_rich()
+        """As it is, or transposed where it does not fit into the width, or else in pieces, one below the other."""
+        width = options.max_width
+        for table in (self, self.transposed()) if self.keys == 1 else (self,):
+            if _total(table._widths(whole=True)) <= width:
+                yield table.to_rich()
+                return
+        forms = (self, self.transposed()) if self.keys == 1 else (self,)
+        pieces = min((form._pieces(width) for form in forms), key=lambda each: sum(len(t.rows) + 4 for t in each))
+        for piece in pieces:
+            yield piece.to_rich(_narrowed(piece._widths(), width))
 
-    def to_rich(self) -> Table:
-        """The same for a terminal; cells are shown as they are, without markup."""
+    def _widths(self, *, whole: bool = False) -> list[int]:
+        """How many places each column needs; its heading is broken between words unless it is to stay ``whole``."""
+        headings = [max(map(cell_len, [h] if whole else h.split() or [""])) for h in self.columns]
+        return [max(h, *map(cell_len, cells)) for h, *cells in zip(headings, *self.rows, strict=True)]
+
+    def _pieces(self, width: int) -> list[PlainTable]:
+        """Tables of as many columns as fit, each with the first ones, which name the rows."""
+        widths, groups = self._widths(), [list[int]()]
+        for place in range(self.keys, len(widths)):
+            shown = [*range(self.keys), *groups[-1], place]
+            if groups[-1] and _total([widths[i] for i in shown]) > width:
+                groups.append([])
+            groups[-1].append(place)
+        found = []
+        for number, group in enumerate(groups):
+            places = [*range(self.keys), *group]
+            rows = tuple(tuple(row[i] for i in places) for row in self.rows)
+            title = self.title if number == 0 else ""
+            notes = self.notes if number == len(groups) - 1 else ()
+            found.append(
+                replace(self, title=title, columns=tuple(self.columns[i] for i in places), rows=rows, notes=notes)
+            )
+        return found
+
+    def to_rich(self, widths: Sequence[int] = ()) -> Table:
+        """The same for a terminal; cells are shown as they are, without markup, and in full.
+
+        ``widths``: of the columns; none: as wide as they are, as far as there is room.
+        """
         caption = Text("\n".join(self.notes)) if self.notes else None
-        table = Table(title=Text(self.title), caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+        title = Text(self.title) if self.title else None
+        table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
         for number, column in enumerate(self.columns):
-            table.add_column(Text(column), justify="right" if number else "left")
+            width = widths[number] if widths else None
+            justify: Any = "right" if number >= self.keys else "left"
+            table.add_column(Text(column), justify=justify, overflow="fold", width=width)
         for row in self.rows:
             table.add_row(*map(Text, row))
         return table
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Places of a table with columns of these widths."""
+    return sum(widths) + 3 * len(widths) + 1
+
+
+def _narrowed(widths: list[int], room: int) -> list[int]:
+    """``widths`` with the widest made narrower until the table fits."""
+    while _total(widths) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def _line(cells: tuple[str, ...] | list[str]) -> str:

@@ -22,7 +22,10 @@ from hrkd.support.atomic_files import replace_folder
 from hrkd.support.manifest import check_manifest
 from hrkd.support.messages import first_line
 
-__all__ = ["RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
+__all__ = ["ANEW", "RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
+
+ANEW = "delete this folder to start the training anew"
+"""What to do about a checkpoint that is damaged, for a message."""
 
 RandomState = tuple[dict[str, Tensor], dict[str, Any]]
 """Of one process: states that are tensors, and those that JSON can hold."""
@@ -80,9 +83,13 @@ def load_checkpoint(
     Raises:
         ArtifactError: the checkpoint is damaged, of another model, or of fewer processes.
     """
-    check_manifest(folder)
+    check_manifest(folder, advice=ANEW)
     try:
         state = load_file(folder / "state.safetensors")
+        trained = {f"module.{name}" for name, _ in module.named_parameters()}
+        for name, value in state.items():
+            if (name in trained or name.startswith("optimizer.")) and not value.isfinite().all():
+                raise ValueError(f"{name} is not finite")
         rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         groups = {group: _strip(state, f"{group}.") for group in ("module", "kept", "optimizer")}
         module.load_state_dict(groups["module"])
@@ -95,12 +102,9 @@ def load_checkpoint(
         if scaler is not None and rest["scaler"] is not None:
             scaler.load_state_dict(rest["scaler"])
         set_random_state((_strip(state, f"random.{process_index}."), rest["random"][process_index]))
-    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError) as error:
-        raise ArtifactError(
-            f"{folder}: the checkpoint cannot be used ({first_line(error)}); delete this folder to start the training "
-            "anew"
-        ) from error
-    return rest["progress"], groups["kept"]
+        return rest["progress"], groups["kept"]
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{folder}: the checkpoint cannot be used ({first_line(error)}); {ANEW}") from error
 
 
 def random_state() -> RandomState:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,11 +24,13 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from hrkd.data.batching import Batch, MultiDomainLoader
-from hrkd.errors import TrainingError
+from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.support.allocator import STEPS_BETWEEN, give_back
-from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
+from hrkd.support.messages import first_of
+from hrkd.support.stage_files import holds_checkpoint
+from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
@@ -114,18 +117,20 @@ def train(
         recorder: where step tables go.
 
     Raises:
-        TrainingError: the loss is no longer finite.
-        ArtifactError: the checkpoint is damaged.
+        TrainingError: a loss, a gradient, a weight or a score is not finite; fp16 overflowed in every step.
+        ArtifactError: the checkpoint is damaged, or cannot be written.
     """
     training = _Training(module, loader, settings, session, recorder)
     training.resume()
     for epoch in range(len(training.history.epochs) + 1, settings.epochs + 1):
         start = time.monotonic()
         loss = training.run_epoch(epoch)
+        training.check_finite(epoch)
         score = evaluate(epoch)
         training.end_epoch(epoch, loss, score, time.monotonic() - start)
         if epoch < settings.epochs:
             training.save()
+    training.check_updated()
     module.selected().load_state_dict(training.best)
     session.accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
     return training.history
@@ -160,13 +165,13 @@ class _Training:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         folder, accelerator = self.session.checkpoint, self.session.accelerator
-        if folder is None or not folder.is_dir():
+        if folder is None or not holds_checkpoint(folder):
             return
         trained = self.module, self.optimizer.optimizer, self.scheduler
         state, self.best = load_checkpoint(
             folder, *trained, process_index=accelerator.process_index, scaler=accelerator.scaler
         )
-        self.history = TrainingHistory(**state)
+        self.history = history_of(state, folder)
         done, epochs = len(self.history.epochs), self.settings.epochs
         logger.info("%s: going on after epoch %d of %d", self.session.title, done, epochs)
 
@@ -174,7 +179,7 @@ class _Training:
         """All steps of an epoch; returns their mean loss.
 
         Raises:
-            TrainingError: the loss is no longer finite.
+            TrainingError: the loss or the gradients are no longer finite.
         """
         self.prepared.train()
         self.module.begin_epoch()
@@ -198,31 +203,66 @@ class _Training:
             accelerator.backward(output.loss * share)
         loss = output.loss.item()
         if not math.isfinite(loss):
-            precision = accelerator.mixed_precision
-            advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
-            raise TrainingError(
-                f"{self.session.title}: the loss is not finite at step {step}; try a lower learning rate than "
-                f"{self.settings.learning_rate:g}{advice}"
-            )
+            raise self._error(f"the loss is not finite at step {step}")
         rate = self.scheduler.get_last_lr()[0]
-        norm = self._update() if last_of_group else math.nan
+        norm = self._update(step) if last_of_group else math.nan
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
         return loss
 
-    def _update(self) -> float:
+    def _update(self, step: int) -> float:
         """Change the weights; returns the norm that the gradients had."""
         accelerator = self.session.accelerator
         norm = float(accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm))
+        if accelerator.scaler is None and not math.isfinite(norm):
+            raise self._error(f"the gradients are not finite at step {step}")
         self.module.before_update(self.optimizer)
+        # Accelerate does not notice that a fused optimiser skips a step; the scale, which then falls, tells.
+        scale = None if accelerator.scaler is None else accelerator.scaler.get_scale()
         self.optimizer.step()
-        if not accelerator.optimizer_step_was_skipped:
+        if scale is None or accelerator.scaler.get_scale() >= scale:
             self.scheduler.step()
         self.optimizer.zero_grad()
         return norm
 
+    def check_finite(self, epoch: int) -> None:
+        """Whether everything that was trained is finite after an epoch: before it is looked at, kept or saved.
+
+        Raises:
+            TrainingError: a tensor is not; names it.
+        """
+        state: dict[str, Any] = dict(self.module.named_parameters())
+        for index, slots in self.optimizer.optimizer.state_dict()["state"].items():
+            state |= {f"optimiser state {index}.{name}": value for name, value in slots.items()}
+        bad = [name for name, value in state.items() if isinstance(value, Tensor) and not value.isfinite().all()]
+        if bad:
+            raise self._error(
+                f"{len(bad)} of {len(state)} tensors are not finite after epoch {epoch} ({first_of(bad)})"
+            )
+
+    def check_updated(self) -> None:
+        """Whether any step changed the weights.
+
+        Raises:
+            TrainingError: the gradients of all overflowed.
+        """
+        if self.session.accelerator.scaler is not None and self.scheduler.last_epoch == 0:
+            raise self._error("the gradients of every step overflowed, so that nothing was learnt")
+
+    def _error(self, problem: str) -> TrainingError:
+        """What went wrong in this training, and what to try."""
+        precision, rates = self.session.accelerator.mixed_precision, [self.settings.learning_rate]
+        rates += [group["lr"] for group in self.module.own_groups()]
+        advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
+        return TrainingError(
+            f"{self.session.title}: {problem}; try a lower learning rate than "
+            f"{' and '.join(f'{rate:g}' for rate in rates)}{advice}"
+        )
+
     def end_epoch(self, epoch: int, loss: float, score: EpochScore, seconds: float) -> None:
         """Note what came of an epoch, and keep its weights if it is the best so far."""
         history = self.history
+        if not math.isfinite(score.selection):
+            raise self._error(f"the score of epoch {epoch} is {score.selection}, and chooses no epoch")
         entry = {
             "epoch": epoch,
             "loss": loss,
@@ -254,6 +294,22 @@ class _Training:
                 random_states=drawn,
                 scaler=accelerator.scaler,
             )
+
+
+def history_of(state: Mapping[str, Any], folder: Path) -> TrainingHistory:
+    """The history that the checkpoint in ``folder`` holds.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    try:
+        history = TrainingHistory(**state)
+        sound = len(history.epochs) >= history.best_epoch > 0 and history.steps > 0
+    except TypeError:
+        sound = False
+    if not sound:
+        raise ArtifactError(f"{folder}: the history in this checkpoint is damaged; {ANEW}")
+    return history
 
 
 class _Logs:

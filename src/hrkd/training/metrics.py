@@ -1,9 +1,8 @@
-"""Scores per domain, their mean and the worst domain, with bootstrap intervals.
+"""Scores per domain, their mean, the worst domain and the worst class, with intervals.
 
-A figure is listed once, in :data:`METRICS`. Those with intervals are computed from counts: the items of a domain fall
-into cells (label, prediction, agrees with the teacher or not). Drawing n of n items with replacement draws the cells'
-counts from a multinomial distribution, so that all resamples are made in one call, and accuracy, macro-F1 and
-agreement follow by matrix products.
+A figure is listed once, in :data:`METRICS`, with the rule of its interval in a domain; the interval of a mean over
+domains follows from those of the domains (:func:`hrkd.training.intervals.mean_interval`). Both hold the figure, and
+both have width where all rows are right.
 """
 
 from __future__ import annotations
@@ -18,25 +17,38 @@ from numpy.typing import ArrayLike, NDArray
 from hrkd.errors import DataError
 from hrkd.recipe.schema import EvaluationConfig
 from hrkd.support.text_table import percent
+from hrkd.training.intervals import Interval, mean_interval, wilson_interval
 
-__all__ = ["METRICS", "DomainScores", "Interval", "Metric", "Scores", "WorstDomain", "label_ids_of", "score"]
+__all__ = ["METRICS", "DomainScores", "Metric", "Scores", "WorstClass", "WorstDomain", "label_ids_of", "score"]
 
 DEFAULTS = EvaluationConfig()
 
-Interval = tuple[float, float]
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class WorstClass:
+    """The label with the lowest recall (the share of its rows that are right), and how many rows have it.
+
+    Of equally low ones that with the most rows, then the first. Labels without rows do not count.
+    """
+
+    label: str
+    recall: float
+    examples: int
 
 
 @dataclass(frozen=True)
 class DomainScores:
     """Figures of one domain, or their means over all, by the names of :data:`METRICS`; without those not measured.
 
-    ``intervals`` are (low, high), from a bootstrap.
+    ``intervals`` are (low, high). ``worst_class`` of all domains is that of their rows together.
     """
 
     examples: int
     values: Mapping[str, float]
     intervals: Mapping[str, Interval]
+    worst_class: WorstClass
 
     @property
     def accuracy(self) -> float:
@@ -45,11 +57,12 @@ class DomainScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Flat data that JSON can hold; None for what was not measured."""
-        intervals = {name: self.intervals.get(name) for name, metric in METRICS.items() if metric.resampled}
+        intervals = {name: self.intervals.get(name) for name, metric in METRICS.items() if metric.bounds is not None}
         return {
             "examples": self.examples,
             **{name: self.values.get(name) for name in METRICS},
             **{f"{name}_interval": found and list(found) for name, found in intervals.items()},
+            "worst_class": asdict(self.worst_class),
         }
 
 
@@ -65,8 +78,8 @@ class WorstDomain:
 class Scores:
     """All figures of one model on one split.
 
-    ``mean`` is the unweighted mean over domains (its ``examples`` are those of all domains together); its intervals
-    come from a bootstrap stratified by domain. ``confidence`` is the level of the intervals, None if there are none.
+    ``domains`` are those that have rows. ``mean`` is the unweighted mean over them (its ``examples`` are those of all
+    domains together). ``confidence`` is the level of the intervals, None if there are none.
     """
 
     domains: dict[str, DomainScores]
@@ -84,47 +97,78 @@ class Scores:
         }
 
 
-class _Domain:
-    """What a model says of the rows of one domain: cells, and how many rows each has.
+@dataclass(frozen=True)
+class _Bounds:
+    """How intervals are made: their level, and the draws of those that are drawn."""
 
-    Every metric takes R rows of cell counts (R, cells) and gives R values, or None where it cannot be told.
-    """
+    confidence: float
+    draws: int
+    seed: tuple[int, int]
+
+
+class _Domain:
+    """What a model says of the rows of one domain."""
 
     def __init__(self, labels: Array, predictions: Array, teacher: Array | None) -> None:
-        predicted = label_ids_of(predictions)
-        agrees = np.zeros_like(labels) if teacher is None else (predicted == label_ids_of(teacher)).astype(np.int64)
-        cells, self.counts = np.unique(np.stack([labels, predicted, agrees], axis=1), axis=0, return_counts=True)
-        self.examples, self._labels = len(labels), labels
+        self.labels, self.predicted = labels, label_ids_of(predictions)
+        self.examples = len(labels)
         self._probabilities = predictions if predictions.ndim == 2 else None
-        self._hit = (cells[:, 0] == cells[:, 1]).astype(float)
-        self._agrees = None if teacher is None else cells[:, 2].astype(float)
-        # Only classes that occur here: others would add columns of zeros.
-        classes = np.unique(cells[:, :2])
-        self._labelled = (cells[:, :1] == classes).astype(float)  # (cells, classes)
-        self._predicted = (cells[:, 1:2] == classes).astype(float)
+        self._agrees = None if teacher is None else self.predicted == label_ids_of(teacher)
 
-    def accuracy(self, counts: Array) -> Array:
+    def accuracy(self) -> float:
         """Share of rows that are right."""
-        return np.asarray(counts @ self._hit / self.examples)
+        return float((self.labels == self.predicted).mean())
 
-    def macro_f1(self, counts: Array) -> Array:
-        """Unweighted mean of F1 over the classes among the labels or predictions, as in scikit-learn."""
-        hits = (counts * self._hit) @ self._labelled  # (R, classes)
-        both = counts @ (self._labelled + self._predicted)
-        occurs = both > 0
-        f1 = np.divide(2 * hits, both, out=np.zeros_like(both), where=occurs)
-        return np.asarray(f1.sum(axis=1) / occurs.sum(axis=1))
-
-    def agreement(self, counts: Array) -> Array | None:
+    def agreement(self) -> float | None:
         """Share of rows on which the teacher predicts the same."""
-        return None if self._agrees is None else np.asarray(counts @ self._agrees / self.examples)
+        return None if self._agrees is None else float(self._agrees.mean())
 
-    def log_loss(self, _: Array) -> Array | None:
-        """Mean of -log of the label's probability; of the rows as they are, as cells do not tell it."""
+    def macro_f1(self) -> float:
+        """Unweighted mean of F1 over the classes among the labels or predictions, as in scikit-learn."""
+        cells, counts = np.unique(np.stack([self.labels, self.predicted], axis=1), axis=0, return_counts=True)
+        return float(_macro_f1(cells, counts[None].astype(float), self._classes())[0])
+
+    def log_loss(self) -> float | None:
+        """Mean of -log of the label's probability."""
         if self._probabilities is None:
             return None
-        likelihoods = self._probabilities[np.arange(self.examples), self._labels].astype(float)
-        return np.asarray(-np.log(np.maximum(likelihoods, np.finfo(float).eps)).mean(keepdims=True))
+        likelihoods = self._probabilities[np.arange(self.examples), self.labels].astype(float)
+        return float(-np.log(np.maximum(likelihoods, np.finfo(float).eps)).mean())
+
+    def share_bounds(self, share: float, rules: _Bounds) -> Interval:
+        """Of a share of the rows."""
+        return wilson_interval(share * self.examples, self.examples, rules.confidence)
+
+    def f1_bounds(self, f1: float, rules: _Bounds) -> Interval:
+        """Of macro-F1: the middle of draws from a Dirichlet posterior of the confusion matrix (Caelen, 2017).
+
+        The prior weighs as much as one row: half right, half wrong, shared by the classes that occur, where a wrong
+        one goes to the next class (a single one to a class that does not occur). So accuracy would have the interval
+        of Jeffreys, which has width where all rows are right; it is widened to hold the figure. With a few rows of each
+        of many classes it is a little too narrow, as classes that do not occur are not in it.
+        """
+        classes = self._classes()
+        others = np.roll(classes, -1) if len(classes) > 1 else np.array([-1])
+        rows = np.stack([self.labels, self.predicted], axis=1)
+        prior = np.concatenate([np.stack([classes, classes], axis=1), np.stack([classes, others], axis=1)])
+        cells, place = np.unique(np.concatenate([rows, prior]), axis=0, return_inverse=True)
+        weights = np.bincount(place.ravel(), np.concatenate([np.ones(len(rows)), np.full(len(prior), 1 / len(prior))]))
+        # F1 does not depend on the sum of the cells, so that draws of the gamma distribution need not be divided by it.
+        drawn = np.random.default_rng(rules.seed).standard_gamma(weights, size=(rules.draws, len(weights)))
+        tails = [(1 - rules.confidence) / 2, (1 + rules.confidence) / 2]
+        low, high = np.quantile(_macro_f1(cells, drawn, classes), tails).tolist()
+        return min(low, f1), max(high, f1)
+
+    def _classes(self) -> Array:
+        """Those that occur among labels or predictions."""
+        return np.unique(np.concatenate([self.labels, self.predicted]))
+
+
+def _macro_f1(cells: Array, weights: Array, classes: Array) -> Array:
+    """Mean of F1 over ``classes``, (R,), of R weights (R, cells) of the ``cells`` (label, prediction), (cells, 2)."""
+    labelled, predicted = ((cells[:, [side]] == classes).astype(float) for side in (0, 1))  # (cells, classes)
+    f1 = 2 * (weights @ (labelled * predicted)) / (weights @ (labelled + predicted))
+    return np.asarray(f1.mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -132,21 +176,21 @@ class Metric:
     """One figure: how it is computed, and how people are told.
 
     ``title`` heads a table's column and ``form`` writes a value there. ``hub`` is what the Hub calls it; None: model
-    cards do not tell it to the Hub. ``resampled``: it follows from the cells' counts, and so has intervals.
+    cards do not tell it to the Hub. ``bounds`` gives the interval in a domain; None: it has none.
     """
 
     title: str
-    compute: Callable[[_Domain, Array], Array | None]
+    compute: Callable[[_Domain], float | None]
     form: Callable[[float], str] = percent
     hub: str | None = None
-    resampled: bool = True
+    bounds: Callable[[_Domain, float, _Bounds], Interval] | None = _Domain.share_bounds
 
 
 METRICS = {
     "accuracy": Metric("Accuracy", _Domain.accuracy, hub="accuracy"),
-    "macro_f1": Metric("Macro-F1", _Domain.macro_f1, hub="f1"),
+    "macro_f1": Metric("Macro-F1", _Domain.macro_f1, hub="f1", bounds=_Domain.f1_bounds),
     "agreement": Metric("Agreement", _Domain.agreement),
-    "log_loss": Metric("Log loss (nats)", _Domain.log_loss, form="{:.3f}".format, resampled=False),
+    "log_loss": Metric("Log loss (nats)", _Domain.log_loss, form="{:.3f}".format, bounds=None),
 }
 """All figures, by their names in results.json and in their order in tables: the one place that lists them."""
 
@@ -163,6 +207,7 @@ def score(
     *,
     domains: Sequence[str],
     num_labels: int,
+    label_names: Sequence[str] | None = None,
     teacher_predictions: ArrayLike | None = None,
     bootstrap: int = DEFAULTS.bootstrap,
     confidence: float = DEFAULTS.confidence,
@@ -170,20 +215,23 @@ def score(
 ) -> Scores:
     """Score what a model says against the true labels, domain by domain.
 
+    The rows may have some of the labels and of the domains only: domains without rows are left out, of the mean too.
+
     Args:
         predictions: Probabilities of the labels, shape (rows, C); or label ids, shape (rows,), which do not tell the
             figures that need probabilities.
         labels: True label ids, shape (rows,).
         domain_ids: Indices into ``domains``, shape (rows,).
-        domains: Names of the domains; each must have rows.
+        domains: Names of the domains.
         num_labels: Number of classes C; ids are 0 to C - 1.
+        label_names: What the worst class is called; None: its id.
         teacher_predictions: The same of the teacher, for the agreement.
-        bootstrap: Resamples for the percentile intervals; 0: no intervals.
+        bootstrap: Draws for the intervals that are drawn; 0: no intervals at all.
         confidence: Level of the intervals.
-        seed: Of the resamples.
+        seed: Of the draws.
 
     Raises:
-        DataError: arrays of different lengths, ids out of range, no probabilities, or a domain without rows.
+        DataError: arrays of different lengths, ids out of range, no probabilities, or no rows at all.
     """
     given = {"labels": labels, "predictions": predictions, "teacher_predictions": teacher_predictions}
     rows = {name: _checked(name, values, num_labels) for name, values in given.items() if values is not None}
@@ -191,26 +239,20 @@ def score(
     for name, array in {**rows, "domain_ids": domain_of}.items():
         if array.shape[:1] != rows["labels"].shape:
             raise DataError(f"scoring: {name} has shape {array.shape}, labels have {rows['labels'].shape}")
-    empty = [name for d, name in enumerate(domains) if d not in domain_of]
-    if empty or not domains:
-        raise DataError(f"scoring: no examples of {', '.join(empty) or 'any domain'}; every domain needs some")
-    members = [domain_of == d for d in range(len(domains))]
-    teacher = rows.get("teacher_predictions")
-    parts = [
-        _Domain(rows["labels"][own], rows["predictions"][own], None if teacher is None else teacher[own])
-        for own in members
-    ]
-    points = [_values(part, part.counts[None], METRICS) for part in parts]
-    draws = [_resampled(part, bootstrap, [seed, d]) for d, part in enumerate(parts)]
-    per_domain = [
-        _figures(part.examples, point, drawn, confidence)
-        for part, point, drawn in zip(parts, points, draws, strict=True)
-    ]
-    worst = min(range(len(domains)), key=lambda d: per_domain[d].accuracy)
+    if not len(domain_of):
+        raise DataError("scoring: no examples of any domain; there is nothing to measure")
+    names = [str(c) for c in range(num_labels)] if label_names is None else label_names
+    teacher, found = rows.get("teacher_predictions"), dict[str, DomainScores]()
+    for d in np.unique(domain_of).tolist():
+        own = domain_of == d
+        part = _Domain(rows["labels"][own], rows["predictions"][own], None if teacher is None else teacher[own])
+        rules = _Bounds(confidence, bootstrap, (seed, d)) if bootstrap else None
+        found[domains[d]] = _scores_of(part, rules, names)
+    worst = min(found, key=lambda name: found[name].accuracy)
     return Scores(
-        domains=dict(zip(domains, per_domain, strict=True)),
-        mean=_figures(len(domain_of), _mean(points), _mean(draws), confidence),
-        worst=WorstDomain(domains[worst], per_domain[worst].accuracy),
+        domains=found,
+        mean=_mean(list(found.values()), _worst_class(rows["labels"], label_ids_of(rows["predictions"]), names)),
+        worst=WorstDomain(worst, found[worst].accuracy),
         confidence=confidence if bootstrap else None,
     )
 
@@ -232,28 +274,28 @@ def _checked(name: str, values: ArrayLike, bound: int) -> Array:
     return array.astype(np.int64)
 
 
-def _values(part: _Domain, counts: Array, metrics: Mapping[str, Metric]) -> dict[str, Array]:
-    """Values of those metrics that can be told, shape (R,), for R rows of cell counts (R, cells)."""
-    found = {name: metric.compute(part, counts.astype(float)) for name, metric in metrics.items()}
-    return {name: values for name, values in found.items() if values is not None}
+def _scores_of(part: _Domain, rules: _Bounds | None, names: Sequence[str]) -> DomainScores:
+    known = {name: metric.compute(part) for name, metric in METRICS.items()}
+    values = {name: value for name, value in known.items() if value is not None}
+    intervals = {}
+    if rules is not None:
+        bounds = {name: METRICS[name].bounds for name in values}
+        intervals = {name: rule(part, values[name], rules) for name, rule in bounds.items() if rule is not None}
+    return DomainScores(part.examples, values, intervals, _worst_class(part.labels, part.predicted, names))
 
 
-def _resampled(part: _Domain, times: int, seed: Sequence[int]) -> dict[str, Array]:
-    if times == 0:
-        return {}
-    counts = np.random.default_rng(seed).multinomial(part.examples, part.counts / part.examples, size=times)
-    return _values(part, counts, {name: metric for name, metric in METRICS.items() if metric.resampled})
+def _mean(domains: Sequence[DomainScores], worst_class: WorstClass) -> DomainScores:
+    """The mean over domains of every figure."""
+    values = {name: [own.values[name] for own in domains] for name in domains[0].values}
+    intervals = {
+        name: mean_interval(values[name], [own.intervals[name] for own in domains]) for name in domains[0].intervals
+    }
+    means = {name: float(np.mean(each)) for name, each in values.items()}
+    return DomainScores(sum(own.examples for own in domains), means, intervals, worst_class)
 
 
-def _mean(values: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Mean over domains of every metric, for each resample."""
-    return {name: np.mean([v[name] for v in values], axis=0) for name in values[0]}
-
-
-def _figures(examples: int, points: Mapping[str, Array], draws: Mapping[str, Array], confidence: float) -> DomainScores:
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    intervals: dict[str, Interval] = {}
-    for name, drawn in draws.items():
-        low, high = np.quantile(drawn, tails).tolist()
-        intervals[name] = low, high
-    return DomainScores(examples, {name: float(value[0]) for name, value in points.items()}, intervals)
+def _worst_class(labels: Array, predicted: Array, names: Sequence[str]) -> WorstClass:
+    classes, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    recalls = np.bincount(place, labels == predicted) / counts
+    worst = np.lexsort((-counts, recalls))[0]
+    return WorstClass(str(names[classes[worst]]), float(recalls[worst]), int(counts[worst]))

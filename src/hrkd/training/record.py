@@ -22,7 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import replace_file
+from hrkd.support.messages import first_line
 
 __all__ = ["COSTS", "Recorder", "StepTables", "last_ratios", "training_cost"]
 
@@ -54,11 +56,17 @@ def last_ratios(folder: Path) -> list[dict[str, Any]]:
 
     Args:
         folder: of the training's tables.
+
+    Raises:
+        ArtifactError: the last table is damaged.
     """
     files = sorted((folder / "levels").glob("epoch-*.parquet"))
     if not files:
         return []
-    levels = pd.read_parquet(files[-1]).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
+    try:
+        levels = pd.read_parquet(files[-1]).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
+    except (OSError, ValueError, LookupError) as error:
+        raise ArtifactError(f"{files[-1]}: a table of the training cannot be read ({first_line(error)})") from error
     found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0) if len(ratios) > 1 else None).reset_index()
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from hrkd.data.batching import TokenizedDataset
+from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.atomic_files import read_record, write_json
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import DEFAULTS, predict_logits
 from hrkd.training.loop import EpochScore
@@ -39,6 +40,7 @@ class DevAccuracy:
         logits = predict_logits(
             self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
         )
+        check_answers(logits, f"epoch {epoch}, dev set")
         hits, domain_ids = logits.argmax(axis=1) == self.dev.label_ids, self.dev.domain_ids
         accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.source.domains)}
         if self.best_per_domain is not None:
@@ -46,6 +48,26 @@ class DevAccuracy:
         details = {f"dev/{name}": value for name, value in accuracies.items()}
         mean = float(np.mean(list(accuracies.values())))
         return EpochScore(mean, details, note=f", dev {100 * mean:.2f} %")
+
+
+UNFIT = (
+    "best_per_domain in the record of the student's training does not fit the test set; restore the student's folder "
+    "from a copy, or delete it and the same command makes it anew"
+)
+
+
+def check_answers(logits: np.ndarray, where: str) -> None:
+    """Whether a model's answers (rows, C) can be compared.
+
+    Raises:
+        TrainingError: one is not finite.
+    """
+    rows = int((~np.isfinite(logits)).any(axis=1).sum())
+    if rows:
+        raise TrainingError(
+            f"{where}: the model's answers to {rows:,} of {len(logits):,} texts are not finite; try a lower learning "
+            "rate"
+        )
 
 
 def last_epoch(epoch: int) -> EpochScore:
@@ -70,10 +92,20 @@ class BestPerDomain:
         writes: bool = True,
     ) -> None:
         self.model, self.test, self.path, self.batch_size = model, test, path, batch_size
+        self.advice = (
+            f"delete the folder {path.with_name(path.name.removesuffix('-best-per-domain.json'))} to start anew"
+        )
         self.writes = writes
         self.state: dict[str, dict[str, Any]] = {}
         if resume:
-            self.state = read_json(path, what="the predictions of the best epochs per domain")
+            self.state = self._read(path)
+
+    def _read(self, path: Path) -> dict[str, dict[str, Any]]:
+        domains = self.test.source.domains
+        what = "the record of the best epochs per domain"
+        state = read_record(path, what=what, advice=self.advice, needs=dict.fromkeys(domains, dict))
+        check_best_per_domain(state, self.test, f"{path}: {what} is damaged; {self.advice}")
+        return state
 
     def update(self, epoch: int, dev_accuracies: dict[str, float]) -> None:
         """Predict the test rows of every domain whose dev accuracy is now higher than before."""
@@ -85,7 +117,9 @@ class BestPerDomain:
         if not better:
             return
         part = self.test.select(np.flatnonzero(np.isin(self.test.domain_ids, list(better))))
-        predicted = predict_logits(self.model, part, batch_size=self.batch_size).argmax(axis=1)
+        logits = predict_logits(self.model, part, batch_size=self.batch_size)
+        check_answers(logits, f"epoch {epoch}, test set")
+        predicted = logits.argmax(axis=1)
         for d, name in better.items():
             own = predicted[part.domain_ids == d].tolist()
             self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": own}
@@ -93,8 +127,30 @@ class BestPerDomain:
             write_json(self.path, self.state)
 
 
+def check_best_per_domain(state: Mapping[str, Any], test: TokenizedDataset, message: str) -> None:
+    """Whether ``state`` holds a dev accuracy and a label id of each test row of every domain.
+
+    Raises:
+        ArtifactError: it does not, with ``message``.
+    """
+    classes = range(len(test.source.labels))
+    for d, name in enumerate(test.source.domains):
+        known = state.get(name)
+        accuracy, predictions = (
+            (known.get("dev_accuracy"), known.get("predictions")) if isinstance(known, dict) else (None, None)
+        )
+        if (
+            not isinstance(accuracy, int | float)
+            or not isinstance(predictions, list)
+            or len(predictions) != int((test.domain_ids == d).sum())
+            or not all(each in classes for each in predictions)
+        ):
+            raise ArtifactError(message)
+
+
 def merge_best_per_domain(state: Mapping[str, Mapping[str, Any]], test: TokenizedDataset) -> np.ndarray:
     """Label ids of the whole test set from :attr:`BestPerDomain.state`, shape (rows,)."""
+    check_best_per_domain(state, test, UNFIT)
     merged = np.empty(len(test), dtype=np.int64)
     for d, name in enumerate(test.source.domains):
         merged[test.domain_ids == d] = state[name]["predictions"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -20,7 +22,7 @@ from hrkd.recipe.schema import EvaluationConfig, RunConfig
 from hrkd.support.progress import Progress
 from hrkd.training.record import Recorder
 
-__all__ = ["Session", "computing", "start_accelerator"]
+__all__ = ["Session", "computing", "grouped_accelerator", "start_accelerator"]
 
 
 @dataclass(frozen=True)
@@ -64,24 +66,55 @@ class Session:
             set_seed(self.run.seed, device_specific=True)
 
 
-def start_accelerator(run: RunConfig) -> Accelerator:
+def start_accelerator(run: RunConfig, *, trains: bool = False) -> Accelerator:
     """The device, precision, processes and trackers that ``run`` asks for.
 
+    Args:
+        trains: something is to be trained; measuring goes without ``precision`` and ``fast``.
+
     Raises:
-        RecipeError: ``run.fast`` without a GPU.
+        RecipeError: ``fast`` or a ``precision`` of fp16 without a GPU; processes that find no common group.
     """
     # Accelerate keeps device and precision for a process; a second run in this process may want others.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        mixed_precision=run.mixed_precision,
-        cpu=run.device == "cpu",
-        log_with=run.trackers or None,
-        project_dir=run.output,
-    )
-    if run.fast and accelerator.device.type == "cpu":
-        AcceleratorState._reset_state(reset_partial_state=True)  # or bf16 would stay with this process
-        raise RecipeError("run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out")
+    options: dict[str, Any] = {"log_with": run.trackers or None, "project_dir": run.output}
+    if trains:
+        options["mixed_precision"] = run.mixed_precision
+    accelerator = grouped_accelerator(cpu=run.device == "cpu", **options)
+    problem = _unfit(run) if trains and accelerator.device.type == "cpu" else ""
+    if problem:
+        AcceleratorState._reset_state(reset_partial_state=True)  # or the precision would stay with this process
+        raise RecipeError(problem)
     return accelerator
+
+
+def grouped_accelerator(*, cpu: bool = False, **options: Any) -> Accelerator:
+    """An accelerator that knows of all processes that were started together.
+
+    Raises:
+        RecipeError: they find no common group.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    accelerator = Accelerator(cpu=cpu, **options)
+    if started > 1 and accelerator.num_processes == 1 and accelerator.device.type == "cpu":
+        # Without a device of another kind accelerate makes a group only where the processor is asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(cpu=True, **options)
+    if accelerator.num_processes < started:
+        raise RecipeError(
+            f"{started} processes were started together, and accelerate makes no group of them on "
+            f"{accelerator.device.type}; start one, or set run.device to cpu"
+        )
+    return accelerator
+
+
+def _unfit(run: RunConfig) -> str:
+    """What of ``run`` a processor cannot do."""
+    if run.fast:
+        return "run.fast: bf16 and torch.compile are for a GPU, and torch finds none; leave it out"
+    if run.precision == "fp16":
+        return "run.precision: fp16 is for a GPU, and torch finds none; choose bf16, or no"
+    return ""
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import EpochScore, TrainingHistory, train
 from hrkd.training.selection import DevAccuracy
-from hrkd.training.session import Session, computing
+from hrkd.training.session import Session, computing, grouped_accelerator
 from hrkd.training.teacher_cache.source import CachedTeacher, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune"]
@@ -125,12 +124,12 @@ def distill_from_models(
         ratios: a module of one's own, in the place of the graph and hierarchy that ``method`` names; it maps prototypes
             (K, D, H) of K student levels, D domains and the teacher's width H to :class:`hrkd.method.ratios.Ratios`.
         evaluate: scores an epoch, the highest is kept; default: :class:`hrkd.training.selection.DevAccuracy`.
-        cache: keep what the teacher says on disk, if more than one epoch reads it, and read it if it is there; default:
-            ask the teacher in every step.
+        cache: keep what the teacher says on disk, if more than one epoch reads it; default: ask the teacher in every
+            step.
         session: device, seed, files and progress; default: the accelerator that there is, seed 0, no files.
 
     Raises:
-        ArtifactError: the teacher cache is damaged.
+        ArtifactError: the teacher cache is damaged, or there is no room for it.
         DataError: too few examples, domains that are not the models', or a weight for a domain that is none of them.
         ModelError: a layer map that does not fit, attention that a family cannot give, ``transfer_weight`` with a
             teacher that has no domain head, or ``expertise`` with an encoder for each domain.
@@ -163,7 +162,7 @@ def distill_from_models(
             set_attention(student.encoder, attention)
             device = session.accelerator.device
             live = LiveTeacher(teacher.to(device), levels if method.hidden_weight else (), attention=attention)
-            source = _teacher_source(live, train_set, method, cache, session, build=settings.epochs > 1)
+            source = _teacher_source(live, train_set, method, cache, session, epochs=settings.epochs)
             trust = expertise_weights(*_typicality(source, train_set, session)) if method.expertise else None
             module = Distillation(
                 student,
@@ -205,7 +204,7 @@ def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset
 
 def _titled(session: Session | None, title: str) -> Session:
     """A session, by default on the accelerator that there is, that has a title."""
-    session = session or Session(Accelerator())
+    session = session or Session(grouped_accelerator())
     return session if session.title else replace(session, title=title)
 
 
@@ -235,13 +234,14 @@ def _teacher_source(
     cache: CacheConfig | None,
     session: Session,
     *,
-    build: bool,
+    epochs: int,
 ) -> TeacherSource:
     """What the teacher says of a batch: live, or from a cache where it can be kept, in little space."""
     if cache is None:
         return live
     reasons = {
         "cache.gigabytes is 0": cache.gigabytes == 0,
+        "one epoch reads it once": epochs == 1,
         "public_code reductions read padding too": method.counts_padding,
         "this family's attention cannot be kept as queries and keys": live.attention not in ("queries_keys", "none"),
     }
@@ -250,7 +250,7 @@ def _teacher_source(
         logger.info("%s: no teacher cache: %s", session.title, against[0])
         return live
     device = session.accelerator.device
-    source = teacher_source(live, train_set, rules=cache, device=device, build=build, progress=session.progress)
+    source = teacher_source(live, train_set, rules=cache, device=device, progress=session.progress)
     if isinstance(source, CachedTeacher) and source.live is None:
         live.teacher.cpu()  # an accelerator's memory is for the student now
     return source

@@ -264,8 +264,14 @@ def test_the_digest_is_that_of_the_whole_content(chunks_of: Callable[[int], None
 
 def test_split_ids_are_written_as_one_json_text(tmp_path: Path, chunks_of: Callable[[int], None]) -> None:
     splits = split_domains(load_domains(frame()), dev=0.2, test=0.2)
-    head: dict[str, Any] = {"format": "hrkd-splits", "version": 1}
+    head: dict[str, Any] = {"format": "hrkd-splits", "version": 2}
     content = head | {name: part.rows["id"][:] for name, part in splits}
+    hashes = {
+        row["id"]: hashlib.blake2b(" ".join(row["text"].split()).encode(), digest_size=8).hexdigest()
+        for _, part in splits
+        for row in part.rows
+    }
+    content["texts"] = hashes
     chunks_of(3)
     save_split_ids(splits, tmp_path / "splits.json")
     assert (tmp_path / "splits.json").read_text() == json.dumps(content, indent=0) + "\n"

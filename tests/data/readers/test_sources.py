@@ -248,3 +248,72 @@ def test_chosen_domains() -> None:
     data = load_domains({"text": list("abc"), "label": [0, 1, 0], "domain": list("xyz")}, domains=["y", "x"])
     assert data.domains == ("y", "x")
     assert data.domain_ids.tolist() == [1, 0]
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize("role", ["text", "domain"])
+@pytest.mark.parametrize("wrong", [None, ["a"], b"text", 1.5, ("a", "b"), True])
+def test_names_of_columns_that_are_none(role: str, wrong: Any) -> None:
+    message = error(COLUMNS, **{role: wrong})
+    assert message.startswith(f"{role}: expected the name of a column, got {wrong!r} ({type(wrong).__name__})")
+
+
+@pytest.mark.parametrize("role", ["label", "text_pair", "split", "id"])
+@pytest.mark.parametrize("wrong", [["a"], b"text", 1.5, ("a", "b")])
+def test_names_of_columns_that_may_be_missing(role: str, wrong: Any) -> None:
+    message = error(COLUMNS, **{role: wrong})
+    assert message.startswith(f"{role}: expected the name of a column, got {wrong!r}")
+    assert message.endswith(
+        "MultiIndex to one string each" if isinstance(wrong, tuple) else "or None where there is none"
+    )
+
+
+@pytest.mark.parametrize("as_number", [int, np.int64])
+def test_columns_whose_names_are_numbers(as_number: Any) -> None:
+    frame = pd.DataFrame(COLUMNS).set_axis([0, 1, 2], axis=1)
+    data = load_domains(frame, text=as_number(0), label=as_number(1), domain=as_number(2))
+    assert list(data.rows) == ROWS
+    assert list(load_domains(dict(enumerate(COLUMNS.values())), text=0, label=1, domain=2).rows) == ROWS
+    assert "no column '3' for text" in error(frame, text=3, label=1, domain=2)
+
+
+def test_frames_with_names_that_are_no_strings() -> None:
+    frame = pd.DataFrame(COLUMNS)
+    several = frame.set_axis(pd.MultiIndex.from_tuples([("a", c) for c in frame.columns]), axis=1)
+    assert "no column 'text' for text" in error(several)
+    assert "no column 'text' for text" in error(frame.rename(columns={"text": b"text"}))
+    assert "more than one column is called '0'" in error(frame.assign(**{"0": "a"}).rename(columns={"text": 0}), text=0)
+
+
+@pytest.mark.parametrize("domains", [5, {"x"}, [["x"]], [None], ["x", " x"], b"x", {}])
+def test_domains_that_are_no_list_of_names(domains: Any) -> None:
+    assert error(COLUMNS, domains=domains).startswith("domains: expected a list of different names, got ")
+
+
+def test_domains_are_named_as_in_data() -> None:
+    columns = COLUMNS | {"domain": [1.0, 2.0]}
+    assert load_domains(columns | {"label": ["a", "b"], "domain": [1.0, 1]}, domains=np.array([1.0])).domains == ("1",)
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_empty_source(source: str) -> None:
+    assert error(source) == "source: expected a path or a name, got an empty string"
+
+
+def test_cache_that_is_no_path(tmp_path: Path) -> None:
+    assert "cache: expected the path of a folder, got 5" in error(COLUMNS, cache=5)
+    pd.DataFrame(COLUMNS).to_csv(tmp_path / "r.csv", index=False)
+    assert len(load_domains(tmp_path / "r.csv", cache=str(tmp_path / "cache"))) == 2
+
+
+def test_labels_of_many_digits() -> None:
+    big = "1" * 4301
+    assert load_domains(COLUMNS | {"label": [big, "2"]}).labels == ("2", big)
+    assert load_domains(COLUMNS | {"label": [f"-{big}", "-2"]}).labels == (f"-{big}", "-2")
+    message = error(COLUMNS | {"label": [10**4301, 2]})
+    assert message.startswith(
+        "column 'label': a number of more than 4,300 digits as label (write it as a string) in 1 row"
+    )
+    assert load_domains(COLUMNS | {"text": [10**4299, "b"]}).rows["text"][0] == str(10**4299)

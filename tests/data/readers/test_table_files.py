@@ -64,7 +64,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(GOOD)[:-12])
     assert "r.csv.gz: not a complete gzip file" in error(path)
     path.write_bytes(GOOD)
-    assert "r.csv.gz: not a complete gzip file" in error(path)
+    assert error(path).endswith("(.gz), but it is not compressed: leave .gz out of its name")
 
 
 def test_long_csv_field_and_the_limit_stays_as_it_was(tmp_path: Path) -> None:
@@ -108,7 +108,6 @@ def test_other_separator(tmp_path: Path) -> None:
     ("broken", "named", "encoding"),
     [
         (GOOD + b"caf\xe9,pos,x\nd\xe9j\xe0,neg,y\n", "line 4 (byte 0xe9), line 5 (byte 0xe9)", "WINDOWS-1252"),
-        (GOOD + b"x\x81,pos,x\n", "line 4 (byte 0x81)", "ISO-8859-1"),
         (GOOD.decode().encode("utf-16"), "in UTF-16", "UTF-16"),
     ],
 )

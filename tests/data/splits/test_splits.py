@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hrkd.data.splits.draws import allocate, text_keys
 from hrkd.data.splits.split import PAPER_SIZES, save_split_ids, split_domains
+from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, DataError, RecipeError
 
@@ -108,6 +109,7 @@ def test_hash_seed_does_not_change_the_draw():
     code = """
 import datasets
 from hrkd.data.splits.split import split_domains
+from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset
 numbers = range(40)
 columns = {"id": list(map(str, numbers)), "text": [f"text {n // 2}" for n in numbers]}
@@ -404,7 +406,7 @@ def test_saved_ids_give_the_same_split(tmp_path):
     assert ids(again) == ids(splits)
     assert again.notes == ()
     content = json.loads(path.read_text())
-    assert (content["format"], content["version"]) == ("hrkd-splits", 1)
+    assert (content["format"], content["version"]) == ("hrkd-splits", 2)
     assert [file.name for file in path.parent.iterdir()] == ["splits.json"]
 
 
@@ -415,7 +417,9 @@ def test_file_overrides_the_split_column_and_names_what_it_leaves_out(tmp_path):
     splits = split_domains(dataset, splits_file=path)
 
     assert [len(part) for _, part in splits] == [10, 8, 10]
-    assert splits.notes == ("2 rows left out: not listed in splits.json",)
+    assert splits.notes[1:] == ("2 rows left out: not listed in splits.json",)
+    assert splits.notes[0].startswith("splits.json: of version 1, with ids alone, so that it cannot be checked")
+    assert "(a#0 is a place in a file:" in splits.notes[0]
 
 
 def test_file_that_puts_a_text_on_two_sides(tmp_path):
@@ -424,8 +428,104 @@ def test_file_that_puts_a_text_on_two_sides(tmp_path):
 
     splits = split_domains(dataset, splits_file=path)
 
-    assert splits.notes == ("1 row removed from train: text also in test (a 1)",)
+    assert splits.notes[1:] == ("1 row removed from train: text also in test (a 1)",)
     assert_no_text_on_two_sides(splits)
+
+
+def texts_of(splits):
+    return {name: sorted(part.rows["text"]) for name, part in splits}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The rows of a data set, its split, and the file of that split."""
+    rows = plain("a", 30) + plain("b", 30) + [("a", "negative", "b review number 1")]
+    splits = split_domains(build(rows), seed=3)
+    save_split_ids(splits, tmp_path / "splits.json")
+    return rows, splits, tmp_path / "splits.json"
+
+
+MOVED = "splits.json: rows are told by their texts, as ids stand for other texts than when it was written"
+
+
+@pytest.mark.parametrize("order", [lambda rows: rows[::-1], lambda rows: sorted(rows, key=lambda row: row[2][::-1])])
+def test_rows_that_were_sorted_anew_are_told_by_their_texts(saved, order):
+    rows, splits, path = saved
+    again = split_domains(build(order(rows)), splits_file=path)
+    assert texts_of(again) == texts_of(splits)
+    assert again.notes == (MOVED,)
+
+
+def test_a_row_more_at_the_top_is_left_out_and_the_others_stay_where_they_were(saved):
+    rows, splits, path = saved
+    again = split_domains(build([("a", "positive", "new"), *rows]), splits_file=path)
+    assert texts_of(again) == texts_of(splits)
+    assert again.notes == (MOVED, "1 row left out: not listed in splits.json")
+
+
+def test_case_and_white_space_make_no_other_text(saved):
+    rows, splits, path = saved
+    again = split_domains(build([(d, y, f" {t.upper()} ") for d, y, t in rows]), splits_file=path)
+    assert ids(again) == ids(splits)
+    assert again.notes == ()
+
+
+def test_other_texts_under_the_same_ids_are_refused(saved):
+    rows, _, path = saved
+    changed = [(d, y, f"other {t}" if n < 3 else t) for n, (d, y, t) in enumerate(rows)]
+    with pytest.raises(
+        DataError, match=r"3 of 61 ids have another text in the data: 'a#\d+', 'a#\d+', 'a#\d+'; 3 texts that it lists"
+    ):
+        split_domains(build(changed), splits_file=path)
+
+
+def test_rows_that_are_gone_are_refused(saved):
+    rows, _, path = saved
+    with pytest.raises(DataError, match="1 of 61 ids are not in the data: 'b#29'; 1 text that it lists"):
+        split_domains(build(rows[:59] + rows[60:]), splits_file=path)
+
+
+@pytest.mark.parametrize(("label", "message"), [("positive", None), ("negative", "1 text .* stand in several rows")])
+def test_a_copy_more_of_a_listed_text(saved, label, message):
+    """One of the same label and domain is as good as the other; of another label, it cannot be told which is meant."""
+    rows, splits, path = saved
+    data = build([("b", label, "b review number 9"), *rows])
+    if message is None:
+        assert texts_of(split_domains(data, splits_file=path)) == texts_of(splits)
+    else:
+        with pytest.raises(DataError, match=message):
+            split_domains(data, splits_file=path)
+
+
+def test_texts_that_a_run_was_trained_on(saved, tmp_path):
+    rows, splits, path = saved
+    new = build([("c", "negative", "unknown"), *((d, y, t.upper()) for d, y, t in rows[::-1])])
+    seen = seen_texts(path, new)
+    assert sorted(t.lower() for t in new.select(seen).rows["text"]) == texts_of(splits)["train"]
+    assert seen_texts(write(tmp_path, train=[0], dev=[1], test=[2]), new) is None
+
+
+def test_pairs_are_told_by_both_texts(tmp_path):
+    first, second = (
+        MultiDomainDataset(
+            datasets.Dataset.from_dict(
+                {
+                    "id": [f"r#{n}" for n in range(30)],
+                    "text": ["the same"] * 30,
+                    "text_pair": [f"hypothesis {n}" for n in order],
+                    "label": [n % 2 for n in order],
+                    "domain": [0] * 30,
+                }
+            ),
+            LABELS,
+            ("a",),
+        )
+        for order in (range(30), range(29, -1, -1))
+    )
+    save_split_ids(split_domains(first), tmp_path / "splits.json")
+    again = split_domains(second, splits_file=tmp_path / "splits.json")
+    for name, part in split_domains(first):
+        assert sorted(part.rows["text_pair"]) == sorted(dict(again)[name].rows["text_pair"])
 
 
 def write(folder, **parts):
@@ -443,7 +543,10 @@ def write(folder, **parts):
         ({"dev": [*range(10, 20), 3]}, "ids listed more than once: 'a#3'"),
         ({"train": "a#1"}, "list of ids .* under train"),
         ({"dev": [None], "test": {}}, "list of ids .* under dev and test"),
-        ({"version": 2}, '"version": 1'),
+        ({"version": 3}, '"version": 2 '),
+        ({"version": 2}, "hash .* under texts"),
+        ({"version": 2, "texts": {"a#1": "x"}}, "hash .* under texts"),
+        ({"version": 2, "texts": {"a#0": "0" * 16}}, r"no hash of the text \(under texts\) for 'a#1'"),
         ({"format": "other"}, '"format": "hrkd-splits"'),
     ],
 )
@@ -480,7 +583,7 @@ def test_many_unknown_ids_are_summed_up(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ArtifactError, match="cannot write the split ids"):
+    with pytest.raises(ArtifactError, match=r"splits\.json: cannot be written"):
         save_split_ids(split_domains(build(plain("a", 30))), tmp_path / "file" / "splits.json")
 
 

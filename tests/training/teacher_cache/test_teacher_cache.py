@@ -1,5 +1,6 @@
 import copy
 import errno
+import json
 import logging
 import multiprocessing
 import shutil
@@ -17,6 +18,7 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
 from hrkd.recipe.schema import CacheConfig
+from hrkd.support.atomic_files import CannotWriteError
 from hrkd.support.caches import cached_folders, clear_cache
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.live_teacher import LiveTeacher
@@ -43,8 +45,8 @@ def reader(tiny, layer_map=(0, 2), **model):
     return Counted(tiny.model(seed=1, **model), layer_map, attention="queries_keys")
 
 
-def cached(live, data, folder, *, build=True, **rules):
-    return teacher_source(live, data, rules=CacheConfig(folder=folder, **rules), device=CPU, build=build)
+def cached(live, data, folder, **rules):
+    return teacher_source(live, data, rules=CacheConfig(folder=folder, **rules), device=CPU)
 
 
 def probed(tiny):
@@ -139,6 +141,27 @@ def test_a_foreign_index_is_named(tiny, tmp_path):
     index.write_text(index.read_text().replace('"width"', '"breadth"'))
     with pytest.raises(ArtifactError, match="not the teacher cache that is looked for"):
         cached(reader(tiny), tiny.train, tmp_path)
+    index.write_text("{")
+    with pytest.raises(
+        ArtifactError, match=r"index\.json: .* cannot be read .*; remove this folder and it is made anew"
+    ):
+        cached(reader(tiny), tiny.train, tmp_path)
+
+
+@pytest.mark.parametrize("change", [{}, {"of": "another/name"}])
+def test_a_cache_is_found_by_another_name_and_by_none(tiny, tmp_path, change):
+    first = reader(tiny)
+    first.teacher.config._name_or_path = first.teacher.name_or_path = "runs/mine/teacher"
+    cached(first, tiny.train, tmp_path)
+    ((folder, facts),) = cached_folders(tmp_path)
+    assert facts["of"] == "runs/mine/teacher"
+    index = json.loads((folder / "index.json").read_text())
+    del index["of"]  # as older versions wrote it
+    (folder / "index.json").write_text(json.dumps(index | change))
+    again = reader(tiny)
+    cached(again, tiny.train, tmp_path)
+    assert again.rows == probed(tiny)
+    assert cached_folders(tmp_path)[0][1]["of"] == change.get("of")
 
 
 def test_another_teacher_text_level_or_precision_is_another_cache(tiny):
@@ -231,17 +254,39 @@ def test_training_with_the_cache_is_training_without(tiny, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         options |= {"epochs": 1, "cache": CacheConfig(folder=tmp_path / "unused")}
         distil(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, **options)
-    assert "teacher cache: none, one epoch reads it once" in caplog.text
+    assert "no teacher cache: one epoch reads it once" in caplog.text
     assert not list((tmp_path / "unused").glob("*/"))
 
 
-def test_one_epoch_reads_a_cache_that_is_there(tiny, tmp_path):
-    live = reader(tiny)
-    assert cached(live, tiny.train, tmp_path, build=False) is live
-    cached(live, tiny.train, tmp_path)
-    again = reader(tiny)
-    assert isinstance(cached(again, tiny.train, tmp_path, build=False), CachedTeacher)
-    assert again.rows == probed(tiny)
+def test_one_epoch_gives_the_same_student_whether_or_not_a_cache_is_there(tiny, tmp_path):
+    states = []
+    for epochs in (1, 3, 1):
+        student = tiny.model(width=8, layers=1)
+        options = {"epochs": epochs, "cache": CacheConfig(folder=tmp_path), "graph_heads": 2}
+        distil(tiny.model(seed=1), student, tiny.train, tiny.dev, **options)
+        states.append(torch.cat([p.flatten() for p in student.parameters()]))
+    assert torch.equal(states[0], states[2])
+
+
+def values_of(folder):
+    (found,) = folder.glob("*/values.bin")
+    return found.read_bytes()
+
+
+@pytest.mark.parametrize("lost", ["first", "every second", "last"])
+def test_a_build_that_was_cut_off_gives_the_same_numbers(tiny, tmp_path, lost):
+    options = {"precision": "fp32"}  # in which the batch of a row shows
+    cached(reader(tiny), tiny.train, tmp_path, **options)
+    straight = values_of(tmp_path)
+    (state,) = tmp_path.glob("*/state.bin")
+    sums = np.fromfile(state, dtype=np.uint64)
+    sums[{"first": slice(0, 5), "every second": slice(None, None, 2), "last": slice(-5, None)}[lost]] = 0
+    sums.tofile(state)
+    values = state.with_name("values.bin")
+    written = np.fromfile(values, dtype=np.int32)
+    assert straight == written.tobytes()
+    cached(reader(tiny), tiny.train, tmp_path, **options)
+    assert values_of(tmp_path) == straight
 
 
 def test_a_file_system_that_cannot_reserve_is_written_all_the_same(tiny, tmp_path, monkeypatch):
@@ -283,7 +328,9 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_it_is_written(tiny,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store.os, "posix_fallocate", full)
-    with pytest.raises(ArtifactError, match=r"teacher cache cannot be written: No space left .*lower cache\.gigabytes"):
+    with pytest.raises(
+        CannotWriteError, match=r"teacher cache cannot be written: No space left .*lower cache\.gigabytes"
+    ):
         cached(reader(tiny), tiny.train, tmp_path)
     assert not list(tmp_path.glob("*/"))
 
@@ -337,8 +384,36 @@ def test_a_finished_cache_is_taken_on_a_full_disk(tiny, tmp_path, monkeypatch):
     again = reader(tiny)
     assert isinstance(cached(again, tiny.train, tmp_path), CachedTeacher)
     assert again.rows == probed(tiny)
-    other = reader(tiny, (0, 1))
-    assert cached(other, tiny.train, tmp_path) is other, "there is no room for another"
+    with pytest.raises(CannotWriteError, match=r"GB are needed .* 0 GB are free .* lower cache.gigabytes"):
+        cached(reader(tiny, (0, 1)), tiny.train, tmp_path)
+    assert len(list(tmp_path.glob("*/"))) == 1
+
+
+def test_which_rows_are_cached_does_not_depend_on_the_disk(tiny, tmp_path, monkeypatch):
+    size = int(tiny.train.lengths.sum()) * (2 * 16 + 2 * 16) * 2
+    kept = []
+    for free in (1e12, 1.1 * size):
+        disk = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(cache_source.shutil, "disk_usage", lambda _, disk=disk: disk)
+        source = cached(reader(tiny), tiny.train, tmp_path / str(free), gigabytes=0.6 * size / 1e9)
+        kept.append(source.files.cached)
+    assert np.array_equal(*kept)
+    assert 0.5 < kept[0].mean() < 0.7
+
+
+@pytest.mark.parametrize("reason", ["full", "closed"])
+def test_a_cache_that_cannot_be_written_does_not_stop_a_run_at_its_end(tiny, tmp_path, monkeypatch, caplog, reason):
+    rules = CacheConfig(folder=tmp_path / "caches")
+    teacher = tiny.model(seed=1).eval()
+    expected = teacher_logits(teacher, tiny.dev, rules=CacheConfig(folder=tmp_path / "good"), device=CPU)
+    if reason == "full":
+        full = shutil.disk_usage(tmp_path)._replace(free=0)
+        monkeypatch.setattr(cache_source.shutil, "disk_usage", lambda _: full)
+    else:
+        (tmp_path / "caches").write_text("a file")
+    found = teacher_logits(teacher, tiny.dev, rules=rules, device=CPU)
+    assert np.array_equal(found, expected), "to the last digit"
+    assert "computed without" in caplog.text
 
 
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])

@@ -1,16 +1,18 @@
-"""One table, wherever it lies: its columns by name. Parts of a source become chunks of :class:`RawRows` here."""
+"""One table, wherever it lies: its columns by name, and their values some rows at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from hrkd.data.columns import CHUNK
-from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of, suggestion
+from hrkd.support.messages import first_of
 
 if TYPE_CHECKING:
     import datasets
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 
     from hrkd.data.readers.whole_rows import Rows
 
-__all__ = ["Part", "columns_of", "dataset_part", "dict_part", "frame_part", "label_names", "pick", "separator_hint"]
+__all__ = ["LongRow", "Part", "class_name", "columns_of", "dataset_part", "dict_part", "frame_part", "values_of"]
 
 Columns = list[list[Any]]
+LongRow = list[tuple[int, list[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,11 @@ class Part:
     """A file, a split of a data set or an object in memory.
 
     ``columns`` are the names in order; ``stream`` gives the values of those at some positions, chunk by chunk, from
-    the first row; ``split`` is what the part's own name says (None: nothing). ``whole`` gives the rows of a file as
-    they stand there, chunk by chunk, at least one chunk; with only the columns that are named, where that costs less.
+    the first row; ``split`` is what the part's own name says (None: nothing); ``notes`` are what a user should know.
+    ``long_rows`` gives rows that stand in several lines of a file, one of which could be a row by itself: the numbers
+    of the lines, and the fields that each of them has (None where these are too few or too many). ``whole`` gives the
+    rows of a file as they stand there, chunk by chunk, at least one chunk; with only the columns that are named, where
+    that costs less.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Part:
     columns: tuple[str, ...]
     stream: Callable[[Sequence[int]], Iterator[Columns]]
     split: str | None = None
+    notes: tuple[str, ...] = ()
+    long_rows: Callable[[], Iterator[LongRow]] | None = None
     whole: Callable[[Sequence[str] | None], Iterator[Rows]] | None = None
 
     def read(self, i: int) -> list[Any]:
@@ -97,11 +105,16 @@ def dataset_part(dataset: datasets.Dataset, name: str = "row", split: str | None
     columns = tuple(dataset.column_names)
 
     def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        import datasets
+
         names = [columns[i] for i in wanted]
-        plain = dataset.with_format(None).select_columns(names)
+        labels = {
+            each: feature.names for each in names if isinstance(feature := dataset.features[each], datasets.ClassLabel)
+        }
+        plain = dataset.select_columns(names).with_format("arrow")
         for rows in _spans(len(dataset)):
-            values = plain[rows]
-            yield [label_names(values[each], dataset.features[each]) for each in names]
+            table = plain[rows]
+            yield [values_of(table[each], name, each, rows.start, labels.get(each)) for each in names]
 
     return Part(name, len(dataset), columns, stream, split)
 
@@ -110,63 +123,53 @@ def _spans(rows: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
 
-def label_names(values: Sequence[Any], feature: Any) -> list[Any]:
-    """Names in place of the numbers of a ClassLabel column (-1, "no label": None); other columns unchanged."""
-    if feature is None:
-        return list(values)
-    import datasets
+def values_of(
+    column: pa.Array | pa.ChunkedArray, part: str, name: str, before: int, labels: Sequence[str] | None
+) -> list[Any]:
+    """The values of a column of Arrow as those of Python, numbers of classes as their names.
 
-    if not isinstance(feature, datasets.ClassLabel):
-        return list(values)
-    return [None if v is None or v < 0 else feature.names[v] for v in values]
-
-
-def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
-    """The asked-for columns of all parts, one after the other, some rows at a time.
-
-    Without a split column, the names of the parts say train, dev and test.
+    Args:
+        column: some rows of the column ``name`` of a ``part``.
+        before: rows of the part that stand before them.
+        labels: the names of classes; a negative number, "no label", becomes None. None: the column has none.
 
     Raises:
-        DataError: a part has no rows, lacks a column or has it twice; before the first rows are given.
+        DataError: a value cannot be read, or its number has no name; names column and row.
     """
-    problems = [problem for part in parts if (problem := _problem(part, names))]
-    if problems:
-        raise DataError("\n".join(problems))
-    wanted = names.asked_for()
-    split_of_part = names.split is None and any(part.split for part in parts)
-    for part in parts:
-        done = 0
-        for values in part.stream([part.columns.index(name) for name in wanted.values()]):
-            count = len(values[0])
-            columns: dict[str, Any] = dict(zip(wanted, values, strict=True))
-            if names.label is None:
-                columns["label"] = None
-            if split_of_part:
-                columns["split"] = [part.split] * count
-            places = [f"{part.name}#{n}" for n in range(done + 1, done + count + 1)]
-            yield RawRows(places=places, names=names, **columns)
-            done += count
+    try:
+        values = column.to_pylist()
+    except READING:
+        row, error = next((n, e) for n, value in enumerate(column, before + 1) if (e := _fault(value)) is not None)
+        what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value that cannot be read"
+        raise DataError(f"{part}#{row}: {what} in the column {name!r} ({error}); write the table again") from error
+    if labels is None:
+        return list(values)
+    return [class_name(value, labels, f"{part}#{row}", name) for row, value in enumerate(values, before + 1)]
 
 
-def _problem(part: Part, names: ColumnNames) -> str | None:
-    where = "source" if part.name == "row" else part.name
-    wanted = names.asked_for()
-    missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
-    if missing:
-        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{separator_hint(part.columns)}"
-    if repeated := part.repeated(wanted.values()):
-        return f"{where}: {repeated}"
-    return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"
+READING = (ValueError, OverflowError, pa.ArrowException)
 
 
-def _missing(role: str, name: str, columns: Sequence[str]) -> str:
-    if asked := suggestion(name, columns):
-        return f"no column {name!r} for {role} ({asked} then set {role} to it)"
-    advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
-    return f"no column {name!r} for {role} ({advice} to the name of a column)"
+def _fault(value: pa.Scalar) -> Exception | None:
+    try:
+        value.as_py()
+    except READING as error:
+        return error
+    return None
 
 
-def separator_hint(columns: Sequence[str]) -> str:
-    """What to say where a single column looks like several with another separator; empty otherwise."""
-    held = [sep for sep in (";", "\t", ",", "|") if len(columns) == 1 and sep in columns[0]]
-    return f"; the header holds {held[0]!r}: hrkd expects commas in .csv and tabs in .tsv" if held else ""
+def class_name(value: Any, names: Sequence[str], place: str, column: str) -> Any:
+    """The name of a number of a class (None for a negative one, "no label"); what is no whole number stays as it is.
+
+    Raises:
+        DataError: the number has no name; says ``place`` and ``column``.
+    """
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if not whole:
+        return value
+    if value >= len(names):
+        raise DataError(
+            f"{place}: the number {value} in the column {column!r} has no name: its ClassLabel has {len(names)} "
+            f"({first_of(names)}), for the numbers from 0; correct the column, or its names"
+        )
+    return None if value < 0 else names[int(value)]

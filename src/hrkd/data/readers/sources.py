@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hrkd.data.assembly import assemble
+from hrkd.data.assembly import assemble, domain_names
 from hrkd.data.readers.amazon import (
     amazon_root,
     extra_files,
@@ -16,10 +17,12 @@ from hrkd.data.readers.amazon import (
     read_amazon_reviews,
     read_amazon_unlabelled,
 )
-from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part, pick
+from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part
+from hrkd.data.readers.picking import pick
 from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
-from hrkd.data.readers.tables import read_tables, table_files
+from hrkd.data.readers.split_names import note_on_names, splits_of
+from hrkd.data.readers.tables import no_tables, read_tables, table_files
 from hrkd.data.rows import DEFAULTS, ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -38,7 +41,7 @@ UNLABELLED = {
     "fdu_mtl": read_fdu_unlabelled,
 }
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Goes up when the same files come to give other rows."""
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
@@ -71,10 +74,11 @@ def load_domains(
     reader of a research set leaves out are logged at WARNING by the logger ``hrkd.data``.
 
     Args:
-        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind; a
-            folder written by ``save_to_disk``; the name of a hub data set; a folder of a research set; or a pandas
-            frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files called train, dev
-            and test are these splits, as are the keys of a ``DatasetDict``, unless ``split`` names a column.
+        source: A table (.csv, .tsv, .jsonl, .parquet, the first three also .gz) or a folder of tables of one kind (or
+            with one called ``data``); a folder written by ``save_to_disk``; the name of a hub data set; a folder of a
+            research set; or a pandas frame, a mapping of columns, a ``Dataset`` or ``DatasetDict``. In a folder, files
+            with train, dev or test as a word of their names (``reviews_test.csv``) are these splits, as are the keys
+            of a ``DatasetDict``, unless ``split`` names a column.
         format: Layout: table, dataset, amazon_reviews, fdu_mtl, mnli, without labels also amazon_reviews_extra; or auto
             to recognise it.
         text: Column with the text.
@@ -97,6 +101,8 @@ def load_domains(
         DataError: the source is missing or of an unknown layout, a column is missing, or rows cannot be used;
             names file, row and column.
     """
+    asked = {"text": text, "text_pair": text_pair, "label": label, "domain": domain, "split": split, "id": id}
+    text, text_pair, label, domain, split, id = (_column_name(*item) for item in asked.items())  # noqa: A001
     labelled = label is not None
     names = ColumnNames(text, text_pair, label, domain, split if labelled else None, id if labelled else None)
     known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
@@ -104,12 +110,19 @@ def load_domains(
         raise DataError(f"format: expected {', '.join(known)}; got {format!r}")
     if source is None or format == "synthetic":
         raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
+    if isinstance(source, str) and not source.strip():
+        raise DataError("source: expected a path or a name, got an empty string")
+    if cache is not None and not isinstance(cache, str | Path):
+        raise DataError(f"cache: expected the path of a folder, got {cache!r} ({type(cache).__name__})")
+    cache = None if cache is None else Path(cache)
+    domains = domain_names(domains)
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
     mark = "" if cache is None else _mark(origin, names, domains, *(["to measure"] if to_measure else []))
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     kept = cache if mark else None
-    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark)
+    of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
+    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
 
 
 def has_columns_of_its_own(source: str | Path, layout: str = DEFAULTS.format) -> bool:
@@ -118,6 +131,21 @@ def has_columns_of_its_own(source: str | Path, layout: str = DEFAULTS.format) ->
     if layout == "auto" and path.is_dir():
         layout = _recognise_folder(path, labelled=True)
     return layout in (*RESEARCH, "synthetic")
+
+
+def _column_name(role: str, name: Any) -> Any:
+    """The name of a column as it stands in a table: a string; pandas names columns by numbers, too."""
+    if isinstance(name, str) or (name is None and role not in ("text", "domain")):
+        return name
+    if isinstance(name, Integral) and not isinstance(name, bool):
+        return str(name)
+    advice = {
+        "text": "",
+        "domain": "; every row needs a domain: add a column that names it, with one value if there is one",
+    }.get(role, ", or None where there is none")
+    if isinstance(name, tuple):
+        advice = "; join the levels of a MultiIndex to one string each"
+    raise DataError(f"{role}: expected the name of a column, got {name!r} ({type(name).__name__}){advice}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +159,7 @@ class Origin:
 
 def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None, *purpose: str) -> str:
     """A name for what is read from files, by their names and content; empty without files."""
-    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains and list(domains), *purpose)).encode())
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains, *purpose)).encode())
     try:
         for file in origin.files:
             with file.open("rb") as content:
@@ -155,16 +183,24 @@ def _in_memory(source: Any, layout: str, names: ColumnNames) -> Origin:
     if layout not in ("auto", kind):
         raise DataError(f"format: {layout!r} does not fit a {type(source).__name__} in memory; use 'auto'")
     if kind == "dataset":
-        return Origin(pick(_dataset_parts(source), names))
+        return Origin(pick(_dataset_parts(source, names), names))
     return Origin(pick([frame_part(source) if isinstance(source, pd.DataFrame) else dict_part(source)], names))
 
 
-def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict) -> list[Part]:
+def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict, names: ColumnNames) -> list[Part]:
     import datasets
 
     if isinstance(source, datasets.Dataset):
         return [dataset_part(source)]
-    return [dataset_part(part, name=str(key), split=str(key)) for key, part in source.items()]
+    keys = list(map(str, source))
+    if names.split is not None or names.label is None:
+        return [dataset_part(part, name=key) for key, part in zip(keys, source.values(), strict=True)]
+    splits = splits_of(keys)
+    parts = [
+        dataset_part(part, name=key, split=split or key)
+        for key, split, part in zip(keys, splits, source.values(), strict=True)
+    ]
+    return [replace(part, notes=note_on_names(keys, splits)) for part in parts]
 
 
 def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
@@ -189,7 +225,7 @@ def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
 
 
 def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterator[RawRows]:
-    yield from pick(_dataset_parts(_open_dataset(source, path)), names)
+    yield from pick(_dataset_parts(_open_dataset(source, path), names), names)
 
 
 def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
@@ -223,7 +259,9 @@ def _recognise_folder(path: Path, *, labelled: bool) -> str:
         return "table"
     looked_for = LOOKED_FOR if labelled else f"{LOOKED_FOR}, {ALSO_LOOKED_FOR}"
     found = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())
-    raise DataError(f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}")
+    raise DataError(
+        f"{path}: unknown layout; looked for {looked_for}; found {first_of(found) or 'nothing'}{no_tables(path)}"
+    )
 
 
 def _is_saved(path: Path) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -16,29 +16,45 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import Part, columns_of, label_names
+from hrkd.data.readers.file_kinds import HEAD, kind_of
+from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
 from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
+from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
 from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
-from hrkd.support.messages import Found, first_of
+from hrkd.support.messages import Found, count_of, first_of
 
-__all__ = ["read_table", "read_tables", "read_tsv", "table_files"]
+__all__ = ["no_tables", "read_table", "read_tables", "read_tsv", "table_files"]
 
-SHARD = re.compile(r"-\d+-of-\d+$")
+PARQUET = b"PAR1"
+HUB_FOLDER = "data"
+"""Where repositories of the hub keep their tables."""
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Tables that lie directly in a folder, sorted by name; hidden files and other kinds are left alone."""
+    """Tables that lie directly in a folder, or else in its ``data/``, sorted by name; no hidden files."""
+    return _tables_in(folder) or _tables_in(folder / HUB_FOLDER)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
     return sorted(p for p in folder.iterdir() if p.is_file() and table_kind(p) and not p.name.startswith("."))
+
+
+def no_tables(folder: Path) -> str:
+    """Where tables lie that belong to no folder of tables: ``; ...``, or nothing."""
+    inside = [p.name + "/" for p in sorted(folder.iterdir()) if p.is_dir() and _tables_in(p)]
+    return f"; tables lie in {first_of(inside)}: name one of these folders" if inside else ""
 
 
 def read_tables(path: Path, *, split_column: bool = False) -> list[Part]:
     """One table, or all tables of a folder.
 
-    In a folder whose files are called train, dev (validation, valid, val) and test, with or without a shard
-    number, each part carries that split, unless the tables have a ``split_column``.
+    In a folder whose files are named after train, dev (validation, valid, val) and test, see :func:`splits_of`, each
+    part carries that split, unless the tables have a ``split_column``. A single file's name says nothing.
 
     Raises:
         DataError: no table, tables of several kinds, the same table twice, some files named after a split and
@@ -48,15 +64,37 @@ def read_tables(path: Path, *, split_column: bool = False) -> list[Part]:
         return [read_table(path)]
     files = table_files(path)
     _check_folder(path, files)
-    splits = {file: canonical_split(SHARD.sub("", _stem(file))) for file in files}
+    names = [file.name for file in files]
+    splits = [None] * len(files) if split_column else _splits_of_files(path, files)
+    notes = note_on_names(names, splits)
+    if files[0].parent != path:
+        notes = (f"the tables of {files[0].parent} are read", *notes)
     if not split_column:
-        others = [file.name for file, split in splits.items() if split is None]
-        if others and len(others) < len(files):
-            raise DataError(
-                f"{path}: some files are named after a split (train, dev, test), but not {first_of(others)}; "
-                "rename or remove these, or add a split column to all and name it"
-            )
-    return [replace(read_table(file), split=splits[file]) for file in files]
+        beside = [p for p in sorted(files[0].parent.iterdir()) if p.is_file() and p not in files]
+        passed = [p.name for p in beside if p.suffix in OTHER_TABLES and says_a_split(p.stem)]
+        notes += (f"not read, as no table of a known kind: {first_of(passed)}",) if passed else ()
+    parts = [replace(read_table(file), split=split) for file, split in zip(files, splits, strict=True)]
+    return [replace(parts[0], notes=(*notes, *parts[0].notes)), *parts[1:]]
+
+
+OTHER_TABLES = (".json", ".ndjson", ".txt", ".xlsx", ".xls", ".ods", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz")
+
+
+def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
+    if len(files) == 1:  # its name says what it is to others; here it is all there is
+        return ["train" if canonical_split(_stem(files[0])) == "train" else None]
+    try:
+        splits = splits_of([_stem(file) for file in files])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    named = [f"{file.name} is {split}" for file, split in zip(files, splits, strict=True) if split]
+    others = [file.name for file, split in zip(files, splits, strict=True) if split is None]
+    if others and named:
+        raise DataError(
+            f"{path}: some files are named after a split (train, dev, test), but not {first_of(others)} "
+            f"({first_of(named)}); rename or remove these, or add a split column to all and name it (data.split)"
+        )
+    return splits
 
 
 def _stem(file: Path) -> str:
@@ -67,6 +105,7 @@ def _check_folder(folder: Path, files: list[Path]) -> None:
     if not files:
         raise DataError(
             f"{folder}: no table directly in this folder (looked for {', '.join(TABLE_SUFFIXES)}, also .gz)"
+            f"{no_tables(folder)}"
         )
     kinds = sorted({str(table_kind(file)) for file in files})
     if len(kinds) > 1:
@@ -99,8 +138,22 @@ def read_tsv(file: Path) -> Part:
         DataError: the file cannot be read, is not UTF-8, or a row has more or fewer fields than the header.
     """
     check_text(file)
+    quoted = Found()
+
+    def look_at(line: int, fields: list[str]) -> None:
+        if any(len(f) > 1 and f[0] == f[-1] == '"' and '""' in f[1:-1] for f in fields):
+            quoted.add(str(line))
+
     advice = "in .tsv quotes have no meaning; write texts with tabs or line breaks as .jsonl"
-    return _rectangle(file.name, lambda: _tsv_rows(file), advice)
+    part = _rectangle(file.name, lambda: _tsv_rows(file), advice, "\t", look_at)
+    if not quoted:
+        return part
+    note = (
+        f"{file.name}: {count_of(quoted.total)} with a field in quotes that doubles those inside, as pandas and "
+        f"spreadsheets write it (line {quoted}): in .tsv quotes have no meaning and stay in the text; .csv or .jsonl "
+        "have none of this"
+    )
+    return replace(part, notes=(note,))
 
 
 Numbered: TypeAlias = Iterator[tuple[int, list[str]]]
@@ -118,24 +171,70 @@ def _tsv_rows(file: Path) -> Numbered:
 def _read_csv(file: Path) -> Part:
     length = check_text(file)
     advice = "put texts that hold commas or line breaks in double quotes"
-    return _rectangle(file.name, lambda: _csv_rows(file, length), advice)
+    spans, before = array("q"), 1
+
+    def look_at(line: int, _: list[str]) -> None:
+        nonlocal before
+        if line > before + 1:
+            spans.extend((before + 1, line))
+        before = line
+
+    part = _rectangle(file.name, lambda: _csv_rows(file, length), advice, ",", look_at)
+    if not spans:
+        return part
+    return replace(part, long_rows=lambda: _long_rows(file, spans, len(part.columns)))
 
 
 def _csv_rows(file: Path, length: int) -> Numbered:
     with open_text(file, newline="") as text:
-        reader = csv.reader(text, strict=True)
-        while True:
+        reader, last = csv.reader(text, strict=True), 0
+        fault: csv.Error | None = None
+        while fault is None:
+            chunk: list[tuple[int, list[str]]] = []
             try:
                 with _fields_up_to(length):
-                    chunk = [(reader.line_num, fields) for fields in islice(reader, CHUNK)]
+                    chunk.extend((reader.line_num, fields) for fields in islice(reader, CHUNK))
             except csv.Error as error:
-                raise DataError(
-                    f"{file.name}: bad quoting in the row that ends at line {reader.line_num} ({error}); put texts "
-                    'with commas, quotes or line breaks in double quotes, and double each quote inside ("")'
-                ) from error
-            if not chunk:
+                fault = error
+            if not chunk and fault is None:
                 return
             yield from (row for row in chunk if row[1])
+            last = chunk[-1][0] if chunk else last
+        begins = f" and begins at line {last + 1}" if reader.line_num > last + 1 else ""
+        raise DataError(
+            f"{file.name}: bad quoting in the row that ends at line {reader.line_num}{begins} ({fault}); put texts "
+            'with commas, quotes or line breaks in double quotes, and double each quote inside ("")'
+        )
+
+
+def _long_rows(file: Path, spans: Sequence[int], width: int) -> Iterator[LongRow]:
+    """Rows in the lines from ``spans[0]`` to ``spans[1]``, from ``spans[2]`` to ..., if a line of them is a row."""
+    with open_text(file, newline="") as text:
+        lines = enumerate(text, 1)
+        for first, last in zip(spans[::2], spans[1::2], strict=True):
+            held = [(number, line.rstrip("\r\n")) for number, line in _up_to(lines, last) if number >= first]
+            row = [(number, _alone(line, width)) for number, line in held if line]
+            if len(row) > 1 and any(fields for _, fields in row):
+                yield row
+
+
+def _up_to(lines: Iterator[tuple[int, str]], last: int) -> Iterator[tuple[int, str]]:
+    """The lines up to the one of number ``last``."""
+    for number, line in lines:
+        yield number, line
+        if number == last:
+            return
+
+
+def _alone(line: str, width: int) -> list[str] | None:
+    """The fields of a line that is read by itself, its quotes as such or as characters; None if they are not enough."""
+    try:
+        fields = next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        fields = []
+    if len(fields) != width:
+        fields = line.split(",")
+    return fields if len(fields) == width else None
 
 
 @contextmanager
@@ -149,11 +248,19 @@ def _fields_up_to(length: int) -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _rectangle(name: str, numbered: Callable[[], Numbered], advice: str) -> Part:
+def _rectangle(
+    name: str,
+    numbered: Callable[[], Numbered],
+    advice: str,
+    separator: str,
+    look_at: Callable[[int, list[str]], None],
+) -> Part:
     rows = numbered()
     _, header = next(rows)
+    _check_separator(name, header, separator)
     ragged, count = Found(), 0
     for count, (line, fields) in enumerate(rows, 1):
+        look_at(line, fields)
         if len(fields) != len(header):
             ragged.add(f"#{count} (line {line}, {len(fields)} fields)")
     if ragged:
@@ -168,6 +275,20 @@ def _rectangle(name: str, numbered: Callable[[], Numbered], advice: str) -> Part
     return Part(name, count, tuple(header), stream, whole=whole)
 
 
+def _check_separator(name: str, header: Sequence[str], separator: str) -> None:
+    """Refuse a header that is one field with other separators in it."""
+    others = [
+        other for other in (";", "\t", ",", "|") if other != separator and len(header) == 1 and other in header[0]
+    ]
+    if others:
+        kind = {",": "commas in .csv", "\t": "tabs in .tsv"}[separator]
+        raise DataError(
+            f"{name}: the header holds {others[0]!r} and no {separator!r}, so fields seem to be separated by it; hrkd "
+            f"expects {kind}: write the table anew, in pandas with "
+            f"pandas.read_csv({name!r}, sep={others[0]!r}).to_csv('new.csv', index=False)"
+        )
+
+
 def _read_jsonl(file: Path) -> Part:
     check_text(file)
     columns: dict[str, None] = {}
@@ -179,7 +300,10 @@ def _read_jsonl(file: Path) -> Part:
         else:
             faults.add(f"line {number} ({row if isinstance(row, Exception) else type(row).__name__})")
     if faults:
-        raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}")
+        with open_text(file, newline="\n") as text:
+            is_array = text.read(HEAD).lstrip().startswith("[")
+        advice = "; the file is one JSON array: write an object a line (pandas: to_json(orient='records', lines=True))"
+        raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}{advice if is_array else ''}")
     names = tuple(columns)
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
@@ -207,42 +331,74 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
 def _read_parquet(file: Path) -> Part:
     with _opened_parquet(file) as table:
         schema, count = table.schema_arrow, table.metadata.num_rows
-    marked = b"huggingface" in (schema.metadata or {})
-    features: Mapping[str, Any] = {}
-    if marked:
-        import datasets
-
-        features = datasets.Features.from_arrow_schema(schema)
-    columns = tuple(schema.names)
+        columns = tuple(schema.names)
+    labels, notes = _class_names(file, (schema.metadata or {}).get(b"huggingface"))
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
-        names = list(dict.fromkeys(columns[i] for i in wanted))
+        names, done = list(dict.fromkeys(columns[i] for i in wanted)), 0
         with _opened_parquet(file) as table:
             for batch in table.iter_batches(CHUNK, columns=names):
-                values = [_column(batch, columns, i) for i in wanted]
-                yield [label_names(v, features.get(columns[i])) for i, v in zip(wanted, values, strict=True)]
+                picked = [(columns[i], _column(batch, columns, i)) for i in wanted]
+                yield [values_of(each, file.name, name, done, labels.get(name)) for name, each in picked]
+                done += len(batch)
 
     def whole(names: Sequence[str] | None) -> Iterator[Rows]:
+        done = 0
         with _opened_parquet(file) as table:
-            yield from (ArrowRows(batch, features) for batch in table.iter_batches(CHUNK, columns=names))
+            for batch in table.iter_batches(CHUNK, columns=names):
+                yield ArrowRows(batch, labels, file.name, done)
+                done += len(batch)
             if not count:
-                yield ArrowRows(pa.RecordBatch.from_pylist([], schema), features)
+                yield ArrowRows(pa.RecordBatch.from_pylist([], schema), labels)
 
-    return Part(file.name, count, columns, stream, whole=whole)
+    return Part(file.name, count, columns, stream, notes=notes, whole=whole)
 
 
-def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> list[Any]:
+def _class_names(file: Path, metadata: bytes | None) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """The names of classes by column, as the `datasets` library notes them in a file, and what to tell of them."""
+    if metadata is None:
+        return {}, ()
+    try:
+        features = json.loads(metadata)["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        note = "its metadata of the datasets library cannot be read; numbers of classes stay numbers, without names"
+        return {}, (f"{file.name}: {note}",)
+    found = {
+        n: f["names"] for n, f in features if isinstance(f, dict) and f.get("_type") == "ClassLabel" and "names" in f
+    }
+    return {name: [str(each) for each in names] for name, names in found.items() if isinstance(names, list)}, ()
+
+
+def _column(batch: pa.RecordBatch, columns: Sequence[str], i: int) -> pa.Array:
     """The i-th column of the file out of a batch that holds some of them, in any order; names may repeat."""
     places = [place for place, name in enumerate(batch.schema.names) if name == columns[i]]
-    values: list[Any] = batch.column(places[columns[:i].count(columns[i])]).to_pylist()
-    return values
+    return batch.column(places[columns[:i].count(columns[i])])
 
 
 @contextmanager
 def _opened_parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    _check_parquet(file)
     try:
         # Without the map, the pages of a row group that are read would stay in memory until its end.
         with pq.ParquetFile(file, memory_map=True) as table:
             yield table
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({error}); write it again") from error
+
+
+def _check_parquet(file: Path) -> None:
+    """Whether a file begins and ends as Parquet does."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(HEAD)
+            content.seek(max(0, file.stat().st_size - len(PARQUET)))
+            tail = content.read()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise DataError(f"{file}: the file is empty; expected a table")
+    if not head.startswith(PARQUET):
+        what, advice = kind_of(file, head) or ("something else", "let its name end in what it is, or write it again")
+        raise DataError(f"{file}: named as Parquet, but it is {what}: {advice}")
+    if tail != PARQUET:
+        raise DataError(f"{file}: cannot be read as Parquet: its end is missing; fetch or write it again")

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from hrkd.data.readers.file_kinds import HEAD, encoding_of, kind_of, told_of_bytes
 from hrkd.errors import DataError
-from hrkd.support.messages import Found
 
 __all__ = ["check_text", "decode_lenient", "lenient_lines", "open_text", "read_lines"]
 
+GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 20
 
@@ -35,9 +36,21 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             with gzip.open(file, "rb") as content:
                 yield cast("IO[bytes]", content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        if kind := _not_gzip(path):
+            raise DataError(f"{path}: {kind}") from None
         raise DataError(f"{path}: not a complete gzip file ({error}); fetch or compress it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _not_gzip(path: Path) -> str:
+    """What a file that is not compressed with gzip is, and what to do; empty if it is."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith(GZIP):
+        return ""
+    what, advice = kind_of(path, head) or ("not compressed", "leave .gz out of its name")
+    return f"named as if compressed with gzip (.gz), but it is {what}: {advice}" if head else "the file is empty"
 
 
 @contextmanager
@@ -54,8 +67,9 @@ def check_text(path: Path) -> int:
     """Look through a text file of a user; its length in bytes, decompressed.
 
     Raises:
-        DataError: the file cannot be read, is empty or is not UTF-8; names lines and the probable encoding.
+        DataError: the file cannot be read, is empty, of another kind or not UTF-8; names lines and what is likely.
     """
+    _check_kind(path)
     decoder, length, blank, faulty = codecs.getincrementaldecoder("utf-8-sig")(), 0, True, False
     with _opened(path) as file:
         while block := file.read(BLOCK):
@@ -108,26 +122,25 @@ def decode_lenient(line: bytes) -> str:
         return line.decode("cp1252", errors="replace")
 
 
-def _undecodable(path: Path) -> str:
-    """What is wrong with a file that is not UTF-8: the lines, and the encoding that it probably has."""
-    faults, likely = Found(), "WINDOWS-1252"
+def _check_kind(path: Path) -> None:
+    """Refuse what is no text by its first bytes, or in units of two or four bytes."""
     with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return f"{path.name}: the file is in UTF-16, expected UTF-8; convert it (iconv -f UTF-16 -t UTF-8)"
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                faults.add(f"line {number} (byte 0x{line[error.start]:02x})")
-            likely = likely if _is_windows(line) else "ISO-8859-1"
-    return (
-        f"{path.name}: not UTF-8 in {faults}; the file is probably in {likely}: convert it (iconv -f {likely} -t UTF-8)"
-    )
+        head = file.read(HEAD)
+    packed = path.suffix == ".gz"
+    if kind := kind_of(None if packed else path, head):
+        what, advice = kind
+        told = f"what is packed in it is no text but {what}; unpack it, then" if packed else f"no text but {what}:"
+        raise DataError(f"{path.name}: {told} {advice}")
+    encoding = told_of_bytes(head)
+    if encoding == "unknown":
+        raise DataError(f"{path.name}: full of NUL bytes, so no text; expected a table in UTF-8")
+    if encoding:
+        raise DataError(
+            f"{path.name}: the file is in {encoding}, expected UTF-8; convert it (iconv -f {encoding} -t UTF-8)"
+        )
 
 
-def _is_windows(line: bytes) -> bool:
-    try:
-        line.decode("cp1252")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _undecodable(path: Path) -> str:
+    """What is wrong with a file that is not UTF-8."""
+    with _opened(path) as file:
+        return f"{path.name}: {encoding_of(enumerate(file, 1))}"

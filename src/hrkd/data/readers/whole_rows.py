@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import label_names
+from hrkd.data.readers.parts import class_name
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
@@ -113,10 +113,16 @@ class JsonRows:
 
 @dataclass(frozen=True)
 class ArrowRows:
-    """Rows of Parquet; ``features`` are those of the data sets library, by which numbers have names."""
+    """Rows of Parquet.
+
+    ``class_names`` are those of the numbers of some columns, ``part`` and ``before`` the file and how many of its rows
+    stand before these, for messages.
+    """
 
     data: pa.RecordBatch
-    features: Mapping[str, Any] = field(default_factory=dict)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    part: str = ""
+    before: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +144,7 @@ class ArrowRows:
         except UnicodeDecodeError:
             raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
             values = [v if v is None else v.decode(errors="surrogateescape") for v in raw.to_pylist()]
-        return label_names(values, self.features.get(name))
+        return self._named(name, values)
 
     def fields(self) -> list[list[str]]:
         """The rows as text."""
@@ -173,7 +179,14 @@ class ArrowRows:
                 if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
                     column = pc.cast(column, pa.string())
                 repeated = name in self.names[:i]
-                yield column.to_pylist() if repeated else label_names(column.to_pylist(), self.features.get(name))
+                yield column.to_pylist() if repeated else self._named(name, column.to_pylist())
+
+    def _named(self, name: str, values: list[Any]) -> list[Any]:
+        """Names in the place of the numbers of classes."""
+        names = self.class_names.get(name)
+        if names is None:
+            return values
+        return [class_name(v, names, f"{self.part}#{row}", name) for row, v in enumerate(values, self.before + 1)]
 
 
 Rows = FieldRows | JsonRows | ArrowRows

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hrkd.data.columns import chunks_of, ranks_of, repeated
 from hrkd.data.types import MultiDomainDataset
 
-__all__ = ["Pool", "Sides", "allocate", "draw_sides", "ending_keys", "stable_rng", "text_keys"]
+__all__ = ["Pool", "Sides", "allocate", "draw_sides", "ending_keys", "normalised", "stable_rng", "text_keys"]
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.int8]
@@ -44,7 +44,7 @@ def text_keys(*parts: MultiDomainDataset) -> list[Ints]:
     Texts (with their second texts) that differ in case and white space alone are the same. Numbers have the order of
     the texts, so what is drawn by them depends on the texts alone.
     """
-    keys = ranks_of(texts for part in parts for texts in _normalised(part))
+    keys = ranks_of(texts for part in parts for texts in normalised(part))
     return np.split(keys, np.cumsum([len(part) for part in parts])[:-1])
 
 
@@ -54,7 +54,7 @@ def ending_keys(length: int, *parts: MultiDomainDataset) -> list[Ints]:
     def endings() -> Iterator[list[str]]:
         yield [""]
         for part in parts:
-            for texts in _normalised(part):
+            for texts in normalised(part):
                 yield [_ending(text, length) for text in texts]
 
     keys = ranks_of(endings())[1:]
@@ -69,7 +69,8 @@ def _ending(text: str, length: int) -> str:
     return ""
 
 
-def _normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
+def normalised(dataset: MultiDomainDataset) -> Iterator[list[str]]:
+    """Texts (with their second texts) without what makes no difference between copies, a chunk of rows at a time."""
     for chunk in chunks_of(dataset.rows, *dataset.text_columns):
         # A line feed is white space, so it cannot be part of a collapsed text.
         texts = zip(*(chunk[column] for column in dataset.text_columns), strict=True)

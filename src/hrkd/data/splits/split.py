@@ -72,7 +72,7 @@ def split_domains(
             stands earlier stay in train.
         sizes: Exact (train, dev, test) rows per domain, or ``paper`` for those of :data:`PAPER_SIZES`; surplus rows are
             unused.
-        splits_file: JSON file of ids.
+        splits_file: JSON file of ids and of hashes of their texts; rows that have moved are found by their texts.
 
     Raises:
         RecipeError: an argument has a wrong value, or contradicts another one or the data.
@@ -92,8 +92,8 @@ def split_domains(
         else:
             notes += draw_sizes(sides, keys, dataset, wanted, seed)
     splits = Splits(_part(dataset, sides, TRAIN), _part(dataset, sides, DEV), _part(dataset, sides, TEST))
-    _check_parts(splits)
-    return replace(splits, notes=(*notes, *_check_labels(splits)))
+    _check_parts(splits, [*dataset.notes, *notes])
+    return replace(splits, notes=(*dataset.notes, *notes, *_check_labels(splits)))
 
 
 def given_parts(dataset: MultiDomainDataset, splits_file: Path | None = None) -> dict[str, Ints] | None:
@@ -156,10 +156,11 @@ def _check_sizes(dataset: MultiDomainDataset, sizes: Sizes) -> Sizes:
 def _sides_from_file(dataset: MultiDomainDataset, path: Path) -> tuple[Sides, list[str]]:
     """Side of every row as the file says, and notes."""
     sides = np.full(len(dataset), UNUSED, dtype=np.int8)
-    for side, rows in zip((TRAIN, DEV, TEST), read_split_ids(path, dataset.rows).values(), strict=True):
+    parts, notes = read_split_ids(path, dataset)
+    for side, rows in zip((TRAIN, DEV, TEST), parts.values(), strict=True):
         sides[rows] = side
     left_out = int((sides == UNUSED).sum())
-    return sides, [f"{count_of(left_out)} left out: not listed in {path.name}"] if left_out else []
+    return sides, notes + [f"{count_of(left_out)} left out: not listed in {path.name}"] * bool(left_out)
 
 
 def _sides_from_column(dataset: MultiDomainDataset) -> tuple[Sides, npt.NDArray[np.bool_]]:
@@ -218,18 +219,19 @@ def _remove_leaks(sides: Sides, keys: Ints, dataset: MultiDomainDataset) -> list
 
 
 def _part(dataset: MultiDomainDataset, sides: Sides, side: int) -> MultiDomainDataset:
-    part = dataset.select(np.flatnonzero(sides == side))
+    part = replace(dataset.select(np.flatnonzero(sides == side)), notes=())
     has_column = "split" in part.rows.column_names
     return replace(part, rows=part.rows.remove_columns("split")) if has_column else part
 
 
-def _check_parts(splits: Splits) -> None:
+def _check_parts(splits: Splits, notes: list[str]) -> None:
     rows = {name: part.rows_by_domain() for name, part in splits}
     empty = [f"{domain} has none in {name}" for domain in splits.domains for name in PARTS if not rows[name][domain]]
     if empty:
         raise DataError(
             f"every domain needs examples in train, dev and test, but {first_of(empty)}; add examples, "
             "leave the domain out, or change the split (copies of one text always stay together)"
+            + "".join(f"\n{note}" for note in notes)
         )
     known = np.unique(splits.train.label_ids)
     if len(known) < 2:

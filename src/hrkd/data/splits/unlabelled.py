@@ -50,7 +50,7 @@ class Unlabelled:
         """Plain sentences about the rows: how many are used, how many not and why."""
         surplus = sum(each.rows for each in self.left_out)
         head = f"unlabelled: {count_of(len(self.rows))} of {len(self.rows) + surplus:,} used for distillation"
-        return (head, *_told(self.left_out))
+        return (*(f"unlabelled: {note}" for note in self.rows.notes), head, *_told(self.left_out))
 
 
 def choose_unlabelled(found: MultiDomainDataset, splits: Splits) -> Unlabelled:

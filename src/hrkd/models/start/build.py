@@ -141,7 +141,8 @@ def _new_student(
     config.num_labels = len(teacher.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _around(AutoModelForSequenceClassification.from_config(config), teacher)
+        plain = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        return _around(plain, teacher)
 
 
 def _around(plain: PreTrainedModel, teacher: AnyTeacher) -> MultiDomainClassifier:

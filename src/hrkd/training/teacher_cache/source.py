@@ -11,7 +11,9 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,6 +27,7 @@ from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace
 from hrkd.recipe.schema import CacheConfig
 from hrkd.support.allocator import give_back
+from hrkd.support.atomic_files import CannotWriteError, writing
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import DEFAULTS, predict_logits, traces
@@ -42,7 +45,10 @@ Compute = Literal["fp32", "bf16"]
 TOKENS_IN_A_BATCH = {"cpu": 1024}
 OTHER_TOKENS_IN_A_BATCH = 8192
 """Of the teacher, by device: on a processor they share its memory with everything else."""
-SHARE_OF_FREE_DISK = 0.5
+SHARE_OF_FREE_DISK = 0.95
+ADVICE = (
+    "make room, name a cache.folder on another disk, or set a lower cache.gigabytes (the rest is computed each epoch)"
+)
 BATCHES_BETWEEN_FLUSHES = 16
 
 
@@ -110,42 +116,39 @@ def teacher_source(
     *,
     rules: CacheConfig,
     device: torch.device,
-    build: bool = True,
     progress: Progress | None = None,
 ) -> TeacherSource:
-    """``live``, or the same from a cache that is built or completed here; without ``build`` only from a complete one.
+    """``live``, or the same from a cache that is built or completed here.
 
     The cache is that of the teacher's weights, the rows' token ids and domains, the layer map, and how exactly numbers
-    are computed and kept; two processes that want it build it once. As many rows as fit into ``rules.gigabytes`` and
-    half of the free disk are cached, in a fixed random order and in steps of one per cent. Where that is not all and
-    the map ends below the teacher's last layer, the logits of all rows are kept, and the teacher is run no further than
-    the map.
+    are computed and kept; two processes that want it build it once. As many rows as fit into ``rules.gigabytes`` are
+    cached, in a fixed random order and in steps of one per cent: which ones is a matter of the settings alone, as a row
+    that is computed in every epoch differs in its last digits. Where that is not all and the map ends below the
+    teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the map.
 
     Raises:
+        CannotWriteError: there is no room for the cache, or its folder cannot be written.
         ArtifactError: the cache is damaged.
         TrainingError: a number is too large for the precision.
     """
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
     mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision, rules.compute)[:20]
+    percent, kept = _kept_rows(data.lengths, layout.numbers, rules)
+    if not kept.any():
+        logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
+        return live
     caches = cache_folder(rules.folder)
-    caches.mkdir(parents=True, exist_ok=True)
-    with FileLock(caches / f"{mark}.lock"):
-        percent, kept = _kept_rows(data.lengths, layout.numbers, rules, mark)
-        if not kept.any():
-            logger.info("teacher cache: none, hardly a row fits into %g GB and half of the free disk", rules.gigabytes)
-            return live
+    with _locked(caches / f"{mark}.lock"), writing(caches, advice=ADVICE):
         short = None if kept.all() else live.without_logits(probe)
         name = f"{mark}-{percent}"
         folder = caches / name
-        if not build and not (folder / "complete").exists():
-            logger.info("teacher cache: none, one epoch reads it once")
-            return live
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
         small = layout.classes + layout.layers
-        index = CacheIndex(
-            name, len(data), int(offsets[-1]), layout.numbers, small, rules.precision, all_rows=short is not None
-        )
+        sizes = len(data), int(offsets[-1]), layout.numbers, small
+        of = str(getattr(live.teacher, "name_or_path", ""))
+        index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of)
+        _check_room(folder, index)
         files = CacheFiles(folder, index, offsets)
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
@@ -177,6 +180,8 @@ def teacher_logits(
 
     They are computed in 32-bit whatever ``rules`` say: a teacher's accuracy does not depend on its cache.
 
+    Where there is no room for them they are computed in the same way, and not kept.
+
     Raises:
         ArtifactError: the cache is damaged.
     """
@@ -185,8 +190,14 @@ def teacher_logits(
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
     live = LiveTeacher(teacher, (), attention="none")
     exact = rules.model_copy(update={"compute": "fp32"})
-    outputs = teacher_source(live, data, rules=exact, device=device, progress=progress)
     logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
+    try:
+        outputs = teacher_source(live, data, rules=exact, device=device, progress=progress)
+    except CannotWriteError as error:
+        logger.warning("%s (what the teacher says is computed without)", error)
+        for rows in _batches(data.lengths, np.arange(len(data)), _tokens_of(device)):
+            logits[rows] = live(data.batch(rows).to(device)).logits.float().cpu().numpy()
+        return logits
     for batch, trace in traces(outputs, data, device, batch_size=batch_size):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     return logits
@@ -224,22 +235,44 @@ def fingerprint(
     return total.hexdigest()
 
 
-def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheConfig, mark: str) -> tuple[int, np.ndarray]:
+def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheConfig) -> tuple[int, np.ndarray]:
     """Which rows are cached, shape (rows,): the most whole per cent that fit, in a fixed random order."""
     order = np.random.default_rng(0).permutation(len(lengths))
     counts = len(lengths) * np.arange(101) // 100
     sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
-    caches = cache_folder(rules.folder)
-    free = shutil.disk_usage(caches).free
-
-    def fits(percent: int) -> bool:
-        there = sum(file.stat().st_blocks * 512 for file in caches.glob(f"{mark}-{percent}/*"))
-        return bool(sizes[percent] <= rules.gigabytes * 1e9 and sizes[percent] - there <= SHARE_OF_FREE_DISK * free)
-
-    percent = next(percent for percent in range(100, -1, -1) if fits(percent))
+    percent = int(np.flatnonzero(sizes <= rules.gigabytes * 1e9)[-1])
     kept = np.zeros(len(lengths), dtype=bool)
     kept[order[: counts[percent]]] = True
     return percent, kept
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Alone in all caches of one content; another process that fills one is waited for."""
+    with writing(file.parent, advice=ADVICE):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file).acquire()
+    with lock:
+        yield
+
+
+def _check_room(folder: Path, index: CacheIndex) -> None:
+    """Whether a cache has room on the disk, as far as it is not there yet.
+
+    Raises:
+        CannotWriteError: it has none; says what there is, and what to do.
+    """
+    there = sum(file.stat().st_blocks * 512 for file in folder.glob("*"))
+    free = shutil.disk_usage(folder.parent).free * SHARE_OF_FREE_DISK
+    if index.bytes - there > free:
+        raise CannotWriteError(
+            f"{folder.parent}: {index.bytes / 1e9:.2g} GB are needed for what the teacher says of all texts, and "
+            f"{free / 1e9:.2g} GB are free for it; {ADVICE}"
+        )
+
+
+def _tokens_of(device: torch.device) -> int:
+    return TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
 
 
 def _fill(
@@ -253,14 +286,19 @@ def _fill(
 ) -> None:
     bits = torch.int32 if files.index.precision == "fp32" else torch.int16
     with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
-        tokens = TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
-        for count, rows in enumerate(_batches(data.lengths, todo, tokens), 1):
+        waiting = np.zeros(len(data), dtype=bool)
+        waiting[todo] = True
+        # The batches are those of all rows, however many were done before: a row's last digits depend on its batch.
+        batches = _batches(data.lengths, files.wanted(), _tokens_of(device))
+        for count, rows in enumerate((rows for rows in batches if waiting[rows].any()), 1):
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
             valid = batch.mask.bool()
             small = torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms)], dim=1)
             few = small.cpu().numpy()
             for i, row in enumerate(rows):
+                if not waiting[row]:
+                    continue
                 values = layout.pack(trace, i, valid[i]) if files.cached[row] else torch.empty(0)
                 files.write(row, _narrowed(values, files.index.precision).view(bits).numpy(), few[i])
                 files.let_go(row)
@@ -268,7 +306,7 @@ def _fill(
             if count % BATCHES_BETWEEN_FLUSHES == 0:
                 files.flush()
                 give_back()
-            bar.advance(len(rows))
+            bar.advance(int(waiting[rows].sum()))
     files.flush()
 
 

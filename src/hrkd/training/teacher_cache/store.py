@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +24,9 @@ import numpy as np
 import xxhash
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import read_json, write_json
-from hrkd.support.caches import check_size, clearing_advice
+from hrkd.support.atomic_files import CannotWriteError, write_json
+from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
+from hrkd.support.own_files import remove_own
 
 __all__ = ["CacheFiles", "CacheIndex", "Precision"]
 
@@ -42,7 +42,8 @@ class CacheIndex:
     """What a cache holds.
 
     ``tokens`` of all rows that have values, ``width`` numbers a token in ``precision``, and ``small`` numbers a row in
-    full precision; with ``all_rows`` also for rows that have no values.
+    full precision; with ``all_rows`` also for rows that have no values. ``of``, the teacher's folder or name, is for
+    people: the same cache may be found by another name.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class CacheIndex:
     small: int
     precision: Precision
     all_rows: bool = False
+    of: str = ""
     format: str = FORMAT
     version: int = VERSION
 
@@ -96,23 +98,35 @@ class CacheFiles:
     def _create(self, sizes: dict[Path, int]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "complete").unlink(missing_ok=True)
-        for file, size in sizes.items():
-            with file.open("wb") as handle:
-                _reserve(handle.fileno(), size, self.folder)
-        write_json(self.folder / "index.json", asdict(self.index))
+        try:
+            for file, size in sizes.items():
+                with file.open("wb") as handle:
+                    _reserve(handle.fileno(), size, self.folder)
+            write_json(self.folder / "index.json", asdict(self.index))
+        except ArtifactError:
+            remove_own(self.folder, names=[file.name for file in sizes])
+            raise
 
     def _check(self, sizes: dict[Path, int]) -> None:
-        found = read_json(self.folder / "index.json", what="the index of a teacher cache")
-        if found != asdict(self.index):
+        found = read_index(self.folder)
+        expected = asdict(self.index)
+        if not isinstance(found, dict) or {**found, "of": ""} != {**expected, "of": ""}:
             raise ArtifactError(
                 f"{self.folder}: not the teacher cache that is looked for; {clearing_advice(self.folder)}"
             )
         for file, size in sizes.items():
             check_size(file, size)
+        note_use(self.folder)
 
     def missing(self) -> np.ndarray:
         """Rows that are to be written and are not yet."""
-        return np.flatnonzero((self.cached | self.index.all_rows) & (self.state == 0))
+        wanted = self.wanted()
+        missing: np.ndarray = wanted[self.state[wanted] == 0]
+        return missing
+
+    def wanted(self) -> np.ndarray:
+        """Rows that are to be written, or are."""
+        return np.flatnonzero(self.cached | self.index.all_rows)
 
     def write(self, row: int, values: np.ndarray, small: np.ndarray) -> None:
         """Store a row: the bits of its values (tokens x width,) and its few numbers (S,)."""
@@ -173,7 +187,7 @@ def _reserve(handle: int, size: int, folder: Path) -> None:
     """Give a new file its size on the disk now: writing through a memory map to a full disk kills the process.
 
     Raises:
-        ArtifactError: the disk is full.
+        CannotWriteError: the disk is full.
     """
     os.truncate(handle, size)
     try:
@@ -182,8 +196,7 @@ def _reserve(handle: int, size: int, folder: Path) -> None:
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot reserve
             return
-        shutil.rmtree(folder)
-        raise ArtifactError(
+        raise CannotWriteError(
             f"{folder}: {size / 1e9:.2f} GB for a teacher cache cannot be written: {error.strerror}; make room, or set "
             "a lower cache.gigabytes"
-        ) from error
+        ) from None

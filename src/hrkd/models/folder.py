@@ -1,0 +1,247 @@
+"""The folder of a model before a library opens it: found or fetched, and looked at for what must not be opened.
+
+Whatever came from elsewhere is data: weights as safetensors inside the folder, and JSON. Code of a folder, pickles,
+adapters, kernels of the hub and quantised weights are refused here, by one clear error each. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hrkd.errors import ModelError
+from hrkd.models.kind import is_own, locate, neighbour
+from hrkd.support.domain_index import read_domain_index
+from hrkd.support.manifest import check_manifest, has_manifest
+from hrkd.support.messages import did_you_mean, first_line, first_of
+
+__all__ = ["CONFIG", "ModelFolder", "check_unchanged", "fetch", "found_instead", "look_into", "read_fields"]
+
+CONFIG = "config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
+PICKLES = "weights are read from safetensors alone, as other files can run code; save the model with safetensors"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose files may be opened.
+
+    Args:
+        path: where it is.
+        fields: content of config.json.
+        tensors: number of tensors in its weights.
+        elements: number of their elements, together.
+    """
+
+    path: Path
+    fields: dict[str, Any]
+    tensors: int
+    elements: int
+
+    @property
+    def is_own(self) -> bool:
+        """Whether hrkd wrote it."""
+        return is_own(self.fields)
+
+
+def fetch(source: str | Path, *, weights: bool = True) -> Path:
+    """The local folder of a folder or hub name; of a hub name, JSON, vocabulary and safetensors files are fetched.
+
+    Args:
+        source: a folder or hub name.
+        weights: fetch weights too.
+
+    Raises:
+        ModelError: there is no such folder, nor anything of that name on the hub.
+    """
+    place = locate(source)
+    if Path(place).is_dir():
+        return Path(place)
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = [*TEXT_FILES, *(["*.safetensors"] if weights else [])]
+    try:
+        return Path(snapshot_download(place, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # network, names that cannot be, access rights: the library has an error for each
+        if constants.HF_HUB_OFFLINE:
+            why = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
+        elif isinstance(error, LocalEntryNotFoundError):
+            why = f"the hub does not answer ({first_line(error)})"
+        else:
+            why = f"the hub has no such model that may be read ({first_line(error)})"
+        raise ModelError(f"{source}: no such folder{neighbour(Path(place))}; as the name of a model: {why}") from error
+
+
+def look_into(source: str | Path, *, weights: bool = True) -> ModelFolder:
+    """The folder of one model, with its configuration, once nothing in it is found that must not be opened.
+
+    Args:
+        source: a folder or hub name.
+        weights: look at the files of the weights too; without, ``tensors`` and ``elements`` are 0.
+
+    Raises:
+        ArtifactError: its files are not those that its manifest lists.
+        ModelError: it is no folder of a model that can be opened; the message says what was found, and what to do.
+    """
+    path = fetch(source, weights=weights)
+    fields = read_fields(path, source)
+    with _reading(source):
+        if (path / ADAPTER).exists():
+            raise _is_adapter(source)
+        check_unchanged(path)
+        encoder = fields.get("encoder")
+        for part in (fields, encoder if is_own(fields) and isinstance(encoder, dict) else {}):
+            _check_fields(part, source)
+        tensors, elements = 0, 0
+        for file in _weight_files(path, source) if weights else ():
+            sizes = _tensor_sizes(file, source)
+            tensors, elements = tensors + len(sizes), elements + sum(sizes)
+        if weights and not elements:
+            raise ModelError(f"{source}: its weights are empty; restore the folder or save the model again")
+    return ModelFolder(path, fields, tensors, elements)
+
+
+def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
+    """The content of config.json.
+
+    Raises:
+        ArtifactError: an index of domains is damaged.
+        ModelError: it is missing or is not an object of JSON.
+    """
+    path = folder / CONFIG
+    with _reading(where):
+        if not path.is_file():
+            if (folder / ADAPTER).exists():
+                raise _is_adapter(where)
+            raise ModelError(f"{where}: no model: {CONFIG} is missing; {found_instead(folder)}")
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{path}: no JSON ({first_line(error)}); restore the folder") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"{path}: expected an object of JSON, found a {type(fields).__name__}; restore the folder")
+    return fields
+
+
+def found_instead(folder: Path) -> str:
+    """What a folder without a config.json is, and which one is probably meant."""
+    if index := read_domain_index(folder):
+        what = "an export of plain classifiers" if index.holds == "plain" else "a teacher with a model"
+        folders = ", ".join(dict.fromkeys(map(str, index.folders.values())))
+        return f"this is the folder of {what} for each domain; take one of {folders}"
+    inside = [path.name for path in sorted(folder.iterdir()) if (path / CONFIG).is_file()]
+    if "levels" in inside and "student" not in inside:
+        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
+    if "student" in inside:
+        return f"this is the folder of a run; its student is {folder / 'student'}"
+    if inside:
+        return did_you_mean(folder / inside[0])
+    names = sorted(path.name for path in folder.iterdir())
+    return f"found {first_of(names)}" if names else "the folder is empty"
+
+
+def check_unchanged(folder: Path) -> None:
+    """As :func:`hrkd.support.manifest.check_manifest`; files that have not been touched since are not read again.
+
+    Raises:
+        ArtifactError: the files are not those that were written.
+    """
+    if has_manifest(folder):
+        files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+        _unchanged(folder, tuple((str(path), now.st_size, now.st_mtime_ns) for path, now in files))
+
+
+@lru_cache(maxsize=256)
+def _unchanged(folder: Path, files: tuple[tuple[str, int, int], ...]) -> None:
+    del files  # they only decide whether the folder is looked at again
+    check_manifest(folder)
+
+
+@contextmanager
+def _reading(where: str | Path) -> Iterator[None]:
+    """What the system says against reading becomes an error of hrkd."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"{where}: cannot be read ({error}); look at its access rights and links") from error
+
+
+def _is_adapter(where: str | Path) -> ModelError:
+    return ModelError(
+        f"{where}: holds an adapter ({ADAPTER}), which hrkd does not open; merge it into its model "
+        "(merge_and_unload in PEFT), and save that in a folder of its own"
+    )
+
+
+def _check_fields(fields: Mapping[str, Any], where: str | Path) -> None:
+    """Whether a configuration asks for what is not opened."""
+    if fields.get("quantization_config") is not None:
+        raise ModelError(
+            f"{where}: its weights are quantised (quantization_config in {CONFIG}), which hrkd neither trains nor "
+            "reads; take the model in 32 or 16 bits"
+        )
+    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        asked = fields.get(name)
+        if "/" in (json.dumps(asked, default=str)):
+            raise ModelError(
+                f"{where}: asks for attention by code of the hub ({name}: {asked} in {CONFIG}), which hrkd does not "
+                f"run; remove {name} from {CONFIG}"
+            )
+
+
+def _weight_files(folder: Path, where: str | Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        return _shards(folder, where)
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in OTHER_WEIGHTS)
+    if others:
+        raise ModelError(f"{where}: no {WEIGHTS}, found {first_of(others)}; {PICKLES}")
+    raise ModelError(
+        f"{where}: no weights: {WEIGHTS} is missing; restore the folder, or save the model with safetensors"
+    )
+
+
+def _shards(folder: Path, where: str | Path) -> list[Path]:
+    """The files that the index of several names: safetensors in the folder itself."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{folder / INDEX}: no JSON ({first_line(error)}); restore the folder") from error
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{folder / INDEX}: does not say which file holds which weight; restore the folder")
+    names = sorted(set(places.values()))
+    if wrong := [name for name in names if not name.endswith(".safetensors")]:
+        raise ModelError(f"{folder / INDEX}: names {first_of(wrong)}; {PICKLES}")
+    if outside := [name for name in names if "/" in name or "\\" in name]:
+        raise ModelError(
+            f"{folder / INDEX}: names files outside its folder ({first_of(outside)}), which are not read; put the "
+            "files beside the index, and name them alone"
+        )
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise ModelError(f"{where}: weights are missing: {first_of(missing)}, named by {INDEX}; restore the folder")
+    return [folder / name for name in names]
+
+
+def _tensor_sizes(file: Path, where: str | Path) -> list[int]:
+    """Elements of each tensor in a file, from its head."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="np") as content:
+            return [math.prod(content.get_slice(name).get_shape()) for name in content.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{where}: {file.name} is damaged: no whole safetensors file ({first_line(error)}); restore the folder"
+        ) from error

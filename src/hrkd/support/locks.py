@@ -1,0 +1,68 @@
+"""Locks on files, which die with their process: one process at a time is at work in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from hrkd.errors import ArtifactError
+from hrkd.support.atomic_files import writing
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """A lock on ``file``, which stays when it is released: others may be looking at it.
+
+    It says who holds it. As a context it is not taken at the beginning, but released at the end.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._lock = FileLock(file, timeout=0)
+
+    def take(self, refusal: Callable[[str], str]) -> bool:
+        """Take it, unless this object holds it; the folder of the file is made. Returns whether it was taken now.
+
+        Args:
+            refusal: the message where another holds it, given what is known of that one.
+
+        Raises:
+            ArtifactError: another holds it, or the file cannot be written.
+        """
+        if self._lock.is_locked:
+            return False
+        with writing(self.file):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise ArtifactError(refusal(self._holder())) from None
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        with suppress(OSError):  # some systems let nobody write to a file that is locked
+            self.file.write_text(json.dumps({"process": os.getpid(), "host": platform.node(), "since": since}))
+        return True
+
+    def _holder(self) -> str:
+        try:
+            known = json.loads(self.file.read_text(encoding="utf-8"))
+            return f" (process {known['process']} on {known['host']}, since {known['since']})"
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()

@@ -1,0 +1,212 @@
+"""The files of a stage of a run: where they lie, whether it is finished and whole, and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hrkd.errors import ArtifactError
+from hrkd.support.atomic_files import read_record
+from hrkd.support.folder_names import folder_names
+from hrkd.support.manifest import MANIFEST, check_manifest, has_manifest
+from hrkd.support.own_files import remove_own
+
+__all__ = [
+    "STAGES",
+    "STAGE_RECORD",
+    "TRAINING_RECORD",
+    "StageFiles",
+    "holds_checkpoint",
+    "is_finished_stage",
+    "versions",
+]
+
+STAGE_RECORD, TRAINING_RECORD = "stage.json", "training.json"
+STAGES = ("teacher", "levels", "student", "baseline")
+"""In the order in which they are made."""
+
+TABLES = ("steps", "levels", "hierarchy", "relations", "predictions")
+"""Folders of the step tables (:mod:`hrkd.training.record`)."""
+
+EPOCH_FILES = "epoch-[0-9][0-9][0-9]*.parquet"
+DECISIVE = ("hrkd", "torch", "transformers", "accelerate", "tokenizers")
+"""Packages that a model's numbers depend on; their versions are in the record of every stage."""
+
+AGAIN = "restore it from a copy, or delete the folder {} and the same command makes it anew"
+
+
+def is_finished_stage(folder: Path) -> bool:
+    """Whether ``folder`` holds a stage that was finished: with a record of its settings, and with weights."""
+    if has_manifest(folder):  # which is written last, so that what is missing was lost
+        return True
+    weights = any(folder.glob("*.safetensors")) or (folder / "domains.json").is_file()
+    return weights and (folder / STAGE_RECORD).is_file()
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint in ``folder``, be it damaged, and not only what others put there."""
+    return any((folder / name).exists() for name in ("state.safetensors", "state.json", MANIFEST))
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """Where a stage writes, or one of its parts, named such as ``teacher/books``.
+
+    Each is finished or absent. Settings are those of the stage, which is finished when all its parts are.
+
+    Args:
+        model: folder of the finished model; it appears when it is whole.
+        settings: in it, the record of all that decided the weights.
+        training: in it, the record of the training.
+        metrics: folder of the step tables.
+        checkpoint: folder of the checkpoint, there only while the stage is under way.
+        begun: beside it, the ``settings`` of a stage under way; None of a part.
+        best_per_domain: beside it, the predictions of each domain's best epoch.
+    """
+
+    model: Path
+    settings: Path
+    training: Path
+    metrics: Path
+    checkpoint: Path
+    begun: Path | None
+    best_per_domain: Path
+
+    @classmethod
+    def of(cls, run: Path, name: str) -> StageFiles:
+        """Those of a stage in the folder of a run, or of a part of one."""
+        model, checkpoint = run / name, run / "checkpoints" / name
+        return cls(
+            model=model,
+            settings=model / STAGE_RECORD,
+            training=model / TRAINING_RECORD,
+            metrics=run / "metrics" / name,
+            checkpoint=checkpoint,
+            begun=checkpoint.with_suffix(".json") if name in STAGES else None,
+            best_per_domain=checkpoint.with_name(f"{checkpoint.name}-best-per-domain.json"),
+        )
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the stage is done."""
+        return is_finished_stage(self.model)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the stage is done, or has a checkpoint to go on from."""
+        return self.is_finished or self.has_checkpoint
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from, of the stage or of a part of it."""
+        return any(holds_checkpoint(folder) for folder in (self.checkpoint, *self.checkpoint.glob("*/")))
+
+    @property
+    def advice(self) -> str:
+        """What to do where a file of the finished stage is damaged, for a message."""
+        return AGAIN.format(self.model)
+
+    @property
+    def unfinished_advice(self) -> str:
+        """What to do where a file of a stage under way is damaged, for a message."""
+        return f"delete the folder {self.checkpoint} to start this stage anew"
+
+    def record(self, file: Path, *, what: str, needs: Mapping[str, type | tuple[type, ...]] | None = None) -> Any:
+        """The content of one of the stage's own JSON files, a mapping with the keys that are needed.
+
+        Raises:
+            ArtifactError: it is missing or damaged; says what to do.
+        """
+        advice = self.advice if file.parent == self.model else self.unfinished_advice
+        return read_record(file, what=what, advice=advice, needs=needs or {})
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the stage has a checkpoint, or finished parts without being finished itself."""
+        return self.has_checkpoint or (not self.is_finished and self._has_parts())
+
+    def check_recorded(self) -> None:
+        """Whether weights that lie there have the record of their settings.
+
+        Raises:
+            ArtifactError: they have none; says what to do.
+        """
+        if not self.is_finished and any(self.model.glob("*.safetensors")):
+            raise ArtifactError(f"{self.settings}: the record of a stage is missing; {self.advice}")
+
+    def check_whole(self) -> None:
+        """Whether the files of a finished stage, and of its parts, are those that were written.
+
+        Raises:
+            ArtifactError: one is not; names it and says what to do.
+        """
+        for folder in (self.model, *(self.model / part for part in self._parts())):
+            check_manifest(folder, advice=AGAIN.format(folder))
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Versions of the packages with which the stage was made, or begun; {} where they are not known."""
+        known = self._noted("versions")
+        return known if isinstance(known, dict) else {}
+
+    def remove(self) -> None:
+        """Remove all that hrkd wrote for the stage."""
+        parts = self._parts()
+        remove_own(self.model, parts=parts)
+        for part in parts:
+            remove_own(self.metrics / part, names=(EPOCH_FILES,), parts=TABLES)
+        self.remove_metrics()
+        self.remove_checkpoint(parts)
+
+    def remove_checkpoint(self, parts: Iterable[str] = ()) -> None:
+        """Remove the checkpoint and what lies beside it, and the folder of all checkpoints once nothing is in it."""
+        remove_own(self.checkpoint, parts=parts)
+        for file in filter(None, (self.begun, self.best_per_domain)):
+            file.unlink(missing_ok=True)
+        remove_own(self.checkpoint.parent, names=())
+
+    def remove_metrics(self) -> None:
+        """Remove the step tables of a stage without parts, or of a part."""
+        remove_own(self.metrics, names=(EPOCH_FILES,), parts=TABLES)
+
+    def _noted(self, key: str) -> Any:
+        """What the record of the stage, finished or under way, says beside the settings; None if it does not tell."""
+        for file in (self.settings, self.begun):
+            if file is not None and file.is_file():
+                with suppress(ArtifactError):  # which is told where the settings are read
+                    return self.record(file, what="the record of a stage").get(key)
+        return None
+
+    def _has_parts(self) -> bool:
+        return any((self.model / part).is_dir() for part in self._parts())
+
+    def _parts(self) -> list[str]:
+        """Folders in that of the model which hold a part of it, as the record of the stage names them.
+
+        Earlier versions did not note them: they are those named by the domain that their own record names.
+        """
+        if isinstance(parts := self._noted("parts"), list):
+            return [part for part in parts if isinstance(part, str)]
+        found = []
+        for path in sorted(self.model.glob(f"*/{STAGE_RECORD}")):
+            folder = path.parent
+            domain = read_record(path, what="the record of a stage", advice=AGAIN.format(folder)).get("domain")
+            is_own = isinstance(domain, str) and folder.name.startswith(folder_names([domain])[domain])
+            if is_own and not folder.is_symlink():
+                found.append(folder.name)
+        return found
+
+
+def versions(packages: tuple[str, ...] = DECISIVE) -> dict[str, str | None]:
+    """Versions of packages; None of one that is not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found

@@ -1,0 +1,49 @@
+"""A table at every width: as it is, transposed, or in pieces; every cell in full."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from hrkd.support.text_table import PlainTable
+
+words = st.text(alphabet="abc", min_size=1, max_size=9)
+
+
+def shown(table: PlainTable, width: int) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(table)
+    return file.getvalue()
+
+
+@given(st.integers(2, 12), st.integers(1, 8), st.integers(40, 120), st.sampled_from([1, 2]), st.data())
+def test_every_word_stands_there_in_full(columns: int, rows: int, width: int, keys: int, data: st.DataObject) -> None:
+    cells = st.lists(words, min_size=columns, max_size=columns).map(tuple)
+    lines = tuple(data.draw(cells) for _ in range(rows))
+    keys = min(keys, columns - 1)
+    table = PlainTable("title", data.draw(cells), lines, ("a note",), keys)
+    text = shown(table, width)
+    found = text.split()
+    assert all(word in found for line in (table.columns, *table.rows) for word in line)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+
+
+def test_pieces_repeat_the_columns_that_name_the_rows() -> None:
+    columns = ("domain", "split", *(f"column{n}" for n in range(12)))
+    rows = tuple(("books", part, *(f"{part}{n}" for n in range(12))) for part in ("train", "dev", "test"))
+    text = shown(PlainTable("Title", columns, rows, ("note",), keys=2), 60)
+    assert text.count("domain") == text.count("split") > 1
+    assert text.count("Title") == text.count("note") == 1
+    assert text.count("books") == 3 * text.count("domain")
+
+
+@pytest.mark.parametrize("width", [10, 25])
+def test_longer_words_than_the_width_are_broken(width: int) -> None:
+    text = shown(PlainTable("", ("k", "v"), (("x" * 50, "y" * 50),)), width)
+    assert (text.count("x"), text.count("y")) == (50, 50)
+    assert max(map(len, text.splitlines())) <= width
