@@ -16,7 +16,7 @@ import pytest
 
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import DataError
+from hrkd.errors import ArtifactError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,10 @@ def test_bad_file_names(predictor, tmp_path):
         predict_file(predictor, source, tmp_path / "out.xlsx")
     with pytest.raises(DataError, match=r"missing\.csv"):
         predict_file(predictor, tmp_path / "missing.csv", tmp_path / "out.csv")
-    with pytest.raises(DataError, match="this folder cannot be made"):
+    with pytest.raises(ArtifactError, match=r"out.csv: cannot be written: .*in.csv is a file"):
         predict_file(predictor, source, source / "out.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="is a folder; name a file"):
+    with pytest.raises(ArtifactError, match="is a folder; name a file"):
         predict_file(predictor, source, tmp_path / "folder.csv")
 
 
@@ -446,5 +446,16 @@ def test_memory_does_not_grow_with_the_table(predictor, tmp_path, monkeypatch):
 
 def test_an_unwritable_folder_is_told_at_once(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(DataError, match=r"out\.csv: cannot be written \(no permission in"):
+    with pytest.raises(ArtifactError, match=r"out\.csv: cannot be written: .* may not be written to"):
         predict_file(predictor, write_csv(tmp_path / "in.csv"), tmp_path / "out.csv")
+
+
+def test_rows_that_a_quote_swallows_are_told(predictor, tmp_path, caplog):
+    rows = ["text,domain", "good,books", '"bad,books', "good,music", 'bad",music', "good,books"]
+    (tmp_path / "in.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=r"in\.csv: each of the lines 3 to 5 looks like a row"):
+        predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv", on_bad_row="skip")
+    (tmp_path / "quoted.tsv").write_text('text\tdomain\n"a ""good"" book"\tbooks\n')
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        predict_file(predictor, tmp_path / "quoted.tsv", tmp_path / "out.csv")
+    assert "quoted.tsv: 1 row with a field in quotes that doubles those inside" in caplog.text

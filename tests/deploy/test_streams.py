@@ -144,7 +144,7 @@ def test_formats_change_on_the_way(predictor):
         (".csv", 'text,domain\n"good,books\n', "standard input: bad quoting in the row that ends at line 2"),
         (".tsv", "text\tdomain\ngood\n", r"not the row that ends at line 2 \(1 fields\)"),
         (".csv", "txt,domain\ngood,books\n", "standard input: no column 'text' .*found txt, domain"),
-        (".csv", "text;domain\ngood;books\n", "the header holds ';': hrkd expects commas"),
+        (".csv", "text;domain\ngood;books\n", "the header holds ';' and no ',', so fields seem to be separated by it"),
         (".csv", "text,domain\ngood,books\n,books\n", "(?s)standard input: 1 row cannot be labelled.*row 2"),
         (".jsonl", '{"text": "good", "domain": "books"}\n[]\n', r"one JSON object a line, not so in line 2 \(list\)"),
         (".jsonl", '{"text": "good", "domain": "books"}\n{\n', "one JSON object a line, not so in line 2"),

@@ -158,7 +158,7 @@ def predict_table(
             raise RecipeError(f"--{flag}-format is for --{flag} -; of a file the name says what it is")
     if source != "-":
         check_source_is_there(source, "table")
-    from hrkd.deploy.label_table import label_file, label_stream, look_through, plan  # torch comes with the model
+    from hrkd.deploy.label_table import check_output, label_file, label_stream, look_through, plan
 
     how = flags.labelling(domain, all_labels)
     kind = f".{flags.output_format}" if flags.output_format else None
@@ -166,10 +166,8 @@ def predict_table(
         lines = Lines(sys.stdin.buffer) if sys.stdin is not None else None
         if lines is None:
             raise RecipeError("--input -: there is no standard input")
-        from hrkd.data.readers.table_writer import check_writable
-
         if target != "-":
-            check_writable(Path(target).expanduser())
+            check_output(Path(target).expanduser())
         job = plan(stream_table(lines, flags.input_format and f".{flags.input_format}"), facts, how)
     else:
         job = look_through(source, None if target == "-" else target, facts, how, kind=kind)

@@ -2,13 +2,12 @@
 
 ::
 
-    .OUTPUT.hrkd-journal  {"format": "hrkd-prediction-journal", "version": 1, "key": ..., "writing": ".OUTPUT-1a2b3c4d"}
-                          {"rows": 1000, "found": "<float64 numbers in base64>", "sum": <crc32 of it>}
-                          ...
+    .OUTPUT.hrkd-journal    {"format": "hrkd-prediction-journal", "version": 1, "key": ...}
+                            {"rows": 1000, "found": "<float64 numbers in base64>", "sum": <crc32 of it>}
+                            ...
 
 One line for each chunk of rows, in the order of the table. The key is a hash of all that decides the numbers: model,
-tokenizer, content of the input, columns. Nothing but a file with the first line above, and the half output that it
-names, is ever replaced or removed.
+tokenizer, content of the input, columns. Nothing but a file with the first line above is ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from hrkd.errors import DataError
+from hrkd.support.atomic_files import clear_leftovers, writing
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -68,14 +67,19 @@ def _bytes() -> Any:
 def journal_of(output: Path, key: str) -> Iterator[Journal]:
     """The journal of the table ``output``; it is removed when the ``with`` block ends without an error.
 
+    What a killed process left half written beside ``output`` is removed.
+
     Raises:
-        DataError: it cannot be written, a file of its name is something else, or another process has it.
+        ArtifactError: it cannot be written.
+        DataError: a file of its name is something else, or another process has it.
     """
     path = output.parent / f".{output.name}.hrkd-journal"
-    try:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             _lock(file, output)
-            journal = Journal(file, path, output, key)
+            clear_leftovers(output.parent, lambda name: name == output.name)
+            journal = Journal(file, path, key)
             try:
                 yield journal
             except BaseException:
@@ -83,8 +87,6 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
                     path.unlink(missing_ok=True)
                 raise
             path.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read or written ({error.strerror or error})") from error
 
 
 def _lock(file: IO[bytes], output: Path) -> None:
@@ -102,43 +104,25 @@ def _lock(file: IO[bytes], output: Path) -> None:
 class Journal:
     """Numbers of chunks in their order: first those that are there, then those that are added."""
 
-    def __init__(self, file: IO[bytes], path: Path, output: Path, key: str) -> None:
-        self.file, self.path, self.output, self.key = file, path, output, key
+    def __init__(self, file: IO[bytes], path: Path, key: str) -> None:
+        self.file, self.path = file, path
         self.rows = 0
         self.reading = True
+        head = json.dumps({**HEAD, "key": key}).encode() + b"\n"
         first = file.readline(1 << 12)
-        head = _json(first)
-        if first and (not isinstance(head, dict) or head.get("format") != HEAD["format"]):
-            raise DataError(f"{path}: no journal of hrkd predict, which would write one there; move or rename it")
-        if first:
-            self._remove_unfinished(str(head.get("writing")))
-        if first != self._head(str(head.get("writing")) if first else ""):
+        if first != head:
             if first:
+                _check_own(path, first)
                 logger.info("%s: of another model, input or options; begins anew", path.name)
             file.seek(0)
             file.truncate()
-            file.write(self._head(f".{output.name}-{'0' * 8}"))
-        self.start = file.tell()
+            file.write(head)
+        self.start = len(head)
 
     def is_empty(self) -> bool:
         """Whether nothing is kept yet."""
         self.file.flush()
         return os.fstat(self.file.fileno()).st_size <= self.start
-
-    def _head(self, writing: str) -> bytes:
-        return json.dumps({**HEAD, "key": self.key, "writing": writing}).encode() + b"\n"
-
-    def _remove_unfinished(self, name: str) -> None:
-        """Remove the half output of the process that was killed, whose name it noted; never anything else."""
-        if re.fullmatch(re.escape(f".{self.output.name}-") + "[0-9a-f]{8}", name):
-            (self.output.parent / name).unlink(missing_ok=True)
-
-    def note(self, unfinished: Path) -> None:
-        """Note which file is being written; its name has the same length each time."""
-        place = self.file.tell()
-        self.file.seek(0)
-        self.file.write(self._head(unfinished.name))
-        self.file.seek(place)
 
     def next(self, rows: int, columns: int) -> np.ndarray | None:
         """What was found for the next ``rows``, shape (rows, columns); None: not known, and of no later ones either."""
@@ -165,11 +149,13 @@ class Journal:
         self.rows += len(found)
 
 
-def _json(line: bytes) -> Any:
+def _check_own(path: Path, first: bytes) -> None:
     try:
-        return json.loads(line)
+        head = json.loads(first)
     except ValueError:
-        return None
+        head = None
+    if not isinstance(head, dict) or head.get("format") != HEAD["format"]:
+        raise DataError(f"{path}: no journal of hrkd predict, which would write one there; move or rename it")
 
 
 def _read(line: bytes, rows: int, columns: int) -> np.ndarray | None:

@@ -8,7 +8,7 @@ time, so that memory does not grow with the table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -18,14 +18,17 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
+from hrkd.data.readers.hints import LongRows
 from hrkd.data.readers.places import check_source_is_there, known_kind
-from hrkd.data.readers.table_writer import Added, TableWriter, check_writable, naming, new_table, table_writer
+from hrkd.data.readers.table_writer import Added, TableWriter, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
 from hrkd.data.readers.text_files import open_text
 from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
+from hrkd.data.rows import ColumnNames
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
 from hrkd.errors import DataError
+from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
 
 if TYPE_CHECKING:
@@ -37,7 +40,17 @@ if TYPE_CHECKING:
     from hrkd.models.open_model import ModelFacts
     from hrkd.support.progress import Bar, Progress
 
-__all__ = ["Labelling", "TableJob", "label_file", "label_stream", "look_through", "plan", "predict_file", "whole_table"]
+__all__ = [
+    "Labelling",
+    "TableJob",
+    "check_output",
+    "label_file",
+    "label_stream",
+    "look_through",
+    "plan",
+    "predict_file",
+    "whole_table",
+]
 
 logger = logging.getLogger("hrkd.predict")
 
@@ -114,9 +127,9 @@ def predict_file(
         The number of rows labelled; a warning of the logger ``hrkd`` tells of others.
 
     Raises:
-        DataError: a file that cannot be read or written, missing columns, columns that would be overwritten, rows
+        DataError: a file that cannot be read, missing columns, columns that would be overwritten, rows
             without text, unknown domains; file and rows are named.
-        ArtifactError: the model's answers are not finite.
+        ArtifactError: the output cannot be written; the model's answers are not finite.
     """
     how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
     job = look_through(input, output, predictor.facts, how)
@@ -138,17 +151,46 @@ def look_through(
     """
     source, target = Path(input).expanduser(), None if output is None else Path(output).expanduser()
     if target is not None:
-        check_writable(target)
+        check_output(target)
         if target.exists() and source.exists() and target.samefile(source):
             raise DataError(f"{target}: input and output are the same file; write to another one")
         kind = known_kind(target)
     job = replace(plan(whole_table(source), facts, how), source=source)
+    for note in _notes(job):
+        logger.warning("%s", note)
     if how.on_bad_row == "stop":
         found = job.bad_rows()
         for rows in job.table.chunks(job.columns.names()):
             found.usable(rows.values, len(rows))
         found.check(job.table.name)
     return _check_conversion(job, kind or job.table.kind, str(target or "standard output"))
+
+
+def _notes(job: TableJob) -> Sequence[str]:
+    """What a user should know of the file.
+
+    Raises:
+        DataError: a quote that is not closed makes one row of several.
+    """
+    part, columns = job.table.part, job.columns
+    if part is None:
+        return ()
+    if columns.domain is None:  # lines that are rows cannot be told from others
+        return part.notes
+    long = LongRows(part, ColumnNames(text=columns.text, label=None, domain=columns.domain))
+    long.known["domain"].update(job.facts.domains)
+    return (*part.notes, *long.notes())
+
+
+def check_output(path: Path) -> None:
+    """Find out now what can be known of an output before long work.
+
+    Raises:
+        DataError: the name is of no known kind.
+        ArtifactError: it cannot be written.
+    """
+    known_kind(path)
+    check_can_be_written(path)
 
 
 def whole_table(file: Path) -> WholeTable:
@@ -163,7 +205,7 @@ def whole_table(file: Path) -> WholeTable:
         return WholeTable(file.name, kind, (), 0, lambda _: iter([JsonRows((), [], [])]))
     part = read_table(file)
     assert part.whole is not None
-    return WholeTable(part.name, kind, part.columns, part.rows, part.whole)
+    return WholeTable(part.name, kind, part.columns, part.rows, part.whole, part)
 
 
 def _is_blank(file: Path) -> bool:
@@ -275,19 +317,13 @@ def label_file(
     batch_size = check_batch_size(batch_size)
     with ExitStack() as stack:
         journal: Journal | None = None
-        begun: Callable[[Path], None] = _nothing
         if job.source is not None:
             from hrkd.deploy.journal import hash_of, journal_of
 
             key = hash_of(predictor, job.source, columns=vars(job.columns), batch_size=batch_size, chunk=CHUNK)
             journal = stack.enter_context(journal_of(target, key))
-            begun = journal.note
-        writer = stack.enter_context(new_table(target, job.added, job.schema, begun))
+        writer = stack.enter_context(new_table(target, job.added, job.schema))
         return _label(predictor, job, writer, batch_size=batch_size, journal=journal, progress=progress)
-
-
-def _nothing(_: Path) -> None:
-    """No journal, no note."""
 
 
 def label_stream(

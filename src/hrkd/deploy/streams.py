@@ -158,6 +158,7 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
     Raises:
         DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
     """
+    from hrkd.data.readers.tables import check_separator
     from hrkd.data.readers.whole_rows import WholeTable
 
     first = lines.peek()
@@ -173,6 +174,7 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
     header = next(table, None)
     if not header:
         raise DataError(f"{NAME}: nothing there; expected a table with a header")
+    check_separator(NAME, header, "," if kind == ".csv" else "\t")
     return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table))
 
 

@@ -21,10 +21,21 @@ from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
 
-__all__ = ["CONFIG", "ModelFolder", "check_unchanged", "fetch", "found_instead", "look_into", "read_fields"]
+__all__ = [
+    "CONFIG",
+    "ModelFolder",
+    "check_unchanged",
+    "fetch",
+    "found_instead",
+    "look_into",
+    "read_fields",
+    "unfinished_run",
+]
 
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+STAGES, CHECKPOINTS = ("teacher", "levels", "student", "baseline"), "checkpoints"
+"""Folders of a run (:mod:`hrkd.run.folder`)."""
 ADAPTER = "adapter_config.json"
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
@@ -140,14 +151,29 @@ def found_instead(folder: Path) -> str:
         folders = ", ".join(dict.fromkeys(map(str, index.folders.values())))
         return f"this is the folder of {what} for each domain; take one of {folders}"
     inside = [path.name for path in sorted(folder.iterdir()) if (path / CONFIG).is_file()]
-    if "levels" in inside and "student" not in inside:
-        return "this is the folder of a run whose student is not finished yet; hrkd compress goes on with it"
+    if unfinished := unfinished_run(folder):
+        return f"this is the folder of {unfinished}"
     if "student" in inside:
         return f"this is the folder of a run; its student is {folder / 'student'}"
     if inside:
         return did_you_mean(folder / inside[0])
     names = sorted(path.name for path in folder.iterdir())
     return f"found {first_of(names)}" if names else "the folder is empty"
+
+
+def unfinished_run(folder: Path) -> str:
+    """What a run's folder without a student is: what is finished, and what goes on with it; else empty."""
+    stages = [name for name in STAGES if _is_stage(folder / name)]
+    begun = sorted(path.name for path in (folder / CHECKPOINTS).glob("*") if path.is_dir())
+    if _is_stage(folder / "student") or not ("levels" in stages or begun or (folder / "recipe.yaml").is_file()):
+        return ""
+    told = [f"finished: {', '.join(stages) or 'nothing'}", *([f"under way: {', '.join(begun)}"] if begun else [])]
+    return f"a run whose student is not finished yet ({'; '.join(told)}); the same hrkd command goes on with it"
+
+
+def _is_stage(folder: Path) -> bool:
+    """Whether there is a model, or one for each domain."""
+    return (folder / CONFIG).is_file() or read_domain_index(folder) is not None
 
 
 def check_unchanged(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields
+from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields, unfinished_run
 from hrkd.models.kind import is_own, neighbour
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest
@@ -165,7 +165,9 @@ def _check(folder: Path, *, weights: bool = True) -> ModelFolder:
             raise ArtifactError(f"{folder}: cannot be read ({error})") from error
         if not is_folder:
             what = "is a file" if is_file else f"no such folder{neighbour(folder)}"
-            raise ArtifactError(f"{folder}: {what}; expected the folder of a student, such as runs/NAME/student")
+            run = unfinished_run(folder.parent) if folder.name == "student" else ""
+            wanted = "expected the folder of a student, such as runs/NAME/student"
+            raise ArtifactError(f"{folder}: {what}; {f'{folder.parent} is {run}' if run else wanted}")
         if not (folder / CONFIG).is_file():
             if not read_domain_index(folder):
                 check_manifest(folder)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +23,7 @@ from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
-__all__ = ["Added", "TableWriter", "check_writable", "naming", "new_table", "table_writer"]
+__all__ = ["Added", "TableWriter", "naming", "new_table", "table_writer"]
 
 Added = Sequence[tuple[str, type]]
 """Names of columns that are added, with the type of their values: str or float."""
@@ -47,36 +46,14 @@ class TableWriter(Protocol):
         """Write what is left; the stream stays open."""
 
 
-def check_writable(path: Path) -> None:
-    """Find out now what can be known before long work; makes the folder.
-
-    Raises:
-        DataError: the name is of no known kind or is that of a folder, or the folder cannot be written to.
-    """
-    known_kind(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent}: this folder cannot be made ({error.strerror or error})") from error
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder; name a file")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise DataError(f"{path}: cannot be written (no permission in {path.parent})")
-
-
 @contextmanager
-def new_table(
-    path: Path, added: Added, schema: pa.Schema | None, begun: Callable[[Path], None]
-) -> Iterator[TableWriter]:
+def new_table(path: Path, added: Added, schema: pa.Schema | None) -> Iterator[TableWriter]:
     """A table to write, which takes the place of ``path`` when the ``with`` block ends without an error.
 
-    ``begun`` is called with the file that is written until then.
-
     Raises:
-        DataError: the file cannot be written; it is as it was before.
+        ArtifactError: the file cannot be written; it is as it was before.
     """
-    with _told(path), replace_file(path) as new, new.open("wb") as file, _packed(file, path) as stream:
-        begun(new)
+    with replace_file(path) as new, new.open("wb") as file, _packed(file, path) as stream:
         writer = table_writer(known_kind(path), stream, added, name=str(path), schema=schema)
         yield writer
         writer.close()
@@ -87,14 +64,6 @@ def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
         return nullcontext(file)
     # Without the name and time of the temporary file, equal rows make equal files.
     return cast("AbstractContextManager[IO[bytes]]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def table_writer(

@@ -26,7 +26,7 @@ from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
 
-__all__ = ["no_tables", "read_table", "read_tables", "read_tsv", "table_files"]
+__all__ = ["check_separator", "no_tables", "read_table", "read_tables", "read_tsv", "table_files"]
 
 PARQUET = b"PAR1"
 HUB_FOLDER = "data"
@@ -257,7 +257,7 @@ def _rectangle(
 ) -> Part:
     rows = numbered()
     _, header = next(rows)
-    _check_separator(name, header, separator)
+    check_separator(name, header, separator)
     ragged, count = Found(), 0
     for count, (line, fields) in enumerate(rows, 1):
         look_at(line, fields)
@@ -275,7 +275,7 @@ def _rectangle(
     return Part(name, count, tuple(header), stream, whole=whole)
 
 
-def _check_separator(name: str, header: Sequence[str], separator: str) -> None:
+def check_separator(name: str, header: Sequence[str], separator: str) -> None:
     """Refuse a header that is one field with other separators in it."""
     others = [
         other for other in (";", "\t", ",", "|") if other != separator and len(header) == 1 and other in header[0]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import class_name
+from hrkd.data.readers.parts import Part, class_name
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
@@ -198,7 +198,7 @@ class WholeTable:
 
     ``kind`` is as the suffix of a file; ``columns`` and the number of ``rows`` are those of the table (None: not known
     before its end). ``chunks`` gives the rows, some at a time, at least one chunk, which may be empty; with only the
-    columns that are named, where that costs less.
+    columns that are named, where that costs less. ``part`` is what else is known of a file.
     """
 
     name: str
@@ -206,6 +206,7 @@ class WholeTable:
     columns: tuple[str, ...]
     rows: int | None
     chunks: Callable[[Sequence[str] | None], Iterator[Rows]]
+    part: Part | None = None
 
 
 def field_rows(names: Sequence[str], rows: Iterable[list[str]]) -> Iterator[FieldRows]:
