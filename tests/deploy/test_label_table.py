@@ -3,8 +3,15 @@
 import csv
 import gzip
 import json
+import logging
+import tracemalloc
+from decimal import Decimal
 
+import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hrkd.deploy.label_table import predict_file
@@ -136,3 +143,308 @@ def test_columns_that_the_output_cannot_hold_are_told_before_predicting(predicto
     (tmp_path / "mixed.jsonl").write_text('{"text": "good", "a": 1}\n{"text": "bad", "a": "x"}\n')
     with pytest.raises(DataError, match="holds values of several types"):
         predict_file(predictor, tmp_path / "mixed.jsonl", tmp_path / "out.parquet", domain="books")
+
+
+def odd_table():
+    """Arrow columns of kinds that are easily changed on the way."""
+    when = pa.array([1, 1_234_567_891], pa.timestamp("ns"))
+    return pa.table(
+        {
+            "text": ["good book", "bad film"],
+            "domain": pa.array([1, 0], pa.int8()),
+            "when": when,
+            "zone": when.cast(pa.timestamp("us", "Europe/Berlin"), safe=False),
+            "cat": pa.array(["u", "v"]).dictionary_encode(),
+            "f32": pa.array([0.1, None], pa.float32()),
+            "u8": pa.array([1, 255], pa.uint8()),
+            "u64": pa.array([2**64 - 1, 0], pa.uint64()),
+            "none": pa.nulls(2),
+            "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int32())),
+            "nested": pa.array([{"x": [1, None]}, None], pa.struct([("x", pa.list_(pa.int16()))])),
+            "bytes": pa.array([b"\xff", None]),
+            "broken": pa.array([b"\xff", b"a"]).view(pa.string()),
+            "decimal": pa.array([Decimal("1.50"), None], pa.decimal128(5, 2)),
+            "large": pa.array(["a", None], pa.large_string()),
+        },
+        metadata={b"mine": b"kept"},
+    )
+
+
+def test_parquet_columns_go_through_untouched(predictor, tmp_path):
+    table = odd_table()
+    pq.write_table(table, tmp_path / "in.parquet")
+    predict_file(predictor, tmp_path / "in.parquet", tmp_path / "out.parquet", domain="books", all_labels=True)
+    found = pq.read_table(tmp_path / "out.parquet")
+    stored = pq.read_table(tmp_path / "in.parquet")
+    assert found.select(table.column_names).equals(stored)
+    assert found.select(table.column_names).schema.equals(stored.schema, check_metadata=True)
+    added = found.schema.names[len(table.column_names) :]
+    assert added == ["label", "score", *(f"score_{name}" for name in predictor.model.labels)]
+    assert [found.schema.field(name).type for name in added] == [pa.string(), *[pa.float64()] * 4]
+
+
+def test_features_of_data_sets_and_the_index_of_pandas_stay(predictor, tmp_path):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "domain": datasets.ClassLabel(names=["music", "books"])}
+    )
+    rows = {"text": ["good", "bad", "a"], "domain": [1, 0, 1]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "in.parquet")
+    predict_file(predictor, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    again = datasets.Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert {name: again.features[name] for name in features} == dict(features)
+    assert again["label"] == [a["label"] for a in predictor(rows["text"], domain=["books", "music", "books"])]
+    frame = pd.DataFrame({"text": rows["text"], "domain": "books"}, index=pd.Index(["x", "y", "z"], name="key"))
+    frame.to_parquet(tmp_path / "frame.parquet")
+    predict_file(predictor, tmp_path / "frame.parquet", tmp_path / "frame_out.parquet")
+    found = pd.read_parquet(tmp_path / "frame_out.parquet")
+    pd.testing.assert_frame_equal(found[["text", "domain"]], frame)
+
+
+LINES = [
+    '{"text": "good","n": 1.0, "big": 123456789012345678901234567890, "e": 1E3, "u": "caf\\u00e9", "o": {"a" : [1.0]}}',
+    '{"text":"bad","odd":"\\ud83d"}   ',
+    '  {"text": "a é", "f": 1e400, "domain": null}',
+]
+
+
+def test_json_lines_stay_as_they_are_spelt(predictor, tmp_path):
+    (tmp_path / "in.jsonl").write_text("\n".join([LINES[0], "", *LINES[1:]]))
+    predict_file(predictor, tmp_path / "in.jsonl", tmp_path / "out.jsonl", domain="books")
+    found = (tmp_path / "out.jsonl").read_text().splitlines()
+    for line, new, answer in zip(LINES, found, predictor(["good", "bad", "a é"], domain="books"), strict=True):
+        assert new.startswith(line.strip()[:-1] + ', "label": ')
+        assert json.loads(new)["label"] == answer["label"]
+
+
+def test_json_lines_as_csv_keep_their_spelling(predictor, tmp_path):
+    (tmp_path / "in.jsonl").write_text("\n".join([LINES[0], LINES[2], '{"text": "b", "t": true, "n": null}']))
+    predict_file(predictor, tmp_path / "in.jsonl", tmp_path / "out.csv", domain="books")
+    first, second, third = read_back(tmp_path / "out.csv")
+    assert first | {"label": "", "score": ""} == {
+        "text": "good",
+        "n": "1.0",
+        "big": "123456789012345678901234567890",
+        "e": "1E3",
+        "u": "café",
+        "o": '{"a" : [1.0]}',
+        "f": "",
+        "domain": "",
+        "t": "",
+        "label": "",
+        "score": "",
+    }
+    assert (second["f"], third["t"], third["n"]) == ("1e400", "true", "")
+
+
+def test_what_a_format_cannot_hold_is_told_before_anything_is_predicted(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "answers", lambda *_, **__: pytest.fail("predicted"))
+    pq.write_table(odd_table(), tmp_path / "in.parquet")
+    pq.write_table(
+        odd_table().drop_columns(["bytes", "broken"]).append_column("f", [[1.0, float("inf")]]),
+        tmp_path / "inf.parquet",
+    )
+    many = '{"text": "good", "n": 1}\n' * 1500
+    cases = {
+        "big.jsonl": ('{"text": "good", "n": 9007199254740993}\n{"text": "bad", "n": 0.5}\n', "out.parquet"),
+        "late.jsonl": (many + '{"text": "bad", "n": "x"}\n', "out.parquet"),
+        "far.jsonl": (many.replace("1}", "9007199254740993}") + '{"text": "bad", "n": 0.5}\n', "out.parquet"),
+        "half.jsonl": ('{"text": "good", "n": "\\ud83d"}\n', "out.parquet"),
+        "struct.jsonl": ('{"text": "good", "n": {}}\n', "out.parquet"),
+        "tabs.jsonl": (many + '{"text": "good", "n": "a\\tb"}\n', "out.tsv"),
+        "in.parquet": (None, "out.csv"),
+        "inf.parquet": (None, "out.jsonl"),
+    }
+    for name, (content, output) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=rf"{output}: .*(write|keep the format)"):
+            predict_file(predictor, tmp_path / name, tmp_path / output, domain="books")
+        assert not (tmp_path / output).exists()
+
+
+def test_types_of_all_chunks_make_those_of_parquet(predictor, tmp_path):
+    rows = [{"text": "good", "n": 1, "s": {"a": 1}}] * 1200 + [{"text": "bad", "n": 2.5, "s": {"b": "x"}, "late": True}]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    predict_file(predictor, tmp_path / "in.jsonl", tmp_path / "out.parquet", domain="books")
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.schema.field("n").type == pa.float64()
+    assert found.schema.field("s").type == pa.struct([("a", pa.int64()), ("b", pa.string())])
+    assert found["late"].to_pylist() == [None] * 1200 + [True]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl"])
+def test_parquet_as_text(predictor, tmp_path, output):
+    table = odd_table().drop_columns(["bytes", "broken"])
+    pq.write_table(table, tmp_path / "in.parquet")
+    predict_file(predictor, tmp_path / "in.parquet", tmp_path / output, domain="books")
+    if output == "out.jsonl":
+        first, second = read_back(tmp_path / output)
+        assert (first["u64"], first["none"], second["f32"], first["map"]) == (2**64 - 1, None, None, [["a", 1]])
+    else:
+        separator = "\t" if output == "out.tsv" else ","
+        quoting = csv.QUOTE_NONE if output == "out.tsv" else csv.QUOTE_MINIMAL
+        with (tmp_path / output).open(newline="") as file:
+            first, second = csv.DictReader(file, delimiter=separator, quoting=quoting)
+        assert (first["u64"], first["none"], second["f32"], first["map"]) == (str(2**64 - 1), "", "", '[["a", 1]]')
+    assert first["when"] == "1970-01-01 00:00:00.000000001"
+    assert second["when"] == "1970-01-01 00:00:01.234567891"
+
+
+def test_two_columns_of_one_name_stay_in_formats_that_take_them(predictor, tmp_path):
+    (tmp_path / "in.csv").write_text("text,a,a\ngood,1,2\n")
+    predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv", domain="books")
+    assert (tmp_path / "out.csv").read_text().startswith("text,a,a,label,score\ngood,1,2,")
+    pq.write_table(pa.Table.from_arrays([["good"], [1], [2]], names=["text", "a", "a"]), tmp_path / "in.parquet")
+    predict_file(predictor, tmp_path / "in.parquet", tmp_path / "out.parquet", domain="books")
+    assert pq.ParquetFile(tmp_path / "out.parquet").schema_arrow.names == ["text", "a", "a", "label", "score"]
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_without_rows_gives_one_without_rows(predictor, tmp_path, kind, output):
+    source = tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.schema([("text", pa.string()), ("domain", pa.string())]).empty_table(), source)
+    else:
+        source.write_text({"csv": "text,domain\n", "tsv": "text\tdomain\n", "jsonl": ""}[kind])
+    assert predict_file(predictor, source, tmp_path / output) == 0
+    columns = [] if kind == "jsonl" else ["text", "domain"]
+    columns += ["label", "score"]
+    if output == "out.parquet":
+        schema = pq.read_schema(tmp_path / output)
+        assert schema.names == columns
+        assert [schema.field(name).type for name in ("label", "score")] == [pa.string(), pa.float64()]
+    else:
+        separator = "\t" if output == "out.tsv" else ","
+        expected = "" if output == "out.jsonl" else separator.join(columns) + "\n"
+        assert (tmp_path / output).read_text() == expected
+
+
+MIXED = [
+    {"text": "good", "domain": "books"},
+    {"text": " ", "domain": "books"},
+    {"text": "bad", "domain": "musik"},
+    {"text": "bad", "domain": "music"},
+    {"text": "bad", "domain": ""},
+    {"text": "", "domain": "opera"},
+]
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("how", ["skip", "blank"])
+def test_rows_that_cannot_be_labelled(predictor, tmp_path, caplog, name, how):
+    source = write_csv(tmp_path / "in.csv", MIXED)
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        assert predict_file(predictor, source, tmp_path / name, on_bad_row=how) == 2
+    found = [{k: None if v == "" or v != v else v for k, v in row.items()} for row in read_back(tmp_path / name)]
+    good = predictor(["good", "bad"], domain=["books", "music"])
+    assert [(row["label"], float(row["score"])) for row in found if row["label"]] == [
+        (answer["label"], pytest.approx(answer["score"], abs=1e-6)) for answer in good
+    ]
+    kept = [row for row in MIXED if how == "blank" or row in (MIXED[0], MIXED[3])]
+    assert [row["text"] for row in found] == [row["text"] or None for row in kept]
+    assert all(row["score"] is None for row in found if row["label"] is None)
+    done = "left blank" if how == "blank" else "left out"
+    assert f"in.csv: 4 rows {done}: 2 empty texts (row 2, 6), 1 unknown domain 'musik' (did you" in caplog.text
+    assert "1 empty domain (row 5)" in caplog.text
+
+
+def test_all_bad_rows_are_told_together_before_anything_is_predicted(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "answers", lambda *_, **__: pytest.fail("predicted"))
+    rows = [{"text": "good", "domain": "books"}] * 2500 + MIXED
+    with pytest.raises(DataError) as error:
+        predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv")
+    assert str(error.value).splitlines()[:4] == [
+        "in.csv: 4 rows cannot be labelled (rows are counted from 1, without the header):",
+        "2 empty texts in column 'text': row 2,502, 2,506",
+        "1 unknown domain 'musik' (did you mean 'music'?) in column 'domain': row 2,503; the model knows books, "
+        "kitchen & housewares, music",
+        "1 empty domain in column 'domain': row 2,505",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    with pytest.raises(DataError, match="on_bad_row: expected stop, skip or blank, got 'drop'"):
+        predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv", on_bad_row="drop")
+
+
+def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
+    numbered = Predictor(new_student(domains=["1", "10", "2"]), tokenizer)
+    frame = pd.DataFrame({"text": [1000, 1001, 1002], "domain": [1.0, 10.0, 2.0]})
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    frame.to_parquet(tmp_path / "in.parquet")
+    frame.to_json(tmp_path / "in.jsonl", orient="records", lines=True)
+    expected = [answer["label"] for answer in numbered(["1000", "1001", "1002"], domain=["1", "10", "2"])]
+    for kind in ("csv", "parquet", "jsonl"):
+        predict_file(numbered, tmp_path / f"in.{kind}", tmp_path / "out.csv")
+        assert [row["label"] for row in read_back(tmp_path / "out.csv")] == expected
+    predict_file(numbered, tmp_path / "in.csv", tmp_path / "out.csv", domain=1)
+
+
+def of_columns(new_student, tokenizer, **options):
+    model = new_student(**options)
+    model.config.columns = {"text": "review", "text_pair": None, "label": "stars", "domain": "category"}
+    return Predictor(model, tokenizer)
+
+
+def test_columns_are_the_models_own_unless_others_are_named(new_student, tokenizer, predictor, tmp_path):
+    own = of_columns(new_student, tokenizer)
+    rows = [{"review": "good", "category": "books", "text": "bad", "domain": "music"}]
+    source = write_csv(tmp_path / "in.csv", rows)
+    predict_file(own, source, tmp_path / "own.csv")
+    predict_file(own, source, tmp_path / "named.csv", text="text", domain_column="domain")
+    expected = predictor(["good", "bad"], domain=["books", "music"])
+    for name, answer in zip(("own.csv", "named.csv"), expected, strict=True):
+        (row,) = read_back(tmp_path / name)
+        assert float(row["score"]) == pytest.approx(answer["score"], abs=1e-6)
+    with pytest.raises(
+        DataError, match=r"no column 'review' \(did you mean 'reviews'\?\); found reviews, category. 'rev"
+    ):
+        predict_file(own, write_csv(tmp_path / "in.csv", [{"reviews": "a", "category": "books"}]), tmp_path / "o.csv")
+    with pytest.raises(DataError, match="'category' is what the table that the model was made from has"):
+        predict_file(own, write_csv(tmp_path / "in.csv", [{"review": "a"}]), tmp_path / "o.csv")
+    with pytest.raises(DataError, match=r"text_pair \(--pair-column\): the model was made from single texts; leave"):
+        predict_file(own, source, tmp_path / "o.csv", text_pair="text")
+
+
+def test_a_model_of_pairs_finds_its_second_texts(new_student, tokenizer, tmp_path):
+    own = of_columns(new_student, tokenizer)
+    own.model.config.columns["text_pair"] = "answer"
+    rows = [{"review": "good", "answer": "bad film", "category": "books"}]
+    predict_file(own, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv")
+    (answer,) = own(["good"], text_pairs=["bad film"], domain="books")
+    assert float(read_back(tmp_path / "out.csv")[0]["score"]) == pytest.approx(answer["score"], abs=1e-6)
+    with pytest.raises(DataError, match="no column 'answer'"):
+        predict_file(own, write_csv(tmp_path / "in.csv", [{"review": "a", "category": "books"}]), tmp_path / "o.csv")
+    rows[0]["answer"] = ""
+    with pytest.raises(DataError, match="1 empty second text in column 'answer': row 1"):
+        predict_file(own, write_csv(tmp_path / "in.csv", rows), tmp_path / "o.csv")
+
+
+def test_one_head_looks_for_no_domain(new_student, tokenizer, tmp_path):
+    shared = Predictor(new_student(heads="shared"), tokenizer)
+    rows = [{"text": "good", "domain": "never heard of"}]
+    assert predict_file(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv") == 1
+    assert predict_file(shared, write_csv(tmp_path / "in.csv", [{"text": "good"}]), tmp_path / "out.csv") == 1
+    with pytest.raises(DataError, match="1 unknown domain 'never heard of'"):
+        predict_file(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", domain_column="domain")
+
+
+def test_memory_does_not_grow_with_the_table(predictor, tmp_path, monkeypatch):
+    """Never more than a few chunks of rows are held, whatever the format."""
+    monkeypatch.setattr(Predictor, "answers", lambda self, asked, **_: np.full((len(asked.texts), 3), 1 / 3))
+    text = "good " * 100
+    for kind in ("csv", "jsonl"):
+        peaks = []
+        for rows in (1500, 4500):
+            line = f"{text},books\n" if kind == "csv" else json.dumps({"text": text, "domain": "books"}) + "\n"
+            (tmp_path / f"in.{kind}").write_text(("text,domain\n" if kind == "csv" else "") + line * rows)
+            tracemalloc.start()
+            predict_file(predictor, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_an_unwritable_folder_is_told_at_once(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(DataError, match=r"out\.csv: cannot be written \(no permission in"):
+        predict_file(predictor, write_csv(tmp_path / "in.csv"), tmp_path / "out.csv")

@@ -8,7 +8,7 @@ time, so that memory does not grow with the table.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -213,9 +213,13 @@ def _check_columns(table: WholeTable, columns: RowColumns, added: Sequence[str],
         )
     if repeated := [repr(name) for name in columns.names() if table.columns.count(name) > 1]:
         raise DataError(f"{table.name}: more than one column is called {first_of(repeated)}; rename the others")
-    if taken := [repr(name) for name in added if name in table.columns]:
+    _check_added(table.name, added, table.columns)
+
+
+def _check_added(name: str, added: Sequence[str], found: Collection[str]) -> None:
+    if taken := [repr(each) for each in added if each in found]:
         raise DataError(
-            f"{table.name}: has a column {first_of(taken)} already, which prediction would add; "
+            f"{name}: has a column {first_of(taken)} already, which prediction would add; "
             "rename it, or set prefix (such as predicted_)"
         )
 
@@ -331,6 +335,10 @@ def _label(
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
             count = len(rows)
+            if job.table.rows is None and isinstance(rows, JsonRows):
+                _check_added(
+                    job.table.name, [name for name, _ in job.added], {name for row in rows.said for name in row}
+                )
             good, asked = found.usable(rows.values, count)
             if job.how.on_bad_row == "stop":
                 found.check(job.table.name)
