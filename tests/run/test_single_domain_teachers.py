@@ -63,7 +63,13 @@ def same_weights(one, other):
 def test_each_domain_has_a_model_folder_of_its_own(finished):
     folder, results, shown = finished
     teacher = folder / "teacher"
-    assert {path.name for path in teacher.iterdir()} == {*DOMAINS, "stage.json", "training.json", "domains.json"}
+    assert {path.name for path in teacher.iterdir()} == {
+        *DOMAINS,
+        "stage.json",
+        "training.json",
+        "domains.json",
+        "manifest.json",
+    }
     for domain in DOMAINS:
         assert MultiDomainClassifier.from_pretrained(teacher / domain).domains == (domain,)
         assert len(list((folder / "metrics" / "teacher" / domain / "steps").iterdir())) == 3
@@ -149,7 +155,9 @@ def test_a_killed_run_goes_on_with_the_domain_under_way(finished, recipe, tmp_pa
         with pytest.raises(ArtifactError, match=said):
             train_teacher(recipe(run, **changes))
     if epochs == 3:
-        (run / "teacher" / ".films-abcd1234").mkdir()  # as a kill while it was saved would leave it
+        (leftover := run / "teacher" / ".hrkd-tmp-00112233aabbccdd").mkdir()  # as a kill while it was saved leaves it
+        mark = {"temporary": leftover.name, "of": "films", "holds": "new"}
+        (leftover / ".hrkd").write_text(json.dumps(mark))
     dev_scores.clear()
     dev_scores.stop_after = None
     train_teacher(recipe(run, **PER_DOMAIN))

@@ -128,7 +128,7 @@ def test_tables_in_data(tmp_path: Path) -> None:
     folder(tmp_path, "data/train-00000-of-00001.csv", "data/test-00000-of-00001.csv")
     (tmp_path / "README.md").write_text("---\n---\n")
     data = load_domains(tmp_path)
-    assert data.notes == (f"the tables of {tmp_path / 'data'} are read",)
+    assert data.notes == ("the tables in its folder data/ are read",)
     assert data.rows["split"][0] == "test"
 
 
@@ -139,8 +139,11 @@ def test_tables_in_other_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_a_split_of_another_kind_of_file_is_told(tmp_path: Path) -> None:
-    (folder(tmp_path, "train.csv") / "test.json").write_text("[]")
-    assert load_domains(tmp_path).notes == ("not read, as no table of a known kind: test.json",)
+    cache = tmp_path / "cache"
+    tables = folder(tmp_path / "tables", "train.csv")
+    assert load_domains(tables, cache=cache).notes == ()
+    (tables / "test.json").write_text("[]")
+    assert load_domains(tables, cache=cache).notes == ("not read, as no table of a known kind: test.json",)
 
 
 def test_keys_of_a_data_set_follow_the_same_rule() -> None:

@@ -22,7 +22,7 @@ from hrkd.data.readers.picking import pick
 from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
 from hrkd.data.readers.split_names import note_on_names, splits_of
-from hrkd.data.readers.tables import no_tables, read_tables, table_files
+from hrkd.data.readers.tables import no_tables, passed_over, read_tables, table_files
 from hrkd.data.rows import DEFAULTS, ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
@@ -213,7 +213,9 @@ def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
     if not path.exists():
         raise DataError(no_such_path(path))
     if layout == "table":
-        kind, files = ("folder", table_files(path)) if path.is_dir() else ("file", [path])
+        kind, files = "file", [path]
+        if path.is_dir():
+            kind, files = f"folder {passed_over(path)}", table_files(path)
         return Origin(_table_rows(path, names), kind, tuple(files))
     if not path.is_dir():
         raise DataError(f"{path}: format {layout!r} needs a folder")

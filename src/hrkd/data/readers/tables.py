@@ -26,7 +26,15 @@ from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
 
-__all__ = ["check_separator", "no_tables", "read_table", "read_tables", "read_tsv", "table_files"]
+__all__ = [
+    "check_separator",
+    "no_tables",
+    "passed_over",
+    "read_table",
+    "read_tables",
+    "read_tsv",
+    "table_files",
+]
 
 PARQUET = b"PAR1"
 HUB_FOLDER = "data"
@@ -68,16 +76,21 @@ def read_tables(path: Path, *, split_column: bool = False) -> list[Part]:
     splits = [None] * len(files) if split_column else _splits_of_files(path, files)
     notes = note_on_names(names, splits)
     if files[0].parent != path:
-        notes = (f"the tables of {files[0].parent} are read", *notes)
-    if not split_column:
-        beside = [p for p in sorted(files[0].parent.iterdir()) if p.is_file() and p not in files]
-        passed = [p.name for p in beside if p.suffix in OTHER_TABLES and says_a_split(p.stem)]
-        notes += (f"not read, as no table of a known kind: {first_of(passed)}",) if passed else ()
+        notes = (f"the tables in its folder {files[0].parent.name}/ are read", *notes)
+    if not split_column and (passed := passed_over(path)):
+        notes += (f"not read, as no table of a known kind: {first_of(passed)}",)
     parts = [replace(read_table(file), split=split) for file, split in zip(files, splits, strict=True)]
     return [replace(parts[0], notes=(*notes, *parts[0].notes)), *parts[1:]]
 
 
-OTHER_TABLES = (".json", ".ndjson", ".txt", ".xlsx", ".xls", ".ods", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz")
+OTHER = (".json", ".ndjson", ".txt", ".xlsx", ".xls", ".ods", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz")
+
+
+def passed_over(folder: Path) -> list[str]:
+    """Files beside the tables of a folder that are named after a split, and may be tables of other kinds."""
+    files = table_files(folder)
+    beside = sorted(files[0].parent.iterdir()) if files else []
+    return [p.name for p in beside if p.is_file() and p not in files and p.suffix in OTHER and says_a_split(p.stem)]
 
 
 def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
