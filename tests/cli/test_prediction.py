@@ -110,6 +110,8 @@ def test_tables_in_pipes(run, student, domain, tmp_path):
     assert (status, "1 row left blank: 1 empty text (row 2)" in errors, "1 texts labelled" in errors) == (0, True, True)
     piped = run(student, "--input", "-", "--input-format", "csv", *arguments, given=table.encode())
     assert piped[:2] == (0, output)
+    by_name = ["--input", "/dev/stdin", "--input-format", "csv", "--on-bad-row", "blank", "--output", "/dev/stdout"]
+    assert run(student, *by_name, given=table.encode())[:2] == (0, output)
     lines = run(student, "--input", "in.csv", *arguments, "--output-format", "jsonl")[1].splitlines()
     assert json.loads(lines[1]) == {"review": "", "shop": domain, "nr": "008", "label": None, "score": None}
     again = run(student, "--input", "-", "--output", "-", "--prefix", "p_", given=lines[0].encode())[1]

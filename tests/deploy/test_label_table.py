@@ -124,6 +124,8 @@ def test_bad_file_names(predictor, tmp_path):
     source = write_csv(tmp_path / "in.csv")
     with pytest.raises(DataError, match="input and output are the same file"):
         predict_file(predictor, source, tmp_path / "." / "in.csv")
+    with pytest.raises(DataError, match="input and output are the same file"):
+        predict_file(predictor, source, tmp_path / "no folder yet" / ".." / "in.csv")
     with pytest.raises(DataError, match=r"out.xlsx: no table; expected .csv"):
         predict_file(predictor, source, tmp_path / "out.xlsx")
     with pytest.raises(DataError, match=r"missing\.csv"):

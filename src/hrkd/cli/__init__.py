@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 
 from hrkd.errors import HrkdError
 
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(f"{error}\n{_where_to_look(tokens)}")
+        return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -125,9 +125,13 @@ def _reader_gone() -> int:
 
 def _where_to_look(tokens: Sequence[str]) -> str:
     verb = f" {tokens[0]}" if tokens and tokens[0] in VERBS else ""
-    dashed = verb == " predict" and any(token.startswith("-") for token in tokens)
-    texts = "A text that begins with a dash stands behind --, after all flags. " if dashed else ""
-    return f"{texts}`hrkd{verb} --help` lists what there is."
+    return f"`hrkd{verb} --help` lists what there is."
+
+
+def _dashed(error: CycloptsError, tokens: Sequence[str]) -> str:
+    """What to do with a text that looks like a flag."""
+    is_text = tokens[:1] == ["predict"] and isinstance(error, UnknownOptionError) and "Did you mean" not in str(error)
+    return "A text that begins with a dash stands behind --, after all flags. " if is_text else ""
 
 
 def _fail(message: str) -> int:

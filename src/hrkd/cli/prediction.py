@@ -29,6 +29,7 @@ __all__ = ["TableFlags", "guarded", "predict_lines", "predict_table", "predict_t
 logger = logging.getLogger("hrkd.predict")
 
 StreamFormat = Literal["csv", "tsv", "jsonl"]
+STREAMS = ("/dev/stdin", "/dev/stdout")
 FLAG = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)
 Given = TypeVar("Given", str, str | None, list[str] | None)
 GUARD = "\0"
@@ -153,6 +154,7 @@ def predict_table(
     flags: TableFlags,
 ) -> None:
     """Label a table; a dash stands for standard input and output."""
+    source, target = ("-" if place in STREAMS else place for place in (source, target))
     for flag, given, place in (("input", flags.input_format, source), ("output", flags.output_format, target)):
         if given and place != "-":
             raise RecipeError(f"--{flag}-format is for --{flag} -; of a file the name says what it is")

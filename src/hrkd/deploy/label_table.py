@@ -152,7 +152,7 @@ def look_through(
     source, target = Path(input).expanduser(), None if output is None else Path(output).expanduser()
     if target is not None:
         check_output(target)
-        if target.exists() and source.exists() and target.samefile(source):
+        if _is_same(source, target):
             raise DataError(f"{target}: input and output are the same file; write to another one")
         kind = known_kind(target)
     job = replace(plan(whole_table(source), facts, how), source=source)
@@ -164,6 +164,12 @@ def look_through(
             found.usable(rows.values, len(rows))
         found.check(job.table.name)
     return _check_conversion(job, kind or job.table.kind, str(target or "standard output"))
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    # Of what does not exist yet (a folder that is made, and left by ..) the resolved path tells.
+    same = target.exists() and source.exists() and target.samefile(source)
+    return same or target.resolve() == source.resolve()
 
 
 def _notes(job: TableJob) -> Sequence[str]:
@@ -321,7 +327,7 @@ def label_file(
             from hrkd.deploy.journal import hash_of, journal_of
 
             key = hash_of(predictor, job.source, columns=vars(job.columns), batch_size=batch_size, chunk=CHUNK)
-            journal = stack.enter_context(journal_of(target, key))
+            journal = stack.enter_context(journal_of(target.resolve(), key))
         writer = stack.enter_context(new_table(target, job.added, job.schema))
         return _label(predictor, job, writer, batch_size=batch_size, journal=journal, progress=progress)
 
