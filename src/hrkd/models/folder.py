@@ -17,17 +17,18 @@ from typing import Any
 
 from hrkd.errors import ModelError
 from hrkd.models.kind import is_own, locate, neighbour
-from hrkd.support.domain_index import read_domain_index
+from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
 
-__all__ = ["CONFIG", "ModelFolder", "check_unchanged", "fetch", "found_instead", "look_into", "read_fields"]
+__all__ = ["CONFIG", "ModelFolder", "check_unchanged", "fetch", "found_instead", "glance", "look_into", "read_fields"]
 
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
-TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+TEXT_FILES = ("*.json", "*.txt", "*.model", "*.codes", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 PICKLES = "weights are read from safetensors alone, as other files can run code; save the model with safetensors"
 
 
@@ -111,6 +112,24 @@ def look_into(source: str | Path, *, weights: bool = True) -> ModelFolder:
     return ModelFolder(path, fields, tensors, elements)
 
 
+def glance(source: str | Path) -> None:
+    """What can be found wrong with a model at once; a name that the hub has to be asked about passes.
+
+    Raises:
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: as :func:`look_into`.
+    """
+    place = locate(source)
+    if not Path(place).is_dir():
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            fetch(source, weights=False)
+        return
+    for folder in dict.fromkeys((domain_folders(place) or {"": place}).values()):
+        look_into(folder)
+
+
 def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
     """The content of config.json.
 
@@ -123,6 +142,8 @@ def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
         if not path.is_file():
             if (folder / ADAPTER).exists():
                 raise _is_adapter(where)
+            if path.is_symlink() or path.exists():
+                raise ModelError(f"{path}: no file that can be read; restore the folder")
             raise ModelError(f"{where}: no model: {CONFIG} is missing; {found_instead(folder)}")
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
@@ -219,7 +240,10 @@ def _shards(folder: Path, where: str | Path) -> list[Path]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{folder / INDEX}: no JSON ({first_line(error)}); restore the folder") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+    if (
+        not (isinstance(places, dict) and places and all(isinstance(name, str) for name in places.values()))
+        or "metadata" not in index
+    ):
         raise ModelError(f"{folder / INDEX}: does not say which file holds which weight; restore the folder")
     names = sorted(set(places.values()))
     if wrong := [name for name in names if not name.endswith(".safetensors")]:
@@ -240,8 +264,16 @@ def _tensor_sizes(file: Path, where: str | Path) -> list[int]:
 
     try:
         with safe_open(str(file), framework="np") as content:
-            return [math.prod(content.get_slice(name).get_shape()) for name in content.keys()]  # noqa: SIM118
+            parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
+            sizes = [math.prod(part.get_shape()) for part in parts.values()]
+            odd = [f"{name} ({part.get_dtype()})" for name, part in parts.items() if part.get_dtype() not in FLOATS]
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{where}: {file.name} is damaged: no whole safetensors file ({first_line(error)}); restore the folder"
         ) from error
+    if quantised := [each for each in odd if each.partition(" ")[0].endswith("weight")]:
+        raise ModelError(
+            f"{where}: its weights are quantised: {first_of(quantised)}, which hrkd neither trains nor reads; take "
+            "the model in 32 or 16 bits"
+        )
+    return sizes
