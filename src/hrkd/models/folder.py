@@ -29,6 +29,7 @@ ADAPTER = "adapter_config.json"
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.codes", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+NOT_ASKED = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
 PICKLES = "weights are read from safetensors alone, as other files can run code; save the model with safetensors"
 
 
@@ -67,7 +68,12 @@ def fetch(source: str | Path, *, weights: bool = True) -> Path:
     place = locate(source)
     if Path(place).is_dir():
         return Path(place)
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
+
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{place.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE and not cached.is_dir():
+        raise _unknown(source, NOT_ASKED)
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     wanted = [*TEXT_FILES, *(["*.safetensors"] if weights else [])]
@@ -75,12 +81,14 @@ def fetch(source: str | Path, *, weights: bool = True) -> Path:
         return Path(snapshot_download(place, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except Exception as error:  # network, names that cannot be, access rights: the library has an error for each
         if constants.HF_HUB_OFFLINE:
-            why = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
-        elif isinstance(error, LocalEntryNotFoundError):
-            why = f"the hub does not answer ({first_line(error)})"
-        else:
-            why = f"the hub has no such model that may be read ({first_line(error)})"
-        raise ModelError(f"{source}: no such folder{neighbour(Path(place))}; as the name of a model: {why}") from error
+            raise _unknown(source, NOT_ASKED) from error
+        unanswered = isinstance(error, LocalEntryNotFoundError)
+        what = "the hub does not answer" if unanswered else "the hub has no such model that may be read"
+        raise _unknown(source, f"{what} ({first_line(error)})") from error
+
+
+def _unknown(source: str | Path, why: str) -> ModelError:
+    return ModelError(f"{source}: no such folder{neighbour(Path(source))}; as the name of a model: {why}")
 
 
 def look_into(source: str | Path, *, weights: bool = True) -> ModelFolder:
