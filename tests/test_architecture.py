@@ -122,6 +122,42 @@ def test_nothing_unpickles_or_runs_remote_code():
         assert "torch.load(" not in text, path
 
 
+def calls_that_could_run_code_of_a_folder(source: str) -> tuple[list[ast.Call], list[str]]:
+    """Calls of transformers that take code from a folder, and other classes that are loaded."""
+    found, others = [], []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        owner, _, last = name.rpartition(".")
+        if last == "pipeline" or (last in ("from_pretrained", "from_config") and owner.startswith("Auto")):
+            found.append(node)
+        elif last in ("from_pretrained", "from_config"):
+            others.append(owner)
+    return found, others
+
+
+def test_every_call_that_could_run_code_of_a_folder_says_no():
+    """Whatever is not passed is asked of the user, and a pipe may answer yes."""
+    number, classes = 0, set()
+    for path in MODULES:
+        found, others = calls_that_could_run_code_of_a_folder(path.read_text(encoding="utf-8"))
+        number, classes = number + len(found), classes | set(others)
+        for call in found:
+            answers = [ast.unparse(each.value) for each in call.keywords if each.arg == "trust_remote_code"]
+            parts = [ast.unparse(each) for each in call.args]
+            assert answers == ["False"], f"{path}:{call.lineno}: {parts}"
+    assert number > 5
+    assert classes <= {"MultiDomainClassifier", "Predictor", "super()"}, "classes that take no code"
+    text = (ROOT / "models/plain.py").read_text(encoding="utf-8")
+    assert "AutoModelForSequenceClassification.from_config, config, trust_remote_code=False" in text, "as a partial"
+
+
+def test_data_sets_are_read_by_a_library_that_runs_no_scripts():
+    project = (ROOT.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"datasets>=4' in project
+
+
 def test_every_module_says_what_it_is():
     assert [p for p in MODULES if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))] == []
 

@@ -259,7 +259,7 @@ class TestHelp:
 def test_what_is_wrong_with_rows_is_told_before_torch_is_imported(tmp_path):
     (tmp_path / "reviews.csv").write_text("text,label,domain\nfine,good,books\n")
     data = ["--data.source", str(tmp_path / "reviews.csv"), "--data.text", "review"]
-    model = ["--teacher.model", str(tmp_path), "--student.layers", "1", "--run.output", str(tmp_path / "run")]
+    model = ["--teacher.model", "owner/name", "--student.layers", "1", "--run.output", str(tmp_path / "run")]
     status, _, errors, modules = shell("compress", *data, *model)
     assert status == 2
     assert "no column 'review' for text" in errors

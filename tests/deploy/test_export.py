@@ -2,16 +2,19 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
 
 from hrkd.deploy.export import export_plain
-from hrkd.errors import ArtifactError
+from hrkd.deploy.predict import Predictor
+from hrkd.errors import ArtifactError, HrkdError
+from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.support.folder_names import folder_names
 
@@ -73,12 +76,76 @@ def test_what_lies_in_the_folders(student_folder, tmp_path, capsys):
     assert AutoTokenizer.from_pretrained(folders["music"]).model_max_length == 12
 
 
-def test_a_shared_head_is_exported_for_every_domain(shared_head_folder, tmp_path):
-    folders = export_plain(shared_head_folder, tmp_path / "plain")
-    models = [AutoModelForSequenceClassification.from_pretrained(folder) for folder in folders.values()]
-    assert len(models) == 3
-    for name, tensor in models[0].state_dict().items():
-        assert torch.equal(tensor, models[2].state_dict()[name])
+def test_one_head_is_one_folder_to_which_every_domain_leads(shared_head_folder, tmp_path):
+    output = tmp_path / "plain"
+    for _ in range(2):
+        folders = export_plain(shared_head_folder, output, overwrite=True)
+        assert set(folders.values()) == {output / "all-domains"}
+        assert len(folders) == 3
+        assert len(list(output.rglob("model.safetensors"))) == 1, "links are not followed"
+        names = {"all-domains", "books", "kitchen-housewares", "music", "domains.json", "manifest.json"}
+        assert {path.name for path in output.iterdir()} == names
+        assert (output / "music" / "config.json").samefile(output / "all-domains" / "config.json")
+    teacher = load_fine_tuned(
+        str(output), domains=list(folders), labels=["negative", "neutral", "positive"], max_tokens=12
+    )
+    assert len(teacher.heads) == 1
+
+
+TASKS = {
+    "problem_type": "multi_label_classification",
+    "function_to_apply": "none",
+    "task_specific_params": {"text-classification": {"function_to_apply": "sigmoid"}},
+    "return_dict": False,
+    "output_hidden_states": True,
+    "auto_map": {"AutoModelForSequenceClassification": "own.Model"},
+}
+
+
+def test_what_says_how_to_use_another_model_is_not_passed_on(student_folder, tmp_path):
+    """A student of an earlier version, whose encoder's configuration still holds its teacher's task."""
+    shutil.copytree(student_folder, tmp_path / "student")
+    path = tmp_path / "student" / "config.json"
+    config = json.loads(path.read_text())
+    config["encoder"] |= TASKS
+    path.write_text(json.dumps(config))
+    folder = export_plain(tmp_path / "student", tmp_path / "plain")["books"]
+    written = json.loads((folder / "config.json").read_text())
+    assert written["problem_type"] == "single_label_classification"
+    assert set(TASKS) & set(written) == {"problem_type"}
+    ours = Predictor.from_pretrained(student_folder, device="cpu")(TEXT, domain="books", all_labels=True)[0]
+    theirs = pipeline("text-classification", str(folder), device="cpu")([TEXT], truncation=True, top_k=None)[0]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["label"] == other["label"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_a_pipeline_that_says_something_else_stops_the_export(student_folder, tmp_path, monkeypatch):
+    right = MultiDomainClassifier.to_plain
+
+    def wrong(self, domain):
+        plain = right(self, domain)
+        plain.config.problem_type = "multi_label_classification"
+        return plain
+
+    monkeypatch.setattr(MultiDomainClassifier, "to_plain", wrong)
+    with pytest.raises(ArtifactError, match=r"books: the exported classifier's probabilities differ"):
+        export_plain(student_folder, tmp_path / "plain")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["disk", "tokenizer"])
+def test_what_cannot_be_written_leaves_the_earlier_export(student_folder, tokenizer, tmp_path, monkeypatch, what):
+    export_plain(student_folder, tmp_path / "plain")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device") if what == "disk" else Exception("No space left on device")
+
+    monkeypatch.setattr(type(tokenizer), "save_pretrained", full)
+    with pytest.raises(HrkdError, match="No space left on device"):
+        export_plain(student_folder, tmp_path / "plain", overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

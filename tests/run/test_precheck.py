@@ -1,10 +1,15 @@
 """What is refused before a teacher is trained, or asked."""
 
+from pathlib import Path
+
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hrkd.errors import ModelError
+from hrkd.recipe.loading import load_recipe
 from hrkd.run.commands import compress, distill, train_teacher
+from hrkd.run.first_look import check_named
 from tiny import tiny_recipe, tiny_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -63,3 +68,54 @@ def test_a_checkpoint_of_another_family_is_checked_too(tmp_path):
     with pytest.raises(ModelError, match=r"^student\.checkpoint: .*big_bird .*set method\.attention: none"):
         compress(base)
     assert not (tmp_path / "run").exists()
+
+
+def damaged(folder, name, value):
+    state = load_file(f"{folder}/model.safetensors")
+    next(tensor for key, tensor in state.items() if name in key).view(-1)[:1].fill_(value)
+    save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
+
+
+def refused(tmp_path, base, said):
+    """By a message, before anything is made."""
+    with pytest.raises(ModelError, match=said):
+        compress(base)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("field", ["teacher.model", "teacher.fine_tuned", "student.checkpoint"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("layer.1.output.dense.weight", float("nan"), r"layer\.1\.output\.dense\.weight holds NaN"),
+        ("layer.1.output.dense.weight", 1e30, "its outputs are NaN or infinite, though all its weights are numbers"),
+    ],
+)
+def test_every_model_that_a_recipe_names_is_opened_and_asked_first(tmp_path, field, name, value, said):
+    good, bad = saved(tmp_path / "good", "bert"), saved(tmp_path / "bad", "bert")
+    damaged(bad, name, value)
+    base = recipe(tmp_path, field.partition(".")[2] if field.startswith("teacher") else "model", bad)
+    if field == "student.checkpoint":
+        base["teacher"]["model"], base["student"] = good, {"checkpoint": bad}
+    refused(tmp_path, base, rf"^{field}: .*bad: .*{said}")
+
+
+def test_labels_of_a_teacher_are_told_beside_those_that_were_given(tmp_path):
+    folder = saved(tmp_path / "model", "bert", id2label={0: "no", 1: "yes"})
+    base = recipe(tmp_path, "fine_tuned", folder)
+    refused(tmp_path, base, r"its 2 outputs are called no, yes; the labels of the data are negative, positive\. If")
+    base["teacher"]["labels"] = ["positive"]
+    refused(
+        tmp_path,
+        base,
+        r"teacher\.labels gives 1 name: positive; its 2 outputs are called no, yes; the labels of the data are "
+        r"negative, positive\. Give each label of the data once",
+    )
+
+
+def test_what_is_known_of_models_without_opening_them_is_told_at_a_glance(tmp_path):
+    folder = Path(saved(tmp_path / "model", "bert"))
+    (folder / "adapter_config.json").write_text("{}")
+    settings = load_recipe(recipe(tmp_path, "fine_tuned", str(folder)))
+    with pytest.raises(ModelError, match=r"^teacher\.fine_tuned: .* holds an adapter"):
+        check_named(settings, "teacher")

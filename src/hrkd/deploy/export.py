@@ -36,7 +36,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     """Write the student as plain ``AutoModelForSequenceClassification`` folders: one for each domain.
 
     Every folder holds the encoder, the domain's head and the tokenizer, whose ``model_max_length`` is the student's. A
-    student with one head for all domains is one folder, ``all-domains``, to which a link of each domain's name leads.
+    student with one head for all domains is one folder, ``all-domains``, to which links with the domains' names lead.
     ``domains.json`` beside the folders says which is whose. Each is loaded again, and what transformers' pipeline makes
     of some texts is compared with the student's labels and probabilities before anything appears in ``output_folder``.
 

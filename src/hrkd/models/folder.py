@@ -17,7 +17,7 @@ from typing import Any
 
 from hrkd.errors import ModelError
 from hrkd.models.kind import is_own, locate, neighbour
-from hrkd.support.domain_index import read_domain_index
+from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_unchanged",
     "fetch",
     "found_instead",
+    "glance",
     "look_into",
     "read_fields",
     "unfinished_run",
@@ -37,8 +38,10 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 STAGES, CHECKPOINTS = ("teacher", "levels", "student", "baseline"), "checkpoints"
 """Folders of a run (:mod:`hrkd.run.folder`)."""
 ADAPTER = "adapter_config.json"
-TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+TEXT_FILES = ("*.json", "*.txt", "*.model", "*.codes", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+NOT_ASKED = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
 PICKLES = "weights are read from safetensors alone, as other files can run code; save the model with safetensors"
 
 
@@ -77,7 +80,12 @@ def fetch(source: str | Path, *, weights: bool = True) -> Path:
     place = locate(source)
     if Path(place).is_dir():
         return Path(place)
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
+
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{place.replace('/', '--')}"
+    if constants.HF_HUB_OFFLINE and not cached.is_dir():
+        raise _unknown(source, NOT_ASKED)
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     wanted = [*TEXT_FILES, *(["*.safetensors"] if weights else [])]
@@ -85,12 +93,14 @@ def fetch(source: str | Path, *, weights: bool = True) -> Path:
         return Path(snapshot_download(place, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except Exception as error:  # network, names that cannot be, access rights: the library has an error for each
         if constants.HF_HUB_OFFLINE:
-            why = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
-        elif isinstance(error, LocalEntryNotFoundError):
-            why = f"the hub does not answer ({first_line(error)})"
-        else:
-            why = f"the hub has no such model that may be read ({first_line(error)})"
-        raise ModelError(f"{source}: no such folder{neighbour(Path(place))}; as the name of a model: {why}") from error
+            raise _unknown(source, NOT_ASKED) from error
+        unanswered = isinstance(error, LocalEntryNotFoundError)
+        what = "the hub does not answer" if unanswered else "the hub has no such model that may be read"
+        raise _unknown(source, f"{what} ({first_line(error)})") from error
+
+
+def _unknown(source: str | Path, why: str) -> ModelError:
+    return ModelError(f"{source}: no such folder{neighbour(Path(source))}; as the name of a model: {why}")
 
 
 def look_into(source: str | Path, *, weights: bool = True) -> ModelFolder:
@@ -122,6 +132,24 @@ def look_into(source: str | Path, *, weights: bool = True) -> ModelFolder:
     return ModelFolder(path, fields, tensors, elements)
 
 
+def glance(source: str | Path) -> None:
+    """What can be found wrong with a model at once; a name that the hub has to be asked about passes.
+
+    Raises:
+        ArtifactError: a folder of hrkd is damaged.
+        ModelError: as :func:`look_into`.
+    """
+    place = locate(source)
+    if not Path(place).is_dir():
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            fetch(source, weights=False)
+        return
+    for folder in dict.fromkeys((domain_folders(place) or {"": place}).values()):
+        look_into(folder)
+
+
 def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
     """The content of config.json.
 
@@ -134,6 +162,8 @@ def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
         if not path.is_file():
             if (folder / ADAPTER).exists():
                 raise _is_adapter(where)
+            if path.is_symlink() or path.exists():
+                raise ModelError(f"{path}: no file that can be read; restore the folder")
             raise ModelError(f"{where}: no model: {CONFIG} is missing; {found_instead(folder)}")
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
@@ -245,7 +275,10 @@ def _shards(folder: Path, where: str | Path) -> list[Path]:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{folder / INDEX}: no JSON ({first_line(error)}); restore the folder") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+    if (
+        not (isinstance(places, dict) and places and all(isinstance(name, str) for name in places.values()))
+        or "metadata" not in index
+    ):
         raise ModelError(f"{folder / INDEX}: does not say which file holds which weight; restore the folder")
     names = sorted(set(places.values()))
     if wrong := [name for name in names if not name.endswith(".safetensors")]:
@@ -266,8 +299,16 @@ def _tensor_sizes(file: Path, where: str | Path) -> list[int]:
 
     try:
         with safe_open(str(file), framework="np") as content:
-            return [math.prod(content.get_slice(name).get_shape()) for name in content.keys()]  # noqa: SIM118
+            parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
+            sizes = [math.prod(part.get_shape()) for part in parts.values()]
+            odd = [f"{name} ({part.get_dtype()})" for name, part in parts.items() if part.get_dtype() not in FLOATS]
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{where}: {file.name} is damaged: no whole safetensors file ({first_line(error)}); restore the folder"
         ) from error
+    if quantised := [each for each in odd if each.partition(" ")[0].endswith("weight")]:
+        raise ModelError(
+            f"{where}: its weights are quantised: {first_of(quantised)}, which hrkd neither trains nor reads; take "
+            "the model in 32 or 16 bits"
+        )
+    return sizes

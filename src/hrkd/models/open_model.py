@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFacts", "open_model", "own_config", "read_facts"]
 
+ROLES = {"text", "text_pair", "label", "domain"}
 RESTORE = "restore the folder or make it anew"
 
 
@@ -65,10 +66,9 @@ def _facts(folder: ModelFolder) -> ModelFacts:
     heads = config.get("heads", "per_domain")
     if not _are_names(domains) or not isinstance(labels, dict) or not _are_names([*labels.values()]):
         raise ArtifactError(f"{place}: names no domains or labels, or one twice; {RESTORE}")
-    roles = {"text", "text_pair", "label", "domain"}
     in_order = set(labels) == set(map(str, range(len(labels))))
     if (
-        not (columns is None or (isinstance(columns, dict) and set(columns) == roles))
+        not (columns is None or _are_columns(columns))
         or not (type(longest) is int and longest > 0 and in_order)
         or heads not in ("per_domain", "shared")
     ):
@@ -77,6 +77,11 @@ def _facts(folder: ModelFolder) -> ModelFacts:
         )
     names = [labels[i] for i in sorted(labels, key=int)]
     return ModelFacts(domains, names, longest, heads == "shared", columns)
+
+
+def _are_columns(value: Any) -> bool:
+    names = value.values() if isinstance(value, dict) and set(value) == ROLES else [0]
+    return all(name is None or isinstance(name, str) for name in names)
 
 
 def _are_names(value: Any) -> bool:
@@ -105,6 +110,7 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
     """
     found = _check(Path(folder).expanduser())  # before the imports, which take far longer
     config = _config(found)
+    from hrkd.models.families import longest_input
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.models.plain import check_size
     from hrkd.models.probe import check_finite, check_outputs, opening
@@ -113,6 +119,11 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
     with _damaged(), opening(found.path, "the model cannot be loaded", RESTORE):
         check_size(config.plain_config(), lambda: MultiDomainClassifier(config), found, found.path)
         model = MultiDomainClassifier.from_pretrained(found.path, config=config, local_files_only=True).eval()
+        longest = longest_input(model.encoder)
+        if longest is not None and config.max_tokens > longest:
+            raise ModelError(
+                f"{found.path / CONFIG}: max_tokens: {config.max_tokens}, the encoder takes {longest}; {RESTORE}"
+            )
         tokenizer = load_tokenizer(found.path)
         check_finite(model, found.path)
         check_outputs(model, tokenizer, where=found.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hrkd.data.readers.places import check_source_is_there
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
-from hrkd.models.kind import locate
+from hrkd.models.folder import glance
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import check_can_be_written
@@ -27,10 +27,11 @@ __all__ = [
 def check_named(recipe: Recipe, *fields: str) -> None:
     """Whether the files and folders are there that ``fields`` (or all fields of sections) name as sources.
 
-    What is in them is looked at when they are opened; a name that the hub may know passes.
+    Of models, the files are looked at too; what is in data is looked at when it is opened. A name that the hub may know
+    passes.
 
     Raises:
-        DataError, ModelError: one is missing.
+        ArtifactError, DataError, ModelError: one is missing, or is no model that can be opened.
     """
     for field, source in _named(recipe):
         if not field.startswith(fields):
@@ -39,8 +40,8 @@ def check_named(recipe: Recipe, *fields: str) -> None:
             if field.startswith("data."):
                 check_source_is_there(source, recipe.data.format if field == "data.source" else "auto")
             else:
-                locate(source)
-        except (DataError, ModelError) as error:
+                glance(source)
+        except (ArtifactError, DataError, ModelError) as error:
             raise type(error)(f"{field}: {error}") from None
 
 

@@ -171,7 +171,7 @@ def _weights(source: str | Mapping[str, str]) -> Any:
 
 def _weights_digest(folder: Path) -> str | None:
     """SHA-256 over the safetensors files of a local folder, None for a name on the Hub."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    files = [file for file in sorted(folder.glob("*.safetensors")) if file.is_file()] if folder.is_dir() else []
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as handle:

@@ -36,7 +36,10 @@ def remove_own(folder: Path, names: Sequence[str] = MODEL_FILES, parts: Iterable
     """
     if folder.is_symlink() or not folder.is_dir():
         return
-    for part in {*parts, *_indexed(folder)}:
+    parts = {*parts, *_indexed(folder)}
+    for link in [path for path in folder.iterdir() if path.is_symlink() and str(path.readlink()) in parts]:
+        link.unlink()  # the name of a domain, beside the folder that several share
+    for part in parts:
         if _is_inside(part):
             remove_own(folder / part, names)
     listed = listed_names(folder)
