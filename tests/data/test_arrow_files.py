@@ -93,9 +93,10 @@ def test_an_interrupted_write_leaves_nothing_that_counts(tmp_path: Path) -> None
 
 
 def test_a_killed_write_is_cleared_away(tmp_path: Path) -> None:
-    cut_off = tmp_path / f".{NAME}-abcdefgh"
-    cut_off.mkdir()
-    (cut_off / "data.arrow").write_bytes(b"half")
+    cut_off = tmp_path / ".hrkd-tmp-fedcba9876543210"
+    (cut_off / NAME).mkdir(parents=True)
+    (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": NAME, "holds": "new"}))
+    (cut_off / NAME / "data.arrow").write_bytes(b"half")
     kept_table(tmp_path, NAME, write)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abc-rows", "abc.lock"]
 

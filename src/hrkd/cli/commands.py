@@ -25,6 +25,8 @@ from hrkd.support.atomic_files import check_can_be_written, write_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hrkd.data.types import MultiDomainDataset
+
 __all__ = [
     "cache",
     "compare",
@@ -48,14 +50,18 @@ JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figur
 TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, or the folder of its run.")]
 
 
-def look_at_rows(recipe: Recipe) -> None:
-    """Read a table before anything heavy is imported: its rows are kept, and what is wrong is told at once."""
+def look_at_rows(recipe: Recipe) -> MultiDomainDataset | None:
+    """The rows of a table, read before anything heavy is imported, so that what is wrong is told at once.
+
+    None where the recipe names no table.
+    """
     from hrkd.data.readers.sources import has_columns_of_its_own
     from hrkd.run.prepare import load_labelled
     from hrkd.support.caches import cache_folder
 
-    if recipe.data.source is not None and not has_columns_of_its_own(recipe.data.source, recipe.data.format):
-        load_labelled(recipe.data, cache_folder(recipe.cache.folder))
+    if recipe.data.source is None or has_columns_of_its_own(recipe.data.source, recipe.data.format):
+        return None
+    return load_labelled(recipe.data, cache_folder(recipe.cache.folder))[0]
 
 
 @takes_fields(*Recipe.model_fields)
@@ -68,11 +74,11 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
-    console = _start(recipe, checked)
+    console, rows = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.compress(checked, show=console.print, progress=progress())
+    commands.compress(checked, data=rows, show=console.print, progress=progress())
 
 
 @takes_fields("data", "teacher", "evaluation", "run")
@@ -83,11 +89,11 @@ def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> N
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
-    console = _start(recipe, checked)
+    console, rows = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
-    folder = commands.train_teacher(checked, show=console.print, progress=progress())
+    folder = commands.train_teacher(checked, data=rows, show=console.print, progress=progress())
     console.print(f"Teacher: {folder}", soft_wrap=True)
 
 
@@ -101,11 +107,11 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = _start(recipe, checked)
+    console, rows = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.distill(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+    commands.distill(checked, teacher_folder=teacher_folder, data=rows, show=console.print, progress=progress())
 
 
 @takes_fields(*Recipe.model_fields)
@@ -120,21 +126,23 @@ def train_baseline(
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console = _start(recipe, checked)
+    console, rows = _start(recipe, checked)
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.train_baseline(checked, teacher_folder=teacher_folder, show=console.print, progress=progress())
+    commands.train_baseline(checked, teacher_folder=teacher_folder, data=rows, show=console.print, progress=progress())
 
 
-def _start(source: str | None, recipe: Recipe) -> Console:
-    """Make ready for a run that writes a folder; ``source`` is what the recipe was called by."""
+def _start(source: str | None, recipe: Recipe) -> tuple[Console, MultiDomainDataset | None]:
+    """Make ready for a run that writes a folder; ``source`` is what the recipe was called by.
+
+    Returns where results go, and the rows as :func:`look_at_rows` gives them.
+    """
     check_output(recipe)
     console = prepare()
     if told := moved_run(source, recipe):
         logger.warning(told)
-    look_at_rows(recipe)
-    return console
+    return console, look_at_rows(recipe)
 
 
 def compare(

@@ -12,7 +12,6 @@ a file of the temporary folder that has no name any more once it is open, so it 
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import uuid
 import zlib
@@ -24,7 +23,7 @@ import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import replace_folder, write_json
+from hrkd.support.atomic_files import clear_leftovers, replace_folder, write_json
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ def kept_table(
             return open_arrow(Path(folder) / "data.arrow"), notes
     with _lock(cache, name):
         if not (cache / name).is_dir():
-            for cut_off in cache.glob(f".{name}-*"):
-                shutil.rmtree(cut_off)
+            clear_leftovers(cache, name.__eq__)
             with replace_folder(cache / name) as new:
                 notes = _written(new, write)
                 file = new / "data.arrow"

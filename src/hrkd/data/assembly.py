@@ -73,8 +73,10 @@ def assemble(
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
             single class, or a domain that has no train rows while others do.
     """
-    rows = _Rows(domain_names(domains), labelled, to_measure)
+    rows = _Rows(domain_names(domains), labelled)
     table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, rows, chunks), "of": of})
+    if labelled and not to_measure:
+        _check_trainable(table.num_rows, notes)
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]), tuple(notes["notes"]))
 
 
@@ -108,7 +110,21 @@ def _write(file: Path, rows: _Rows, chunks: Iterable[RawRows]) -> dict[str, Any]
         numbers["label"] = _order(rows.labels, labels)
     write_arrow(file, (_numbered(batch, numbers) for batch in table.to_batches()))
     first_file.unlink()
-    return {"labels": labels, "domains": known, "notes": rows.all_notes()}
+    trained = {"with_train": sorted(rows.with_train), "without_train": sorted(rows.domains.keys() - rows.with_train)}
+    return {"labels": labels, "domains": known, "notes": rows.all_notes(), **trained}
+
+
+def _check_trainable(count: int, notes: dict[str, Any]) -> None:
+    """Raise where rows, by what is noted of them, cannot be learnt from."""
+    if len(notes["labels"]) < 2:
+        raise DataError(f"all {count} rows have the label {notes['labels'][0]!r}; a classifier needs two or more")
+    # What was written before these were noted had passed.
+    trained, without = notes.get("with_train"), notes.get("without_train")
+    if trained and without:
+        raise DataError(
+            f"no train rows in domain {first_of(without)}, only others (train rows in {first_of(trained)}); add some, "
+            "or choose domains without it"
+        )
 
 
 def _order(found: Iterable[str], names: Sequence[str]) -> np.ndarray:
@@ -126,10 +142,9 @@ def _numbered(batch: pa.RecordBatch, numbers: dict[str, np.ndarray]) -> pa.Recor
 class _Rows:
     """What is learnt of rows while they pass by: problems, and the names of labels and domains as they come."""
 
-    def __init__(self, chosen: Sequence[str] | None, labelled: bool, to_measure: bool) -> None:
+    def __init__(self, chosen: Sequence[str] | None, labelled: bool) -> None:
         self.chosen = None if chosen is None else list(map(str, chosen))
         self.labelled = labelled
-        self.for_training = labelled and not to_measure
         self.names = ColumnNames()
         self.count = 0
         self.own_ids = False
@@ -219,16 +234,6 @@ class _Rows:
             )
         if problems:
             raise DataError("\n".join(problems))
-        if self.for_training and len(self.labels) < 2:
-            raise DataError(
-                f"all {self.count} rows have the label {next(iter(self.labels))!r}; a classifier needs two or more"
-            )
-        without = sorted(self.domains.keys() - self.with_train)
-        if self.for_training and self.with_train and without:
-            raise DataError(
-                f"no train rows in domain {first_of(without)}, only others (train rows in "
-                f"{first_of(sorted(self.with_train))}); add some, or choose domains without it"
-            )
 
     def all_notes(self) -> list[str]:
         """What a user should be told of the rows, though they can be used."""

@@ -20,6 +20,7 @@ from hrkd.models.kind import is_own, locate, neighbour
 from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
+from hrkd.support.stage_files import STAGES
 
 __all__ = [
     "CONFIG",
@@ -35,8 +36,8 @@ __all__ = [
 
 CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-STAGES, CHECKPOINTS = ("teacher", "levels", "student", "baseline"), "checkpoints"
-"""Folders of a run (:mod:`hrkd.run.folder`)."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a run (:mod:`hrkd.run.folder`)."""
 ADAPTER = "adapter_config.json"
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.codes", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")

@@ -26,6 +26,7 @@ from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
 from hrkd.run.first_look import check_measurable
 from hrkd.run.measure import predictions, scores
+from hrkd.run.prepare import load_labelled
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
 from hrkd.support.atomic_files import read_json
 from hrkd.support.caches import cache_folder
@@ -119,15 +120,16 @@ def _rows(
         logger.warning(
             "data.max_length: %s plays no part here: %s reads %s tokens", said.max_length, folder, facts.max_tokens
         )
+    rows = load_labelled(data, workplace.cache, to_measure=True)[0] if given is None else given
     if split != "all" and record.is_file():
         digest = read_json(record, what="the record of a stage").get("data")
-        own = own_part(data, given, workplace.cache, digest=str(digest), split=split or "test")
+        own = own_part(data, rows, digest=str(digest), split=split or "test")
         if own is not None:
             return MeasuredRows(own, split or "test")
     if is_run and given is None and split is None and _is_data_of(folder.parent, said):
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, "test")
         split = "test"
-    measured = rows_to_measure(data, given, workplace.cache, split=split)
+    measured = rows_to_measure(data, rows, split=split)
     _tell_of_seen(folder, measured.rows)
     return measured
 

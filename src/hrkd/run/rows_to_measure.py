@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError, RecipeError
 from hrkd.models.open_model import ModelFacts
 from hrkd.recipe.schema import DataConfig
-from hrkd.run.prepare import load_labelled, prepare_data
+from hrkd.run.prepare import prepare_data
 from hrkd.support.messages import count_of, misspelt
 
 __all__ = ["MeasuredRows", "as_model_says", "own_part", "rows_to_measure", "with_columns_of"]
@@ -52,40 +51,33 @@ def with_columns_of(data: DataConfig, facts: ModelFacts) -> DataConfig:
     return data.model_copy(update={role: name for role, name in columns.items() if role not in named})
 
 
-def own_part(
-    data: DataConfig, dataset: MultiDomainDataset | None, cache: Path, *, digest: str, split: str
-) -> MultiDomainDataset | None:
-    """The part ``split`` of the data that a model was made from (``digest``); None if ``data`` says other rows."""
+def own_part(data: DataConfig, dataset: MultiDomainDataset, *, digest: str, split: str) -> MultiDomainDataset | None:
+    """The part ``split`` of the data that a model was made from (``digest``); None if these are other rows."""
     try:
-        prepared = prepare_data(data, dataset, cache)
+        prepared = prepare_data(data, dataset)
     except (DataError, RecipeError):  # rows that cannot be trained on are not those that were
         return None
     part: MultiDomainDataset = getattr(prepared.splits, split)
     return part if prepared.digest == digest else None
 
 
-def rows_to_measure(
-    data: DataConfig, dataset: MultiDomainDataset | None, cache: Path, *, split: str | None
-) -> MeasuredRows:
+def rows_to_measure(data: DataConfig, dataset: MultiDomainDataset, *, split: str | None) -> MeasuredRows:
     """Rows of a source, with its own numbers of labels and domains.
 
     Args:
         data: the data section.
-        dataset: rows in memory in the place of ``data.source``.
-        cache: folder that keeps rows.
+        dataset: its rows.
         split: train, dev or test: that part, as the source says it, or else as a training draws it; all: every row;
             None: those that the source calls test, if it says which, else every row.
 
     Raises:
         DataError: see :mod:`hrkd.data`; the source has no such rows.
     """
-    if dataset is None:
-        dataset = load_labelled(data, cache, to_measure=True)[0]
     given = None if split == "all" else given_parts(dataset, data.splits_file)
     if given is None:
         if split in (None, "all"):
             return MeasuredRows(_without_parts(dataset), f"all {count_of(len(dataset))}")
-        part: MultiDomainDataset = getattr(prepare_data(data, dataset, cache).splits, str(split))
+        part: MultiDomainDataset = getattr(prepare_data(data, dataset).splits, str(split))
         drawn = f"{len(part):,} of {count_of(len(dataset))}, drawn as for a training"
         logger.warning("%s: %s, as the data does not say which they are; leave --split out to take all", split, drawn)
         return MeasuredRows(part, f"{split}: {drawn}")

@@ -117,7 +117,7 @@ def load_domains(
     cache = None if cache is None else Path(cache)
     domains = domain_names(domains)
     origin = _from_path(source, format, names) if isinstance(source, str | Path) else _in_memory(source, format, names)
-    mark = "" if cache is None else _mark(origin, names, domains, *(["to measure"] if to_measure else []))
+    mark = "" if cache is None else _mark(origin, names, domains)
     plain: dict[str, Any] = {} if labelled else dict.fromkeys(("label", "split", "id"))
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     kept = cache if mark else None
@@ -157,9 +157,9 @@ class Origin:
     files: tuple[Path, ...] = ()
 
 
-def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None, *purpose: str) -> str:
+def _mark(origin: Origin, names: ColumnNames, domains: Sequence[str] | None) -> str:
     """A name for what is read from files, by their names and content; empty without files."""
-    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains, *purpose)).encode())
+    total = hashlib.sha256(repr((ROWS_VERSION, origin.kind, names, domains)).encode())
     try:
         for file in origin.files:
             with file.open("rb") as content:
