@@ -413,12 +413,12 @@ class TestErrors:
 
 class TestVerbs:
     def test_tables_go_to_standard_output_as_they_come(self, run, library):
-        library.compress.side_effect = lambda recipe, show, progress: show("a table [of] numbers")
+        library.compress.side_effect = lambda recipe, data, show, progress: show("a table [of] numbers")
         assert run("compress", *FLAGS) == (0, "a table [of] numbers\n", "")
 
     def test_wide_tables_are_not_cut_in_pipes(self, run, library, monkeypatch):
         monkeypatch.delenv("COLUMNS")
-        library.compress.side_effect = lambda recipe, show, progress: show("x" * 150)
+        library.compress.side_effect = lambda recipe, data, show, progress: show("x" * 150)
         assert run("compress", *FLAGS)[1] == "x" * 150 + "\n"
 
     def test_train_teacher_needs_no_student(self, run, library):

@@ -7,7 +7,6 @@ from typing import Any
 
 from hrkd.comparison.content import COSTS
 from hrkd.report.remarks import (
-    MOST_DOMAINS_ACROSS,
     SYNTHETIC,
     beside_teacher,
     on_distillation,
@@ -15,6 +14,7 @@ from hrkd.report.remarks import (
     ratio_rows,
     ratios_note,
     rows_of_domains,
+    upright,
 )
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, with_deviation
@@ -92,16 +92,11 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
     if any(not _is_own(row) for row in table["methods"] if row["kind"] == "teacher"):
         title += f", teacher trained on {SEEN[content['settings']['teacher_sees']]}"
     found = PlainTable(title, ("Method", *domains, "Mean", "Seeds"), tuple(rows), tuple(_warnings_of(table)))
-    return _upright(found, domains)
+    return upright(found, domains)
 
 
 def _with_deviation(accuracy: Row) -> str:
     return with_deviation(accuracy["mean"], accuracy["deviation"])
-
-
-def _upright(table: PlainTable, domains: Sequence[str]) -> PlainTable:
-    """Many domains stand in rows."""
-    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
 def _warnings_of(table: Row) -> list[str]:
@@ -218,4 +213,4 @@ def _ratios(table: Row) -> PlainTable:
         "Mean ± standard deviation over the logged steps of the last epoch, both as means over seeds. "
         f"{ratios_note(domains)}"
     )
-    return _upright(PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), rows, (note,)), domains)
+    return upright(PlainTable(f"{_place(table)}: domain ratios", ("Method", *domains), rows, (note,)), domains)

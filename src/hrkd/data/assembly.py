@@ -73,9 +73,16 @@ def assemble(
         DataError: no rows, empty or null values, nested values, repeated ids, unknown splits or domains, a
             single class, or a domain that has no train rows while others do.
     """
-    rows = _Rows(domain_names(domains), labelled)
-    table, notes = kept_table(cache, f"{mark}-rows", lambda file: {**_write(file, rows, chunks), "of": of})
-    if labelled and not to_measure:
+    rows, to_train = _Rows(domain_names(domains), labelled), labelled and not to_measure
+
+    def write(file: Path) -> dict[str, Any]:
+        notes = _write(file, rows, chunks)
+        if to_train:
+            _check_trainable(rows.count, notes)
+        return {**notes, "of": of}
+
+    table, notes = kept_table(cache, f"{mark}-rows", write)
+    if to_train:  # what is there may have been kept by a measurement
         _check_trainable(table.num_rows, notes)
     return MultiDomainDataset(as_dataset(table), tuple(notes["labels"]), tuple(notes["domains"]), tuple(notes["notes"]))
 

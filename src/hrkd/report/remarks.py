@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hrkd.support.messages import count_of
-from hrkd.support.text_table import NOTHING, interval, or_nothing, percent, with_deviation
+from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, percent, with_deviation
 from hrkd.training.metrics import METRICS
 
 __all__ = [
     "CLASSES",
-    "MOST_DOMAINS_ACROSS",
     "SYNTHETIC",
     "beside_teacher",
     "figure",
@@ -21,6 +20,7 @@ __all__ = [
     "ratio_rows",
     "ratios_note",
     "rows_of_domains",
+    "upright",
     "worst_class",
 ]
 
@@ -60,6 +60,11 @@ def rows_of_domains(title: str, counts: Mapping[str, int | None], domains: Seque
     """The row of a table that says how many rows each domain has, and all together."""
     known = [count for count in counts.values() if count is not None]
     return (title, *(or_nothing(counts.get(name), "{:,}".format) for name in domains), f"{sum(known):,}")
+
+
+def upright(table: PlainTable, domains: Sequence[str]) -> PlainTable:
+    """The table; with many domains, these stand in rows."""
+    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
 
 
 def points(difference: float) -> str:

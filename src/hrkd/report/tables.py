@@ -17,7 +17,6 @@ from rich.table import Table
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import (
     CLASSES,
-    MOST_DOMAINS_ACROSS,
     SYNTHETIC,
     beside_teacher,
     figure,
@@ -26,6 +25,7 @@ from hrkd.report.remarks import (
     ratio_rows,
     ratios_note,
     rows_of_domains,
+    upright,
     worst_class,
 )
 from hrkd.support.messages import age_of, bytes_of, count_of
@@ -119,7 +119,7 @@ def results_table(results: Row, split: str = "test") -> PlainTable:
     if level is not None:
         notes.append(intervals_note(level))
     table = PlainTable(title, columns, tuple(rows), tuple(notes))
-    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+    return upright(table, domains)
 
 
 def results_markdown(results: Row, split: str = "test") -> str:
@@ -144,7 +144,7 @@ def ratios_table(results: Row) -> PlainTable | None:
     rows = tuple((str(level), *cells) for level, cells in ratio_rows(entries, domains))
     title = "Domain ratios, last epoch of the student"
     table = PlainTable(title, ("Level", *domains), rows, (ratios_note(domains),))
-    return table.transposed() if len(domains) > MOST_DOMAINS_ACROSS else table
+    return upright(table, domains)
 
 
 def scores_table(scores: Row, title: str) -> PlainTable:

@@ -25,6 +25,7 @@ from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
 from hrkd.run.first_look import check_measurable
+from hrkd.run.folder import splits_beside
 from hrkd.run.measure import predictions, scores
 from hrkd.run.prepare import load_labelled
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
@@ -136,7 +137,7 @@ def _rows(
 
 def _tell_of_seen(folder: Path, rows: MultiDomainDataset) -> None:
     """Warn where rows are train rows of the run that a model was made in."""
-    splits = next((path for path in (above / "splits.json" for above in folder.parents[:2]) if path.is_file()), None)
+    splits = splits_beside(folder)
     seen = None if splits is None else seen_texts(splits, rows)
     if seen is not None and len(seen):
         number, all_rows = f"{len(seen):,}", count_of(len(rows))

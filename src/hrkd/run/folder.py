@@ -36,7 +36,7 @@ from hrkd.support.atomic_files import check_can_be_written, clear_leftovers, wri
 from hrkd.support.locks import Lock
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 
-__all__ = ["RunFolder", "environment"]
+__all__ = ["RunFolder", "environment", "splits_beside"]
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
 FOLDERS = ("metrics", "checkpoints", "predictions")
@@ -207,6 +207,11 @@ class RunFolder:
         below = [path for name in ("metrics", "checkpoints") for path in (self.path / name).rglob("*")]
         named = [self.path / name for name in (*FOLDERS, *STAGES)]
         return [path for path in (*named, *below) if path.is_dir() and not path.is_symlink()]
+
+
+def splits_beside(model: Path) -> Path | None:
+    """The split of the run that a model's folder lies in (a part of a teacher lies deeper); None without one."""
+    return next((path for run in list(model.parents)[:2] if (path := run / "splits.json").is_file()), None)
 
 
 def environment() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
+from hrkd.run.folder import splits_beside
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
@@ -220,8 +221,7 @@ def _check_not_seen(context: Context, folder: Path) -> None:
     An error where the data are the same (most of these rows are known to that run's split), else a warning: texts such
     as "good" stand in many data sets.
     """
-    above = [run / "splits.json" for run in list(folder.parents)[:2]]  # a part of a teacher lies deeper
-    path = next((path for path in above if path.is_file()), None)
+    path = splits_beside(folder)
     if path is None:
         return
     dev, test = context.data.splits.dev, context.data.splits.test

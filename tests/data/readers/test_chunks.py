@@ -198,6 +198,19 @@ def test_objects_in_memory_and_faulty_tables_are_not_kept(tmp_path: Path) -> Non
     assert list((tmp_path / "cache").glob("*-rows")) == []
 
 
+def test_measuring_and_training_share_what_is_kept(tmp_path: Path) -> None:
+    cache, table = tmp_path / "cache", store(frame(), "csv", tmp_path)
+    assert (
+        load_domains(table, cache=cache, to_measure=True).rows.to_dict()
+        == load_domains(table, cache=cache).rows.to_dict()
+    )
+    assert len(list(cache.glob("*-rows"))) == 1
+    alike = store(frame().assign(label="pos"), "csv", tmp_path)
+    load_domains(alike, cache=cache, to_measure=True)
+    with pytest.raises(DataError, match="have the label 'pos'; a classifier needs two or more"):
+        load_domains(alike, cache=cache)
+
+
 # --- memory
 
 
