@@ -77,13 +77,13 @@ def kept_table(
     """
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
-            notes = _written(Path(folder), write)
+            notes = _written(Path(folder), Path(folder).parent, write)
             return open_arrow(Path(folder) / "data.arrow"), notes
     with _lock(cache, name):
         if not (cache / name).is_dir():
             clear_leftovers(cache, name.__eq__)
             with replace_folder(cache / name) as new:
-                notes = _written(new, write)
+                notes = _written(new, cache, write)
                 file = new / "data.arrow"
                 content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
@@ -102,11 +102,12 @@ def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:
         ) from error
 
 
-def _written(folder: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def _written(folder: Path, place: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What ``write`` notes of the table that it writes into ``folder``, which is below ``place``."""
     try:
         return write(folder / "data.arrow")
     except OSError as error:
-        raise ArtifactError(f"{folder.parent}: a table cannot be written there ({error}); make room for it") from error
+        raise ArtifactError(f"{place}: a table cannot be written there ({error}); make room for it") from error
 
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
