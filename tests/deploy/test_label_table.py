@@ -137,6 +137,28 @@ def test_bad_file_names(predictor, tmp_path):
         predict_file(predictor, source, tmp_path / "folder.csv")
 
 
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        ((None, "out.csv"), {}, "input: expected the path of a table, got None"),
+        (("in.csv", 3), {}, "output: expected the path of a table, got 3"),
+        (
+            ("in.csv", "out.csv"),
+            {"domain": ["books"]},
+            r"domain: expected the name of a domain, or None, got \['books'\]",
+        ),
+        (("in.csv", "out.csv"), {"text": 0, "domain": "books"}, "no column 0; found nr, text"),
+        (("in.csv", "out.csv"), {"batch_size": 0}, "batch_size: expected a whole number, at least 1, got 0"),
+    ],
+)
+def test_other_values_are_errors_that_name_the_argument(predictor, tmp_path, monkeypatch, given, options, words):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "in.csv")
+    with pytest.raises(DataError, match=words):
+        predict_file(predictor, *given, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 def test_columns_that_the_output_cannot_hold_are_told_before_predicting(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "answers", lambda *_, **__: pytest.fail("predicted"))
     (tmp_path / "twice.csv").write_text("text,a,a\ngood,1,2\n")

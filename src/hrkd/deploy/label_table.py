@@ -8,6 +8,7 @@ time, so that memory does not grow with the table.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from hrkd.data.readers.table_writer import Added, TableWriter, naming, new_table
 from hrkd.data.readers.tables import read_table
 from hrkd.data.readers.text_files import open_text
 from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
-from hrkd.data.rows import ColumnNames
+from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
 from hrkd.errors import DataError
@@ -149,7 +150,7 @@ def look_through(
     ``output`` None: it is written to a stream, as ``kind``. The other arguments and the errors are those of
     :func:`predict_file`.
     """
-    source, target = Path(input).expanduser(), None if output is None else Path(output).expanduser()
+    source, target = _path("input", input), None if output is None else _path("output", output)
     if target is not None:
         check_output(target)
         if _is_same(source, target):
@@ -186,6 +187,17 @@ def _notes(job: TableJob) -> Sequence[str]:
     long = LongRows(part, ColumnNames(text=columns.text, label=None, domain=columns.domain))
     long.known["domain"].update(job.facts.domains)
     return (*part.notes, *long.notes())
+
+
+def _path(argument: str, given: Any) -> Path:
+    """A path that a caller gives.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if not isinstance(given, str | os.PathLike) or not str(given):
+        raise DataError(f"{argument}: expected the path of a table, got {given!r}")
+    return Path(given).expanduser()
 
 
 def check_output(path: Path) -> None:
@@ -235,14 +247,17 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     check_pairs(pair is not None, facts, how="text_pair (--pair-column)")
     number = 0
     if how.domain is not None:
+        if fault_of(how.domain):
+            raise DataError(f"domain: expected the name of a domain, or None, got {how.domain!r}")
         if problem := unknown_domains([how.domain], facts.domains):
             raise DataError(f"domain: {problem}. The model knows {', '.join(facts.domains)}")
         number = domain_number(how.domain, facts.domains) or 0
     by_column = how.domain is None and (how.domain_column is not None or not facts.one_head)
-    domain = (how.domain_column or own.get("domain") or "domain") if by_column else None
-    columns = RowColumns(how.text or own.get("text") or "text", pair, domain, number)
+    text = own.get("text") or "text" if how.text is None else how.text
+    domain = own.get("domain") or "domain" if how.domain_column is None else how.domain_column
+    columns = RowColumns(text, pair, domain if by_column else None, number)
     scores = ["score", *(f"score_{name}" for name in facts.labels if how.all_labels)]
-    added = [(f"{how.prefix}label", str), *((how.prefix + name, float) for name in scores)]
+    added = [(f"{how.prefix}label", str), *((f"{how.prefix}{name}", float) for name in scores)]
     if table.columns or table.rows != 0:
         _check_columns(table, columns, [name for name, _ in added], facts)
     return TableJob(table, columns, facts, added, how)
@@ -319,7 +334,7 @@ def label_file(
     progress: Progress | None = None,
 ) -> int:
     """Label a table that was looked at and write it; see :func:`predict_file`."""
-    target = Path(output).expanduser()
+    target = _path("output", output)
     batch_size = check_batch_size(batch_size)
     with ExitStack() as stack:
         journal: Journal | None = None
