@@ -115,8 +115,12 @@ def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, t
     (output / "old.txt").write_text("x")
     with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
         export_plain(student_folder, output)
+    (output / "books" / "old.txt").write_text("x")
+    (output / "books" / "model.safetensors").write_bytes(b"broken")
     export_plain(student_folder, output, overwrite=True)
-    assert not (output / "old.txt").exists()
+    assert (output / "old.txt").read_text() == (output / "books" / "old.txt").read_text() == "x", "it is not hrkd's"
+    assert (output / "books" / "model.safetensors").stat().st_size > 10
+    assert not list(output.rglob("*.before"))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("x")

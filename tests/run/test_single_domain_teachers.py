@@ -62,7 +62,13 @@ def same_weights(one, other):
 def test_each_domain_has_a_model_folder_of_its_own(finished):
     folder, results, shown = finished
     teacher = folder / "teacher"
-    assert {path.name for path in teacher.iterdir()} == {*DOMAINS, "stage.json", "training.json", "domains.json"}
+    assert {path.name for path in teacher.iterdir()} == {
+        *DOMAINS,
+        "stage.json",
+        "training.json",
+        "domains.json",
+        "manifest.json",
+    }
     for domain in DOMAINS:
         assert MultiDomainClassifier.from_pretrained(teacher / domain).domains == (domain,)
         assert len(list((folder / "metrics" / "teacher" / domain / "steps").iterdir())) == 3
@@ -148,7 +154,9 @@ def test_a_killed_run_goes_on_with_the_domain_under_way(finished, recipe, tmp_pa
         with pytest.raises(ArtifactError, match=said):
             train_teacher(recipe(run, **changes))
     if epochs == 3:
-        (run / "teacher" / ".films-abcd1234").mkdir()  # as a kill while it was saved would leave it
+        cut_off = run / "teacher" / ".hrkd-tmp-0123456789abcdef"  # as a kill while it was saved would leave it
+        cut_off.mkdir()
+        (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "films", "holds": "new"}))
     dev_scores.clear()
     dev_scores.stop_after = None
     train_teacher(recipe(run, **PER_DOMAIN))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrkd.data.columns import chunks_of, firsts, json_items, ranks_of, repeated
 from hrkd.data.types import PARTS, Splits
-from hrkd.errors import ArtifactError, DataError
+from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
@@ -27,17 +27,13 @@ def save_split_ids(splits: Splits, path: Path) -> None:
     Raises:
         ArtifactError: the file cannot be written; an older file is left as it was.
     """
-    path = Path(path)
-    try:
-        with replace_file(path) as new, new.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(FORMAT, indent=0).removesuffix("\n}"))
-            for name, part in splits:
-                file.write(f',\n"{name}": [\n')
-                file.writelines(json_items(part.rows, "id", separator=",\n"))
-                file.write("\n]")
-            file.write("\n}\n")
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot write the split ids ({error.strerror}); choose another place") from error
+    with replace_file(Path(path)) as new, new.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(FORMAT, indent=0).removesuffix("\n}"))
+        for name, part in splits:
+            file.write(f',\n"{name}": [\n')
+            file.writelines(json_items(part.rows, "id", separator=",\n"))
+            file.write("\n]")
+        file.write("\n}\n")
 
 
 def read_split_ids(path: Path, rows: datasets.Dataset) -> dict[str, list[int]]:
