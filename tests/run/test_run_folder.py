@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hrkd.cli import main
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import RunConfig
@@ -380,3 +381,29 @@ def test_a_folder_without_rights_is_told_at_once(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(ArtifactError, match="may not be written to"):
         compress(recipe(tmp_path / "closed" / "run"))
+
+
+def test_a_model_card_that_was_edited_stays(run, caplog):
+    card = run / "student" / "README.md"
+    as_written = card.read_text()
+    compress(recipe(run))
+    assert card.read_text() == as_written
+    card.write_text("mine")
+    with caplog.at_level(logging.INFO, "hrkd"):
+        compress(recipe(run))
+        compress(recipe(run))
+    assert card.read_text() == "mine"
+    assert "README.md: is not known to be as hrkd wrote it, and stays" in caplog.text
+    compress(recipe(run, **{"student.width": 12, "run.overwrite": True}))
+    assert card.read_text() != "mine"
+    assert card.with_name("README.md.before").read_text() == "mine"
+    card.unlink()
+    compress(recipe(run, **{"student.width": 12}))
+    assert card.is_file()
+
+
+def test_a_json_file_is_looked_at_before_the_work(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["evaluate", str(run), "--json", str(tmp_path / "file" / "x.json")]) == 2
+    assert "--json: " in (told := capsys.readouterr().err)
+    assert "is a file; choose another place" in told

@@ -20,23 +20,35 @@ Whatever else is in it belongs to others, and stays.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import RunConfig
 from hrkd.run.identity import differences
-from hrkd.support.atomic_files import check_can_be_written, clear_leftovers, write_json, write_text, writing
+from hrkd.support.atomic_files import (
+    check_can_be_written,
+    clear_leftovers,
+    read_json,
+    write_json,
+    write_text,
+    writing,
+)
 from hrkd.support.locks import Lock
+from hrkd.support.manifest import file_sum
+from hrkd.support.own_files import free_name
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 
 __all__ = ["RunFolder", "environment"]
+
+logger = logging.getLogger("hrkd")
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
 FOLDERS = ("metrics", "checkpoints", "predictions")
@@ -57,6 +69,7 @@ class RunFolder:
         self.overwrite = overwrite
         self.results = path / "results.json"
         self.predictions = path / "predictions"
+        self.card = path / "student" / "README.md"
         self._lock = Lock(path / LOCK)
 
     @classmethod
@@ -180,6 +193,24 @@ class RunFolder:
             f"choose another run.output{served}, or set run.overwrite to make it anew"
         )
 
+    @property
+    def card_is_edited(self) -> bool:
+        """Whether the student's model card is not the one that hrkd wrote beside the results that are there."""
+        if not self.card.is_file():
+            return False
+        with suppress(ArtifactError):
+            known = read_json(self.results, what="the results")
+            return not isinstance(known, dict) or known.get("model_card") != file_sum(self.card)
+        return True
+
+    def _clear_card(self, *, edited: bool) -> None:
+        """Make room for the card of another student."""
+        if edited:
+            aside = self.card.rename(free_name(self.card))
+            logger.warning("%s: not known to be as hrkd wrote it; kept as %s", self.card, aside.name)
+        else:
+            self.card.unlink(missing_ok=True)
+
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew.
 
@@ -192,11 +223,14 @@ class RunFolder:
             clear_leftovers(self.path, WRITTEN.fullmatch)
             for folder in self._folders_within():
                 clear_leftovers(folder)
+            edited = self.card_is_edited  # as long as there are results to tell by
             for name, settings in planned.items():
                 files = self.stage(name)
                 if self.changes(name, settings):
                     files.remove()
                 if not files.is_finished:
+                    if name == "student":
+                        self._clear_card(edited=edited)
                     for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
         write_json(self.path / ENVIRONMENT, environment())
