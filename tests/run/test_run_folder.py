@@ -407,3 +407,16 @@ def test_a_json_file_is_looked_at_before_the_work(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--json", str(tmp_path / "file" / "x.json")]) == 2
     assert "--json: " in (told := capsys.readouterr().err)
     assert "is a file; choose another place" in told
+
+
+def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):
+    cut_off = tmp_path / "run" / ".hrkd-tmp-0123456789abcdef"
+    cut_off.mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="not a run of hrkd"):
+        compress(recipe(tmp_path / "run"))
+    (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "recipe.yaml", "holds": "new"}))
+    (tmp_path / "run" / "environment.json").write_text("{}")
+    with RunFolder.at_work(RunConfig(output=tmp_path / "run")) as folder:
+        folder.check({})
+        folder.open("data: {}\n", {})
+    assert not cut_off.exists()

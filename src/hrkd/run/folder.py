@@ -36,6 +36,7 @@ from hrkd.run.identity import differences
 from hrkd.support.atomic_files import (
     check_can_be_written,
     clear_leftovers,
+    is_leftover,
     read_json,
     write_json,
     write_text,
@@ -170,8 +171,8 @@ class RunFolder:
         """One of the things in the folder of which it is not known that hrkd wrote them."""
         if not self.path.is_dir():
             return ""
-        ours = (LOCK, ENVIRONMENT)
-        return next((path.name for path in sorted(self.path.iterdir()) if path.name not in ours), "")
+        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT))
+        return next((path.name for path in others if not is_leftover(path)), "")
 
     def _check_no_link(self, folder: Path) -> None:
         if folder.is_symlink():
