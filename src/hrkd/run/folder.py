@@ -205,7 +205,9 @@ class RunFolder:
         return True
 
     def _clear_card(self, *, edited: bool) -> None:
-        """Make room for the card of another student."""
+        """Make room for another card: with other results, or of another student, from which an edited one is kept."""
+        if edited and self.stage("student").is_finished:
+            return
         if edited:
             aside = self.card.rename(free_name(self.card))
             logger.warning("%s: not known to be as hrkd wrote it; kept as %s", self.card, aside.name)
@@ -230,8 +232,7 @@ class RunFolder:
                 if self.changes(name, settings):
                     files.remove()
                 if not files.is_finished:
-                    if name == "student":
-                        self._clear_card(edited=edited)
+                    self._clear_card(edited=edited and self.card.is_file())
                     for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
         write_json(self.path / ENVIRONMENT, environment())
