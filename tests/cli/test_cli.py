@@ -654,3 +654,22 @@ class TestTerminal:
             "print(during, again, gc.isenabled(), kept > 10_000, kept == gc.get_freeze_count(), seen()); status = 0"
         )
         assert shell(code=code)[1].split() == ["False", "True", "True", "True", "True", "None"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compress LONG",
+        "compare LONG",
+        "evaluate LONG",
+        "predict LONG -",
+        "export LONG out",
+        "cache --folder LONG",
+        "distill demo --teacher-folder LONG",
+    ],
+)
+def test_names_that_no_file_can_have(run, command):
+    status, _, errors = run(*command.replace("LONG", "x" * 256).split())
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") <= 2

@@ -93,12 +93,15 @@ def test_an_interrupted_write_leaves_nothing_that_counts(tmp_path: Path) -> None
 
 
 def test_a_killed_write_is_cleared_away(tmp_path: Path) -> None:
-    cut_off = tmp_path / ".hrkd-tmp-fedcba9876543210"
-    (cut_off / NAME).mkdir(parents=True)
-    (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": NAME, "holds": "new"}))
-    (cut_off / NAME / "data.arrow").write_bytes(b"half")
+    of_others, mine = ".hrkd-tmp-0123456789abcdef", f".{NAME}-20251128"
+    (tmp_path / mine).mkdir()
+    for name, of in ((".hrkd-tmp-fedcba9876543210", NAME), (of_others, "other-rows")):
+        (tmp_path / name / of).mkdir(parents=True)
+        (tmp_path / name / of / "data.arrow").write_bytes(b"half")
+        (tmp_path / name / ".hrkd").write_text(json.dumps({"temporary": name, "of": of, "holds": "new"}))
     kept_table(tmp_path, NAME, write)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["abc-rows", "abc.lock"]
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"abc-rows", "abc.lock", mine, of_others}, "others may be at work in the same folder"
 
 
 def damaged(folder: Path, change: str) -> str:
@@ -155,7 +158,7 @@ def test_no_room_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match=r"file/cache: cannot be written to .* choose another cache\.folder"):
+    with pytest.raises(ArtifactError, match=r"file/cache: cannot be written: .* choose another cache\.folder"):
         kept_table(tmp_path / "file" / "cache", NAME, write)
 
 

@@ -140,7 +140,11 @@ def test_what_cannot_be_written_leaves_the_earlier_export(student_folder, tokeni
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def full(*_, **__):
-        raise OSError(28, "No space left on device") if what == "disk" else Exception("No space left on device")
+        raise (
+            OSError(28, "No space left on device")
+            if what == "disk"
+            else Exception("No space left on device (os error 28)")
+        )
 
     monkeypatch.setattr(type(tokenizer), "save_pretrained", full)
     with pytest.raises(HrkdError, match="No space left on device"):
@@ -182,8 +186,12 @@ def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, t
     (output / "old.txt").write_text("x")
     with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
         export_plain(student_folder, output)
+    (output / "books" / "old.txt").write_text("x")
+    (output / "books" / "model.safetensors").write_bytes(b"broken")
     export_plain(student_folder, output, overwrite=True)
-    assert (output / "old.txt").exists(), "what hrkd did not write stays"
+    assert (output / "old.txt").read_text() == (output / "books" / "old.txt").read_text() == "x", "it is not hrkd's"
+    assert (output / "books" / "model.safetensors").stat().st_size > 10
+    assert not list(output.rglob("*.before"))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("x")

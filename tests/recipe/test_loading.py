@@ -386,3 +386,13 @@ def test_every_section_has_a_first_line_for_the_help():
     for info in Recipe.model_fields.values():
         assert issubclass(info.annotation, BaseModel)
         assert info.annotation.__doc__
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "folder/" + "é" * 128, "nul\0name"])
+@pytest.mark.parametrize(
+    "field",
+    ["data.source", "data.unlabelled", "data.splits_file", "teacher.fine_tuned", "cache.folder", "run.output"],
+)
+def test_names_that_no_file_can_have(name, field):
+    with pytest.raises(RecipeError, match=rf"{field}: .* is not allowed: a name (of 256 bytes|with a NUL)"):
+        load_recipe("demo", {field: name, "teacher.scratch": None})

@@ -200,10 +200,12 @@ def test_pairs_for_single_texts_and_the_reverse_are_refused(single, pairs, tmp_p
 
 
 def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
-    data = {"source": str(single[0] / "new.csv"), **COLUMNS, "max_length": 20}
+    data = {"source": str(single[0] / "new.csv"), **COLUMNS}
     export_plain(single[0] / "run" / "student", tmp_path / "plain")
     expected = evaluate(single[0] / "run" / "student", {"data": data})
-    assert evaluate(tmp_path / "plain", {"data": data}) == expected
+    for length in ({}, {"max_length": 20}, {"max_length": 64}):  # it reads no more than its tokenizer says
+        assert evaluate(tmp_path / "plain", {"data": data | length}) == expected
+    assert evaluate(tmp_path / "plain", {"data": data | {"max_length": 8}}) != expected
     domain = next(iter(expected["domains"]))
     alone = evaluate(tmp_path / "plain" / domain, {"data": data | {"domains": [domain]}})
     assert alone["domains"][domain]["accuracy"] == expected["domains"][domain]["accuracy"]

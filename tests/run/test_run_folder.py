@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hrkd.cli import main
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import RunConfig
@@ -381,3 +382,42 @@ def test_a_folder_without_rights_is_told_at_once(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(ArtifactError, match="may not be written to"):
         compress(recipe(tmp_path / "closed" / "run"))
+
+
+def test_a_model_card_that_was_edited_stays(run, caplog):
+    card = run / "student" / "README.md"
+    as_written = card.read_text()
+    compress(recipe(run))
+    assert card.read_text() == as_written
+    card.write_text("mine")
+    with caplog.at_level(logging.INFO, "hrkd"):
+        compress(recipe(run))
+        compress(recipe(run))
+    assert card.read_text() == "mine"
+    assert "README.md: is not known to be as hrkd wrote it, and stays" in caplog.text
+    compress(recipe(run, **{"student.width": 12, "run.overwrite": True}))
+    assert card.read_text() != "mine"
+    assert card.with_name("README.md.before").read_text() == "mine"
+    card.unlink()
+    compress(recipe(run, **{"student.width": 12}))
+    assert card.is_file()
+
+
+def test_a_json_file_is_looked_at_before_the_work(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["evaluate", str(run), "--json", str(tmp_path / "file" / "x.json")]) == 2
+    assert "--json: " in (told := capsys.readouterr().err)
+    assert "is a file; choose another place" in told
+
+
+def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):
+    cut_off = tmp_path / "run" / ".hrkd-tmp-0123456789abcdef"
+    cut_off.mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="not a run of hrkd"):
+        compress(recipe(tmp_path / "run"))
+    (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "recipe.yaml", "holds": "new"}))
+    (tmp_path / "run" / "environment.json").write_text("{}")
+    with RunFolder.at_work(RunConfig(output=tmp_path / "run")) as folder:
+        folder.check({})
+        folder.open("data: {}\n", {})
+    assert not cut_off.exists()

@@ -155,9 +155,9 @@ def test_a_killed_run_goes_on_with_the_domain_under_way(finished, recipe, tmp_pa
         with pytest.raises(ArtifactError, match=said):
             train_teacher(recipe(run, **changes))
     if epochs == 3:
-        (leftover := run / "teacher" / ".hrkd-tmp-00112233aabbccdd").mkdir()  # as a kill while it was saved leaves it
-        mark = {"temporary": leftover.name, "of": "films", "holds": "new"}
-        (leftover / ".hrkd").write_text(json.dumps(mark))
+        cut_off = run / "teacher" / ".hrkd-tmp-0123456789abcdef"  # as a kill while it was saved would leave it
+        cut_off.mkdir()
+        (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "films", "holds": "new"}))
     dev_scores.clear()
     dev_scores.stop_after = None
     train_teacher(recipe(run, **PER_DOMAIN))

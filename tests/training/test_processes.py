@@ -92,9 +92,13 @@ def test_two_processes_make_a_meta_teacher_and_a_student_in_two_stages(tmp_path)
     changes |= {"method.graph": "relational", "method.learning": "meta", "method.meta_interval": 1}
     changes |= {"teacher.training.epochs": 1, "student.training.epochs": 3, "student.baseline": False}
     changes |= {"data.synthetic.examples": 60}
+    if not torch.cuda.is_available():  # as the guide says: without an accelerator nothing has to be set
+        changes |= {"run.device": "auto"}
     (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(tiny_recipe(tmp_path / "run", **changes)))
     run("-m", "hrkd", "compress", str(tmp_path / "recipe.yaml"))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["models"]["student"]["test"]["mean"]["accuracy"] > 0
+    for stage in ("teacher", "levels", "student"):
+        assert json.loads((tmp_path / "run" / stage / "stage.json").read_text())["processes"] == 2
     assert {row["level"] for row in results["ratios"]} == {0, 1}
     assert (tmp_path / "run" / "metrics" / "levels" / "relations").is_dir()

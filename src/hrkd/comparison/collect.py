@@ -16,6 +16,7 @@ from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
+from hrkd.support.messages import first_line
 from hrkd.training.record import COSTS as RECORDED
 from hrkd.training.record import training_cost
 
@@ -130,7 +131,12 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
     path = RunFolder(cell.folder).predictions / f"{stage}.parquet"
     if not path.is_file():
         raise ArtifactError(f"{path}: missing; remove {cell.folder} and run again")
-    return pd.read_parquet(path, columns=list(READ))
+    try:
+        return pd.read_parquet(path, columns=list(READ))
+    except (OSError, ValueError, LookupError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({first_line(error)}); remove {cell.folder} and run again"
+        ) from error
 
 
 def _measured(

@@ -30,7 +30,7 @@ from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
 from hrkd.run.identity import differences
-from hrkd.support.atomic_files import write_text
+from hrkd.support.atomic_files import write_text, writing
 from hrkd.support.progress import Bar, Progress
 
 __all__ = ["changes_of", "is_finished", "make_runs"]
@@ -91,7 +91,8 @@ def make_runs(
     Raises:
         ArtifactError: another comparison is at work in the folder.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     with _alone(output) as lock, progress.bar("runs", total=len(runs), unit="runs") as bar:
         pool = _Pool(output, overwrite, _environment(jobs), lock, bar, waiting=list(runs))
         try:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import clear_leftovers, replace_folder, write_json
+from hrkd.support.atomic_files import clear_leftovers, replace_folder, write_json, writing
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = ["as_dataset", "kept_table", "open_arrow", "write_arrow"]
 FORMAT = "hrkd-arrow"
 VERSION = 1
 BLOCK = 1 << 20
+ADVICE = "make room there, or choose another cache.folder (or HRKD_CACHE)"
 
 
 def write_arrow(file: Path, batches: Iterable[pa.RecordBatch]) -> None:
@@ -77,13 +78,15 @@ def kept_table(
     """
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
-            notes = _written(Path(folder), Path(folder).parent, write)
-            return open_arrow(Path(folder) / "data.arrow"), notes
+            file = Path(folder) / "data.arrow"
+            with writing(file, advice=f"make room in {tempfile.gettempdir()}, or set TMPDIR"):
+                notes = write(file)
+            return open_arrow(file), notes
     with _lock(cache, name):
         if not (cache / name).is_dir():
             clear_leftovers(cache, name.__eq__)
-            with replace_folder(cache / name) as new:
-                notes = _written(new, cache, write)
+            with writing(cache / name, advice=ADVICE), replace_folder(cache / name) as new:
+                notes = write(new / "data.arrow")
                 file = new / "data.arrow"
                 content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
@@ -93,21 +96,9 @@ def kept_table(
 
 def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:
     """The lock of an entry, held until the ``with`` block ends; the cache's folder is made."""
-    try:
+    with writing(cache, advice=ADVICE):
         cache.mkdir(parents=True, exist_ok=True)
         return FileLock(cache / f"{name.rpartition('-')[0]}.lock").acquire()
-    except OSError as error:
-        raise ArtifactError(
-            f"{cache}: cannot be written to ({error.strerror}); choose another cache.folder (or HRKD_CACHE)"
-        ) from error
-
-
-def _written(folder: Path, place: Path, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What ``write`` notes of the table that it writes into ``folder``, which is below ``place``."""
-    try:
-        return write(folder / "data.arrow")
-    except OSError as error:
-        raise ArtifactError(f"{place}: a table cannot be written there ({error}); make room for it") from error
 
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline
+from transformers import PreTrainedTokenizerBase, pipeline
 
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
 from hrkd.models.plain import without_bars
-from hrkd.support.atomic_files import replace_folder
+from hrkd.support.atomic_files import replace_folder, writing
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.manifest import write_manifest
-from hrkd.support.messages import first_line
 
 __all__ = ["export_plain"]
 
@@ -46,7 +45,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     Args:
         student_folder: Folder of an hrkd model.
         output_folder: Folder to make.
-        overwrite: Replace an earlier export.
+        overwrite: Replace an earlier export. What others put into its folder stays.
 
     Returns:
         The folder of every domain.
@@ -64,28 +63,18 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
     whose = {ALL_DOMAINS: model.domains[0]} if one else {name: domain for domain, name in names.items()}
     texts = _probe_texts(tokenizer, model.config.max_tokens)
-    try:
-        with replace_folder(output) as new, without_bars():
-            for name, domain in whose.items():
-                _write(model.to_plain(domain), tokenizer, new / name)
-                _compare(model, tokenizer, domain, new / name, texts)
-                write_manifest(new / name)
-            if one:
-                _link(new, folder_names(model.domains).values())
-            write_domain_index(new, names, "plain")
-    except OSError as error:
-        raise _unwritable(output, error) from error
+    with replace_folder(output) as new, without_bars():
+        for name, domain in whose.items():
+            model.to_plain(domain).save_pretrained(new / name)
+            tokenizer.save_pretrained(new / name)
+            _compare(model, tokenizer, domain, new / name, texts)
+            write_manifest(new / name)
+        if one:
+            _link(new, folder_names(model.domains).values())
+        write_domain_index(new, names, "plain")
     if one and len(names) > 1:
         logger.info("one classifier for all domains: the student has one head, %s", output / ALL_DOMAINS)
     return {domain: output / name for domain, name in names.items()}
-
-
-def _write(plain: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    try:
-        plain.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    except Exception as error:  # OSError, or what the Rust libraries raise on a full disk
-        raise _unwritable(folder, error) from error
 
 
 def _link(folder: Path, names: Iterable[str]) -> None:
@@ -96,18 +85,12 @@ def _link(folder: Path, names: Iterable[str]) -> None:
                 (folder / name).symlink_to(ALL_DOMAINS, target_is_directory=True)
 
 
-def _unwritable(folder: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{folder}: cannot be written ({first_line(error)}); nothing was exported")
-
-
 def _check_output(output: Path, overwrite: bool) -> None:
-    try:
+    with writing(output):
         if output.exists() and not output.is_dir():
             raise ArtifactError(f"{output}: is a file; name a folder to export to")
         if not output.is_dir() or not any(output.iterdir()):
             return
-    except OSError as error:
-        raise _unwritable(output, error) from error
     index = read_domain_index(output)
     if index is None or index.holds != "plain":
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")

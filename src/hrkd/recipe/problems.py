@@ -47,6 +47,8 @@ def _problem(details: ErrorDetails, data: Any, model: type[BaseModel]) -> Proble
         return Problem((*path, last), f"missing; must be {expected(annotation_at((*path, last), model))}")
     if details["type"] == "extra_forbidden":
         return Problem(path, f"unknown field{_suggestion(path, model)}")
+    if details["type"] == "place":
+        return Problem(path, f"{_shown(value)} is not allowed: {details['msg']}")
     wanted = expected(annotation_at(path, model))
     if value is None:
         return Problem(path, f"no value: must be {wanted}")

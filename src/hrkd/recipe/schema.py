@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from hrkd.recipe.graph_forms import GRAPH_FORMS, Graph, GraphForm
 from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
+from hrkd.support.folder_names import fault_of_path
 
 __all__ = [
     "CacheConfig",
@@ -48,6 +49,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
 ]
+
+PLACES = ("source", "unlabelled", "splits_file", "model", "fine_tuned", "checkpoint", "folder", "output")
+"""Fields of any section that name files or folders."""
 
 
 class Section(BaseModel):
@@ -73,6 +77,14 @@ class Section(BaseModel):
         )
         if not takes_one and _holds_a_switch(value):
             raise PydanticCustomError("switch", "true and false belong to switches, not to this field")
+        return value
+
+    @field_validator(*PLACES, check_fields=False)
+    @classmethod
+    def _can_be_named(cls, value: Any) -> Any:
+        for place in value.values() if isinstance(value, dict) else () if value is None else (value,):
+            if fault := fault_of_path(place):
+                raise PydanticCustomError("place", "{fault}", {"fault": fault})
         return value
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hrkd.errors import RecipeError
+from hrkd.support.folder_names import fault_of_path
 
 __all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml", "read_yaml_file"]
 
@@ -104,6 +105,8 @@ def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
     Raises:
         RecipeError: it is missing, cannot be read, or is no YAML.
     """
+    if fault := fault_of_path(path):
+        raise RecipeError(f"{path}: no {kind} can be there: {fault}")
     if path.is_dir():
         raise RecipeError(f"{path}: a folder, not a {kind}")
     try:

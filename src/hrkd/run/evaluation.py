@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.splits.split_files import seen_texts
@@ -152,7 +154,8 @@ def _predictions(
     workplace: Workplace, folder: Path, facts: ModelFacts, rows: MultiDomainDataset
 ) -> tuple[np.ndarray, TokenizedDataset]:
     """What the model of a folder says of rows: probabilities, shape (rows, C), of their labels; and its token ids."""
-    longest = facts.max_tokens or workplace.recipe.data.max_length
+    tokenizer = load_tokenizer(folder)
+    longest = facts.max_tokens or _plain_length(workplace.recipe.data, tokenizer, folder)
     combine = workplace.recipe.teacher.combine if domain_folders(folder) else "route"
     model = load_fine_tuned(
         str(folder),
@@ -162,5 +165,15 @@ def _predictions(
         teacher_labels=None if set(rows.labels) == set(facts.labels) else rows.labels,
         combine=combine,
     )
-    tokens = tokenize(rows, load_tokenizer(folder), longest, cache=workplace.cache)
+    tokens = tokenize(rows, tokenizer, longest, cache=workplace.cache)
     return predictions(workplace, model, tokens), tokens
+
+
+def _plain_length(said: DataConfig, tokenizer: PreTrainedTokenizerBase, folder: Path) -> int:
+    """Tokens that a plain classifier reads: as many as are asked for, or its tokenizer's length, which is the most."""
+    most = int(tokenizer.model_max_length)
+    if most >= VERY_LARGE_INTEGER:
+        return said.max_length
+    if "max_length" in said.model_fields_set and said.max_length > most:
+        logger.warning("data.max_length: %s is more than %s reads: %s tokens", said.max_length, folder, most)
+    return min(said.max_length, most) if "max_length" in said.model_fields_set else most

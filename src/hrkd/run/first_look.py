@@ -11,6 +11,7 @@ from hrkd.models.folder import glance
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import check_can_be_written
+from hrkd.support.folder_names import fault_of_path
 from hrkd.support.stage_files import is_finished_stage
 
 __all__ = [
@@ -58,6 +59,8 @@ def check_teacher_is_there(recipe: Recipe, teacher_folder: Path | None) -> None:
 
 def teacher_in(folder: Path) -> Path:
     """The folder of a teacher that was named by it, or by the folder of the run that trained it."""
+    if fault := fault_of_path(folder):
+        raise ArtifactError(f"{folder}: no teacher can be there: {fault}")
     if (folder / "recipe.yaml").is_file() and not is_finished_stage(folder):
         return RunFolder(folder).stage("teacher").model
     return folder
@@ -104,7 +107,7 @@ def check_measurable(folder: Path, split: str | None, *, data_named: bool) -> No
         ArtifactError: there is no such folder, or no finished student in it.
         RecipeError: there is no such split, or a model and no data.
     """
-    if not folder.is_dir():
+    if fault_of_path(folder) or not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
     if split not in (None, "train", "dev", "test", "all"):
         raise RecipeError(f"--split: {split!r} is none of train, dev, test, all")

@@ -20,23 +20,36 @@ Whatever else is in it belongs to others, and stays.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import RunConfig
 from hrkd.run.identity import differences
-from hrkd.support.atomic_files import check_can_be_written, clear_leftovers, write_json, write_text, writing
+from hrkd.support.atomic_files import (
+    check_can_be_written,
+    clear_leftovers,
+    is_leftover,
+    read_json,
+    write_json,
+    write_text,
+    writing,
+)
 from hrkd.support.locks import Lock
+from hrkd.support.manifest import file_sum
+from hrkd.support.own_files import free_name
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 
 __all__ = ["RunFolder", "environment", "splits_beside"]
+
+logger = logging.getLogger("hrkd")
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
 FOLDERS = ("metrics", "checkpoints", "predictions")
@@ -57,6 +70,7 @@ class RunFolder:
         self.overwrite = overwrite
         self.results = path / "results.json"
         self.predictions = path / "predictions"
+        self.card = path / "student" / "README.md"
         self._lock = Lock(path / LOCK)
 
     @classmethod
@@ -157,8 +171,8 @@ class RunFolder:
         """One of the things in the folder of which it is not known that hrkd wrote them."""
         if not self.path.is_dir():
             return ""
-        ours = (LOCK, ENVIRONMENT)
-        return next((path.name for path in sorted(self.path.iterdir()) if path.name not in ours), "")
+        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT))
+        return next((path.name for path in others if not is_leftover(path)), "")
 
     def _check_no_link(self, folder: Path) -> None:
         if folder.is_symlink():
@@ -180,6 +194,28 @@ class RunFolder:
             f"choose another run.output{served}, or set run.overwrite to make it anew"
         )
 
+    @property
+    def card_is_edited(self) -> bool:
+        """Whether the student's model card is not the one that hrkd wrote here beside the results that are there."""
+        if not self.card.is_file():
+            return False
+        if self.card.parent.is_symlink():
+            return True
+        with suppress(ArtifactError):
+            known = read_json(self.results, what="the results")
+            return not isinstance(known, dict) or known.get("model_card") != file_sum(self.card)
+        return True
+
+    def _clear_card(self, *, edited: bool) -> None:
+        """Make room for another card: with other results, or of another student, from which an edited one is kept."""
+        if edited and self.stage("student").is_finished:
+            return
+        if edited:
+            aside = self.card.rename(free_name(self.card))
+            logger.warning("%s: not known to be as hrkd wrote it; kept as %s", self.card, aside.name)
+        else:
+            self.card.unlink(missing_ok=True)
+
     def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew.
 
@@ -192,11 +228,13 @@ class RunFolder:
             clear_leftovers(self.path, WRITTEN.fullmatch)
             for folder in self._folders_within():
                 clear_leftovers(folder)
+            edited = self.card_is_edited  # as long as there are results to tell by
             for name, settings in planned.items():
                 files = self.stage(name)
                 if self.changes(name, settings):
                     files.remove()
                 if not files.is_finished:
+                    self._clear_card(edited=edited and self.card.is_file())
                     for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
         write_json(self.path / ENVIRONMENT, environment())

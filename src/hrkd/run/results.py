@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from typing import Any
 
 from hrkd.errors import ArtifactError
@@ -14,9 +14,12 @@ from hrkd.run.measure import measure_models
 from hrkd.run.stages import FinishedStage
 from hrkd.run.teacher import Teacher
 from hrkd.support.atomic_files import write_json, write_text
+from hrkd.support.manifest import file_sum
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
 __all__ = ["build_results", "method_in_words", "write_results"]
+
+logger = logging.getLogger("hrkd")
 
 
 def build_results(
@@ -47,17 +50,24 @@ def build_results(
     }
 
 
-def write_results(context: Context, results: Mapping[str, Any]) -> None:
-    """Write results.json, results.md and, where there is a student, its model card; show the table."""
+def write_results(context: Context, results: dict[str, Any]) -> None:
+    """Write results.json, results.md and, where there is a student, its model card; show the table.
+
+    A card that was edited stays as it is.
+    """
     if not context.accelerator.is_main_process:
         return
-    write_json(context.folder.results, results)
+    edited = context.folder.card_is_edited
     tables = [table for table in (results_table(results), ratios_table(results)) if table is not None]
     write_text(context.folder.path / "results.md", "\n".join(table.to_markdown() for table in tables))
     made = "student" if "student" in results["models"] else "baseline"
-    if made == "student":
+    if made == "student" and edited:
+        logger.info(
+            "%s: is not known to be as hrkd wrote it, and stays; delete it to have it anew", context.folder.card
+        )
+    elif made == "student":
         write_model_card(
-            context.folder.path / "student",
+            context.folder.card.parent,
             results=results,
             base_model=context.recipe.teacher.model,
             labels=results["labels"],
@@ -66,6 +76,9 @@ def write_results(context: Context, results: Mapping[str, Any]) -> None:
             max_tokens=context.recipe.data.max_length,
             synthetic=results["synthetic"],
         )
+    if made == "student":
+        results["model_card"] = None if edited else file_sum(context.folder.card)
+    write_json(context.folder.results, results)
     written = context.folder.path / "results.md", context.folder.results, context.folder.path / made
     for shown in (*tables, f"Written: {', '.join(map(str, written))}"):
         context.show(shown)

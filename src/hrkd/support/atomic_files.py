@@ -28,6 +28,7 @@ __all__ = [
     "CannotWriteError",
     "check_can_be_written",
     "clear_leftovers",
+    "is_leftover",
     "read_json",
     "read_record",
     "replace_file",
@@ -193,6 +194,11 @@ def clear_leftovers(folder: Path, is_ours: Callable[[str], object] = bool) -> No
             else:
                 held.rename(target)
         shutil.rmtree(leftover)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether ``path`` is what :func:`clear_leftovers` removes."""
+    return path.name.startswith(PREFIX) and _mark(path) is not None
 
 
 def _mark(folder: Path) -> dict[str, str] | None:

@@ -1,14 +1,19 @@
-"""Names of folders for names of domains: readable, safe on every file system, and different."""
+"""Names of folders: for names of domains, safe on every file system and different; and those that no file can have."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["folder_names"]
+__all__ = ["fault_of_path", "folder_names"]
 
-LONGEST = 80  # bytes; most file systems take 255
+LONGEST = 80
+"""Bytes of a domain's folder."""
+MOST_BYTES = 255
+"""Of one name, in most file systems."""
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # by Windows
 
 
@@ -34,3 +39,13 @@ def _safe(domain: str) -> str:
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", domain))
     name = name.encode()[:LONGEST].decode(errors="ignore").strip(".-")
     return f"domain-{name}".rstrip("-") if not name or RESERVED.fullmatch(name.split(".")[0]) else name
+
+
+def fault_of_path(path: str | Path) -> str | None:
+    """Why no file or folder can have this path, in words; None: one can."""
+    if "\0" in str(path):
+        return "a name with a NUL character"
+    longest = max(Path(path).parts, key=lambda part: len(os.fsencode(part)), default="")
+    if (size := len(os.fsencode(longest))) > MOST_BYTES:
+        return f"a name of {size} bytes, {longest[:20]}..., where a file's has {MOST_BYTES} at most"
+    return None

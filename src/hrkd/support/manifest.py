@@ -19,7 +19,7 @@ from typing import Any
 from hrkd.errors import ArtifactError
 from hrkd.support.messages import first_of
 
-__all__ = ["MANIFEST", "check_manifest", "has_manifest", "listed_names", "write_manifest"]
+__all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "write_manifest"]
 
 MANIFEST = "manifest.json"
 HEAD = {"format": "hrkd-manifest", "version": 1}
@@ -81,10 +81,14 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(path)
 
 
-def _seen(file: Path) -> dict[str, Any]:
+def file_sum(file: Path) -> str:
+    """SHA-256 of a file."""
     with file.open("rb") as content:
-        sum_ = hashlib.file_digest(content, "sha256").hexdigest()
-        return {"bytes": content.tell(), "sha256": sum_}
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _seen(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": file_sum(file)}
 
 
 def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:

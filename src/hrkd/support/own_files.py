@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from hrkd.support.manifest import MANIFEST, listed_names
 
-__all__ = ["MODEL_FILES", "keep_the_rest", "remove_own"]
+__all__ = ["MODEL_FILES", "free_name", "keep_the_rest", "remove_own"]
 
 MODEL_FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json"),
@@ -59,10 +59,15 @@ def keep_the_rest(left: Path, folder: Path) -> None:
         if _is_real_folder(path) and _is_real_folder(target):
             keep_the_rest(path, target)
             continue
-        while target.exists() or target.is_symlink():
-            target = target.with_name(f"{target.name}.before")
-        path.rename(target)
+        path.rename(free_name(target))
     _remove_empty(left)
+
+
+def free_name(path: Path) -> Path:
+    """``path``, or with ``.before`` behind it as often as something has that name already."""
+    while path.exists() or path.is_symlink():
+        path = path.with_name(f"{path.name}.before")
+    return path
 
 
 def _is_inside(name: str) -> bool:

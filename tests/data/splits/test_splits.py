@@ -583,7 +583,7 @@ def test_many_unknown_ids_are_summed_up(tmp_path):
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ArtifactError, match=r"splits\.json: cannot be written"):
+    with pytest.raises(ArtifactError, match=r"splits.json: cannot be written: File exists"):
         save_split_ids(split_domains(build(plain("a", 30))), tmp_path / "file" / "splits.json")
 
 

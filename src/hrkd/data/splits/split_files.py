@@ -49,8 +49,7 @@ def save_split_ids(splits: Splits, path: Path) -> None:
     Raises:
         ArtifactError: the file cannot be written; an older file is left as it was.
     """
-    path = Path(path)
-    with replace_file(path) as new, new.open("w", encoding="utf-8") as file:
+    with replace_file(Path(path)) as new, new.open("w", encoding="utf-8") as file:
         file.write(json.dumps(HEAD, indent=0).removesuffix("\n}"))
         for name, part in splits:
             file.write(f',\n"{name}": [\n')
