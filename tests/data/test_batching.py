@@ -94,7 +94,7 @@ def test_one_domain_alone_is_a_data_set_with_one_domain(tiny):
     assert alone.source.labels == tiny.splits.labels
     assert alone.source.rows["id"][:] == tiny.train.select(rows).source.rows["id"][:]
     assert not alone.domain_ids.any()
-    assert alone.label_ids.tolist() == tiny.train.label_ids[rows].tolist()
+    assert alone.texts.label_ids.tolist() == tiny.train.texts.label_ids[rows].tolist()
     found, expected = (each.inputs["input_ids"] for each in (alone.batch([2, 0]), tiny.train.batch(rows[[2, 0]])))
     assert torch.equal(found, expected)
     with pytest.raises(DataError, match="unknown domain 'sport'"):
@@ -131,3 +131,43 @@ def test_the_steps_of_a_window_come_in_random_order(tiny):
 def test_sorting_by_length_brings_no_row_into_a_step_twice(tiny, batch_size):
     for rows in steps_of(uneven(tiny), batch_size=batch_size):
         assert len(set(rows)) == len(rows)
+
+
+@pytest.fixture(scope="module")
+def windows(tiny):
+    return tokenize(tiny.splits.train, tiny.tokenizer, 8, keep="windows")
+
+
+def test_a_text_longer_than_a_window_has_several_rows(tiny, windows):
+    whole = tokenize(tiny.splits.train, tiny.tokenizer, 512)
+    rooms = np.maximum(1, np.ceil((whole.lengths - 2) / 6)).astype(int)
+    assert np.bincount(windows.owners).tolist() == rooms.tolist()
+    assert windows.has_windows
+    assert len(windows) == rooms.sum() > len(windows.texts) == len(tiny.splits.train)
+    assert windows.domain_ids.tolist() == tiny.splits.train.domain_ids[windows.owners].tolist()
+    assert windows.batch([0, len(windows) - 1]).labels.tolist() == tiny.splits.train.label_ids[[0, -1]].tolist()
+    read = [set() for _ in range(len(whole.texts))]
+    for owner, ids in zip(windows.owners, windows.rows["input_ids"][:], strict=True):
+        read[owner] |= set(ids)
+    assert read == [set(ids) for ids in whole.rows["input_ids"][:]]
+
+
+def test_texts_are_selected_with_all_their_rows(windows):
+    chosen = windows.select([5, 2, 5])
+    assert chosen.texts.rows["id"][:] == [windows.texts.rows["id"][i] for i in (5, 2, 5)]
+    rows = [np.flatnonzero(windows.owners == i) for i in (5, 2, 5)]
+    expected = [windows.rows["input_ids"][int(i)] for i in np.concatenate(rows)]
+    assert chosen.rows["input_ids"][:] == expected
+    assert chosen.lengths.tolist() == list(map(len, expected))
+    assert chosen.owners.tolist() == np.repeat([0, 1, 2], list(map(len, rows))).tolist()
+    both = windows.followed_by(chosen)
+    assert both.owners.tolist() == [*windows.owners, *(chosen.owners + len(windows.texts))]
+    assert both.texts.rows["id"][-3:] == chosen.texts.rows["id"][:]
+
+
+def test_windows_and_heads_are_kept_apart_in_the_cache(tiny, tmp_path):
+    for keep in ("windows", "head", "tail", "head_tail"):
+        tokens = [tokenize(tiny.splits.train, tiny.tokenizer, 8, cache=tmp_path, keep=keep) for _ in range(2)]
+        fresh = tokenize(tiny.splits.train, tiny.tokenizer, 8, keep=keep)
+        assert all(each.rows[:] == fresh.rows[:] for each in tokens)
+        assert all(each.owners.tolist() == fresh.owners.tolist() for each in tokens)

@@ -164,3 +164,18 @@ def test_a_part_without_rows(tokenizer):
     assert (part.rows, part.words, part.tokens, part.balance) == (0, None, None, 0)
     assert description.rows()[3]["tokens_median"] is None
     assert list(description.rows()[3]) == list(description.rows()[0])
+
+
+def test_what_inputs_of_several_lengths_hold(tokenizer):
+    texts = [" ".join("w" * n) for n in (1, 4, 10, 100)]
+    part = build([("books", "negative", text) for text in texts])
+    tokenizer.model_max_length = 64
+    try:
+        found = describe(Splits(part, part, part), tokenizer, max_length=6).reading
+    finally:
+        tokenizer.model_max_length = 6
+    assert [each.max_length for each in found] == [6, 64]
+    assert [each.whole for each in found] == [0.5, 0.75]
+    assert [each.read for each in found] == [(1 + 4 + 4 + 4) / 115, (1 + 4 + 10 + 62) / 115]
+    assert [each.windows for each in found] == [(1 + 1 + 3 + 25) / 4, (1 + 1 + 1 + 2) / 4]
+    assert describe(Splits(part, part, part)).reading == ()

@@ -54,10 +54,10 @@ def test_batches_from_the_cache_are_the_same(tiny, tmp_path):
 
 def test_texts_are_tokenised_once(tiny, tmp_path):
     tokenizer, progress = Counting(tiny.tokenizer), MagicMock()
-    tokenize_splits(tiny.splits, tokenizer, 24, cache=tmp_path)
+    tokenize_splits(tiny.splits, tokenizer, 24, "head", cache=tmp_path)
     rows = sum(len(part) for _, part in tiny.splits)
     assert tokenizer.texts == rows
-    tokenize_splits(tiny.splits, tokenizer, 24, cache=tmp_path, progress=progress)
+    tokenize_splits(tiny.splits, tokenizer, 24, "head", cache=tmp_path, progress=progress)
     assert tokenizer.texts == rows
     done = progress.bar.return_value.__enter__.return_value.advance.call_args_list
     assert sum(call.args[0] for call in done) == rows, "progress is told nevertheless"

@@ -34,7 +34,12 @@ def results():
 
 
 def write(folder, results, **options):
-    options = {"base_model": "google-bert/bert-base-uncased", "labels": LABELS, "domains": DOMAINS} | options
+    options = {
+        "base_model": "google-bert/bert-base-uncased",
+        "labels": LABELS,
+        "domains": DOMAINS,
+        "keep": "head",
+    } | options
     options.setdefault("method", "distillation")
     return ModelCard.load(write_model_card(folder, results=results, **options))
 

@@ -160,7 +160,7 @@ def test_measuring_a_run_does_not_look_at_the_text(with_more: Path, tmp_path: Pa
 
 def test_fine_tuning_refuses_rows_without_labels(tiny) -> None:
     both = tiny.train.followed_by(tiny.unlabelled("one", "two"))
-    assert both.batch([len(both) - 1, 0]).labels.tolist() == [-1, tiny.train.label_ids[0]]
+    assert both.batch([len(both) - 1, 0]).labels.tolist() == [-1, tiny.train.texts.label_ids[0]]
     assert torch.equal(both.batch([0, 1]).inputs["input_ids"], tiny.train.batch([0, 1]).inputs["input_ids"])
     for train_set, dev_set in ((both, tiny.dev), (tiny.train, both)):
         with pytest.raises(TrainingError, match="2 rows without a label where labels are read"):

@@ -18,11 +18,12 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
 from hrkd.data.columns import stacked, take
+from hrkd.data.reading import KEEP, mean_of_windows
 from hrkd.data.splits.draws import stable_rng
-from hrkd.data.tokens import token_table
+from hrkd.data.tokens import TEXT, token_table
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
-from hrkd.recipe.schema import TrainingConfig
+from hrkd.recipe.schema import Keep, TrainingConfig
 
 __all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
 
@@ -61,18 +62,31 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokenizedDataset:
-    """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,).
+    """Token ids of texts: a row for each in the texts' order, or several rows, its windows, one after the other.
 
-    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`.
+    ``lengths`` in tokens and ``owners``, the number of the text that a row is of, have shape (rows,). ``rows`` is a
+    table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`. Training goes by rows,
+    measuring by texts (:attr:`texts`, :meth:`of_texts`).
     """
 
-    source: MultiDomainDataset
+    texts: MultiDomainDataset
     rows: datasets.Dataset
     lengths: np.ndarray
+    owners: np.ndarray
     collator: DataCollatorWithPadding
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether a text has several rows."""
+        return len(self.rows) > len(self.texts)
+
+    @cached_property
+    def source(self) -> MultiDomainDataset:
+        """The texts, each as often as it has rows."""
+        return self.texts.select(self.owners) if self.has_windows else self.texts
 
     @cached_property
     def domain_ids(self) -> np.ndarray:
@@ -80,42 +94,43 @@ class TokenizedDataset:
         return self.source.domain_ids
 
     @cached_property
-    def label_ids(self) -> np.ndarray:
-        """Labels as integers, shape (rows,).
-
-        Raises:
-            TrainingError: a row has no label.
-        """
-        return self.source.label_ids
-
-    @cached_property
     def label_ids_or_none(self) -> np.ndarray:
         """Labels as integers, -1 for rows without one, shape (rows,)."""
         return self.source.label_ids_or_none
 
-    def select(self, indices: Sequence[int] | np.ndarray) -> TokenizedDataset:
-        """The rows at ``indices``, in that order."""
-        indices = np.asarray(indices, dtype=np.int64)
+    def of_texts(self, logits: np.ndarray) -> np.ndarray:
+        """Logits of the texts, (texts, C), from those of the rows: windows have the mean of their probabilities."""
+        return mean_of_windows(logits, self.owners)
+
+    def select(self, texts: Sequence[int] | np.ndarray) -> TokenizedDataset:
+        """The texts at these positions, in that order, with all their rows."""
+        texts = np.asarray(texts, dtype=np.int64)
+        first, after = np.searchsorted(self.owners, texts), np.searchsorted(self.owners, texts, side="right")
+        counts = after - first
+        # The place of each row among those of its text is its place among all less that of the text's first.
+        owners = np.repeat(np.arange(len(texts)), counts)
+        rows = np.arange(len(owners)) + np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         return TokenizedDataset(
-            self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
+            self.texts.select(texts), take(self.rows, rows), self.lengths[rows], owners, self.collator
         )
 
     def alone(self, domain: str) -> TokenizedDataset:
-        """The rows of one domain as a data set that has no other; its domain id is 0.
+        """The texts of one domain as a data set that has no other; its domain id is 0.
 
         Raises:
             DataError: the data set has no such ``domain``.
         """
-        source = self.source.alone(domain)
-        members = np.flatnonzero(self.domain_ids == self.source.domains.index(domain))
-        return replace(self.select(members), source=source)
+        texts = self.texts.alone(domain)
+        members = np.flatnonzero(self.texts.domain_ids == self.texts.domains.index(domain))
+        return replace(self.select(members), texts=texts)
 
     def followed_by(self, other: TokenizedDataset) -> TokenizedDataset:
-        """These rows and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
+        """These texts and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
         return TokenizedDataset(
-            self.source.followed_by(other.source),
+            self.texts.followed_by(other.texts),
             stacked(self.rows, other.rows),
             np.concatenate([self.lengths, other.lengths]),
+            np.concatenate([self.owners, other.owners + len(self.texts)]),
             self.collator,
         )
 
@@ -141,11 +156,13 @@ def tokenize(
     max_tokens: int,
     advance: Callable[[int], None] | None = None,
     cache: Path | None = None,
+    *,
+    keep: Keep = KEEP,
 ) -> TokenizedDataset:
-    """Token ids of every row, cut to ``max_tokens`` (of a pair, the longer text is cut first).
+    """Token ids of every text, cut to ``max_tokens`` (of a pair, the longer text is cut first).
 
-    The ids lie on disk and are read through a memory map; memory holds 8 bytes a row. ``advance`` is called under way
-    with the number of rows done since its last call.
+    The ids lie on disk and are read through a memory map; memory holds 16 bytes a row. ``advance`` is called under way
+    with the number of texts done since its last call.
 
     Args:
         dataset: the rows.
@@ -154,14 +171,17 @@ def tokenize(
         advance: hears of progress.
         cache: folder that keeps the ids, so that the same texts, tokenizer and length are tokenised once; None: a
             temporary file, gone with the process.
+        keep: what is left of a text that is cut, see :func:`hrkd.data.reading.encode`.
 
     Raises:
         ArtifactError: what the cache keeps is damaged, or there is no room for the file.
         DataError: there are no rows.
     """
-    table = token_table(dataset, tokenizer, max_tokens, advance, cache)
+    table = token_table(dataset, tokenizer, max_tokens, advance, cache, keep)
     lengths = pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
-    return TokenizedDataset(dataset, as_dataset(table), lengths, DataCollatorWithPadding(tokenizer))
+    owners = table[TEXT].to_numpy().astype(np.int64)
+    rows = as_dataset(table.drop_columns([TEXT]))
+    return TokenizedDataset(dataset, rows, lengths, owners, DataCollatorWithPadding(tokenizer))
 
 
 class MultiDomainLoader:

@@ -19,10 +19,13 @@ from hrkd.recipe.schema import DataConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["DataDescription", "Lengths", "Overlap", "PartDescription", "TokenDescription", "describe"]
+__all__ = ["DataDescription", "Lengths", "Overlap", "PartDescription", "Reading", "TokenDescription", "describe"]
 
 Cell = tuple[str, str]  # domain, split
 Ints = npt.NDArray[np.int64]
+
+USUAL_LENGTHS = (64, 128, 256, 512)
+"""Inputs in tokens, of which it is told how much they hold."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ class TokenDescription:
     lengths: Lengths
     truncated: float
     lost: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model that takes ``max_length`` tokens reads of the labelled texts; special tokens do not count.
+
+    ``whole`` is the share of texts that fit, ``read`` the share of all tokens that is read of head, tail or both
+    (``data.keep``); windows read all, and ``windows`` is how many a text has on average.
+    """
+
+    max_length: int
+    whole: float
+    read: float
+    windows: float
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,8 @@ class Overlap:
 class DataDescription:
     """Figures of all splits of all domains. ``overlaps`` holds every ordered pair of parts that share texts.
 
-    ``left_out`` counts the rows without labels that are not used, by domain and reason.
+    ``left_out`` counts the rows without labels that are not used, by domain and reason. ``reading`` has several lengths
+    of input, where tokens are counted.
     """
 
     labels: tuple[str, ...]
@@ -100,6 +118,7 @@ class DataDescription:
     overlaps: tuple[Overlap, ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...] = ()
+    reading: tuple[Reading, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested data that JSON can hold."""
@@ -169,9 +188,13 @@ def describe(
             )
         )
     limit = max_length if tokenizer is not None else None
+    labelled = sum(map(len, (splits.train, splits.dev, splits.test)))
+    reading = () if tokenizer is None or tokens is None else _reading(tokens[:labelled], tokenizer, max_length, splits)
     left_out = () if unlabelled is None else unlabelled.left_out
     overlaps = copies.overlaps(names)
-    return DataDescription(splits.labels, splits.domains, limit, tuple(described), overlaps, splits.notes, left_out)
+    return DataDescription(
+        splits.labels, splits.domains, limit, tuple(described), overlaps, splits.notes, left_out, reading
+    )
 
 
 class _Copies:
@@ -225,6 +248,25 @@ def _tokens(part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase) -> Int
     )
     lengths = (len(ids) for chunk in encoded for ids in chunk["input_ids"])
     return np.fromiter(lengths, dtype=np.int64, count=len(part))
+
+
+def _reading(counts: Ints, tokenizer: PreTrainedTokenizerBase, max_length: int, splits: Splits) -> tuple[Reading, ...]:
+    """What is read at ``max_length`` and at the usual lengths that the tokenizer's model takes."""
+    special = tokenizer.num_special_tokens_to_add(pair=splits.train.has_pairs)
+    contents = counts - special
+    lengths = sorted({max_length, *(n for n in USUAL_LENGTHS if n <= tokenizer.model_max_length)})
+    found = []
+    for length in (length for length in lengths if length > special):
+        room = length - special
+        found.append(
+            Reading(
+                length,
+                whole=float((contents <= room).mean()),
+                read=float(np.minimum(contents, room).sum() / max(1, contents.sum())),
+                windows=float(np.maximum(1, np.ceil(contents / room)).mean()),
+            )
+        )
+    return tuple(found)
 
 
 def _describe_tokens(counts: Ints, max_length: int) -> TokenDescription | None:

@@ -59,6 +59,14 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     _check_output(output, overwrite)
     model, tokenizer = open_model(student_folder)
     tokenizer.model_max_length = model.config.max_tokens
+    if model.config.keep == "tail":
+        tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved
+    elif model.config.keep != "head":
+        logger.warning(
+            "%s reads the %s of texts longer than %s tokens (data.keep); plain classifiers read the head alone, and "
+            "label such texts less well: measure them (hrkd evaluate), or use hrkd predict",
+            student_folder, model.config.keep, model.config.max_tokens,
+        )  # fmt: skip
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
     whose = {ALL_DOMAINS: model.domains[0]} if one else {name: domain for domain, name in names.items()}

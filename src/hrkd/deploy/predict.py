@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from hrkd.data.reading import encode, mean_by_owner
 from hrkd.deploy.checks import Asked, ask, check_batch_size
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.cpu_kernels import cpu_kernels
@@ -34,7 +35,7 @@ Texts = str | Mapping[str, Any] | Iterable[Any]
 class Predictor:
     """A multi-domain classifier with its tokenizer, ready for text.
 
-    Works on the model's device. Texts longer than the model's ``max_tokens`` are cut, as in training.
+    Works on the model's device. Longer texts than the model's ``max_tokens`` are read as in training (``keep``).
     """
 
     def __init__(self, model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -63,7 +64,7 @@ class Predictor:
         """What the model says of itself: domains, labels, whether it takes pairs."""
         config = self.model.config
         names = list(self.model.domains), list(self.model.labels)
-        return ModelFacts(*names, config.max_tokens, config.heads == "shared", config.columns)
+        return ModelFacts(*names, config.max_tokens, config.heads == "shared", config.columns, config.keep)
 
     def __call__(
         self,
@@ -125,18 +126,18 @@ class Predictor:
             ArtifactError: the model's answers are not finite.
         """
         batch_size = check_batch_size(batch_size)
-        found = np.empty((len(asked.texts), len(self.facts.labels)))
         if not asked.texts:
-            return found
-        domain_ids = torch.tensor(asked.domains, device=self.model.device)
-        longest = self.facts.max_tokens
-        columns = dict(self.tokenizer(asked.texts, asked.pairs, truncation=True, max_length=longest))
+            return np.empty((0, len(self.facts.labels)))
+        columns, owners = encode(self.tokenizer, asked.texts, asked.pairs, self.facts.max_tokens, self.facts.keep)
+        domain_ids = torch.tensor(asked.domains, device=self.model.device)[torch.from_numpy(owners)]
         lengths = list(map(len, columns["input_ids"]))
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        of_rows = np.empty((len(lengths), len(self.facts.labels)))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
-            found[chosen] = self._probabilities(batch, domain_ids[chosen])
+            of_rows[chosen] = self._probabilities(batch, domain_ids[chosen])
+        found = of_rows if len(of_rows) == len(asked.texts) else mean_by_owner(of_rows, owners)
         _check_finite(found)
         return found
 

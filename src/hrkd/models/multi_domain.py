@@ -22,6 +22,7 @@ from hrkd.models.kind import MODEL_TYPE
 from hrkd.models.plain import family_config, without_bars
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
+from hrkd.recipe.schema import Keep
 from hrkd.support.messages import suggestion
 
 __all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
@@ -39,6 +40,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         domains: Names; a domain id is an index into them.
         heads: One for each domain, or one for all.
         max_tokens: Longest input, in tokens.
+        keep: What is read of a longer text (:func:`hrkd.data.reading.encode`); None: an older model, its head.
         domain_head: Whether a meta-teacher's is there.
         columns: Names in the table that it was made from of ``text``, ``text_pair`` (None: single texts), ``label`` and
             ``domain``; None: not known.
@@ -53,6 +55,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         domains: Sequence[str] = (),
         heads: HeadMode = "per_domain",
         max_tokens: int = 128,
+        keep: Keep | None = None,
         domain_head: bool = False,
         columns: Mapping[str, str | None] | None = None,
         hrkd_version: str | None = None,
@@ -62,6 +65,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         self.domains = list(domains)
         self.heads = heads
         self.max_tokens = max_tokens
+        self.keep = keep or "head"
         self.domain_head = domain_head
         self.columns = None if columns is None else dict(columns)
         self.hrkd_version = hrkd_version

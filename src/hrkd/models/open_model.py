@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields, unfinished_run
 from hrkd.models.kind import is_own, neighbour
+from hrkd.recipe.schema import Keep
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest
 
@@ -32,6 +33,7 @@ class ModelFacts:
     Args:
         domains, labels: names, in the order of their numbers.
         max_tokens: longest input, in tokens.
+        keep: what is read of a longer text.
         one_head: it says the same of a text whatever its domain.
         columns: names of ``text``, ``text_pair`` (None: it takes single texts), ``label`` and ``domain`` in the table
             that it was made from; None: an older model, of which it is not known.
@@ -42,6 +44,7 @@ class ModelFacts:
     max_tokens: int
     one_head: bool
     columns: dict[str, str | None] | None
+    keep: Keep = "head"
 
     @property
     def pairs(self) -> bool | None:
@@ -63,7 +66,7 @@ def _facts(folder: ModelFolder) -> ModelFacts:
     labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # which transformers leaves out
     domains: Any = config.get("domains")
     columns, longest = config.get("columns"), config.get("max_tokens", 128)
-    heads = config.get("heads", "per_domain")
+    heads, keep = config.get("heads", "per_domain"), config.get("keep", "head")
     if not _are_names(domains) or not isinstance(labels, dict) or not _are_names([*labels.values()]):
         raise ArtifactError(f"{place}: names no domains or labels, or one twice; {RESTORE}")
     in_order = set(labels) == set(map(str, range(len(labels))))
@@ -71,12 +74,13 @@ def _facts(folder: ModelFolder) -> ModelFacts:
         not (columns is None or _are_columns(columns))
         or not (type(longest) is int and longest > 0 and in_order)
         or heads not in ("per_domain", "shared")
+        or keep not in get_args(Keep)
     ):
         raise ArtifactError(
-            f"{place}: its labels, columns, heads or max_tokens are no longer what was written; {RESTORE}"
+            f"{place}: its labels, columns, heads, keep or max_tokens are no longer what was written; {RESTORE}"
         )
     names = [labels[i] for i in sorted(labels, key=int)]
-    return ModelFacts(domains, names, longest, heads == "shared", columns)
+    return ModelFacts(domains, names, longest, heads == "shared", columns, keep)
 
 
 def _are_columns(value: Any) -> bool:
@@ -148,6 +152,7 @@ def _config(folder: ModelFolder) -> MultiDomainConfig:
             domains=facts.domains,
             heads="shared" if facts.one_head else "per_domain",
             max_tokens=facts.max_tokens,
+            keep=facts.keep,
             domain_head=folder.fields.get("domain_head") is True,
             columns=facts.columns,
             hrkd_version=folder.fields.get("hrkd_version"),

@@ -128,7 +128,7 @@ def check_fits(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, *, 
         raise ModelError(f"{where}: the tokenizer has no padding token; set its pad_token, and save it again")
     with opening(where, "the tokenizer fails on ordinary text", "take the tokenizer that belongs to the encoder"):
         encoded = tokenizer("a", "a" if pairs else None)
-        tokenizer([*PROBES, UNUSUAL])
+        tokenizer([*PROBES, UNUSUAL], verbose=False)
     rare = set(tokenizer.all_special_ids) - {tokenizer.pad_token_id, tokenizer.unk_token_id, *encoded["input_ids"]}
     words, kinds = getattr(config, "vocab_size", None), getattr(config, "type_vocab_size", None)
     beyond = [token for token, i in tokenizer.get_vocab().items() if words and i >= words and i not in rare]

@@ -32,6 +32,7 @@ __all__ = [
     "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
+    "Keep",
     "MethodConfig",
     "Recipe",
     "RunConfig",
@@ -45,6 +46,7 @@ __all__ = [
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Keep = Literal["head", "tail", "head_tail", "windows"]
 # The names that accelerate knows, written out so that a recipe is checked without importing it.
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
@@ -181,7 +183,12 @@ class DataConfig(Section):
     """Few-shot: examples per domain and label to keep; fewer shots are subsets of more. Excludes `fraction`."""
 
     max_length: Annotated[int, Field(ge=8)] = 128
-    """Longest input, in tokens; longer texts are cut at the end."""
+    """Longest input, in tokens; `keep` says what is left of longer texts."""
+
+    keep: Keep = "head"
+    """What a model reads of a text that is longer than `max_length`: its `head` (the papers), its `tail`, half of each
+    (`head_tail`), or all of it in several `windows`, each a training example of its own, of which the mean of the
+    probabilities decides."""
 
     synthetic: SyntheticConfig = SyntheticConfig()
     """Options of the generated corpus."""

@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hrkd.recipe.schema import Keep
 from hrkd.report.remarks import CLASSES, SYNTHETIC, figure, intervals_note, worst_class
 from hrkd.report.tables import OWN_SIZES, remarks_of
 from hrkd.support.atomic_files import write_text
@@ -22,6 +23,12 @@ TAGS = ("hrkd", "knowledge-distillation", "multi-domain")
 TEMPLATE = Path(__file__).with_suffix(".md")
 ON_HUB = {name: metric.hub for name, metric in METRICS.items() if metric.hub is not None}
 """The Hub's name of each figure that its metadata hold."""
+LONGER: dict[Keep, str] = {
+    "head": "Text beyond {} tokens is cut off and not seen.",
+    "tail": "Of text longer than {} tokens only the end is seen.",
+    "head_tail": "Of text longer than {} tokens the beginning and the end are seen, half of that each.",
+    "windows": "Text longer than {} tokens is read in windows of that length; the mean of their probabilities decides.",
+}
 
 Results = Mapping[str, Any]
 Scores = Mapping[str, Any]
@@ -35,6 +42,7 @@ def write_model_card(
     labels: Sequence[str],
     domains: Sequence[str],
     method: str,
+    keep: Keep,
     max_tokens: int | None = None,
     synthetic: bool = False,
     license: str | None = None,  # noqa: A002
@@ -49,6 +57,7 @@ def write_model_card(
         labels: Label names, in the order of the logits.
         domains: Domain names.
         method: How the student was made, as words that fit behind "Made with".
+        keep: What is read of texts longer than ``max_tokens``.
         max_tokens: Longest input.
         synthetic: The corpus was generated; ``results`` may say so too.
         license: The Hub's short name of the licence.
@@ -93,7 +102,7 @@ def write_model_card(
         train_rows=sum(known.get("train_rows", {}).values()),
         sizes=_sizes(models),
         synthetic=synthetic or bool(known.get("synthetic")),
-        max_tokens=max_tokens,
+        longer=LONGER[keep].format(max_tokens) if max_tokens else None,
         seed=known.get("seed"),
         split_seed=known.get("split_seed"),
     )

@@ -38,6 +38,7 @@ __all__ = [
     "classes_table",
     "data_table",
     "ratios_table",
+    "reading_table",
     "remarks_of",
     "results_markdown",
     "results_table",
@@ -313,6 +314,29 @@ def classes_table(rows: Sequence[Row]) -> PlainTable | None:
     more = len(labels) - len(lines)
     notes = (f"and {more:,} more, none with more rows.",) if more else ()
     return PlainTable("Classes", ("Class", *splits), lines, notes)
+
+
+def reading_table(rows: Sequence[Row], max_length: int | None) -> PlainTable | None:
+    """How much of the texts inputs of several lengths hold; None where tokens were not counted.
+
+    Args:
+        rows: ``reading`` of a description, as plain data.
+        max_length: the recipe's; None: tokens were not counted.
+    """
+    if not rows:
+        return None
+    lines = tuple(
+        (
+            f"{row['max_length']}{' (data.max_length)' if row['max_length'] == max_length else ''}",
+            percent(row["whole"]),
+            percent(row["read"]),
+            f"{row['windows']:.2f}",
+        )
+        for row in rows
+    )
+    notes = ("Read: % of all tokens with data.keep: head, tail or head_tail; windows read all.",)
+    header = ("Input, tokens", "Whole texts, %", "Read, %", "Windows a text")
+    return PlainTable("What a model would read", header, lines, notes)
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -10,7 +10,7 @@ from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
-from hrkd.report.tables import classes_table, data_table
+from hrkd.report.tables import classes_table, data_table, reading_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Show, quiet
@@ -49,9 +49,14 @@ def describe_data(
     description = describe(
         prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
     )
-    for table in (data_table(description.rows()), classes_table(description.rows())):
+    content, rows = description.to_dict(), description.rows()
+    for table in (
+        data_table(rows),
+        classes_table(rows),
+        reading_table(content["reading"], description.max_length),
+    ):
         if table is not None:
             show(table)
     for note in prepared.splits.notes:
         show(note)
-    return description.to_dict()
+    return content

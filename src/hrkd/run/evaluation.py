@@ -123,6 +123,8 @@ def _rows(
         logger.warning(
             "data.max_length: %s plays no part here: %s reads %s tokens", said.max_length, folder, facts.max_tokens
         )
+    if facts.max_tokens and "keep" in said.model_fields_set and said.keep != facts.keep:
+        logger.warning("data.keep: %s plays no part here: %s reads a text's %s", said.keep, folder, facts.keep)
     rows = load_labelled(data, workplace.cache, to_measure=True)[0] if given is None else given
     if split != "all" and record.is_file():
         digest = read_json(record, what="the record of a stage").get("data")
@@ -165,7 +167,8 @@ def _predictions(
         teacher_labels=None if set(rows.labels) == set(facts.labels) else rows.labels,
         combine=combine,
     )
-    tokens = tokenize(rows, tokenizer, longest, cache=workplace.cache)
+    keep = facts.keep if facts.max_tokens else workplace.recipe.data.keep
+    tokens = tokenize(rows, tokenizer, longest, cache=workplace.cache, keep=keep)
     return predictions(workplace, model, tokens), tokens
 
 

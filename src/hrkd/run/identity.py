@@ -36,6 +36,7 @@ FIELDS = {
     "fast": "run.fast",
     "kernels": "run.kernels",
     "max_length": "data.max_length",
+    "keep": "data.keep",
     "unlabelled": "data.unlabelled",
     "combine": "teacher.combine",
 }
@@ -83,6 +84,7 @@ def recipe_settings(recipe: Recipe, stage: str) -> dict[str, Any]:
     """What decides the weights of a stage, as far as a recipe says it and but for the rows, as plain values."""
     settings: dict[str, Any] = {
         "max_length": recipe.data.max_length,
+        "keep": None if recipe.data.keep == "head" else recipe.data.keep,
         "teacher": _of(recipe.teacher),
         "seed": recipe.run.seed,
         "precision": recipe.run.mixed_precision,

@@ -77,10 +77,10 @@ def _paired(
     context: Context, said: Mapping[str, Mapping[str, np.ndarray]], part: str, rows: TokenizedDataset
 ) -> dict[str, Any]:
     """How much more accurate the student is than each other model on the same rows, by the other's name."""
-    right = {name: label_ids_of(of_parts[part]) == rows.label_ids for name, of_parts in said.items()}
+    right = {name: label_ids_of(of_parts[part]) == rows.texts.label_ids for name, of_parts in said.items()}
     confidence = context.recipe.evaluation.confidence
     return {
-        name: paired_difference(right["student"], others, rows.domain_ids, confidence).to_dict()
+        name: paired_difference(right["student"], others, rows.texts.domain_ids, confidence).to_dict()
         for name, others in right.items()
         if name != "student"
     }
@@ -116,11 +116,11 @@ def scores(
     evaluation = context.recipe.evaluation
     return score(
         predicted,
-        data.label_ids,
-        data.domain_ids,
-        domains=data.source.domains,
-        num_labels=len(data.source.labels),
-        label_names=data.source.labels,
+        data.texts.label_ids,
+        data.texts.domain_ids,
+        domains=data.texts.domains,
+        num_labels=len(data.texts.labels),
+        label_names=data.texts.labels,
         teacher_predictions=teacher,
         bootstrap=evaluation.bootstrap,
         confidence=evaluation.confidence,

@@ -19,7 +19,7 @@ from hrkd.data.splits.unlabelled import Unlabelled, choose_unlabelled
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.errors import DataError
-from hrkd.recipe.schema import DataConfig
+from hrkd.recipe.schema import DataConfig, Keep
 from hrkd.support.progress import Progress
 
 if TYPE_CHECKING:
@@ -136,16 +136,19 @@ def tokenize_splits(
     splits: Splits,
     tokenizer: PreTrainedTokenizerBase,
     max_tokens: int,
+    keep: Keep,
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> TokenizedSplits:
-    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.tokens.tokenize`."""
+    """Token ids of train, dev and test; arguments as of :func:`hrkd.data.batching.tokenize`."""
     from hrkd.data.batching import tokenize  # not needed to read data, and brings torch
 
     parts = [part for _, part in splits]
     with (progress or Progress(False)).bar("tokenising", total=sum(map(len, parts)), unit="texts") as bar:
-        return TokenizedSplits(*(tokenize(part, tokenizer, max_tokens, bar.advance, cache) for part in parts))
+        return TokenizedSplits(
+            *(tokenize(part, tokenizer, max_tokens, bar.advance, cache, keep=keep) for part in parts)
+        )
 
 
 def _digest(pieces: Iterable[str]) -> str:

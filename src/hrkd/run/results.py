@@ -74,6 +74,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
             domains=results["domains"],
             method=method_in_words(context.recipe.method),
             max_tokens=context.recipe.data.max_length,
+            keep=context.recipe.data.keep,
             synthetic=results["synthetic"],
         )
     if made == "student":

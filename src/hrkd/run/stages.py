@@ -126,6 +126,7 @@ class ModelStage(Stage):
         trained = self.train(self._session())
         if self.context.accelerator.is_main_process:
             trained.model.config.columns = self.context.data.columns
+            trained.model.config.keep = self.context.recipe.data.keep
             trained.model.config.hrkd_version = metadata.version("hrkd")
             with replace_folder(self.files.model) as new:
                 trained.model.save_pretrained(new)

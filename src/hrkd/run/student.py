@@ -73,9 +73,9 @@ class PupilStage(ModelStage):
         context, teacher = self.context, self.teacher
         if context.data.unlabelled is None:
             return teacher.data.train
-        rows, length = context.data.unlabelled.rows, context.recipe.data.max_length
+        rows, data = context.data.unlabelled.rows, context.recipe.data
         with context.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
-            more = tokenize(rows, teacher.tokenizer, length, bar.advance, context.cache)
+            more = tokenize(rows, teacher.tokenizer, data.max_length, bar.advance, context.cache, keep=data.keep)
         return teacher.data.train.followed_by(more)
 
 

@@ -183,9 +183,9 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
     Raises:
         TrainingError: no better than chance on the dev set, and the recipe does not allow that.
     """
-    if not no_better_than_chance(dev_scores, data.dev.label_ids, data.dev.domain_ids):
+    if not no_better_than_chance(dev_scores, data.dev.texts.label_ids, data.dev.texts.domain_ids):
         return
-    chance = majority_share(data.dev.label_ids, data.dev.domain_ids)
+    chance = majority_share(data.dev.texts.label_ids, data.dev.texts.domain_ids)
     message = (
         f"the teacher is not shown to be better than chance: accuracy {dev_scores.mean.accuracy:.1%} on "
         f"{dev_scores.mean.examples:,} dev texts, where always guessing each domain's most frequent class gives "
@@ -244,8 +244,10 @@ def _check_not_seen(context: Context, folder: Path) -> None:
 
 
 def _tokenized(context: Context, tokenizer: PreTrainedTokenizerBase) -> TokenizedSplits:
-    length = context.recipe.data.max_length
-    return tokenize_splits(context.data.splits, tokenizer, length, cache=context.cache, progress=context.progress)
+    data = context.recipe.data
+    return tokenize_splits(
+        context.data.splits, tokenizer, data.max_length, data.keep, cache=context.cache, progress=context.progress
+    )
 
 
 def _teacher_tokenizer(context: Context) -> PreTrainedTokenizerBase:

@@ -31,7 +31,7 @@ def predict_logits(
     progress: Progress | None = None,
     title: str = "evaluating",
 ) -> np.ndarray:
-    """Logits of ``model`` for every row of ``data``, shape (rows, C), float32, in the rows' order.
+    """Logits of ``model`` for every text of ``data``, shape (texts, C), float32, in the texts' order.
 
     Works on the model's device, in evaluation mode; the mode is put back afterwards.
     """
@@ -48,7 +48,7 @@ def predict_logits(
     for batch, trace in traces(outputs, data, device, batch_size=batch_size, progress=progress, title=title):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
     model.train(was_training)
-    return logits
+    return data.of_texts(logits)
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:

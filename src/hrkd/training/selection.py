@@ -41,8 +41,8 @@ class DevAccuracy:
             self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
         )
         check_answers(logits, f"epoch {epoch}, dev set")
-        hits, domain_ids = logits.argmax(axis=1) == self.dev.label_ids, self.dev.domain_ids
-        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.source.domains)}
+        hits, domain_ids = logits.argmax(axis=1) == self.dev.texts.label_ids, self.dev.texts.domain_ids
+        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.texts.domains)}
         if self.best_per_domain is not None:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
@@ -101,7 +101,7 @@ class BestPerDomain:
             self.state = self._read(path)
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
-        domains = self.test.source.domains
+        domains = self.test.texts.domains
         what = "the record of the best epochs per domain"
         state = read_record(path, what=what, advice=self.advice, needs=dict.fromkeys(domains, dict))
         check_best_per_domain(state, self.test, f"{path}: {what} is damaged; {self.advice}")
@@ -111,17 +111,17 @@ class BestPerDomain:
         """Predict the test rows of every domain whose dev accuracy is now higher than before."""
         better = {
             d: name
-            for d, name in enumerate(self.test.source.domains)
+            for d, name in enumerate(self.test.texts.domains)
             if name not in self.state or dev_accuracies[name] > self.state[name]["dev_accuracy"]
         }
         if not better:
             return
-        part = self.test.select(np.flatnonzero(np.isin(self.test.domain_ids, list(better))))
+        part = self.test.select(np.flatnonzero(np.isin(self.test.texts.domain_ids, list(better))))
         logits = predict_logits(self.model, part, batch_size=self.batch_size)
         check_answers(logits, f"epoch {epoch}, test set")
         predicted = logits.argmax(axis=1)
         for d, name in better.items():
-            own = predicted[part.domain_ids == d].tolist()
+            own = predicted[part.texts.domain_ids == d].tolist()
             self.state[name] = {"epoch": epoch, "dev_accuracy": dev_accuracies[name], "predictions": own}
         if self.writes:
             write_json(self.path, self.state)
@@ -133,8 +133,8 @@ def check_best_per_domain(state: Mapping[str, Any], test: TokenizedDataset, mess
     Raises:
         ArtifactError: it does not, with ``message``.
     """
-    classes = range(len(test.source.labels))
-    for d, name in enumerate(test.source.domains):
+    classes = range(len(test.texts.labels))
+    for d, name in enumerate(test.texts.domains):
         known = state.get(name)
         accuracy, predictions = (
             (known.get("dev_accuracy"), known.get("predictions")) if isinstance(known, dict) else (None, None)
@@ -142,7 +142,7 @@ def check_best_per_domain(state: Mapping[str, Any], test: TokenizedDataset, mess
         if (
             not isinstance(accuracy, int | float)
             or not isinstance(predictions, list)
-            or len(predictions) != int((test.domain_ids == d).sum())
+            or len(predictions) != int((test.texts.domain_ids == d).sum())
             or not all(each in classes for each in predictions)
         ):
             raise ArtifactError(message)
@@ -151,7 +151,7 @@ def check_best_per_domain(state: Mapping[str, Any], test: TokenizedDataset, mess
 def merge_best_per_domain(state: Mapping[str, Mapping[str, Any]], test: TokenizedDataset) -> np.ndarray:
     """Label ids of the whole test set from :attr:`BestPerDomain.state`, shape (rows,)."""
     check_best_per_domain(state, test, UNFIT)
-    merged = np.empty(len(test), dtype=np.int64)
-    for d, name in enumerate(test.source.domains):
-        merged[test.domain_ids == d] = state[name]["predictions"]
+    merged = np.empty(len(test.texts), dtype=np.int64)
+    for d, name in enumerate(test.texts.domains):
+        merged[test.texts.domain_ids == d] = state[name]["predictions"]
     return merged

@@ -303,4 +303,4 @@ def _check_domains(model: AnyTeacher, data: TokenizedDataset) -> None:
 def _check_labels(*data: TokenizedDataset) -> None:
     """Read the labels of all rows, which raises where there is none, before any time is spent."""
     for each in data:
-        _ = each.label_ids
+        _ = each.texts.label_ids

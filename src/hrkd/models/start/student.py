@@ -52,7 +52,7 @@ def start_student(
         return started, resolve_layer_map(settings.layer_map, layers, shape_of(config).layers)[1:]
     shape = resolve_shape(config, **settings.size)
     layer_map = resolve_layer_map(settings.layer_map, shape.layers, shape_of(config).layers)
-    sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set))[:STATES_SAMPLE])
+    sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set.texts))[:STATES_SAMPLE])
     batches = length_sorted_batches(sample, STATES_BATCH)
     started = build_student(
         teacher,

@@ -176,7 +176,7 @@ def teacher_logits(
     batch_size: int = DEFAULTS.batch_size,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (rows, C), looked at once and kept in the cache.
+    """:func:`hrkd.training.evaluate.predict_logits` of a teacher, (texts, C), looked at once and kept in the cache.
 
     They are computed in 32-bit whatever ``rules`` say: a teacher's accuracy does not depend on its cache.
 
@@ -197,10 +197,10 @@ def teacher_logits(
         logger.warning("%s (what the teacher says is computed without)", error)
         for rows in _batches(data.lengths, np.arange(len(data)), _tokens_of(device)):
             logits[rows] = live(data.batch(rows).to(device)).logits.float().cpu().numpy()
-        return logits
+        return data.of_texts(logits)
     for batch, trace in traces(outputs, data, device, batch_size=batch_size):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
-    return logits
+    return data.of_texts(logits)
 
 
 def _shortest_rows(data: TokenizedDataset) -> list[int]:
