@@ -15,11 +15,13 @@ from transformers import (
     RobertaConfig,
 )
 
+from hrkd.data.batching import MultiDomainLoader
 from hrkd.method.build import build_domain_ratios
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.scratch import word_tokenizer
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import MethodConfig, RunConfig, StudentTrainingConfig, TrainingConfig
+from hrkd.training.loop import EpochScore, train
 from hrkd.training.session import Session
 from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -166,3 +168,24 @@ def _session(options):
 
 def _taken(options, names):
     return {name: options.pop(name) for name in list(options) if name in names}
+
+
+def train_tiny(
+    tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options
+):
+    """Train; ``score`` maps the epoch to the dev score; ``stop_after`` kills the training after that epoch."""
+
+    def evaluate(epoch):
+        if stop_after is not None and epoch > stop_after:
+            raise KeyboardInterrupt
+        return EpochScore(score(epoch))
+
+    torch.manual_seed(5)
+    loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, seed=0)
+    settings = TrainingConfig(**{"learning_rate": 1e-3, "epochs": epochs, **options})
+    session = Session(Accelerator(cpu=True), checkpoint=checkpoint)
+    return train(module, loader, settings=settings, evaluate=evaluate, session=session)
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])

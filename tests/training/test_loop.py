@@ -17,25 +17,8 @@ from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
 from hrkd.training.record import Recorder
 from hrkd.training.session import Session
-
-
-def run(tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options):
-    """Train; ``score`` maps the epoch to the dev score; ``stop_after`` kills the training after that epoch."""
-
-    def evaluate(epoch):
-        if stop_after is not None and epoch > stop_after:
-            raise KeyboardInterrupt
-        return EpochScore(score(epoch))
-
-    torch.manual_seed(5)
-    loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, seed=0)
-    settings = TrainingConfig(**{"learning_rate": 1e-3, "epochs": epochs, **options})
-    session = Session(Accelerator(cpu=True), checkpoint=checkpoint)
-    return train(module, loader, settings=settings, evaluate=evaluate, session=session)
-
-
-def weights(module):
-    return torch.cat([p.detach().flatten() for p in module.parameters()])
+from tiny import train_tiny as run
+from tiny import weights
 
 
 def test_loss_falls_and_every_tensor_moves(tiny):

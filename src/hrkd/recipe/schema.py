@@ -214,7 +214,16 @@ class TrainingConfig(Section):
     """One training: AdamW, linear warm-up then linear decay, gradient clipping."""
 
     epochs: PositiveInt = 3
-    """Passes over the largest domain."""
+    """Passes over the largest domain; more where `min_steps` asks for them."""
+
+    min_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps that a training has at least: few rows get as many epochs as that takes, whatever `epochs` says."""
+
+    patience: PositiveInt | None = None
+    """End after so many epochs without a better dev score; default: only when all epochs are over."""
+
+    average_weights: bool = False
+    """Also average the weights of all steps of the second half; they are kept where dev has them as no worse."""
 
     learning_rate: PositiveFloat = 5e-5
     """Peak learning rate."""

@@ -50,17 +50,18 @@ class PupilStage(ModelStage):
         epochs: int,
         evaluate: Callable[[int], EpochScore],
     ) -> TrainingHistory:
-        """One distillation as the recipe says it, but for ``method`` and ``epochs``."""
+        """One distillation as the recipe says it, but for ``method`` and ``epochs``, its share of all steps."""
         for note in started.notes:
             logger.info("%s: %s", self.name, note)
-        recipe, teacher = self.context.recipe, self.teacher
+        recipe, teacher, training = self.context.recipe, self.teacher, self.context.recipe.student.training
+        share = {"epochs": epochs, "min_steps": -(-training.min_steps * epochs // training.epochs)}
         return distill_from_models(
             teacher.model,
             started.model,
             self._train_set(),
             teacher.data.dev,
             method=method,
-            settings=recipe.student.training.model_copy(update={"epochs": epochs}),
+            settings=training.model_copy(update=share),
             layer_map=layer_map,
             basis=started.basis,
             evaluate=evaluate,

@@ -31,6 +31,7 @@ from hrkd.support.allocator import STEPS_BETWEEN, give_back
 from hrkd.support.messages import first_of
 from hrkd.support.stage_files import holds_checkpoint
 from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint
+from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
@@ -80,22 +81,29 @@ class Trainable(nn.Module, ABC):
 class EpochScore:
     """The score of an epoch: that of the highest ``selection`` is kept; ``details`` are recorded.
 
-    ``note`` ends the epoch's line in the log.
+    ``standard_error`` is that of ``selection``, 0 where it has none; ``note`` ends the epoch's line in the log.
     """
 
     selection: float
     details: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    standard_error: float = 0.0
 
 
 @dataclass
 class TrainingHistory:
-    """One entry per epoch, which epoch was best (counted from 1), and the steps done so far."""
+    """One entry per epoch, which epoch was best (counted from 1), its score, and the steps done so far.
+
+    ``average``: the score of the averaged weights, how many ``updates`` they are the mean of, and whether they were
+    ``kept``; ``still_learning``: what says that the training was over too early.
+    """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("-inf")
     steps: int = 0
+    average: dict[str, Any] | None = None
+    still_learning: str = ""
 
 
 def train(
@@ -107,12 +115,13 @@ def train(
     session: Session,
     recorder: Recorder | None = None,
 ) -> TrainingHistory:
-    """Train ``module`` (see :class:`Trainable`) and leave the weights of its best epoch in it.
+    """Train ``module`` (see :class:`Trainable`) and leave the weights of its best epoch, or their average, in it.
 
     Args:
         loader: gives the batches of an epoch.
         settings: epochs, learning rate and the like; ``batch_size`` and ``group_by_length`` are the loader's matter.
-        evaluate: called with the epoch (from 1) after each; the highest selection score is kept.
+        evaluate: called with the epoch (from 1) after each, and with :data:`hrkd.training.ending.AVERAGE` for averaged
+            weights; the highest selection score is kept.
         session: device, files, progress.
         recorder: where step tables go.
 
@@ -122,15 +131,17 @@ def train(
     """
     training = _Training(module, loader, settings, session, recorder)
     training.resume()
-    for epoch in range(len(training.history.epochs) + 1, settings.epochs + 1):
-        start = time.monotonic()
+    while not training.is_over:
+        epoch, start = len(training.history.epochs) + 1, time.monotonic()
         loss = training.run_epoch(epoch)
         training.check_finite(epoch)
         score = evaluate(epoch)
         training.end_epoch(epoch, loss, score, time.monotonic() - start)
-        if epoch < settings.epochs:
+        if not training.is_over:
             training.save()
     training.check_updated()
+    training.score_average(evaluate)
+    training.tell_end()
     module.selected().load_state_dict(training.best)
     session.accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
     return training.history
@@ -153,7 +164,8 @@ class _Training:
         optimizer = torch.optim.AdamW(
             parameter_groups(module, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
-        updates = -(-len(loader) // settings.gradient_accumulation) * settings.epochs
+        self.epochs = planned_epochs(settings, len(loader))
+        updates = -(-len(loader) // settings.gradient_accumulation) * self.epochs
         self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
         self.kernels = _kernels(module, session)
         self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
@@ -161,6 +173,13 @@ class _Training:
             accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self.history = TrainingHistory()
         self.best: dict[str, Tensor] = {}
+        self.average = SecondHalf(module.selected(), updates) if settings.average_weights else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no further epoch."""
+        history = self.history
+        return is_over(len(history.epochs), history.best_epoch, self.epochs, self.settings.patience)
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -171,9 +190,10 @@ class _Training:
         state, self.best = load_checkpoint(
             folder, *trained, process_index=accelerator.process_index, scaler=accelerator.scaler
         )
+        if self.average is not None:
+            self.average.restore(self.best)
         self.history = history_of(state, folder)
-        done, epochs = len(self.history.epochs), self.settings.epochs
-        logger.info("%s: going on after epoch %d of %d", self.session.title, done, epochs)
+        logger.info("%s: going on after epoch %d of %d", self.session.title, len(self.history.epochs), self.epochs)
 
     def run_epoch(self, epoch: int) -> float:
         """All steps of an epoch; returns their mean loss.
@@ -183,7 +203,7 @@ class _Training:
         """
         self.prepared.train()
         self.module.begin_epoch()
-        total, title = 0.0, f"{self.session.title} {epoch}/{self.settings.epochs}"
+        total, title = 0.0, f"{self.session.title} {epoch}/{self.epochs}"
         batches = _groups(self.module, self.loader, epoch, self.settings.gradient_accumulation)
         with self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
             for step, (batch, share, last_of_group) in enumerate(batches, self.history.steps + 1):
@@ -221,6 +241,8 @@ class _Training:
         self.optimizer.step()
         if scale is None or accelerator.scaler.get_scale() >= scale:
             self.scheduler.step()
+            if self.average is not None:
+                self.average.add(self.module.selected(), self.scheduler.last_epoch)
         self.optimizer.zero_grad()
         return norm
 
@@ -268,6 +290,7 @@ class _Training:
             "loss": loss,
             "selection": score.selection,
             "seconds": round(seconds, 1),
+            "standard_error": score.standard_error,
             **score.details,
         }
         history.epochs.append(entry)
@@ -276,8 +299,39 @@ class _Training:
             history.best_epoch, history.best_score = epoch, score.selection
             self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
         self.logs.epoch(history.steps, entry)
-        title, epochs = self.session.title, self.settings.epochs
-        logger.info("%s: epoch %d/%d, loss %.4f%s", title, epoch, epochs, loss, score.note)
+        logger.info("%s: epoch %d/%d, loss %.4f%s", self.session.title, epoch, self.epochs, loss, score.note)
+
+    def score_average(self, evaluate: Callable[[int], EpochScore]) -> None:
+        """Score the averaged weights, and keep them if they are no worse than the best epoch's."""
+        if self.average is None or not self.average.updates:
+            return
+        weights, history = self.average.weights(), self.history
+        self.module.selected().load_state_dict(weights)
+        score = evaluate(AVERAGE)
+        kept = score.selection >= history.best_score
+        history.average = {
+            "selection": score.selection, "updates": self.average.updates, "kept": kept, **score.details
+        }  # fmt: skip
+        if kept:
+            self.best, history.best_score = weights, score.selection
+        title, updates, what = self.session.title, self.average.updates, "kept" if kept else "not kept"
+        logger.info("%s: mean weights of the last %d updates%s: %s", title, updates, score.note, what)
+
+    def tell_end(self) -> None:
+        """Say why the training ended before its time, or that it should not have ended yet."""
+        history, title = self.history, self.session.title
+        if len(history.epochs) < self.epochs:
+            logger.info(
+                "%s: ends after epoch %d of %d, as dev has not risen since epoch %d (patience: %d)",
+                title, len(history.epochs), self.epochs, history.best_epoch, self.settings.patience,
+            )  # fmt: skip
+            return
+        history.still_learning = still_learning(history.epochs)
+        if history.still_learning:
+            logger.warning(
+                "%s: was still learning at its end: %s; raise training.epochs, or training.min_steps beyond %d",
+                title, history.still_learning, history.steps,
+            )  # fmt: skip
 
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
@@ -290,7 +344,7 @@ class _Training:
                 self.optimizer.optimizer,
                 self.scheduler,
                 progress=vars(self.history),
-                tensors=self.best,
+                tensors=self.best | ({} if self.average is None else self.average.state()),
                 random_states=drawn,
                 scaler=accelerator.scaler,
             )

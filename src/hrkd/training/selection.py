@@ -18,6 +18,7 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.support.atomic_files import read_record, write_json
 from hrkd.support.progress import Progress
+from hrkd.training.ending import AVERAGE
 from hrkd.training.evaluate import DEFAULTS, predict_logits
 from hrkd.training.loop import EpochScore
 
@@ -36,18 +37,23 @@ class DevAccuracy:
     best_per_domain: BestPerDomain | None = None
 
     def __call__(self, epoch: int) -> EpochScore:
-        """The dev score of the model as it is after ``epoch``."""
+        """The dev score of the model as it is after ``epoch``; averaged weights are no epoch of a domain."""
         logits = predict_logits(
             self.model, self.dev, batch_size=self.batch_size, progress=self.progress, title="dev set"
         )
         check_answers(logits, f"epoch {epoch}, dev set")
         hits, domain_ids = logits.argmax(axis=1) == self.dev.texts.label_ids, self.dev.texts.domain_ids
-        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(self.dev.texts.domains)}
-        if self.best_per_domain is not None:
+        names = self.dev.texts.domains
+        accuracies = {name: float(hits[domain_ids == d].mean()) for d, name in enumerate(names)}
+        if self.best_per_domain is not None and epoch != AVERAGE:
             self.best_per_domain.update(epoch, accuracies)
         details = {f"dev/{name}": value for name, value in accuracies.items()}
         mean = float(np.mean(list(accuracies.values())))
-        return EpochScore(mean, details, note=f", dev {100 * mean:.2f} %")
+        variances = [
+            accuracies[name] * (1 - accuracies[name]) / (domain_ids == d).sum() for d, name in enumerate(names)
+        ]
+        error = float(np.sqrt(np.sum(variances)) / len(names))
+        return EpochScore(mean, details, note=f", dev {100 * mean:.2f} %", standard_error=error)
 
 
 UNFIT = (

@@ -30,6 +30,7 @@ from hrkd.training.checks import (
     weights_of_domains,
 )
 from hrkd.training.distill import Distillation
+from hrkd.training.ending import planned_epochs
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
@@ -162,7 +163,9 @@ def distill_from_models(
             set_attention(student.encoder, attention)
             device = session.accelerator.device
             live = LiveTeacher(teacher.to(device), levels if method.hidden_weight else (), attention=attention)
-            source = _teacher_source(live, train_set, method, cache, session, epochs=settings.epochs)
+            loader = _loader(train_set, settings, session, pad_to=pad_to)
+            epochs = planned_epochs(settings, len(loader))
+            source = _teacher_source(live, train_set, method, cache, session, epochs=epochs)
             trust = expertise_weights(*_typicality(source, train_set, session)) if method.expertise else None
             module = Distillation(
                 student,
@@ -178,7 +181,7 @@ def distill_from_models(
             session.draw_apart()
             return train(
                 module,
-                _loader(train_set, settings, session, pad_to=pad_to),
+                loader,
                 settings=settings,
                 evaluate=evaluate
                 or DevAccuracy(student, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),

@@ -1,0 +1,161 @@
+"""When a training ends, and the average of its second half."""
+
+import copy
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from hrkd.data.batching import MultiDomainLoader
+from hrkd.recipe.schema import TrainingConfig
+from hrkd.training.ending import AVERAGE, is_over, planned_epochs, still_learning
+from hrkd.training.fine_tune import FineTuning
+from hrkd.training.loop import train
+from hrkd.training.selection import DevAccuracy
+from hrkd.training.session import Session
+from tiny import train_tiny as run
+from tiny import weights
+
+
+@pytest.mark.parametrize(
+    ("epochs", "min_steps", "steps_of_epoch", "expected"),
+    [(3, 0, 10, 3), (3, 30, 10, 3), (3, 31, 10, 4), (3, 500, 7, 72), (3, 500, 10_000, 3), (1, 1, 1, 1)],
+)
+def test_few_rows_get_many_epochs(epochs, min_steps, steps_of_epoch, expected):
+    assert planned_epochs(TrainingConfig(epochs=epochs, min_steps=min_steps), steps_of_epoch) == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "best", "patience", "over"),
+    [(1, 1, 1, False), (2, 1, 1, True), (3, 1, 3, False), (4, 1, 3, True), (9, 1, None, False), (10, 10, None, True)],
+)
+def test_patience_counts_epochs_since_the_best(done, best, patience, over):
+    assert is_over(done, best, 10, patience) is over
+
+
+def test_a_training_ends_when_dev_no_longer_rises(tiny, caplog):
+    scores = {1: 0.5, 2: 0.8, 3: 0.7, 4: 0.75, 5: 0.9}
+    with caplog.at_level(logging.INFO, logger="hrkd"):
+        history = run(tiny, FineTuning(tiny.model()), epochs=5, score=scores.__getitem__, patience=2)
+    assert (len(history.epochs), history.best_epoch) == (4, 2)
+    assert "ends after epoch 4 of 5, as dev has not risen since epoch 2 (patience: 2)" in caplog.text
+    assert history.still_learning == ""
+
+
+def test_min_steps_make_the_schedule_and_the_epochs_longer(tiny):
+    history = run(tiny, FineTuning(tiny.model()), epochs=1)
+    steps = history.steps
+    longer = run(tiny, FineTuning(tiny.model()), epochs=1, min_steps=2 * steps + 1)
+    assert longer.steps == 3 * steps
+    alike = run(tiny, FineTuning(tiny.model()), epochs=3)
+    assert [e["loss"] for e in longer.epochs] == [e["loss"] for e in alike.epochs]
+
+
+class Watched(FineTuning):
+    """Notes the weights after each update, which are those that the next step sees."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.seen = []
+
+    def forward(self, batch):
+        self.seen.append(weights(self.model))
+        return super().forward(batch)
+
+
+def averaged(tiny, **options):
+    scored = {}
+    module = Watched(tiny.model())
+
+    def score(epoch):
+        scored[epoch] = weights(module.model)
+        return {AVERAGE: options["average"]}.get(epoch, 0.5 + epoch / 100)
+
+    history = run(tiny, module, epochs=2, score=score, average_weights=True)
+    return module, history, scored
+
+
+@pytest.mark.parametrize(("average", "kept"), [(0.9, True), (0.52, True), (0.1, False)])
+def test_the_average_is_that_of_the_second_half_and_kept_where_it_is_no_worse(tiny, average, kept):
+    module, history, scored = averaged(tiny, average=average)
+    after = [*module.seen[1:], scored[2]]
+    half = len(after) // 2
+    expected = torch.stack(after[half:]).double().mean(dim=0).float()
+    torch.testing.assert_close(scored[AVERAGE], expected, rtol=1e-5, atol=1e-6)
+    assert history.average["updates"] == len(after) - half
+    assert (history.average["kept"], history.average["selection"]) == (kept, average)
+    assert torch.equal(weights(module.model), scored[AVERAGE if kept else 2])
+    assert history.best_score == max(0.52, average)
+    assert history.best_epoch == 2
+
+
+def test_the_average_is_in_the_checkpoint(tiny, tmp_path):
+    model = tiny.model()
+    straight, killed, resumed = (FineTuning(copy.deepcopy(model)) for _ in range(3))
+
+    def high(epoch):
+        return 1.0 if epoch == AVERAGE else 0.5
+
+    expected = run(tiny, straight, epochs=4, average_weights=True, score=high)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, killed, epochs=4, average_weights=True, score=high, stop_after=3, checkpoint=tmp_path / "state")
+    history = run(tiny, resumed, epochs=4, average_weights=True, score=high, checkpoint=tmp_path / "state")
+    assert torch.equal(weights(resumed), weights(straight))
+    assert history.average == expected.average
+
+
+def test_a_training_that_ends_before_its_second_half_has_no_average(tiny):
+    scores = {1: 0.9, 2: 0.1, 3: 0.1}
+    history = run(tiny, FineTuning(tiny.model()), epochs=6, patience=1, average_weights=True, score=scores.__getitem__)
+    assert (len(history.epochs), history.average) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "words"),
+    [
+        ([0.6, 0.7], 0.02, "dev rose from 60.0 to 70.0 % in the last of 2 epochs"),
+        ([0.6, 0.61], 0.02, ""),
+        ([0.7, 0.6, 0.71], 0.02, ""),
+        ([0.7], 0.02, ""),
+        ([1.0, 2.0], 0.0, ""),
+    ],
+)
+def test_whether_a_training_was_still_learning(scores, error, words):
+    epochs = [{"selection": score, "standard_error": error} for score in scores]
+    assert still_learning(epochs) == words
+
+
+def test_that_is_told(tiny, caplog):
+    model = tiny.model()
+    dev = DevAccuracy(model, tiny.dev)
+    few = tiny.train.select([row for d in range(3) for row in np.flatnonzero(tiny.train.texts.domain_ids == d)[:8]])
+    accuracies = iter([0.5, 0.55, 0.8])
+
+    def evaluate(epoch):
+        return replace(dev(epoch), selection=next(accuracies), standard_error=0.02)
+
+    loader = MultiDomainLoader(few, batch_size=4, seed=0)
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        history = train(
+            FineTuning(model),
+            loader,
+            settings=TrainingConfig(),
+            evaluate=evaluate,
+            session=Session(Accelerator(cpu=True)),
+        )
+    assert history.still_learning == "dev rose from 55.0 to 80.0 % in the last of 3 epochs"
+    assert "was still learning at its end: dev rose from 55.0 to 80.0 %" in caplog.text
+    assert "raise training.epochs, or training.min_steps beyond 6" in caplog.text
+
+
+def test_the_standard_error_of_the_mean_over_domains(tiny):
+    model = tiny.model()
+    score = DevAccuracy(model, tiny.dev)(1)
+    variances = []
+    for d, name in enumerate(tiny.dev.texts.domains):
+        p, n = score.details[f"dev/{name}"], (tiny.dev.texts.domain_ids == d).sum()
+        variances.append(p * (1 - p) / n)
+    assert score.standard_error == pytest.approx((sum(variances) ** 0.5) / len(variances))
