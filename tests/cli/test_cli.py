@@ -199,8 +199,12 @@ class TestStartUp:
         )
         names = shell(str(tmp_path), code=code)[1].split()
         assert "hrkd.models.multi_domain" in names
-        # of the data, the rule for values alone
-        assert {name for name in names if name.startswith("hrkd.data")} == {"hrkd.data", "hrkd.data.rows"}
+        # of the data, the rules for values and for what is read of a text alone
+        assert {name for name in names if name.startswith("hrkd.data")} == {
+            "hrkd.data",
+            "hrkd.data.reading",
+            "hrkd.data.rows",
+        }
         assert [name for name in names if name.startswith(("hrkd.models.start", "hrkd.training"))] == []
         assert not {"hrkd.models.trial", "hrkd.models.loading"} & {*names}
 

@@ -286,10 +286,11 @@ OWN = {
     "domains": (3, "names no domains or labels"),
     "domains twice": (["a", "a", "b"], "names no domains or labels, or one twice"),
     "id2label": (["a", "b"], "names no domains or labels"),
-    "heads": ("each", "heads or max_tokens are no longer what was written"),
-    "max_tokens": (True, "heads or max_tokens are no longer what was written"),
+    "heads": ("each", "heads, keep or max_tokens are no longer what was written"),
+    "max_tokens": (True, "heads, keep or max_tokens are no longer what was written"),
+    "keep": ("middle", "keep or max_tokens are no longer what was written"),
     "max_tokens beyond": (10**6, "max_tokens: 1000000, the encoder takes 40"),
-    "columns": ({"text": 1, "text_pair": None, "label": "l", "domain": "d"}, "columns, heads or max_tokens"),
+    "columns": ({"text": 1, "text_pair": None, "label": "l", "domain": "d"}, "columns, heads, keep or max_tokens"),
 }
 
 

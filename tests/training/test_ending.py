@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.training.ending import AVERAGE, is_over, planned_epochs, still_learning
+from hrkd.training.evaluate import predict_logits
 from hrkd.training.fine_tune import FineTuning
-from hrkd.training.loop import train
+from hrkd.training.loop import EpochScore, train
 from hrkd.training.selection import DevAccuracy
 from hrkd.training.session import Session
 from tiny import train_tiny as run
@@ -159,3 +160,24 @@ def test_the_standard_error_of_the_mean_over_domains(tiny):
         p, n = score.details[f"dev/{name}"], (tiny.dev.texts.domain_ids == d).sum()
         variances.append(p * (1 - p) / n)
     assert score.standard_error == pytest.approx((sum(variances) ** 0.5) / len(variances))
+
+
+@pytest.mark.parametrize(("losses", "best"), [((0.5, 0.3, 0.4), 2), ((0.3, 0.3, 0.3), 1), ((0.1, 0.2, 0.3), 1)])
+def test_of_equal_accuracies_the_lower_loss_is_kept(tiny, losses, best):
+    module = FineTuning(tiny.model())
+
+    def evaluate(epoch):
+        return EpochScore(1.0, loss=losses[epoch - 1])
+
+    loader = MultiDomainLoader(tiny.train, batch_size=4, seed=0)
+    session = Session(Accelerator(cpu=True))
+    history = train(module, loader, settings=TrainingConfig(), evaluate=evaluate, session=session)
+    assert (history.best_epoch, history.best_loss) == (best, losses[best - 1])
+
+
+def test_the_dev_loss_is_the_mean_over_domains_of_the_cross_entropy(tiny):
+    model = tiny.model()
+    logits, labels = torch.from_numpy(predict_logits(model, tiny.dev)), torch.from_numpy(tiny.dev.texts.label_ids)
+    ids = torch.from_numpy(tiny.dev.texts.domain_ids)
+    own = [torch.nn.functional.cross_entropy(logits[ids == d], labels[ids == d]) for d in range(len(model.domains))]
+    assert DevAccuracy(model, tiny.dev)(1).loss == pytest.approx(float(sum(own) / len(own)), rel=1e-5)

@@ -7,7 +7,6 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from hrkd.errors import DataError
@@ -141,6 +140,8 @@ def mean_of_windows(logits: npt.NDArray[np.float32], owners: Ints) -> npt.NDArra
     counts = np.bincount(owners)
     if (counts == 1).all():
         return logits
+    from scipy.special import softmax  # only where there are windows
+
     probabilities = mean_by_owner(softmax(logits.astype(np.float64), axis=1), owners)
     means = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)).astype(np.float32)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])

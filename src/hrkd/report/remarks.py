@@ -16,6 +16,7 @@ __all__ = [
     "figure",
     "intervals_note",
     "on_distillation",
+    "on_endings",
     "points",
     "ratio_rows",
     "ratios_note",
@@ -70,6 +71,26 @@ def upright(table: PlainTable, domains: Sequence[str]) -> PlainTable:
 def points(difference: float) -> str:
     """A difference of fractions in points, with its sign: "+1.3"."""
     return f"{100 * difference:+.1f}"
+
+
+def on_endings(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Which epoch of each training was kept, and which training was over too early; nothing of older results."""
+    known = [(model["title"], training) for model in models if (training := model.get("training"))]
+    kept = [f"{title} {_kept(training)}" for title, training in known]
+    early = [
+        f"{title} was still learning at its end: {training['still_learning']}; raise its training.epochs or "
+        "training.min_steps."
+        for title, training in known
+        if training["still_learning"]
+    ]
+    return [f"Kept by dev accuracy, then loss: {'; '.join(kept)}.", *early] if kept else []
+
+
+def _kept(training: Mapping[str, Any]) -> str:
+    average = training["average"]
+    if average and average["kept"]:
+        return f"the mean of its last {average['updates']:,} updates"
+    return f"epoch {training['epoch']} of {training['epochs']}"
 
 
 def on_distillation(

@@ -18,6 +18,7 @@ from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
 from hrkd.training.intervals import paired_difference
 from hrkd.training.metrics import Scores, label_ids_of, score
+from hrkd.training.record import ending_of
 from hrkd.training.selection import merge_best_per_domain
 from hrkd.training.session import computing
 from hrkd.training.teacher_cache.source import teacher_logits
@@ -40,13 +41,14 @@ def measure_models(
     said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
     of_teacher = said["teacher"]
 
-    def measured(name: str, title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
+    def measured(name: str, title: str, stage: str, finished: FinishedStage) -> dict[str, Any]:
+        model = finished.model
         said[name] = {part: predictions(context, model, rows) for part, rows in parts.items()}
         _write(context, stage, said[name]["test"])
         agreed = {
             part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
         }
-        return {"title": title, **_sizes(model), **agreed}
+        return {"title": title, **_sizes(model), **agreed, "training": ending_of(finished.record)}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {
@@ -57,9 +59,11 @@ def measure_models(
             "test": scores(context, of_teacher["test"], data.test).to_dict(),
         }
     }
+    if teacher.record is not None:
+        models["teacher"]["training"] = ending_of(teacher.record)
     if student is not None:
         title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
-        models["student"] = measured("student", title, "student", student.model)
+        models["student"] = measured("student", title, "student", student)
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {
             "title": "Student, best epoch of each domain",
@@ -67,7 +71,7 @@ def measure_models(
         }
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
-        models[name] = measured(name, title, "baseline", baseline.model)
+        models[name] = measured(name, title, "baseline", baseline)
     if student is not None:
         models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
     return models

@@ -81,6 +81,7 @@ class Trainable(nn.Module, ABC):
 class EpochScore:
     """The score of an epoch: that of the highest ``selection`` is kept; ``details`` are recorded.
 
+    Of equal ones that of the lower ``loss`` on the same rows is kept, and of the same loss the earlier.
     ``standard_error`` is that of ``selection``, 0 where it has none; ``note`` ends the epoch's line in the log.
     """
 
@@ -88,6 +89,7 @@ class EpochScore:
     details: dict[str, float] = field(default_factory=dict)
     note: str = ""
     standard_error: float = 0.0
+    loss: float = 0.0
 
 
 @dataclass
@@ -101,6 +103,7 @@ class TrainingHistory:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("-inf")
+    best_loss: float = float("inf")
     steps: int = 0
     average: dict[str, Any] | None = None
     still_learning: str = ""
@@ -291,15 +294,21 @@ class _Training:
             "selection": score.selection,
             "seconds": round(seconds, 1),
             "standard_error": score.standard_error,
+            "selection_loss": score.loss,
             **score.details,
         }
         history.epochs.append(entry)
         history.steps += len(self.loader)
-        if score.selection > history.best_score:
-            history.best_epoch, history.best_score = epoch, score.selection
+        if self._is_better(score):
+            history.best_epoch, history.best_score, history.best_loss = epoch, score.selection, score.loss
             self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
         self.logs.epoch(history.steps, entry)
         logger.info("%s: epoch %d/%d, loss %.4f%s", self.session.title, epoch, self.epochs, loss, score.note)
+
+    def _is_better(self, score: EpochScore, *, or_as_good: bool = False) -> bool:
+        """Whether weights of this score are to be kept in the place of the best ones so far."""
+        ours, best = (score.selection, -score.loss), (self.history.best_score, -self.history.best_loss)
+        return ours > best or (or_as_good and ours == best)
 
     def score_average(self, evaluate: Callable[[int], EpochScore]) -> None:
         """Score the averaged weights, and keep them if they are no worse than the best epoch's."""
@@ -308,12 +317,12 @@ class _Training:
         weights, history = self.average.weights(), self.history
         self.module.selected().load_state_dict(weights)
         score = evaluate(AVERAGE)
-        kept = score.selection >= history.best_score
+        kept = self._is_better(score, or_as_good=True)
         history.average = {
             "selection": score.selection, "updates": self.average.updates, "kept": kept, **score.details
         }  # fmt: skip
         if kept:
-            self.best, history.best_score = weights, score.selection
+            self.best, history.best_score, history.best_loss = weights, score.selection, score.loss
         title, updates, what = self.session.title, self.average.updates, "kept" if kept else "not kept"
         logger.info("%s: mean weights of the last %d updates%s: %s", title, updates, score.note, what)
 

@@ -26,7 +26,7 @@ from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_line
 
-__all__ = ["COSTS", "Recorder", "StepTables", "last_ratios", "training_cost"]
+__all__ = ["COSTS", "Recorder", "StepTables", "ending_of", "last_ratios", "training_cost"]
 
 COSTS = ("seconds", "steps", "peak_megabytes")
 """Figures of :func:`training_cost`."""
@@ -156,6 +156,17 @@ class Recorder:
         columns["domain"] = pd.Categorical.from_codes(index[-1], categories=pd.Index(list(self.domains)))
         columns |= {name: array.reshape(-1) for name, array in values.items()}
         return pd.DataFrame(columns)
+
+
+def ending_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What of a training was kept: ``epoch`` of ``epochs``, ``average`` and ``still_learning``, as its history says.
+
+    None where several trainings have one record.
+    """
+    if not isinstance(record["best_epoch"], int):
+        return None
+    told = {"epoch": record["best_epoch"], "epochs": len(record["epochs"])}
+    return told | {name: record.get(name) for name in ("average", "still_learning")}
 
 
 def training_cost(record: Mapping[str, Any]) -> dict[str, Any]:
