@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEER_STAMP := $(VENV)/.installed-peer
-DEMO := runs/demo
+DEMO := runs/make-demo
 
 # Containers often set it; every process would then compile thousands of modules anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -72,8 +72,8 @@ def main(output: Path, examples: int, epochs: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("output", type=Path, nargs="?", default=Path("runs/live"), help="folder of the student")
+    parser.add_argument("--examples", type=int, default=600, help="generated reviews of each domain")
+    parser.add_argument("--epochs", type=int, default=10, help="of teacher and student")
     arguments = parser.parse_args()
     main(arguments.output, arguments.examples, arguments.epochs)

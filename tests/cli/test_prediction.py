@@ -93,7 +93,7 @@ def test_what_is_wrong_is_one_message(run, student, arguments, given, said):
 
 def test_a_table_by_the_models_own_columns_and_by_others(run, student, domain, tmp_path):
     (tmp_path / "in.jsonl").write_text(json.dumps({"review": "good", "shop": domain, "body": "a bad plot"}) + "\n")
-    assert run(student, "--input", "in.jsonl", "--output", "own.csv")[:2] == (0, "1 texts labelled: own.csv\n")
+    assert run(student, "--input", "in.jsonl", "--output", "own.csv")[:2] == (0, "1 text labelled: own.csv\n")
     assert run(student, "--input", "in.jsonl", "--output", "named.csv", "--data.text", "body")[0] == 0
     assert (tmp_path / "own.csv").read_text() != (tmp_path / "named.csv").read_text()
 
@@ -107,7 +107,7 @@ def test_tables_in_pipes(run, student, domain, tmp_path):
     assert output.splitlines()[0] == "review,shop,nr,label,score"
     assert output.splitlines()[1].startswith(f"a good read,{domain},007,{answer},0.")
     assert output.splitlines()[2:] == [f",{domain},008,,"]
-    assert (status, "1 row left blank: 1 empty text (row 2)" in errors, "1 texts labelled" in errors) == (0, True, True)
+    assert (status, "1 row left blank: 1 empty text (row 2)" in errors, "1 text labelled" in errors) == (0, True, True)
     piped = run(student, "--input", "-", "--input-format", "csv", *arguments, given=table.encode())
     assert piped[:2] == (0, output)
     by_name = ["--input", "/dev/stdin", "--input-format", "csv", "--on-bad-row", "blank", "--output", "/dev/stdout"]
@@ -139,3 +139,26 @@ def test_an_answer_comes_before_the_next_line_and_a_reader_that_leaves_is_no_err
         process.stdin.close()
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
+
+
+def test_a_file_where_a_text_is_expected(run, student, domain, tmp_path):
+    (tmp_path / "new.csv").write_text("text\ngood\n")
+    status, _, errors = run(student, "--domain", domain, "new.csv")
+    assert status == 2
+    assert "new.csv: is a file, not a text; label it with --input new.csv" in errors
+    assert run(student, "--domain", domain, "gone.csv")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [("id,review", "csv"), ('id,"review",more', "csv"), ("id\treview", "tsv"), ('{"review": "good"}', "jsonl")],
+)
+def test_a_table_where_lines_are_expected(run, student, domain, first, kind):
+    status, output, errors = run(student, "--domain", domain, given=f"{first}\n1,good\n".encode())
+    assert (status, output) == (2, "")
+    assert f"has a field 'review', as a table does; label it with --input - --input-format {kind}" in errors
+
+
+@pytest.mark.parametrize("first", ["review", "a review, and a good one", "{review}"])
+def test_lines_that_only_speak_of_the_column(run, student, domain, first):
+    assert run(student, "--domain", domain, given=first.encode())[0] == 0

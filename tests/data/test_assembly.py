@@ -168,11 +168,20 @@ def test_names_that_differ_in_case_or_white_space_are_told() -> None:
     data = assemble([rows])
     assert data.labels == ("Refund", "re fund", "refund", "x")
     assert data.notes == (
+        "white space around labels is left out: 'Refund ' (1 row)",
         "labels that differ in case or white space alone are different labels: 'Refund' (1 row) and 'refund' (1 row); "
         "write them alike if they are the same",
         "domains that differ in case or white space alone are different domains: 'Billing' (1 row) and 'billing' (1 "
         "row); 're  x' (1 row) and 're x' (1 row); write them alike if they are the same",
     )
+
+
+@pytest.mark.parametrize("role", ["label", "domain"])
+def test_a_column_of_another_role_is_told(role) -> None:
+    values = [(str(n), "pos" if n % 2 else "neg", "x") for n in range(60)]
+    rows = raw(*((t, f"ticket {t}", d) if role == "label" else (t, y, f"ticket {t}") for t, y, d in values))
+    assert f"60 different {role}s in 60 rows; name the column that holds the {role} (data.{role})" in error(rows)
+    assemble([raw(*((t, f"ticket {int(t) % 40}", d) for t, _, d in values))])
 
 
 def test_every_domain_needs_train_rows_if_one_has_some() -> None:

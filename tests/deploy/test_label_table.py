@@ -113,10 +113,11 @@ def test_all_labels_and_prefix_and_pairs(predictor, tmp_path):
     ],
 )
 def test_bad_tables_name_file_column_and_row_and_leave_no_output(predictor, tmp_path, rows, options, words):
-    (tmp_path / "out.csv").write_text("earlier")
+    earlier = "text,label,score\n"
+    (tmp_path / "out.csv").write_text(earlier)
     with pytest.raises(DataError, match=f"(?s){words}"):
         predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", **options)
-    assert (tmp_path / "out.csv").read_text() == "earlier"
+    assert (tmp_path / "out.csv").read_text() == earlier
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -483,3 +484,19 @@ def test_rows_that_a_quote_swallows_are_told(predictor, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="hrkd"):
         predict_file(predictor, tmp_path / "quoted.tsv", tmp_path / "out.csv")
     assert "quoted.tsv: 1 row with a field in quotes that doubles those inside" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "out.tsv.gz"])
+def test_only_a_table_labelled_before_is_replaced(predictor, tmp_path, name):
+    source = write_csv(tmp_path / "in.csv", [{"text": "good"}, {"text": "bad"}])
+    (tmp_path / name).touch()
+    for _ in range(2):
+        predict_file(predictor, source, tmp_path / name, domain="books")
+    mine = tmp_path / f"mine-{name}"
+    frame = pd.DataFrame({"text": ["mine"], "label": ["pos"]})
+    write = {"out.csv": frame.to_csv, "out.tsv.gz": frame.to_csv, "out.parquet": frame.to_parquet}
+    write.get(name, lambda path: frame.to_json(path, orient="records", lines=True))(mine)
+    before = mine.read_bytes()
+    with pytest.raises(ArtifactError, match=rf"mine-{name}: is there already, and no table that was labelled before"):
+        predict_file(predictor, source, mine, domain="books")
+    assert mine.read_bytes() == before

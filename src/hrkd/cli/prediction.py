@@ -18,6 +18,7 @@ from hrkd.data.readers.places import check_source_is_there
 from hrkd.deploy.checks import ask, unknown_domains
 from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
 from hrkd.errors import DataError, RecipeError
+from hrkd.support.messages import count_of
 
 if TYPE_CHECKING:
     from hrkd.deploy.label_table import Labelling
@@ -29,6 +30,7 @@ __all__ = ["TableFlags", "guarded", "predict_lines", "predict_table", "predict_t
 logger = logging.getLogger("hrkd.predict")
 
 StreamFormat = Literal["csv", "tsv", "jsonl"]
+FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
 STREAMS = ("/dev/stdin", "/dev/stdout")
 FLAG = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)
 Given = TypeVar("Given", str, str | None, list[str] | None)
@@ -118,6 +120,9 @@ def predict_texts(
 ) -> None:
     """Print label, score and text of texts that are arguments."""
     _check_domain(domain, facts)
+    for text in texts:
+        if any(text.lower().removesuffix(".gz").endswith(end) for end in FILES) and Path(text).is_file():
+            raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
     found = _predictor(student).answers(asked).tolist()
     with _standard_output():
@@ -138,9 +143,25 @@ def predict_lines(
         )
     if not lines.peek():
         raise RecipeError(f"{NAME}: empty; give either texts to classify, or --input and --output for a file of them")
+    _check_no_table(lines, facts)
     predictor = _predictor(student)
     with _standard_output():
         label_lines(predictor, lines, sys.stdout, domain=domain, all_labels=all_labels, on_bad_row=flags.on_bad_row)
+
+
+def _check_no_table(lines: Lines, facts: ModelFacts) -> None:
+    """Whether the first line names the model's column of texts beside others, as the header of a table does."""
+    line, column = lines.peek().decode(errors="replace").strip(), (facts.columns or {}).get("text") or "text"
+    splits = {"csv": line.split(","), "tsv": line.split("\t")}
+    kinds = [kind for kind, fields in splits.items() if len(fields) > 1 and column in (f.strip(' "') for f in fields)]
+    if line.startswith("{") and f'"{column}"' in line:
+        kinds.append("jsonl")
+    if not kinds:
+        return
+    raise RecipeError(
+        f"{NAME}: its first line has a field {column!r}, as a table does; label it with --input - --input-format "
+        f"{kinds[0]} --output -"
+    )
 
 
 def predict_table(
@@ -160,7 +181,7 @@ def predict_table(
             raise RecipeError(f"--{flag}-format is for --{flag} -; of a file the name says what it is")
     if source != "-":
         check_source_is_there(source, "table")
-    from hrkd.deploy.label_table import check_output, label_file, label_stream, look_through, plan
+    from hrkd.deploy.label_table import check_output, check_replaceable, label_file, label_stream, look_through, plan
 
     how = flags.labelling(domain, all_labels)
     kind = f".{flags.output_format}" if flags.output_format else None
@@ -171,11 +192,13 @@ def predict_table(
         if target != "-":
             check_output(Path(target).expanduser())
         job = plan(stream_table(lines, flags.input_format and f".{flags.input_format}"), facts, how)
+        if target != "-":
+            check_replaceable(Path(target).expanduser(), job)
     else:
         job = look_through(source, None if target == "-" else target, facts, how, kind=kind)
     if target != "-":
         count = label_file(_predictor(student), job, target, progress=progress())
-        result_console().print(f"{count:,} texts labelled: {target}", soft_wrap=True)
+        result_console().print(f"{count_of(count, 'text', 'texts')} labelled: {target}", soft_wrap=True)
         return
     kind = kind or job.table.kind
     if kind == ".parquet":
@@ -183,7 +206,7 @@ def predict_table(
     predictor = _predictor(student)
     with _standard_output():
         count = label_stream(predictor, job, sys.stdout.buffer, kind)
-    logger.info("%s texts labelled", f"{count:,}")
+    logger.info("%s labelled", count_of(count, "text", "texts"))
 
 
 def _check_domain(domain: str | None, facts: ModelFacts) -> None:

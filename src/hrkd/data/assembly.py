@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,10 @@ KINDS = {
     "split": pa.string(),
 }
 """Columns of the table, in their order."""
+HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d")
+"""A row of a table whose first line is no row."""
+FEW, MOSTLY = 50, 0.8
+"""Rows from which on labels or domains that are more than this share of them are no such names."""
 UNLABELLED = "unlabelled/"
 """Begins the ids of rows without labels, so that those of a table that is read with labels too differ."""
 
@@ -158,6 +163,7 @@ class _Rows:
         self.labels: dict[str, int] = {}
         self.domains: dict[str, int] = {}
         self.rows_of: dict[str, Counter[str]] = {"labels": Counter(), "domains": Counter()}
+        self.trimmed: dict[str, Counter[str]] = {"labels": Counter(), "domains": Counter()}
         self.notes: dict[str, None] = {}
         self.without_split = 0
         self.in_source: set[str] = set()
@@ -215,6 +221,8 @@ class _Rows:
             self.without_split += columns["split"].count(None)
             trained = (d for d, s in zip(domain_names, columns["split"], strict=True) if s in ("train", None))
             self.with_train.update(trained)
+        for what, values in (("labels", rows.label or ()), ("domains", rows.domain)):
+            self.trimmed[what].update(v for v in values if isinstance(v, str) and v != v.strip())
         self.rows_of["domains"].update(domain_names)
         self.rows_of["labels"].update([] if rows.label is None else [name_of(v) for v in rows.label])
         arrays = {name: pa.array(columns[name], kind) for name, kind in KINDS.items() if name in columns}
@@ -234,13 +242,26 @@ class _Rows:
             for role, faults in self.faults.items()
             for fault, found in faults.items()
         ]
+        if any(HEADED.search(problem) for problem in problems):
+            problems.append("(rows are counted from 1, without the header)")
         if self.unknown_splits:
             counts = first_of([f"{value!r} ({count_of(n)})" for value, n in self.unknown_splits.most_common()])
             problems.append(
                 f"column {self.names.split or 'split'!r}: expected train, dev (or validation) and test, got {counts}"
             )
+        problems += self._unlikely_columns()
         if problems:
             raise DataError("\n".join(problems))
+
+    def _unlikely_columns(self) -> Iterator[str]:
+        """Columns of labels or domains whose values are nearly all different: those of another role."""
+        for role, what in (("label", "labels"), ("domain", "domains")):
+            different = len(self.rows_of[what])
+            if self.count >= FEW and different > MOSTLY * self.count:
+                yield (
+                    f"column {getattr(self.names, role) or role!r}: {different:,} different {what} in "
+                    f"{count_of(self.count)}; name the column that holds the {role} (data.{role})"
+                )
 
     def all_notes(self) -> list[str]:
         """What a user should be told of the rows, though they can be used."""
@@ -250,6 +271,10 @@ class _Rows:
                 f"{count_of(self.without_split)} without a value in the column {self.names.split or 'split'!r}: these "
                 "count as train, or are drawn from where their domain has none"
             )
+        for what, counts in self.trimmed.items():
+            if counts:
+                cases = [f"{value!r} ({count_of(rows)})" for value, rows in counts.most_common()]
+                notes.append(f"white space around {what} is left out: {first_of(cases)}")
         for what, counts in self.rows_of.items():
             alike: dict[str, list[str]] = {}
             for name in sorted(counts):

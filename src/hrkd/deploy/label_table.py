@@ -7,6 +7,8 @@ time, so that memory does not grow with the table.
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -28,7 +30,7 @@ from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
-from hrkd.errors import DataError
+from hrkd.errors import ArtifactError, DataError, HrkdError
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
 
@@ -45,6 +47,7 @@ __all__ = [
     "Labelling",
     "TableJob",
     "check_output",
+    "check_replaceable",
     "label_file",
     "label_stream",
     "look_through",
@@ -104,9 +107,9 @@ def predict_file(
     """Label a table and write it with the columns ``label`` and ``score`` added.
 
     CSV, TSV, JSON lines or Parquet, the first three also with ``.gz``; the kind of the output follows its name. All
-    columns and rows stay as they are: in the same format to the last digit, type and spelling. An existing output is
-    replaced, once the new one is whole. After an interruption the same call goes on where it stopped
-    (:mod:`hrkd.deploy.journal`).
+    columns and rows stay as they are: in the same format to the last digit, type and spelling. An existing output that
+    has the added columns is replaced, once the new one is whole; another file is not. After an interruption the same
+    call goes on where it stopped (:mod:`hrkd.deploy.journal`).
 
     Args:
         predictor: The model.
@@ -157,6 +160,8 @@ def look_through(
             raise DataError(f"{target}: input and output are the same file; write to another one")
         kind = known_kind(target)
     job = replace(plan(whole_table(source), facts, how), source=source)
+    if target is not None:
+        check_replaceable(target, job)
     for note in _notes(job):
         logger.warning("%s", note)
     if how.on_bad_row == "stop":
@@ -209,6 +214,40 @@ def check_output(path: Path) -> None:
     """
     known_kind(path)
     check_can_be_written(path)
+
+
+def check_replaceable(path: Path, job: TableJob) -> None:
+    """Whether an output that is there already is a table with the columns that are added, and so one of before.
+
+    Raises:
+        ArtifactError: it is something else, which would be lost.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        known = _columns_at_first_sight(path)
+    except (HrkdError, pa.ArrowException, csv.Error, ValueError, OSError):
+        known = []
+    added = [name for name, _ in job.added]
+    if not set(added) <= set(known):
+        raise ArtifactError(
+            f"{path}: is there already, and no table that was labelled before (no columns {', '.join(added)}); "
+            "remove it, or name another output"
+        )
+
+
+def _columns_at_first_sight(path: Path) -> list[str]:
+    """Columns of a table by its first line; of an object of JSON, its fields."""
+    kind = known_kind(path)
+    if kind == ".parquet":
+        import pyarrow.parquet as pq
+
+        names: list[str] = pq.read_schema(path).names
+        return names
+    with open_text(path, newline="") as text:
+        if kind == ".jsonl":
+            return list(json.loads(text.readline()))
+        return next(csv.reader(text, delimiter="," if kind == ".csv" else "\t"), [])
 
 
 def whole_table(file: Path) -> WholeTable:

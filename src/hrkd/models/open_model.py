@@ -185,8 +185,15 @@ def _check(folder: Path, *, weights: bool = True) -> ModelFolder:
             wanted = "expected the folder of a student, such as runs/NAME/student"
             raise ArtifactError(f"{folder}: {what}; {f'{folder.parent} is {run}' if run else wanted}")
         if not (folder / CONFIG).is_file():
-            if not read_domain_index(folder):
+            index = read_domain_index(folder)
+            if not index:
                 check_manifest(folder)
+            elif index.holds == "plain":
+                first = next(iter(index.folders.values()))
+                raise ArtifactError(
+                    f"{folder}: no hrkd model but an export of plain classifiers, one for each domain; use them with "
+                    f"transformers.pipeline('text-classification', '{first}', truncation=True), or give the student"
+                )
             raise ArtifactError(f"{folder}: no hrkd model: {CONFIG} is missing; {found_instead(folder)}")
         config = read_fields(folder, folder)
         if not is_own(config):

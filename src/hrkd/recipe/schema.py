@@ -195,7 +195,7 @@ class DataConfig(Section):
 
     def _contradictions(self) -> Iterator[str]:
         if self.format == "synthetic" and self.source is not None:
-            yield "source: a synthetic corpus is generated; leave source out or choose another format"
+            yield "source: a synthetic corpus is generated; leave it out, or set format: auto (--data.format auto)"
         if self.format == "synthetic" and self.domains is not None:
             yield "domains: a synthetic corpus has as many domains as synthetic.domains says; leave domains out"
         if self.format != "synthetic" and self.source is None:

@@ -125,7 +125,8 @@ def test_the_size_of_a_chunk_changes_no_error(kind: str, tmp_path: Path, chunks_
 
 def test_faults_of_all_chunks_are_told_together(tmp_path: Path, chunks_of: Callable[[int], None]) -> None:
     chunks_of(3)
-    lines = outcome(store(next(broken(frame())), "csv", tmp_path)).split("\n")
+    *lines, last = outcome(store(next(broken(frame())), "csv", tmp_path)).split("\n")
+    assert last == "(rows are counted from 1, without the header)"
     assert [line.split(": ", 2)[2] for line in lines] == [
         "r.csv#4, r.csv#5, r.csv#10, r.csv#51, r.csv#52, and 2 more",
         "r.csv#200",
