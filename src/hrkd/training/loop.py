@@ -293,8 +293,7 @@ class _Training:
             "loss": loss,
             "selection": score.selection,
             "seconds": round(seconds, 1),
-            "standard_error": score.standard_error,
-            "selection_loss": score.loss,
+            **({"selection_loss": score.loss, "standard_error": score.standard_error} if score.loss else {}),
             **score.details,
         }
         history.epochs.append(entry)
