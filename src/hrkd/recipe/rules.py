@@ -23,6 +23,15 @@ def method_contradictions(method: MethodConfig) -> Iterator[str]:
     hidden, prediction = method.hidden_weight > 0, method.prediction_weight > 0
     if not hidden and method.expertise:
         yield "expertise: its weights come from the teacher's states, which are not looked at with hidden_weight 0"
+    if method.level_loss == "relations":
+        others = {
+            "attention": method.attention != "auto",
+            "reductions": method.counts_padding,
+            "relative": method.relative,
+            "transfer_weight": method.transfer_weight > 0,
+        }
+        for name in (name for name, given in others.items() if given):
+            yield f"{name}: is about states and scores, which level_loss: relations takes the place of; leave it out"
     if not hidden and method.transfer_weight:
         yield "transfer_weight: counts with the levels' losses, whose hidden_weight is 0; leave one of them out"
     if not hidden and method.domain_weights:

@@ -442,6 +442,13 @@ class MethodConfig(Section):
     attention: Literal["auto", "scores", "probabilities", "none"] = "auto"
     """Attention loss on raw scores (paper), on probabilities, or none; `auto`: scores where the family has them."""
 
+    level_loss: Literal["states", "relations"] = "states"
+    """What levels compare: hidden states and attention (TinyBERT, the paper), or how alike the queries of a layer's
+    tokens are, and its keys (MiniLMv2), which asks for no equal widths and heads."""
+
+    levels: Literal["all", "last"] = "all"
+    """Levels that have a loss: all of the layer map, or the last one alone."""
+
     reductions: Literal["masked", "public_code"] = "masked"
     """Averages over valid tokens, or over padding too and with soft cross-entropy over classes, as the public code."""
 

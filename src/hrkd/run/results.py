@@ -93,7 +93,8 @@ def method_in_words(method: MethodConfig) -> str:
         words = "distillation of the teacher's predictions"
     else:
         attention = "" if method.attention == "none" else ", attention"
-        words = f"distillation of the teacher's hidden states{attention} and predictions"
+        of_levels = "token relations" if method.level_loss == "relations" else f"hidden states{attention}"
+        words = f"distillation of the teacher's {of_levels} and predictions"
     return f"{words}, beside the labels" if method.label_weight else words
 
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from hrkd.errors import DataError, ModelError
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
+from hrkd.models.families import has_local_windows, has_raw_scores
 from hrkd.models.trace import AttentionKind, choose_attention
 from hrkd.recipe.schema import MethodConfig
 
@@ -22,7 +23,20 @@ def attention_kind(method: MethodConfig, *encoders: PreTrainedModel) -> Attentio
     """
     if not method.hidden_weight:
         return "none"
+    if method.level_loss == "relations":
+        return _queries_keys(encoders)
     return choose_attention(method.attention, *encoders, factored=not method.counts_padding)
+
+
+def _queries_keys(encoders: Sequence[PreTrainedModel]) -> AttentionKind:
+    without = [e.config.model_type for e in encoders if not has_raw_scores(e)]
+    windows = [e.config.model_type for e in encoders if has_local_windows(e)]
+    if without or windows:
+        raise ModelError(
+            f"method.level_loss: relations: the {[*without, *windows][0]} family "
+            f"{'does not give queries and keys' if without else 'looks at local windows of tokens'}; use states"
+        )
+    return "queries_keys"
 
 
 def weights_of_domains(named: Mapping[str, float] | None, domains: Sequence[str]) -> tuple[float, ...] | None:

@@ -27,6 +27,7 @@ from hrkd.method.meta_kd import DomainHead, token_means, transfer_losses
 from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
+from hrkd.method.relation_losses import relation_losses
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.recipe.schema import MethodConfig
@@ -100,7 +101,7 @@ class Distillation(Trainable):
     ) -> None:
         super().__init__()
         self.student = student
-        self.fit = fit.requires_grad_(method.hidden_weight > 0)
+        self.fit = fit.requires_grad_(method.hidden_weight > 0 and method.level_loss == "states")
         self.ratios = ratios.requires_grad_(method.learning == "joint")
         self.teacher = teacher
         self.method = method
@@ -224,6 +225,13 @@ class Distillation(Trainable):
         if not self.method.hidden_weight:
             return self._without_levels(prediction)
         common, weights = (mask, domain_ids, domains), self._weights(batch)
+        if self.method.level_loss == "relations":
+            first = len(student.attention) - 1 if self.method.levels == "last" else 0
+            ours, theirs = (cast(Sequence[Factors], trace.attention[first:]) for trace in (student, teacher))
+            attention = relation_losses(ours, theirs, *common, row_weights=weights)
+            attention = torch.nn.functional.pad(attention, (0, 0, first, 0))
+            hidden = attention.new_zeros(len(student.hidden_states), domains)
+            return LossTables(hidden, attention, prediction, self._prototypes(student, batch))
         hidden = self._hidden(student, teacher, batch, weights)
         if self.attention == "none":
             attention = torch.zeros_like(hidden[1:])
@@ -238,13 +246,18 @@ class Distillation(Trainable):
         if self.method.relative:
             units = self._units(student, teacher, mask)
             hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
-        counted = torch.ones_like(mask) if self.method.counts_padding else mask
+        if self.method.levels == "last":
+            hidden, attention = _last_alone(hidden), _last_alone(attention)
+        transfer = self._transfer(student, teacher, batch, weights)
+        return LossTables(hidden, attention, prediction, self._prototypes(student, batch), transfer)
+
+    def _prototypes(self, student: EncoderTrace, batch: Batch) -> Tensor:
+        """Mean fitted states of each level and domain, (K, D, H)."""
+        counted = torch.ones_like(batch.mask) if self.method.counts_padding else batch.mask
         with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
             # The fit is linear: that of the means is the mean of the fitted states, at the cost of D rows.
-            means_KDS = prototypes(student.hidden_states, counted, domain_ids, domains)
-            means_KDH = torch.stack(self.fit(means_KDS.unbind()))
-        transfer = self._transfer(student, teacher, batch, weights)
-        return LossTables(hidden, attention, prediction, means_KDH, transfer)
+            means_KDS = prototypes(student.hidden_states, counted, batch.domain_ids, len(self.student.domains))
+            return torch.stack(self.fit(means_KDS.unbind()))
 
     def _hidden(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, row_weights: Tensor | None) -> Tensor:
         """Losses of the states, (K, D): of all tokens, or of the valid ones as rows of one token each."""
@@ -317,6 +330,11 @@ class Distillation(Trainable):
         return LossTables(
             hidden_KD, hidden_KD[1:], prediction_D, prediction_D.new_zeros(levels, len(prediction_D), width)
         )
+
+
+def _last_alone(losses: Tensor) -> Tensor:
+    """The table with zeros in all rows but the last."""
+    return torch.cat([torch.zeros_like(losses[:-1]), losses[-1:]])
 
 
 def _no_autocast(like: Tensor) -> torch.autocast:
