@@ -62,7 +62,8 @@ def _cut(vectors_BNTd: Tensor, heads: int) -> Tensor:
     rows, _, tokens, _ = vectors_BNTd.shape
     side_by_side = vectors_BNTd.transpose(1, 2).reshape(rows, tokens, heads, -1)
     pieces: Tensor = side_by_side.transpose(1, 2).to(torch.promote_types(vectors_BNTd.dtype, torch.float32))
-    return pieces * pieces.shape[-1] ** -0.25
+    scale: float = pieces.shape[-1] ** -0.25
+    return pieces * scale
 
 
 def _divergence(student_BATd: Tensor, teacher_BATd: Tensor, mask_BT: Tensor) -> Tensor:
