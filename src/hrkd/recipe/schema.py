@@ -355,6 +355,10 @@ class StudentConfig(Section):
     layer_map: Literal["uniform"] | list[PositiveInt] = "uniform"
     """Teacher layer (from 1) of each student layer; `uniform`: l * teacher layers / student layers, rounded."""
 
+    augment: Annotated[int, Field(ge=0)] = 0
+    """Copies of every training text with other words in the place of 40 %, for distillation alone (TinyBERT): what the
+    masked-language head of `teacher.model` finds likely, or neighbours in the teacher's embeddings if it has none."""
+
     baseline: bool = True
     """Also train the same student without distillation, so that the gain is visible."""
 

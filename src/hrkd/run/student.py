@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.models.augment import Candidates, MaskedWords, Neighbours, augmented, masked_language_model, whole_words
+from hrkd.models.domain_teachers import encoders_of
 from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
 from hrkd.recipe.schema import MethodConfig
@@ -70,14 +72,34 @@ class PupilStage(ModelStage):
         )
 
     def _train_set(self) -> TokenizedDataset:
-        """The train rows and, behind them, those without labels, as token ids."""
+        """The train rows and, behind them, those without labels and altered copies, as token ids."""
         context, teacher = self.context, self.teacher
-        if context.data.unlabelled is None:
-            return teacher.data.train
+        train = teacher.data.train
+        if context.data.unlabelled is not None:
+            train = train.followed_by(self._unlabelled())
+        return train if not context.recipe.student.augment else train.followed_by(self._altered())
+
+    def _unlabelled(self) -> TokenizedDataset:
+        context, teacher = self.context, self.teacher
+        assert context.data.unlabelled is not None
         rows, data = context.data.unlabelled.rows, context.recipe.data
         with context.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
-            more = tokenize(rows, teacher.tokenizer, data.max_length, bar.advance, context.cache, keep=data.keep)
-        return teacher.data.train.followed_by(more)
+            return tokenize(rows, teacher.tokenizer, data.max_length, bar.advance, context.cache, keep=data.keep)
+
+    def _altered(self) -> TokenizedDataset:
+        recipe, teacher = self.context.recipe, self.teacher
+        words, _ = whole_words(teacher.tokenizer)
+        has_mask = recipe.teacher.model is not None and teacher.tokenizer.mask_token_id is not None
+        model = masked_language_model(str(recipe.teacher.model)) if has_mask else None
+        if model is None:
+            candidates: Candidates = Neighbours(encoders_of(teacher.model)[0].get_input_embeddings().weight, words)
+        else:
+            candidates = MaskedWords(model.to(self.context.accelerator.device), teacher.tokenizer, words)
+        how = "the masked-language head" if model is not None else "neighbours in the teacher's embeddings"
+        copies, rows = recipe.student.augment, len(teacher.data.train)
+        logger.info("%s: %d altered copies of %s rows, by %s", self.name, copies, f"{rows:,}", how)
+        seed, cache = recipe.run.seed, self.context.cache
+        return augmented(teacher.data.train, teacher.tokenizer, candidates, copies, seed=seed, cache=cache)
 
 
 class Student(PupilStage):
