@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
-from hrkd.data.columns import stacked, take
+from hrkd.data.columns import CHUNK, stacked, take
 from hrkd.data.splits.draws import stable_rng
 from hrkd.data.tokens import token_table
 from hrkd.data.types import MultiDomainDataset
@@ -92,6 +92,13 @@ class TokenizedDataset:
     def label_ids_or_none(self) -> np.ndarray:
         """Labels as integers, -1 for rows without one, shape (rows,)."""
         return self.source.label_ids_or_none
+
+    def piece_counts(self, ids: int) -> np.ndarray:
+        """How often each of the ``ids`` of the tokenizer stands in the rows, shape (ids,)."""
+        counts = np.zeros(ids, dtype=np.int64)
+        for table in self.rows.select_columns(["input_ids"]).with_format("arrow").iter(CHUNK):
+            counts += np.bincount(pc.list_flatten(table["input_ids"]).to_numpy(), minlength=ids)
+        return counts
 
     def select(self, indices: Sequence[int] | np.ndarray) -> TokenizedDataset:
         """The rows at ``indices``, in that order."""

@@ -1,0 +1,137 @@
+"""A model and its tokenizer without the pieces that no text needs: smaller, and the same on all other texts."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hrkd.data.batching import TokenizedDataset
+from hrkd.errors import ModelError
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.smaller_tokenizer import pieces_to_keep, smaller_tokenizer
+from hrkd.models.trace import EncoderTrace
+
+__all__ = ["InOldIds", "Vocabulary", "choose_vocabulary", "smaller_vocabulary"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A part of a vocabulary.
+
+    Args:
+        tokenizer: knows this part alone.
+        kept: the old id of each piece, by its new one, shape (pieces,).
+        before: number of pieces that there were.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    kept: np.ndarray
+    before: int
+
+    def prune(self, model: MultiDomainClassifier) -> MultiDomainClassifier:
+        """A copy of ``model`` for this tokenizer, in evaluation mode: of its table of pieces the kept rows.
+
+        Raises:
+            ModelError: another weight of the model has a row for each piece.
+        """
+        table = _table(model.encoder)
+        rows = torch.from_numpy(self.kept[self.kept < table.num_embeddings])
+        state = model.state_dict()
+        name = next(name for name, weight in model.named_parameters() if weight is table.weight)
+        state[name] = table.weight.detach()[rows.to(table.weight.device)]
+        config = copy.deepcopy(model.config)
+        config.encoder = self._fields(model)
+        with torch.random.fork_rng(devices=[]):
+            smaller = MultiDomainClassifier(config)
+        try:
+            smaller.load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelError(f"{model.encoder.config.model_type}: another weight has a row for each piece") from error
+        return smaller.eval()
+
+    def _fields(self, model: MultiDomainClassifier) -> dict[str, Any]:
+        """The encoder's configuration: as many words, and their new ids; None where a token is no piece."""
+        new = {old: number for number, old in enumerate(self.kept.tolist())}
+        fields = dict(model.config.encoder)
+        size = model.encoder.config.attribute_map.get("vocab_size", "vocab_size")
+        fields[size] = int((self.kept < _table(model.encoder).num_embeddings).sum())
+        for name, old in _special(fields).items():
+            fields[name] = new.get(old)
+        return fields
+
+
+class InOldIds(nn.Module):
+    """A model that is given ids of a smaller ``vocabulary``: what it will say once it is pruned."""
+
+    def __init__(self, model: MultiDomainClassifier, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.model = model
+        self.kept = torch.from_numpy(vocabulary.kept)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of the model."""
+        return self.model.labels
+
+    def forward(self, input_ids: Tensor, **inputs: Tensor) -> EncoderTrace:
+        """As the model's."""
+        trace: EncoderTrace = self.model(input_ids=self.kept.to(input_ids.device)[input_ids], **inputs)
+        return trace
+
+
+def choose_vocabulary(
+    model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, at_least: int = 1
+) -> Vocabulary:
+    """The pieces that ``texts`` need, as a smaller vocabulary for a model.
+
+    Args:
+        model: reads ids of ``tokenizer``; left as it is.
+        tokenizer: a fast one, of WordPiece, Unigram or BPE.
+        texts: as the tokenizer gives them, cut as they are read.
+        at_least: how often a piece has to stand in them to be kept.
+
+    Raises:
+        ModelError: a tokenizer of another kind, or a model without a table of pieces.
+    """
+    return smaller_vocabulary(model, tokenizer, texts.piece_counts(_ids(tokenizer)), at_least)
+
+
+def smaller_vocabulary(
+    model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase, counts: np.ndarray, at_least: int = 1
+) -> Vocabulary:
+    """As :func:`choose_vocabulary`, from how often each id is needed, shape (ids of the tokenizer,).
+
+    Raises:
+        ModelError: as there.
+    """
+    _table(model.encoder)
+    also = set(_special(model.config.encoder).values())
+    # Positions are counted from the padding's id where their table leaves out a row for it.
+    positions = getattr(getattr(model.encoder, "embeddings", None), "position_embeddings", None)
+    if getattr(positions, "padding_idx", None) is not None:
+        also |= set(range(positions.padding_idx + 1))
+    kept = pieces_to_keep(tokenizer, counts, at_least, also=also)
+    return Vocabulary(smaller_tokenizer(tokenizer, kept, model.config), kept, len(tokenizer.get_vocab()))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many ids there are, those of no piece included."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _special(fields: dict[str, Any]) -> dict[str, int]:
+    """The fields of a configuration that are ids of tokens."""
+    return {name: value for name, value in fields.items() if name.endswith("_token_id") and isinstance(value, int)}
+
+
+def _table(encoder: PreTrainedModel) -> nn.Embedding:
+    table = encoder.get_input_embeddings()
+    if not isinstance(table, nn.Embedding):
+        raise ModelError(f"the {encoder.config.model_type} family has no table with a row for each piece")
+    return table
