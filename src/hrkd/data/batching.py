@@ -63,13 +63,15 @@ class Batch:
 class TokenizedDataset:
     """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,).
 
-    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`.
+    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`. ``ids``, shape
+    (ids of the tokenizer,): what stands in batches in the place of each id; None: the id itself.
     """
 
     source: MultiDomainDataset
     rows: datasets.Dataset
     lengths: np.ndarray
     collator: DataCollatorWithPadding
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,9 +105,8 @@ class TokenizedDataset:
     def select(self, indices: Sequence[int] | np.ndarray) -> TokenizedDataset:
         """The rows at ``indices``, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        return TokenizedDataset(
-            self.source.select(indices), take(self.rows, indices), self.lengths[indices], self.collator
-        )
+        rows, lengths = take(self.rows, indices), self.lengths[indices]
+        return replace(self, source=self.source.select(indices), rows=rows, lengths=lengths)
 
     def alone(self, domain: str) -> TokenizedDataset:
         """The rows of one domain as a data set that has no other; its domain id is 0.
@@ -119,11 +120,11 @@ class TokenizedDataset:
 
     def followed_by(self, other: TokenizedDataset) -> TokenizedDataset:
         """These rows and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
-        return TokenizedDataset(
-            self.source.followed_by(other.source),
-            stacked(self.rows, other.rows),
-            np.concatenate([self.lengths, other.lengths]),
-            self.collator,
+        return replace(
+            self,
+            source=self.source.followed_by(other.source),
+            rows=stacked(self.rows, other.rows),
+            lengths=np.concatenate([self.lengths, other.lengths]),
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:
@@ -134,8 +135,11 @@ class TokenizedDataset:
         indices = np.asarray(indices, dtype=np.int64)
         columns: Mapping[str, Any] = self.rows[indices]
         features = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        inputs = dict(collator(features))
+        if self.ids is not None:
+            inputs["input_ids"] = torch.from_numpy(self.ids)[inputs["input_ids"]]
         return Batch(
-            inputs=dict(collator(features)),
+            inputs=inputs,
             domain_ids=torch.from_numpy(self.domain_ids[indices]),
             labels=torch.from_numpy(self.label_ids_or_none[indices]),
             indices=torch.from_numpy(indices),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.smaller_tokenizer import pieces_to_keep, smaller_tokenizer
-from hrkd.models.trace import EncoderTrace
 
-__all__ = ["InOldIds", "Vocabulary", "choose_vocabulary", "smaller_vocabulary"]
+__all__ = ["Vocabulary", "choose_vocabulary", "smaller_vocabulary"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,10 @@ class Vocabulary:
     tokenizer: PreTrainedTokenizerBase
     kept: np.ndarray
     before: int
+
+    def in_old_ids(self, texts: TokenizedDataset) -> TokenizedDataset:
+        """Texts that this tokenizer has split, for a model that is not pruned yet: it says what it will say then."""
+        return replace(texts, ids=self.kept)
 
     def prune(self, model: MultiDomainClassifier) -> MultiDomainClassifier:
         """A copy of ``model`` for this tokenizer, in evaluation mode: of its table of pieces the kept rows.
@@ -64,25 +67,6 @@ class Vocabulary:
         for name, old in _special(fields).items():
             fields[name] = new.get(old)
         return fields
-
-
-class InOldIds(nn.Module):
-    """A model that is given ids of a smaller ``vocabulary``: what it will say once it is pruned."""
-
-    def __init__(self, model: MultiDomainClassifier, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.model = model
-        self.kept = torch.from_numpy(vocabulary.kept)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Those of the model."""
-        return self.model.labels
-
-    def forward(self, input_ids: Tensor, **inputs: Tensor) -> EncoderTrace:
-        """As the model's."""
-        trace: EncoderTrace = self.model(input_ids=self.kept.to(input_ids.device)[input_ids], **inputs)
-        return trace
 
 
 def choose_vocabulary(

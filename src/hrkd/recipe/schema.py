@@ -339,6 +339,10 @@ class StudentConfig(Section):
     layer_map: Literal["uniform"] | list[PositiveInt] = "uniform"
     """Teacher layer (from 1) of each student layer; `uniform`: l * teacher layers / student layers, rounded."""
 
+    vocabulary: Literal["all"] | PositiveInt = "all"
+    """How often a piece must stand in the texts of the training, labelled or not, to be kept in the finished student
+    (1: every one that they need); other words are spelt by smaller pieces. `all`: the teacher's vocabulary."""
+
     baseline: bool = True
     """Also train the same student without distillation, so that the gain is visible."""
 

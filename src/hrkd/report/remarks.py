@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hrkd.support.messages import count_of
-from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, percent, with_deviation
+from hrkd.support.text_table import NOTHING, PlainTable, interval, millions, or_nothing, percent, with_deviation
 from hrkd.training.metrics import METRICS
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "figure",
     "intervals_note",
     "on_distillation",
+    "on_vocabulary",
     "points",
     "ratio_rows",
     "ratios_note",
@@ -88,6 +89,17 @@ def on_distillation(
     return (
         f"Distillation {did} here: {student} reaches {percent(reached)} %, {other} {percent(alone)} % "
         f"({_evidence(paired, split)})."
+    )
+
+
+def on_vocabulary(model: Mapping[str, Any]) -> str:
+    """How many pieces a model of results.json has kept, and what it is smaller by."""
+    kept = model["vocabulary"]
+    times = {1: "once", 2: "twice"}.get(kept["at_least"], f"{kept['at_least']} times")
+    return (
+        f"{model['title']}: has {kept['pieces']:,} of the teacher's {kept['of']:,} pieces (those that its training "
+        f"texts need at least {times}, with characters for other words); {millions(model['parameters'])} M parameters, "
+        f"{millions(kept['parameters_before'])} M with all."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hrkd.data.batching import TokenizedDataset
+from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
 from hrkd.run.context import Context, Workplace
@@ -40,13 +40,14 @@ def measure_models(
     said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
     of_teacher = said["teacher"]
 
-    def measured(name: str, title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
-        said[name] = {part: predictions(context, model, rows) for part, rows in parts.items()}
+    def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
+        said[name] = {part: predictions(context, of.model, _split_by(context, of, rows)) for part, rows in parts.items()}
         _write(context, stage, said[name]["test"])
         agreed = {
             part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
         }
-        return {"title": title, **_sizes(model), **agreed}
+        kept = {"vocabulary": of.record["vocabulary"]} if "vocabulary" in of.record else {}
+        return {"title": title, **_sizes(of.model), **kept, **agreed}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {
@@ -59,7 +60,7 @@ def measure_models(
     }
     if student is not None:
         title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
-        models["student"] = measured("student", title, "student", student.model)
+        models["student"] = measured("student", title, "student", student)
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {
             "title": "Student, best epoch of each domain",
@@ -67,10 +68,17 @@ def measure_models(
         }
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
-        models[name] = measured(name, title, "baseline", baseline.model)
+        models[name] = measured(name, title, "baseline", baseline)
     if student is not None:
         models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
     return models
+
+
+def _split_by(context: Context, stage: FinishedStage, rows: TokenizedDataset) -> TokenizedDataset:
+    """Rows in the tokens of a stage's model: the teacher's, unless it has a part of the vocabulary alone."""
+    if "vocabulary" not in stage.record:
+        return rows
+    return tokenize(rows.source, stage.tokenizer, context.recipe.data.max_length, cache=context.cache)
 
 
 def _paired(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.sizes import model_sizes
 from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
+from hrkd.models.vocabulary import Vocabulary, choose_vocabulary
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.context import Context
 from hrkd.run.stages import ModelStage, TrainedModel, steps_before
@@ -40,6 +44,48 @@ class PupilStage(ModelStage):
         common = teacher.model, recipe.student, teacher.data.train, teacher.tokenizer
         return start_student(*common, seed=recipe.run.seed, device=device)
 
+    @cached_property
+    def train_set(self) -> TokenizedDataset:
+        """The train rows and, behind them, those without labels, as the teacher's token ids."""
+        context, teacher = self.context, self.teacher
+        if context.data.unlabelled is None:
+            return teacher.data.train
+        rows, length = context.data.unlabelled.rows, context.recipe.data.max_length
+        with context.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
+            more = tokenize(rows, teacher.tokenizer, length, bar.advance, context.cache)
+        return teacher.data.train.followed_by(more)
+
+    def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
+        """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""
+        at_least = self.context.recipe.student.vocabulary
+        if at_least == "all":
+            return None
+        found = choose_vocabulary(model, self.teacher.tokenizer, texts, at_least)
+        logger.info("%s: keeps %s of %s pieces", self.name, f"{len(found.kept):,}", f"{found.before:,}")
+        return found
+
+    def held_out(self, part: str, vocabulary: Vocabulary | None) -> TokenizedDataset:
+        """Dev or test, split as the finished student will, as the teacher's token ids."""
+        teachers: TokenizedDataset = getattr(self.teacher.data, part)
+        if vocabulary is None:
+            return teachers
+        length, cache = self.context.recipe.data.max_length, self.context.cache
+        return vocabulary.in_old_ids(tokenize(teachers.source, vocabulary.tokenizer, length, cache=cache))
+
+    def trained(
+        self, model: MultiDomainClassifier, vocabulary: Vocabulary | None, history: TrainingHistory, **record: Any
+    ) -> TrainedModel:
+        """What a training gives, once the model is without the pieces that it is not to keep."""
+        if vocabulary is None:
+            return TrainedModel(model, self.teacher.tokenizer, history, record)
+        record["vocabulary"] = {
+            "at_least": self.context.recipe.student.vocabulary,
+            "pieces": len(vocabulary.kept),
+            "of": vocabulary.before,
+            "parameters_before": model_sizes(model).parameters,
+        }
+        return TrainedModel(vocabulary.prune(model), vocabulary.tokenizer, history, record)
+
     def distil(
         self,
         session: Session,
@@ -57,7 +103,7 @@ class PupilStage(ModelStage):
         return distill_from_models(
             teacher.model,
             started.model,
-            self._train_set(),
+            self.train_set,
             teacher.data.dev,
             method=method,
             settings=recipe.student.training.model_copy(update={"epochs": epochs}),
@@ -67,16 +113,6 @@ class PupilStage(ModelStage):
             cache=recipe.cache,
             session=session,
         )
-
-    def _train_set(self) -> TokenizedDataset:
-        """The train rows and, behind them, those without labels, as token ids."""
-        context, teacher = self.context, self.teacher
-        if context.data.unlabelled is None:
-            return teacher.data.train
-        rows, length = context.data.unlabelled.rows, context.recipe.data.max_length
-        with context.progress.bar("tokenising", total=len(rows), unit="texts") as bar:
-            more = tokenize(rows, teacher.tokenizer, length, bar.advance, context.cache)
-        return teacher.data.train.followed_by(more)
 
 
 class Student(PupilStage):
@@ -98,9 +134,10 @@ class Student(PupilStage):
             session = replace(session, steps_before=steps_before(self.context.folder.path, self.stage))
         else:
             started, layer_map = self.start()
+        vocabulary = self.vocabulary(started.model, self.train_set)
         best = BestPerDomain(
             started.model,
-            self.teacher.data.test,
+            self.held_out("test", vocabulary),
             self.files.best_per_domain,
             batch_size=recipe.evaluation.batch_size,
             resume=self.files.has_checkpoint,
@@ -108,7 +145,7 @@ class Student(PupilStage):
         )
         evaluate = DevAccuracy(
             started.model,
-            self.teacher.data.dev,
+            self.held_out("dev", vocabulary),
             batch_size=recipe.evaluation.batch_size,
             progress=self.context.progress,
             best_per_domain=best,
@@ -116,7 +153,7 @@ class Student(PupilStage):
         epochs = recipe.student_epochs[1]
         history = self.distil(session, started, layer_map, method=method, epochs=epochs, evaluate=evaluate)
         record |= {"best_per_domain": best.state, "layer_map": layer_map}
-        return TrainedModel(started.model, self.teacher.tokenizer, history, record)
+        return self.trained(started.model, vocabulary, history, **record)
 
 
 class Levels(PupilStage):
@@ -141,7 +178,8 @@ class Baseline(PupilStage):
 
     def train(self, session: Session) -> TrainedModel:
         """Fine-tune on labels."""
-        model, data = self.start()[0].model, self.teacher.data
-        settings = self.context.recipe.student.training
-        history = fine_tune(model, data.train, data.dev, settings=settings, session=session)
-        return TrainedModel(model, self.teacher.tokenizer, history)
+        model, train_set = self.start()[0].model, self.teacher.data.train
+        vocabulary = self.vocabulary(model, train_set)
+        settings, dev_set = self.context.recipe.student.training, self.held_out("dev", vocabulary)
+        history = fine_tune(model, train_set, dev_set, settings=settings, session=session)
+        return self.trained(model, vocabulary, history)
