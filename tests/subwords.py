@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import NamedTuple
 
@@ -68,8 +69,6 @@ def _unigram(special, unknown):
         vocab_size=SIZE, special_tokens=list(special), unk_token=unknown, show_progress=False
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
-    import json
-
     return [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
@@ -88,8 +87,6 @@ def _bytes(special):
 
 
 def _roberta():
-    import json
-
     rules = json.loads(_bytes(ROBERTA).to_str())["model"]
     return RobertaTokenizer(vocab=rules["vocab"], merges=[tuple(merge) for merge in rules["merges"]])
 
@@ -121,8 +118,6 @@ def _sentencepiece_bpe():
     )
     backend.train_from_iterator(SENTENCES, trainer)
     rules = backend.to_str()
-    import json
-
     told = json.loads(rules)
     told["added_tokens"] = told["added_tokens"][:4]
     backend = Tokenizer.from_str(json.dumps(told))
@@ -136,9 +131,7 @@ def _sentencepiece_bpe():
 
 TOKENIZERS = {
     "bert": lambda: BertTokenizer(vocab=_wordpiece(BERT)),
-    "distilbert": lambda: BertTokenizer(
-        vocab=_wordpiece(BERT), model_input_names=["input_ids", "attention_mask"]
-    ),
+    "distilbert": lambda: BertTokenizer(vocab=_wordpiece(BERT), model_input_names=["input_ids", "attention_mask"]),
     "electra": lambda: BertTokenizer(vocab=_wordpiece(BERT)),
     "mpnet": lambda: MPNetTokenizer(vocab=_wordpiece(("<s>", "<pad>", "</s>", "[UNK]", "<mask>"))),
     "xlm-roberta": lambda: XLMRobertaTokenizer(vocab=_unigram(ROBERTA, "<unk>")),
@@ -179,9 +172,7 @@ def subwords(family):
         sizes["embedding_size"] = 8
     names = ("pad_token_id", "cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id")
     ids = {name: value for name in names if (value := getattr(tokenizer, name, None)) is not None}
-    config = CONFIGS[family](
-        vocab_size=len(tokenizer) + 1, max_position_embeddings=80, num_labels=3, **sizes, **ids
-    )
+    config = CONFIGS[family](vocab_size=len(tokenizer) + 1, max_position_embeddings=80, num_labels=3, **sizes, **ids)
     return Subwords(tokenizer, config)
 
 

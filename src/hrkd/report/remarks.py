@@ -92,15 +92,19 @@ def on_distillation(
     )
 
 
-def on_vocabulary(model: Mapping[str, Any]) -> str:
-    """How many pieces a model of results.json has kept, and what it is smaller by."""
-    kept = model["vocabulary"]
-    times = {1: "once", 2: "twice"}.get(kept["at_least"], f"{kept['at_least']} times")
-    return (
-        f"{model['title']}: has {kept['pieces']:,} of the teacher's {kept['of']:,} pieces (those that its training "
-        f"texts need at least {times}, with characters for other words); {millions(model['parameters'])} M parameters, "
-        f"{millions(kept['parameters_before'])} M with all."
-    )
+def on_vocabulary(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many pieces models of results.json have kept, and what they are smaller by; one sentence for equal ones."""
+    told: dict[str, list[str]] = {}
+    for model in models:
+        if kept := model.get("vocabulary"):
+            times = {1: "once", 2: "twice"}.get(kept["at_least"], f"{kept['at_least']} times")
+            sentence = (
+                f"{kept['pieces']:,} of the teacher's {kept['of']:,} pieces (those that the training texts need at "
+                f"least {times}, and characters for other words); {millions(model['parameters'])} M parameters, "
+                f"{millions(kept['parameters_before'])} M with all."
+            )
+            told.setdefault(sentence, []).append(model["title"])
+    return [f"Vocabulary ({', '.join(titles)}): {sentence}" for sentence, titles in told.items()]
 
 
 def beside_teacher(

@@ -213,7 +213,7 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     models = {name: model for name, model in results["models"].items() if model.get(split)}
     accuracies = {name: model[split]["mean"]["accuracy"] for name, model in models.items()}
     found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
-    found += [on_vocabulary(model) for model in models.values() if model.get("vocabulary")]
+    found += on_vocabulary(models.values())
     if student is None:
         return found
     reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})

@@ -41,7 +41,9 @@ def measure_models(
     of_teacher = said["teacher"]
 
     def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
-        said[name] = {part: predictions(context, of.model, _split_by(context, of, rows)) for part, rows in parts.items()}
+        said[name] = {
+            part: predictions(context, of.model, _split_by(context, of, rows)) for part, rows in parts.items()
+        }
         _write(context, stage, said[name]["test"])
         agreed = {
             part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
