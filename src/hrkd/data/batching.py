@@ -63,8 +63,8 @@ class Batch:
 class TokenizedDataset:
     """Token ids of a data set, rows in the data set's order; ``lengths`` in tokens, shape (rows,).
 
-    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`. ``ids``, shape
-    (ids of the tokenizer,): what stands in batches in the place of each id; None: the id itself.
+    ``rows`` is a table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`. ``ids``,
+    shape (ids of the tokenizer,): what stands in batches in the place of each id; None: the id itself.
     """
 
     source: MultiDomainDataset

@@ -134,7 +134,8 @@ def _of_unigram(model: Rules, kept: set[int]) -> set[int]:
 
 def _of_bpe(model: Rules, kept: set[int]) -> set[int]:
     """The pieces that those ``kept`` are merged from, and these in turn."""
-    ids, sides = model["vocab"], defaultdict(list)
+    ids: dict[str, int] = model["vocab"]
+    sides: defaultdict[int, list[int]] = defaultdict(list)
     for left, right, whole in _merges(model):
         sides[ids[whole]] += [ids[left], ids[right]]
     found, open_ = set(kept), list(kept)

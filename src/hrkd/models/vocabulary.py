@@ -56,7 +56,8 @@ class Vocabulary:
             smaller.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(f"{model.encoder.config.model_type}: another weight has a row for each piece") from error
-        return smaller.eval()
+        smaller.eval()
+        return smaller
 
     def _fields(self, model: MultiDomainClassifier) -> dict[str, Any]:
         """The encoder's configuration: as many words, and their new ids; None where a token is no piece."""
@@ -98,7 +99,7 @@ def smaller_vocabulary(
     also = set(_special(model.config.encoder).values())
     # Positions are counted from the padding's id where their table leaves out a row for it.
     positions = getattr(getattr(model.encoder, "embeddings", None), "position_embeddings", None)
-    if getattr(positions, "padding_idx", None) is not None:
+    if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
         also |= set(range(positions.padding_idx + 1))
     kept = pieces_to_keep(tokenizer, counts, at_least, also=also)
     return Vocabulary(smaller_tokenizer(tokenizer, kept, model.config), kept, len(tokenizer.get_vocab()))
@@ -106,7 +107,7 @@ def smaller_vocabulary(
 
 def _ids(tokenizer: PreTrainedTokenizerBase) -> int:
     """How many ids there are, those of no piece included."""
-    return max(tokenizer.get_vocab().values()) + 1
+    return 1 + max(map(int, tokenizer.get_vocab().values()))
 
 
 def _special(fields: dict[str, Any]) -> dict[str, int]:
