@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from hrkd.data.batching import tokenize
+from hrkd.data.readers.sources import load_domains
 from hrkd.deploy.export import export_plain
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -227,9 +228,9 @@ def test_other_tokenizers_are_refused():
 
 def test_pieces_are_counted_as_the_texts_are_cut(tiny):
     model = tiny.model()
-    whole = choose_vocabulary(model, tiny.tokenizer, tiny.train)
+    whole = choose_vocabulary(model, tiny.tokenizer, tiny.train, 24)
     short = tokenize(tiny.splits.train, tiny.tokenizer, 6)
-    assert len(choose_vocabulary(model, tiny.tokenizer, short).kept) < len(whole.kept)
+    assert len(choose_vocabulary(model, tiny.tokenizer, short, 6).kept) < len(whole.kept)
     expected = np.bincount(np.concatenate(tiny.train.rows["input_ids"][:]), minlength=len(tiny.tokenizer))
     assert tiny.train.piece_counts(len(tiny.tokenizer)).tolist() == expected.tolist()
     some = tiny.train.select([5, 3])
@@ -238,7 +239,7 @@ def test_pieces_are_counted_as_the_texts_are_cut(tiny):
 
 def test_a_model_that_is_not_pruned_yet_says_what_it_will(tiny):
     model = tiny.model()
-    vocabulary = choose_vocabulary(model, tiny.tokenizer, tiny.train, 3)
+    vocabulary = choose_vocabulary(model, tiny.tokenizer, tiny.train, 24, 3)
     own = tokenize(tiny.splits.dev, vocabulary.tokenizer, 24)
     rows = list(range(6))
     before, after = vocabulary.in_old_ids(own).select(rows).batch(rows), own.batch(rows)
@@ -248,3 +249,22 @@ def test_a_model_that_is_not_pruned_yet_says_what_it_will(tiny):
         expected = vocabulary.prune(model)(**after.inputs, domain_ids=after.domain_ids).logits
         found = model.eval()(**before.inputs, domain_ids=before.domain_ids).logits
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@every_family
+@settings(max_examples=25)
+@given(
+    rows=st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join), min_size=2, max_size=6),
+    length=st.integers(5, 24),
+    pairs=st.booleans(),
+)
+def test_texts_that_are_cut_within_a_word_are_split_as_before(family, rows, length, pairs):
+    """Though the rest of the word, which decides how its beginning is split, is not read."""
+    tokenizer, columns = subwords(family).tokenizer, {"text": rows, "domain": ["books"] * len(rows)}
+    if pairs:
+        columns["text_pair"] = rows[::-1]
+    source = load_domains(columns, label=None, text_pair="text_pair" if pairs else None)
+    texts = tokenize(source, tokenizer, length)
+    vocabulary = choose_vocabulary(subword_model(family), tokenizer, texts, length)
+    again = tokenize(source, vocabulary.tokenizer, length)
+    assert [vocabulary.kept[ids].tolist() for ids in again.rows["input_ids"]] == texts.rows["input_ids"][:]

@@ -26,7 +26,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from hrkd.errors import ModelError
 from hrkd.models.tokenizers import load_tokenizer
 
-__all__ = ["pieces_to_keep", "smaller_tokenizer"]
+__all__ = ["check_kind", "pieces_to_keep", "smaller_tokenizer"]
 
 FILE = "tokenizer.json"
 SPACE = "\u2581"
@@ -91,15 +91,24 @@ def smaller_tokenizer(
     return smaller
 
 
-def _rules(tokenizer: PreTrainedTokenizerBase) -> Rules:
-    """What tokenizer.json holds."""
+def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Whether a tokenizer is of a kind that can be made smaller.
+
+    Raises:
+        ModelError: it is not.
+    """
     name = type(tokenizer).__name__
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer ({name}) has no fast form (tokenizer.json)")
-    rules: Rules = json.loads(tokenizer.backend_tokenizer.to_str())
-    kind = rules["model"].get("type")
+    kind = type(tokenizer.backend_tokenizer.model).__name__
     if kind not in KINDS:
         raise ModelError(f"the tokenizer ({name}) is of the kind {kind}, none of {', '.join(KINDS)}")
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Rules:
+    """What tokenizer.json holds."""
+    check_kind(tokenizer)
+    rules: Rules = json.loads(tokenizer.backend_tokenizer.to_str())
     return rules
 
 

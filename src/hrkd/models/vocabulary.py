@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
+from hrkd.data.columns import chunks_of
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.smaller_tokenizer import pieces_to_keep, smaller_tokenizer
+from hrkd.models.smaller_tokenizer import check_kind, pieces_to_keep, smaller_tokenizer
 
 __all__ = ["Vocabulary", "choose_vocabulary", "smaller_vocabulary"]
 
@@ -71,20 +73,28 @@ class Vocabulary:
 
 
 def choose_vocabulary(
-    model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, at_least: int = 1
+    model: MultiDomainClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: TokenizedDataset,
+    max_tokens: int,
+    at_least: int = 1,
 ) -> Vocabulary:
     """The pieces that ``texts`` need, as a smaller vocabulary for a model.
 
     Args:
         model: reads ids of ``tokenizer``; left as it is.
         tokenizer: a fast one, of WordPiece, Unigram or BPE.
-        texts: as the tokenizer gives them, cut as they are read.
+        texts: as the tokenizer gives them, cut to ``max_tokens``.
+        max_tokens: length of the longest row.
         at_least: how often a piece has to stand in them to be kept.
 
     Raises:
         ModelError: a tokenizer of another kind, or a model without a table of pieces.
     """
-    return smaller_vocabulary(model, tokenizer, texts.piece_counts(_ids(tokenizer)), at_least)
+    check_kind(tokenizer)
+    ids = 1 + max(map(int, tokenizer.get_vocab().values()))
+    counts = texts.piece_counts(ids) + np.bincount(_behind_cuts(tokenizer, texts, max_tokens), minlength=ids)
+    return smaller_vocabulary(model, tokenizer, counts, at_least)
 
 
 def smaller_vocabulary(
@@ -105,9 +115,29 @@ def smaller_vocabulary(
     return Vocabulary(smaller_tokenizer(tokenizer, kept, model.config), kept, len(tokenizer.get_vocab()))
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many ids there are, those of no piece included."""
-    return 1 + max(map(int, tokenizer.get_vocab().values()))
+def _behind_cuts(tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, max_tokens: int) -> list[int]:
+    """The pieces that are not read and yet decide how texts are split and cut.
+
+    Of a text, those behind the cut that belong to the word that it goes through. Of a pair all, as the longer text is
+    cut first.
+    """
+    found: list[int] = []
+    source = texts.source.select(np.flatnonzero(texts.lengths >= max_tokens))
+    for chunk in chunks_of(source.rows, *source.text_columns):
+        first, second = chunk["text"], chunk.get("text_pair")
+        whole = tokenizer(first, second)
+        if second is not None:
+            found += chain.from_iterable(whole["input_ids"])
+            continue
+        read = tokenizer(first, truncation=True, max_length=max_tokens)
+        for cut, full in zip(read.encodings, whole.encodings, strict=True):
+            each = zip(full.ids, full.word_ids, full.sequence_ids, strict=True)
+            pieces = [(i, word) for i, word, sequence in each if sequence == 0]
+            if tokenizer.truncation_side == "left":
+                pieces.reverse()
+            length = cut.sequence_ids.count(0)
+            found += [i for i, word in pieces[length:] if word == pieces[length - 1][1]]
+    return found
 
 
 def _special(fields: dict[str, Any]) -> dict[str, int]:

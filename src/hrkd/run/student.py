@@ -57,10 +57,10 @@ class PupilStage(ModelStage):
 
     def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
         """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""
-        at_least = self.context.recipe.student.vocabulary
+        at_least, length = self.context.recipe.student.vocabulary, self.context.recipe.data.max_length
         if at_least == "all":
             return None
-        found = choose_vocabulary(model, self.teacher.tokenizer, texts, at_least)
+        found = choose_vocabulary(model, self.teacher.tokenizer, texts, length, at_least)
         logger.info("%s: keeps %s of %s pieces", self.name, f"{len(found.kept):,}", f"{found.before:,}")
         return found
 
