@@ -101,6 +101,8 @@ def test_contradictions_are_named(section, values, said):
         (TeacherConfig, {"fine_tuned": "x", "combine": "average"}),
         (TeacherConfig, {"fine_tuned": "x", "labels": ["a", "b"], "heads": "shared", "training": {"epochs": 1}}),
         (StudentConfig, {"times_smaller": 7.5}),
+        (StudentConfig, {"layers": 2, "vocabulary": 2}),
+        (StudentConfig, {"layers": 2, "vocabulary": "all"}),
         (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),
         (StudentConfig, {"layers": 2, "layer_map": [1, 4], "teacher_layers": [2, 3]}),
         (MethodConfig, {"hidden_weight": 0}),

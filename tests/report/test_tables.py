@@ -119,6 +119,21 @@ def test_results_of_older_versions_are_shown_without_what_they_lack():
     assert table.columns == ("Domain", "Rows", "Accuracy", "Agreement")
 
 
+def test_a_smaller_vocabulary_is_told_once_for_models_of_the_same():
+    made, kept = results(), {"at_least": 1, "pieces": 17454, "of": 30522, "parameters_before": 20_000_000}
+    made["models"]["student"]["vocabulary"] = kept
+    sentence = (
+        "17,454 of the teacher's 30,522 pieces (those that the training texts need at least once, and characters for "
+        "other words); 14.5 M parameters, 20.0 M with all."
+    )
+    assert f"Vocabulary (Student): {sentence}" in remarks_of(made)
+    other = {**made["models"]["student"], "title": "Other"}
+    made["models"]["student_without_distillation"] = other
+    assert f"Vocabulary (Student, Other): {sentence}" in remarks_of(made)
+    other["vocabulary"] = kept | {"at_least": 2}
+    assert f"Vocabulary (Other): {sentence.replace('once', 'twice')}" in remarks_of(made)
+
+
 def test_a_domain_without_rows_is_no_number():
     some = results()
     for model in some["models"].values():

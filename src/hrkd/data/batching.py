@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from hrkd.data.arrow_files import as_dataset
-from hrkd.data.columns import stacked, take
+from hrkd.data.columns import CHUNK, stacked, take
 from hrkd.data.reading import KEEP, mean_of_windows
 from hrkd.data.splits.draws import stable_rng
 from hrkd.data.tokens import TEXT, token_table
@@ -67,6 +67,7 @@ class TokenizedDataset:
     ``lengths`` in tokens and ``owners``, the number of the text that a row is of, have shape (rows,). ``rows`` is a
     table on disk, of which only the rows of a batch come into memory; see :func:`tokenize`. Training goes by rows,
     measuring by texts (:attr:`texts`, :meth:`of_texts`).
+    ``ids``, shape (ids of the tokenizer,): what stands in batches in the place of each id; None: the id itself.
     """
 
     texts: MultiDomainDataset
@@ -74,6 +75,7 @@ class TokenizedDataset:
     lengths: np.ndarray
     owners: np.ndarray
     collator: DataCollatorWithPadding
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,6 +100,13 @@ class TokenizedDataset:
         """Labels as integers, -1 for rows without one, shape (rows,)."""
         return self.source.label_ids_or_none
 
+    def piece_counts(self, ids: int) -> np.ndarray:
+        """How often each of the ``ids`` of the tokenizer stands in the rows, shape (ids,)."""
+        counts = np.zeros(ids, dtype=np.int64)
+        for table in self.rows.select_columns(["input_ids"]).with_format("arrow").iter(CHUNK):
+            counts += np.bincount(pc.list_flatten(table["input_ids"]).to_numpy(), minlength=ids)
+        return counts
+
     def of_texts(self, logits: np.ndarray) -> np.ndarray:
         """Logits of the texts, (texts, C), from those of the rows: windows have the mean of their probabilities."""
         return mean_of_windows(logits, self.owners)
@@ -110,8 +119,8 @@ class TokenizedDataset:
         # The place of each row among those of its text is its place among all less that of the text's first.
         owners = np.repeat(np.arange(len(texts)), counts)
         rows = np.arange(len(owners)) + np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-        return TokenizedDataset(
-            self.texts.select(texts), take(self.rows, rows), self.lengths[rows], owners, self.collator
+        return replace(
+            self, texts=self.texts.select(texts), rows=take(self.rows, rows), lengths=self.lengths[rows], owners=owners
         )
 
     def alone(self, domain: str) -> TokenizedDataset:
@@ -126,12 +135,12 @@ class TokenizedDataset:
 
     def followed_by(self, other: TokenizedDataset) -> TokenizedDataset:
         """These texts and then those of ``other``, which has the ids of the same tokenizer; nothing is copied."""
-        return TokenizedDataset(
-            self.texts.followed_by(other.texts),
-            stacked(self.rows, other.rows),
-            np.concatenate([self.lengths, other.lengths]),
-            np.concatenate([self.owners, other.owners + len(self.texts)]),
-            self.collator,
+        return replace(
+            self,
+            texts=self.texts.followed_by(other.texts),
+            rows=stacked(self.rows, other.rows),
+            lengths=np.concatenate([self.lengths, other.lengths]),
+            owners=np.concatenate([self.owners, other.owners + len(self.texts)]),
         )
 
     def batch(self, indices: Sequence[int] | np.ndarray, *, pad_to: int | None = None) -> Batch:
@@ -142,8 +151,11 @@ class TokenizedDataset:
         indices = np.asarray(indices, dtype=np.int64)
         columns: Mapping[str, Any] = self.rows[indices]
         features = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        inputs = dict(collator(features))
+        if self.ids is not None:
+            inputs["input_ids"] = torch.from_numpy(self.ids)[inputs["input_ids"]]
         return Batch(
-            inputs=dict(collator(features)),
+            inputs=inputs,
             domain_ids=torch.from_numpy(self.domain_ids[indices]),
             labels=torch.from_numpy(self.label_ids_or_none[indices]),
             indices=torch.from_numpy(indices),

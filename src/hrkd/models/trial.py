@@ -16,19 +16,21 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from hrkd.errors import ModelError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.families import OTHER_FAMILY
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.probe import PROBES
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.start.build import Start, build_student
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
+from hrkd.models.vocabulary import smaller_vocabulary
 from hrkd.support.messages import first_line
 
-__all__ = ["try_encoder", "try_start"]
+__all__ = ["try_encoder", "try_start", "try_vocabulary"]
 
 LAYERS, HEADS, HEAD_WIDTH = 2, 4, 8
 TOKENS, WORDS = 12, 64
@@ -92,6 +94,33 @@ def try_start(teacher: PreTrainedConfig, student: PreTrainedConfig, start: Start
             raise ModelError(
                 f"student.start: {start}: a trial with small copies of the {teacher.model_type} family failed "
                 f"({_told(error)}); take start: random, or a small encoder as student.checkpoint"
+            ) from error
+
+
+def try_vocabulary(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Take all pieces but those of a few texts from a small copy of an encoder and from its tokenizer.
+
+    Both must say of these texts what they said before.
+
+    Raises:
+        ModelError: they do not, or it cannot be done at all; the message says why.
+    """
+    small = _small(config)
+    small.vocab_size = config.vocab_size
+    cut = {"truncation": True, "max_length": TOKENS, "padding": True, "return_tensors": "pt"}
+    with _quietly():
+        try:
+            model, domains = _copy(small).eval(), torch.arange(len(PROBES)) % len(DOMAINS)
+            before = tokenizer(list(PROBES), **cut)
+            counts = torch.bincount(before["input_ids"].flatten(), minlength=max(tokenizer.get_vocab().values()) + 1)
+            vocabulary = smaller_vocabulary(model, tokenizer, counts.numpy())
+            after = vocabulary.tokenizer(list(PROBES), **cut)
+            _check(vocabulary.kept[after["input_ids"]].tolist(), before["input_ids"].tolist())
+            expected = model(**before, domain_ids=domains).logits
+            _check_close(vocabulary.prune(model)(**after, domain_ids=domains).logits, expected)
+        except Exception as error:  # whatever a family's code may raise
+            raise ModelError(
+                f"student.vocabulary: the vocabulary cannot be made smaller: {_told(error)}; leave the field out"
             ) from error
 
 

@@ -359,6 +359,10 @@ class StudentConfig(Section):
     """Copies of every training text with other words in the place of 40 %, for distillation alone (TinyBERT): what the
     masked-language head of `teacher.model` finds likely, or neighbours in the teacher's embeddings if it has none."""
 
+    vocabulary: Literal["all"] | PositiveInt = "all"
+    """How often a piece must stand in the texts of the training, labelled or not, to be kept in the finished student
+    (1: every one that they need); other words are spelt by smaller pieces. `all`: the teacher's vocabulary."""
+
     baseline: bool = True
     """Also train the same student without distillation, so that the gain is visible."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hrkd.support.messages import count_of
-from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, percent, with_deviation
+from hrkd.support.text_table import NOTHING, PlainTable, interval, millions, or_nothing, percent, with_deviation
 from hrkd.training.metrics import METRICS
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "intervals_note",
     "on_distillation",
     "on_endings",
+    "on_vocabulary",
     "points",
     "ratio_rows",
     "ratios_note",
@@ -110,6 +111,21 @@ def on_distillation(
         f"Distillation {did} here: {student} reaches {percent(reached)} %, {other} {percent(alone)} % "
         f"({_evidence(paired, split)})."
     )
+
+
+def on_vocabulary(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many pieces models of results.json have kept, and what they are smaller by; one sentence for equal ones."""
+    told: dict[str, list[str]] = {}
+    for model in models:
+        if kept := model.get("vocabulary"):
+            times = {1: "once", 2: "twice"}.get(kept["at_least"], f"{kept['at_least']} times")
+            sentence = (
+                f"{kept['pieces']:,} of the teacher's {kept['of']:,} pieces (those that the training texts need at "
+                f"least {times}, and characters for other words); {millions(model['parameters'])} M parameters, "
+                f"{millions(kept['parameters_before'])} M with all."
+            )
+            told.setdefault(sentence, []).append(model["title"])
+    return [f"Vocabulary ({', '.join(titles)}): {sentence}" for sentence, titles in told.items()]
 
 
 def beside_teacher(

@@ -23,6 +23,7 @@ from hrkd.report.remarks import (
     intervals_note,
     on_distillation,
     on_endings,
+    on_vocabulary,
     ratio_rows,
     ratios_note,
     rows_of_domains,
@@ -215,6 +216,7 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     accuracies = {name: model[split]["mean"]["accuracy"] for name, model in models.items()}
     found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
     found += on_endings(models.values())
+    found += on_vocabulary(models.values())
     if student is None:
         return found
     reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})

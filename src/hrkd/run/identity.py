@@ -93,6 +93,8 @@ def recipe_settings(recipe: Recipe, stage: str) -> dict[str, Any]:
     }
     if stage != "teacher":
         settings["student"] = _of(recipe.student)
+    if stage == "levels":  # whose vocabulary is still the teacher's
+        settings["student"].pop("vocabulary", None)
     if stage in ("levels", "student"):
         settings["combine"] = None if recipe.teacher.combine == "route" else recipe.teacher.combine
         settings |= {"method": _of(recipe.method), "cache": _of(recipe.cache)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hrkd.data.batching import TokenizedDataset
+from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
 from hrkd.run.context import Context, Workplace
@@ -42,13 +42,16 @@ def measure_models(
     of_teacher = said["teacher"]
 
     def measured(name: str, title: str, stage: str, finished: FinishedStage) -> dict[str, Any]:
-        model = finished.model
-        said[name] = {part: predictions(context, model, rows) for part, rows in parts.items()}
+        said[name] = {
+            part: predictions(context, finished.model, _split_by(context, finished, rows))
+            for part, rows in parts.items()
+        }
         _write(context, stage, said[name]["test"])
         agreed = {
             part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
         }
-        return {"title": title, **_sizes(model), **agreed, "training": ending_of(finished.record)}
+        kept = {"vocabulary": finished.record["vocabulary"]} if "vocabulary" in finished.record else {}
+        return {"title": title, **_sizes(finished.model), **kept, **agreed, "training": ending_of(finished.record)}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {
@@ -75,6 +78,14 @@ def measure_models(
     if student is not None:
         models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
     return models
+
+
+def _split_by(context: Context, stage: FinishedStage, rows: TokenizedDataset) -> TokenizedDataset:
+    """Rows in the tokens of a stage's model: the teacher's, unless it has a part of the vocabulary alone."""
+    if "vocabulary" not in stage.record:
+        return rows
+    data = context.recipe.data
+    return tokenize(rows.texts, stage.tokenizer, data.max_length, cache=context.cache, keep=data.keep)
 
 
 def _paired(

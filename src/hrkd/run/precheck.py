@@ -29,7 +29,7 @@ from hrkd.models.start.build import settle_start
 from hrkd.models.start.initialise import check_narrower
 from hrkd.models.tokenizers import check_fits, check_same_tokenizer, load_tokenizer
 from hrkd.models.trace import AttentionKind
-from hrkd.models.trial import try_encoder, try_start
+from hrkd.models.trial import try_encoder, try_start, try_vocabulary
 from hrkd.report.tables import sizes_table
 from hrkd.run.context import Context
 from hrkd.run.teacher import finished_teacher
@@ -87,6 +87,8 @@ def precheck(context: Context, *, trained: bool) -> None:
     layer_map = resolve_layer_map(recipe.student.layer_map, shape_of(student.encoder.config).layers, wide.layers)
     kind = attention_kind(recipe.method, *encoders_of(teacher), student.encoder)
     _try(context, [*encoders, small], tokenizer, kind)
+    if recipe.student.vocabulary != "all":
+        try_vocabulary(small.config, tokenizer)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
     context.show(sizes_table(size_rows(teacher, student, layer_map)))

@@ -38,9 +38,10 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class FinishedStage:
-    """A finished stage: its model and the record of its training."""
+    """A finished stage: its model with its tokenizer, and the record of its training."""
 
     model: MultiDomainClassifier
+    tokenizer: PreTrainedTokenizerBase
     record: dict[str, Any]
 
 
@@ -138,8 +139,8 @@ class ModelStage(Stage):
     def load(self) -> FinishedStage:
         """Make it unless that is done, then read it: what follows works with what is on the disk."""
         record = self.finish()
-        model, _ = open_model(self.files.model)
-        return FinishedStage(model.to(self.context.accelerator.device), record)
+        model, tokenizer = open_model(self.files.model)
+        return FinishedStage(model.to(self.context.accelerator.device), tokenizer, record)
 
     def _session(self) -> Session:
         """How its training is executed."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.augment import Candidates, MaskedWords, Neighbours, augmented, masked_language_model, whole_words
 from hrkd.models.domain_teachers import encoders_of
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.sizes import model_sizes
 from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
+from hrkd.models.vocabulary import Vocabulary, choose_vocabulary
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.context import Context
 from hrkd.run.stages import ModelStage, TrainedModel, steps_before
@@ -42,6 +46,49 @@ class PupilStage(ModelStage):
         common = teacher.model, recipe.student, teacher.data.train, teacher.tokenizer
         return start_student(*common, seed=recipe.run.seed, device=device)
 
+    @cached_property
+    def texts(self) -> TokenizedDataset:
+        """The train rows and, behind them, those without labels, as the teacher's token ids."""
+        train = self.teacher.data.train
+        return train if self.context.data.unlabelled is None else train.followed_by(self._unlabelled())
+
+    @cached_property
+    def train_set(self) -> TokenizedDataset:
+        """The same and, behind them, altered copies of the train rows."""
+        return self.texts.followed_by(self._altered()) if self.context.recipe.student.augment else self.texts
+
+    def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
+        """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""
+        at_least, data = self.context.recipe.student.vocabulary, self.context.recipe.data
+        if at_least == "all":
+            return None
+        found = choose_vocabulary(model, self.teacher.tokenizer, texts, data.max_length, at_least, keep=data.keep)
+        logger.info("%s: keeps %s of %s pieces", self.name, f"{len(found.kept):,}", f"{found.before:,}")
+        return found
+
+    def held_out(self, part: str, vocabulary: Vocabulary | None) -> TokenizedDataset:
+        """Dev or test, split as the finished student will, as the teacher's token ids."""
+        teachers: TokenizedDataset = getattr(self.teacher.data, part)
+        if vocabulary is None:
+            return teachers
+        data, cache = self.context.recipe.data, self.context.cache
+        texts = tokenize(teachers.texts, vocabulary.tokenizer, data.max_length, cache=cache, keep=data.keep)
+        return vocabulary.in_old_ids(texts)
+
+    def trained(
+        self, model: MultiDomainClassifier, vocabulary: Vocabulary | None, history: TrainingHistory, **record: Any
+    ) -> TrainedModel:
+        """What a training gives, once the model is without the pieces that it is not to keep."""
+        if vocabulary is None:
+            return TrainedModel(model, self.teacher.tokenizer, history, record)
+        record["vocabulary"] = {
+            "at_least": self.context.recipe.student.vocabulary,
+            "pieces": len(vocabulary.kept),
+            "of": vocabulary.before,
+            "parameters_before": model_sizes(model).parameters,
+        }
+        return TrainedModel(vocabulary.prune(model), vocabulary.tokenizer, history, record)
+
     def distil(
         self,
         session: Session,
@@ -60,7 +107,7 @@ class PupilStage(ModelStage):
         return distill_from_models(
             teacher.model,
             started.model,
-            self._train_set(),
+            self.train_set,
             teacher.data.dev,
             method=method,
             settings=training.model_copy(update=share),
@@ -70,14 +117,6 @@ class PupilStage(ModelStage):
             cache=recipe.cache,
             session=session,
         )
-
-    def _train_set(self) -> TokenizedDataset:
-        """The train rows and, behind them, those without labels and altered copies, as token ids."""
-        context, teacher = self.context, self.teacher
-        train = teacher.data.train
-        if context.data.unlabelled is not None:
-            train = train.followed_by(self._unlabelled())
-        return train if not context.recipe.student.augment else train.followed_by(self._altered())
 
     def _unlabelled(self) -> TokenizedDataset:
         context, teacher = self.context, self.teacher
@@ -121,9 +160,10 @@ class Student(PupilStage):
             session = replace(session, steps_before=steps_before(self.context.folder.path, self.stage))
         else:
             started, layer_map = self.start()
+        vocabulary = self.vocabulary(started.model, self.texts)
         best = BestPerDomain(
             started.model,
-            self.teacher.data.test,
+            self.held_out("test", vocabulary),
             self.files.best_per_domain,
             batch_size=recipe.evaluation.batch_size,
             resume=self.files.has_checkpoint,
@@ -131,7 +171,7 @@ class Student(PupilStage):
         )
         evaluate = DevAccuracy(
             started.model,
-            self.teacher.data.dev,
+            self.held_out("dev", vocabulary),
             batch_size=recipe.evaluation.batch_size,
             progress=self.context.progress,
             best_per_domain=best,
@@ -139,7 +179,7 @@ class Student(PupilStage):
         epochs = recipe.student_epochs[1]
         history = self.distil(session, started, layer_map, method=method, epochs=epochs, evaluate=evaluate)
         record |= {"best_per_domain": best.state, "layer_map": layer_map}
-        return TrainedModel(started.model, self.teacher.tokenizer, history, record)
+        return self.trained(started.model, vocabulary, history, **record)
 
 
 class Levels(PupilStage):
@@ -164,7 +204,8 @@ class Baseline(PupilStage):
 
     def train(self, session: Session) -> TrainedModel:
         """Fine-tune on labels."""
-        model, data = self.start()[0].model, self.teacher.data
-        settings = self.context.recipe.student.training
-        history = fine_tune(model, data.train, data.dev, settings=settings, session=session)
-        return TrainedModel(model, self.teacher.tokenizer, history)
+        model, train_set = self.start()[0].model, self.teacher.data.train
+        vocabulary = self.vocabulary(model, train_set)
+        settings, dev_set = self.context.recipe.student.training, self.held_out("dev", vocabulary)
+        history = fine_tune(model, train_set, dev_set, settings=settings, session=session)
+        return self.trained(model, vocabulary, history)
