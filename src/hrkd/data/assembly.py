@@ -40,7 +40,7 @@ KINDS = {
     "split": pa.string(),
 }
 """Columns of the table, in their order."""
-HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d")
+HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d", re.IGNORECASE)
 """A row of a table whose first line is no row."""
 FEW, MOSTLY = 50, 0.8
 """Rows from which on labels or domains that are more than this share of them are no such names."""

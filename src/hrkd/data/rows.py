@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -95,7 +96,7 @@ class RawRows:
 
 def canonical_split(value: Any) -> str | None:
     """``train``, ``dev`` or ``test`` for the usual names of these parts, in any case; None for other values."""
-    return SPLIT_NAMES.get(str(value).strip().lower())
+    return SPLIT_NAMES.get(unicodedata.normalize("NFKC", str(value)).strip().lower())
 
 
 def fault_of(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from hrkd.data.columns import CHUNK
 from hrkd.data.readers.file_kinds import HEAD, kind_of
 from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
-from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
+from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, no_such_path, plain_stem, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
 from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
@@ -47,13 +48,19 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_file() and table_kind(p) and not p.name.startswith("."))
+    return [p for p in _shown(folder) if p.is_file() and table_kind(p)]
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name, without what is hidden."""
+    readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if readable else []
 
 
 def no_tables(folder: Path) -> str:
-    """Where tables lie that belong to no folder of tables: ``; ...``, or nothing."""
+    """Where tables lie that belong to no folder of tables, or where they should: ``; ...``, or nothing."""
+    if absent := [p.name for p in _shown(folder) if table_kind(p) and p.is_symlink() and not p.exists()]:
+        return f"; links to what is not there: {first_of(absent)}: fetch it"
     inside = [p.name + "/" for p in sorted(folder.iterdir()) if p.is_dir() and _tables_in(p)]
     return f"; tables lie in {first_of(inside)}: name one of these folders" if inside else ""
 
@@ -83,21 +90,35 @@ def read_tables(path: Path, *, split_column: bool = False) -> list[Part]:
     return [replace(parts[0], notes=(*notes, *parts[0].notes)), *parts[1:]]
 
 
-OTHER = (".json", ".ndjson", ".txt", ".xlsx", ".xls", ".ods", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz")
+NO_DATA = (
+    *(".md", ".rst", ".pdf", ".html", ".log", ".png", ".jpg", ".svg"),
+    *(".py", ".ipynb", ".sh", ".r", ".yaml", ".yml", ".toml", ".cfg"),
+)
+"""Endings of what speaks of tables and is none."""
 
 
 def passed_over(folder: Path) -> list[str]:
-    """Files beside the tables of a folder that are named after a split, and may be tables of other kinds."""
+    """What is named after a split beside the tables of a folder, or in a folder beside them, and is not read."""
     files = table_files(folder)
-    beside = sorted(files[0].parent.iterdir()) if files else []
-    return [p.name for p in beside if p.is_file() and p not in files and p.suffix in OTHER and says_a_split(p.stem)]
+    if not files:
+        return []
+    beside = {p: None for place in dict.fromkeys((folder, files[0].parent)) for p in _shown(place)}
+    found = []
+    for p in beside:
+        if p.is_dir():
+            inside = [each.name for each in _tables_in(p) if each not in files and says_a_split(plain_stem(each))]
+            if inside or (says_a_split(p.name) and p != files[0].parent):
+                found.append(f"{p.name}/" + (f" ({first_of(inside)})" if inside else ""))
+        elif p not in files and p.suffix.lower() not in NO_DATA and says_a_split(plain_stem(p)):
+            found.append(p.name)
+    return found
 
 
 def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
     if len(files) == 1:  # its name says what it is to others; here it is all there is
-        return ["train" if canonical_split(_stem(files[0])) == "train" else None]
+        return ["train" if canonical_split(plain_stem(files[0])) == "train" else None]
     try:
-        splits = splits_of([_stem(file) for file in files])
+        splits = splits_of([plain_stem(file) for file in files])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     named = [f"{file.name} is {split}" for file, split in zip(files, splits, strict=True) if split]
@@ -110,20 +131,21 @@ def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
     return splits
 
 
-def _stem(file: Path) -> str:
-    return Path(file.stem).stem if file.suffix == ".gz" else file.stem
-
-
 def _check_folder(folder: Path, files: list[Path]) -> None:
     if not files:
         raise DataError(
             f"{folder}: no table directly in this folder (looked for {', '.join(TABLE_SUFFIXES)}, also .gz)"
             f"{no_tables(folder)}"
         )
+    for file in _shown(files[0].parent):
+        if table_kind(file) and file not in files:
+            if file.is_dir():
+                raise DataError(f"{file}: is a folder beside tables; move what is in it here, or the folder elsewhere")
+            raise DataError(no_such_path(file) if file.is_symlink() else f"{file}: is no file; move it elsewhere")
     kinds = sorted({str(table_kind(file)) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: tables of several kinds ({', '.join(kinds)}); keep one kind in a folder")
-    stems = [_stem(file) for file in files]
+    stems = [plain_stem(file) for file in files]
     twice = [file.name for file, stem in zip(files, stems, strict=True) if stems.count(stem) > 1]
     if twice:
         raise DataError(f"{folder}: the same table twice, plain and compressed: {first_of(twice)}; remove one")
