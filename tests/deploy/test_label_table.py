@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import logging
+import os
 import tracemalloc
 from decimal import Decimal
 
@@ -131,6 +132,14 @@ def test_bad_file_names(predictor, tmp_path):
         predict_file(predictor, source, tmp_path / "out.xlsx")
     with pytest.raises(DataError, match=r"missing\.csv"):
         predict_file(predictor, tmp_path / "missing.csv", tmp_path / "out.csv")
+    long = "x" * 300 + ".csv"
+    with pytest.raises(DataError, match="no file can be there: a name of 304 bytes"):
+        predict_file(predictor, tmp_path / long, tmp_path / "out.csv")
+    with pytest.raises(ArtifactError, match="cannot be written: a name of 304 bytes"):
+        predict_file(predictor, source, tmp_path / long)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"is a pipe, which cannot be read several times.*\(--input -\)"):
+        predict_file(predictor, tmp_path / "pipe.csv", tmp_path / "out.csv")
     with pytest.raises(ArtifactError, match=r"out.csv: cannot be written: .*in.csv is a file"):
         predict_file(predictor, source, source / "out.csv")
     (tmp_path / "folder.csv").mkdir()

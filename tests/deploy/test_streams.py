@@ -1,6 +1,7 @@
 """Texts and tables from a stream: labelled as they come, with errors that name the line."""
 
 import csv
+import gzip
 import io
 import json
 import logging
@@ -86,6 +87,23 @@ def test_lines_without_text(predictor, caplog):
 def test_lines_that_are_not_utf8_are_named(predictor):
     with pytest.raises(DataError, match="standard input: not UTF-8 in line 2"):
         answers(predictor, "good\n", b"b\xe4d\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            gzip.compress(b"good"),
+            "standard input: no text but compressed with gzip; unpack or convert it first, or give",
+        ),
+        (b"PAR1....", "standard input: no text but a Parquet file; "),
+        ("good book\n".encode("utf-16"), r"in UTF-16, expected UTF-8; convert it \(iconv -f UTF-16 -t UTF-8\)"),
+        ("good book\n".encode("utf-16-le"), "in UTF-16LE, expected UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_told_by_its_first_bytes(predictor, data, words):
+    with pytest.raises(DataError, match=words):
+        answers(predictor, data)
 
 
 def table(predictor, kind, *blocks, to=None, pipe=None, **how):

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
 from hrkd.data.readers.hints import LongRows
-from hrkd.data.readers.places import check_source_is_there, known_kind
+from hrkd.data.readers.places import check_is_plain, check_source_is_there, known_kind
 from hrkd.data.readers.table_writer import Added, TableWriter, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
 from hrkd.data.readers.text_files import open_text
@@ -154,6 +154,7 @@ def look_through(
     :func:`predict_file`.
     """
     source, target = _path("input", input), None if output is None else _path("output", output)
+    check_is_plain(source)
     if target is not None:
         check_output(target)
         if _is_same(source, target):

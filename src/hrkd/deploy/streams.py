@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
 from hrkd.deploy.checks import ask
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of
@@ -27,6 +28,8 @@ logger = logging.getLogger("hrkd.predict")
 NAME = "standard input"
 BLOCK = 1 << 16
 """Bytes that are taken at a time, as many as a pipe holds."""
+SURE = 16
+"""Bytes that tell an encoding."""
 MOST_ROWS = 1000
 """Rows of a chunk."""
 LONGEST = (1 << 31) - 1
@@ -78,6 +81,8 @@ class Lines:
             block = self.stream.read1(BLOCK)
         except OSError as error:
             raise DataError(f"{NAME}: cannot be read ({error.strerror or error})") from error
+        if self.number == 0 and not self.rest:
+            _check_kind(block)
         self.ended = not block
         lines = _lines(self.rest + block)
         self.rest = lines.pop() if lines and not self.ended and not lines[-1].endswith(b"\n") else b""
@@ -93,6 +98,15 @@ class Lines:
                 chunk = []
         if chunk:
             yield chunk
+
+
+def _check_kind(head: bytes) -> None:
+    """Refuse what is no text by its first bytes, or in units of two or four bytes."""
+    if kind := kind_of(None, head):
+        raise DataError(f"{NAME}: no text but {kind[0]}; unpack or convert it first, or give it as a file (--input)")
+    encoding = told_of_bytes(head) if len(head) >= SURE else ""
+    if encoding not in ("", "unknown"):
+        raise DataError(f"{NAME}: in {encoding}, expected UTF-8; convert it (iconv -f {encoding} -t UTF-8)")
 
 
 def _lines(data: bytes) -> list[bytes]:

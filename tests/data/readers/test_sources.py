@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,30 @@ def test_missing_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for source in ("./name", "name.csv", "a/b/c", "/qq/name", Path("owner/name")):
         for layout in ("auto", "table", "dataset", "mnli"):
             assert "no such file or folder" in error(source, format=layout)
+
+
+@pytest.mark.parametrize("how", ["table", "auto"])
+def test_what_is_no_file(tmp_path: Path, how: str) -> None:
+    os.mkfifo(tmp_path / "p.csv")
+    (tmp_path / "d.csv").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.csv"))
+    for name, kind in {"p.csv": "a pipe", "d.csv": "a device", "s.csv": "a socket"}.items():
+        message = error(tmp_path / name, format=how)
+        assert message.startswith(
+            f"{tmp_path / name}: is {kind}, which cannot be read several times: write it to a file"
+        )
+        assert "--input -" in message
+    (tmp_path / "l.csv").symlink_to("gone.csv")
+    assert error(tmp_path / "l.csv", format=how).endswith(
+        "is a link to gone.csv, which is not there; fetch what it leads to, or remove it"
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "x" * 300, "a/" * 3000 + "b.csv"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    assert "no file can be there: a " in error(name)
+    assert "no file can be there: a " in error(Path(name), format="table")
 
 
 def test_a_file_is_no_dataset_folder(tmp_path: Path) -> None:

@@ -103,6 +103,6 @@ def check_is_plain(path: Path) -> None:
         return
     if kind is not None:
         raise DataError(
-            f"{path}: is {kind}, and a table is read several times; write it to a file first, or let hrkd predict read "
-            "it from standard input (--input - --input-format csv)"
+            f"{path}: is {kind}, which cannot be read several times: write it to a file first, or pipe it to hrkd "
+            "predict (--input -)"
         )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from hrkd.data.readers.file_kinds import HEAD, encoding_of, kind_of, told_of_bytes
+from hrkd.data.readers.file_kinds import HEAD, UNPACK, encoding_of, kind_of, told_of_bytes
 from hrkd.data.readers.places import is_packed
 from hrkd.errors import DataError
 
@@ -130,8 +130,11 @@ def _check_kind(path: Path) -> None:
     packed = is_packed(path)
     if kind := kind_of(None if packed else path, head):
         what, advice = kind
-        told = f"what is packed in it is no text but {what}; unpack it, then" if packed else f"no text but {what}:"
-        raise DataError(f"{path.name}: {told} {advice}")
+        told = f"no text but {what}: {advice}"
+        if packed:
+            then = "" if advice == UNPACK else f", then {advice}"
+            told = f"what is packed in it is no text but {what}; unpack it{then}"
+        raise DataError(f"{path.name}: {told}")
     encoding = told_of_bytes(head)
     if encoding == "unknown":
         raise DataError(f"{path.name}: full of NUL bytes, so no text; expected a table in UTF-8")
