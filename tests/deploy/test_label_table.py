@@ -7,6 +7,7 @@ import logging
 import os
 import tracemalloc
 from decimal import Decimal
+from functools import partial
 
 import datasets
 import numpy as np
@@ -411,6 +412,33 @@ def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
         predict_file(numbered, tmp_path / f"in.{kind}", tmp_path / "out.csv")
         assert [row["label"] for row in read_back(tmp_path / "out.csv")] == expected
     predict_file(numbered, tmp_path / "in.csv", tmp_path / "out.csv", domain=1)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        (["good", "", "bad", ""], ["good", "", "bad"]),
+        (["", "good", "", "", "bad"], ["", "good", "", "", "bad"]),
+        (["good", "bad", "", "", ""], ["good", "bad", "", ""]),
+        (["good", '""', "bad"], ["good", "", "bad"]),
+    ],
+)
+@pytest.mark.parametrize("how", ["stop", "blank", "skip"])
+def test_blank_lines_of_a_single_column_are_rows(predictor, tmp_path, caplog, kind, lines, texts, how):
+    if kind == "tsv":
+        texts = [text or line for text, line in zip(texts, lines, strict=False)]
+    (tmp_path / f"in.{kind}").write_text("\n".join(["text", *lines, ""]))
+    options = {"domain": "books", "on_bad_row": how}
+    call = partial(predict_file, predictor, tmp_path / f"in.{kind}", tmp_path / "out.csv", **options)
+    empty = [n for n, text in enumerate(texts, 1) if not text]
+    if how == "stop" and empty:
+        with pytest.raises(DataError, match=f"empty texts? in column 'text': row {', '.join(map(str, empty))}\n"):
+            call()
+        return
+    assert call() == len(texts) - len(empty)
+    found = [(row["text"], bool(row["label"])) for row in read_back(tmp_path / "out.csv")]
+    assert found == [(text, bool(text)) for text in texts if text or how == "blank"]
 
 
 def of_columns(new_student, tokenizer, **options):

@@ -174,6 +174,20 @@ def test_what_does_not_fit_is_named(predictor, kind, content, words):
         table(predictor, kind, content)
 
 
+@pytest.mark.parametrize("kind", [".csv", ".tsv"])
+def test_blank_lines_of_a_single_column_are_rows(predictor, kind):
+    found = table(predictor, kind, "text\ngood\n", "\n", "bad\n\n", to=".csv", domain="books", on_bad_row="blank")
+    assert [line.split(",")[0] for line in found.splitlines()] == ["text", "good", "", "bad"]
+    with pytest.raises(DataError, match="1 empty text in column 'text': row 2"):
+        table(predictor, kind, "text\ngood\n\nbad\n", domain="books")
+
+
+@pytest.mark.parametrize(("kind", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_a_header_in_the_middle(predictor, kind, separator):
+    with pytest.raises(DataError, match="the header comes once more, .* in the row that ends at line 3; remove it"):
+        table(predictor, kind, "text,domain\ngood,books\n\ufefftext,domain\nbad,books\n".replace(",", separator))
+
+
 def test_later_keys(predictor):
     """Their own lines hold them; a header that is written already does not."""
     later = ['{"text": "good", "domain": "books"}\n', '{"text": "bad", "domain": "books", "x": 1}\n']

@@ -9,7 +9,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from hrkd.data.rows import fault_of, is_nested, name_of, text_of
+from hrkd.data.rows import fault_of, held, is_nested, name_of, text_of
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of, misspelt
 
@@ -114,7 +114,7 @@ def _listed(argument: str, given: Any, expected: str) -> list[Any]:
         )
     if not isinstance(given, bytes | bytearray | set | frozenset) and getattr(given, "ndim", 1) == 1:
         try:
-            return list(given)
+            return [held(value) for value in given]
         except TypeError:
             pass
     raise DataError(f"{argument}: {expected}; got {_shown(given)}")

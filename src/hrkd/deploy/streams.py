@@ -172,7 +172,7 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
     Raises:
         DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
     """
-    from hrkd.data.readers.tables import check_separator
+    from hrkd.data.readers.tables import check_separator, without_blanks
     from hrkd.data.readers.whole_rows import WholeTable
 
     first = lines.peek()
@@ -184,7 +184,8 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
         chunks = _json_chunks(lines)
         rows = next(chunks)
         return WholeTable(NAME, kind, rows.names, None if len(rows) else 0, lambda _: _again(rows, chunks))
-    table = _csv_rows(lines) if kind == ".csv" else _tsv_rows(lines)
+    numbered = _csv_rows(lines) if kind == ".csv" else _tsv_rows(lines)
+    table = (row for _, row in without_blanks(numbered))
     header = next(table, None)
     if not header:
         raise DataError(f"{NAME}: nothing there; expected a table with a header")
@@ -197,10 +198,10 @@ def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
     yield from rest
 
 
-def _csv_rows(lines: Lines) -> Iterator[list[str]]:
+def _csv_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     before = csv.field_size_limit(LONGEST)
     try:
-        yield from (row for row in csv.reader(lines, strict=True) if row)
+        yield from ((lines.number, row) for row in csv.reader(lines, strict=True))
     except csv.Error as error:
         raise DataError(
             f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with commas, "
@@ -210,14 +211,14 @@ def _csv_rows(lines: Lines) -> Iterator[list[str]]:
         csv.field_size_limit(before)
 
 
-def _tsv_rows(lines: Lines) -> Iterator[list[str]]:
+def _tsv_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     for line in lines:
         row = line.removesuffix("\n").removesuffix("\r")
-        if row:
-            yield row.split("\t")
+        yield lines.number, row.split("\t") if row else []
 
 
 def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Rows]:
+    from hrkd.data.readers.tables import JOINED, repeats_header
     from hrkd.data.readers.whole_rows import FieldRows
 
     chunk: list[list[str]] = []
@@ -228,6 +229,8 @@ def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]
                 f"{NAME}: the header has {len(header)} fields, but not the row that ends at line {lines.number:,} "
                 f"({len(row)} fields)"
             )
+        if len(header) > 1 and repeats_header(header, row):
+            raise DataError(f"{NAME}: {JOINED} in the row that ends at line {lines.number:,}; remove it")
         chunk.append(row)
         if not lines.waiting or len(chunk) == MOST_ROWS:
             yield FieldRows(tuple(header), chunk)

@@ -11,7 +11,10 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from hrkd.data.readers.sources import load_domains
 from sources import error
@@ -332,6 +335,36 @@ def test_cache_that_is_no_path(tmp_path: Path) -> None:
     assert "cache: expected the path of a folder, got 5" in error(COLUMNS, cache=5)
     pd.DataFrame(COLUMNS).to_csv(tmp_path / "r.csv", index=False)
     assert len(load_domains(tmp_path / "r.csv", cache=str(tmp_path / "cache"))) == 2
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, pd.Series, list])
+def test_tensors_hold_labels_and_domains(make: Any) -> None:
+    data = load_domains({"text": ["a", "b", "c"], "label": make([2, 10, 2]), "domain": make([0.5, 1.0, 1.0])})
+    assert (data.labels, data.domains) == (("2", "10"), ("0.5", "1"))
+    assert load_domains({"text": ["a", "b"], "label": make([True, False]), "domain": ["x"] * 2}).labels == (
+        "False",
+        "True",
+    )
+
+
+def test_floats_of_few_bits_are_named_by_their_own_digits(tmp_path: Path) -> None:
+    texts, numbers = ["a", "b"], np.array([0.1, 1e20], np.float32)
+    table = pa.table({"text": texts, "label": pa.array(numbers), "domain": pa.array(numbers).dictionary_encode()})
+    pq.write_table(table, tmp_path / "r.parquet")
+    (tmp_path / "r.csv").write_text("text,label,domain\na,0.1,0.1\nb,1e+20,1e+20\n")
+    frame = pd.DataFrame({"text": texts, "label": numbers, "domain": pd.Categorical(numbers)})
+    columns = {"text": texts, "label": numbers, "domain": torch.tensor(numbers)}
+    saved = datasets.Dataset.from_dict({"text": texts, "label": numbers, "domain": numbers})
+    for source in (
+        tmp_path / "r.parquet",
+        tmp_path / "r.csv",
+        frame,
+        frame.astype({"label": "Float32"}),
+        columns,
+        saved,
+    ):
+        data = load_domains(source)
+        assert data.labels == data.domains == ("0.1", "100000000000000000000")
 
 
 def test_labels_of_many_digits() -> None:

@@ -41,7 +41,7 @@ UNLABELLED = {
     "fdu_mtl": read_fdu_unlabelled,
 }
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 """Goes up when the same files come to give other rows."""
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "

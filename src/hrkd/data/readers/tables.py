@@ -28,16 +28,21 @@ from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = [
+    "JOINED",
     "check_separator",
     "no_tables",
     "passed_over",
     "read_table",
     "read_tables",
     "read_tsv",
+    "repeats_header",
     "table_files",
+    "without_blanks",
 ]
 
 PARQUET = b"PAR1"
+BOM = "\ufeff"
+JOINED = "the header comes once more, as in files that were joined,"
 HUB_FOLDER = "data"
 """Where repositories of the hub keep their tables."""
 
@@ -188,19 +193,37 @@ def read_tsv(file: Path) -> Part:
         f"spreadsheets write it (line {quoted}): in .tsv quotes have no meaning and stay in the text; .csv or .jsonl "
         "have none of this"
     )
-    return replace(part, notes=(note,))
+    return replace(part, notes=(*part.notes, note))
 
 
 Numbered: TypeAlias = Iterator[tuple[int, list[str]]]
 """Line number (of a row's last line) and fields of each row, header first."""
 
 
+def without_blanks(numbered: Numbered) -> Numbered:
+    """Rows, header first, without blank lines; below a header of one field these are empty rows but for the last."""
+    width, held = 0, None
+    for number, fields in numbered:
+        if held is not None:
+            yield held, [""]
+            held = None
+        if fields:
+            width = width or len(fields)
+            yield number, fields
+        elif width == 1:
+            held = number
+
+
+def repeats_header(header: Sequence[str], fields: Sequence[str]) -> bool:
+    """Whether a row is the header once more, as in files that were joined, in whatever order."""
+    return fields[0].lstrip(BOM) in header and {field.lstrip(BOM) for field in fields} == set(header)
+
+
 def _tsv_rows(file: Path) -> Numbered:
     with open_text(file, newline="\n") as text:
         for number, ended in enumerate(text, 1):
             line = ended.removesuffix("\n").removesuffix("\r")
-            if line:
-                yield number, line.split("\t")
+            yield number, line.split("\t") if line else []
 
 
 def _read_csv(file: Path) -> Part:
@@ -233,7 +256,7 @@ def _csv_rows(file: Path, length: int) -> Numbered:
                 fault = error
             if not chunk and fault is None:
                 return
-            yield from (row for row in chunk if row[1])
+            yield from chunk
             last = chunk[-1][0] if chunk else last
         begins = f" and begins at line {last + 1}" if reader.line_num > last + 1 else ""
         raise DataError(
@@ -290,24 +313,29 @@ def _rectangle(
     separator: str,
     look_at: Callable[[int, list[str]], None],
 ) -> Part:
-    rows = numbered()
+    rows = without_blanks(numbered())
     _, header = next(rows)
     check_separator(name, header, separator)
-    ragged, count = Found(), 0
+    ragged, again, count = Found(), Found(), 0
     for count, (line, fields) in enumerate(rows, 1):
         look_at(line, fields)
         if len(fields) != len(header):
             ragged.add(f"#{count} (line {line}, {len(fields)} fields)")
+        elif repeats_header(header, fields):
+            again.add(f"#{count} (line {line})")
     if ragged:
         raise DataError(f"{name}: the header has {len(header)} fields, but not row {ragged}; {advice}")
+    if again and len(header) > 1:
+        raise DataError(f"{name}: {JOINED} in row {again}; remove it")
+    notes = (f"{name}: {JOINED} in row {again}, unless it is a text",) if again else ()
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
-        return columns_of((fields for _, fields in islice(numbered(), 1, None)), wanted)
+        return columns_of((fields for _, fields in islice(without_blanks(numbered()), 1, None)), wanted)
 
     def whole(_: Sequence[str] | None) -> Iterator[Rows]:
-        return field_rows(header, (fields for _, fields in islice(numbered(), 1, None)))
+        return field_rows(header, (fields for _, fields in islice(without_blanks(numbered()), 1, None)))
 
-    return Part(name, count, tuple(header), stream, whole=whole)
+    return Part(name, count, tuple(header), stream, notes=notes, whole=whole)
 
 
 def check_separator(name: str, header: Sequence[str], separator: str) -> None:

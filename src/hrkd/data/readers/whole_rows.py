@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import Part, class_name
+from hrkd.data.readers.parts import Part, class_name, in_their_digits
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
@@ -144,7 +144,7 @@ class ArrowRows:
         except UnicodeDecodeError:
             raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
             values = [v if v is None else v.decode(errors="surrogateescape") for v in raw.to_pylist()]
-        return self._named(name, values)
+        return self._named(name, in_their_digits(values, column.type))
 
     def fields(self) -> list[list[str]]:
         """The rows as text."""
@@ -178,8 +178,8 @@ class ArrowRows:
             with _refusals(f"written as text (column {name!r})"):
                 if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
                     column = pc.cast(column, pa.string())
-                repeated = name in self.names[:i]
-                yield column.to_pylist() if repeated else self._named(name, column.to_pylist())
+                values = in_their_digits(column.to_pylist(), column.type)
+                yield values if name in self.names[:i] else self._named(name, values)
 
     def _named(self, name: str, values: list[Any]) -> list[Any]:
         """Names in the place of the numbers of classes."""
