@@ -184,8 +184,17 @@ def test_blank_lines_of_a_single_column_are_rows(predictor, kind):
 
 @pytest.mark.parametrize(("kind", "separator"), [(".csv", ","), (".tsv", "\t")])
 def test_a_header_in_the_middle(predictor, kind, separator):
-    with pytest.raises(DataError, match="the header comes once more, .* in the row that ends at line 3; remove it"):
+    with pytest.raises(DataError, match=r"the header comes once more, .* in the row that ends at line 3; remove it"):
         table(predictor, kind, "text,domain\ngood,books\n\ufefftext,domain\nbad,books\n".replace(",", separator))
+
+
+def test_rows_that_a_quote_swallows_are_told(predictor, caplog):
+    rows = ["text,domain", "good,books", '"bad,books', "good,music", 'bad",music', "good,books"]
+    with pytest.raises(DataError, match="standard input: each of the lines 3 to 5 looks like a row"):
+        table(predictor, ".csv", "\n".join(rows) + "\n", on_bad_row="skip")
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        table(predictor, ".csv", 'text,domain\n"a long\nbad,music\nbook",books\n', "good,books\n")
+    assert "holds one that looks like a row of the table (line 3)" in caplog.text
 
 
 def test_later_keys(predictor):

@@ -180,7 +180,7 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _notes(job: TableJob) -> Sequence[str]:
-    """What a user should know of the file.
+    """What a user should know of the file, or of what has come of a stream since the last call.
 
     Raises:
         DataError: a quote that is not closed makes one row of several.
@@ -432,6 +432,9 @@ def _label(
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
             count = len(rows)
+            if job.table.rows is None:
+                for note in _notes(job):
+                    logger.warning("%s", note)
             if job.table.rows is None and isinstance(rows, JsonRows):
                 _check_added(
                     job.table.name, [name for name, _ in job.added], {name for row in rows.said for name in row}
@@ -444,7 +447,8 @@ def _label(
             if job.how.on_bad_row == "blank":
                 values = [_spread(column, good, count) for column in values]
             elif len(good) < count:
-                rows = rows.take(good)
+                with naming(job.table.name):
+                    rows = rows.take(good)
             writer.write(rows, values)
             labelled += len(good)
             bar.advance(count)

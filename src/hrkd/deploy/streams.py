@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of
 
 if TYPE_CHECKING:
+    from hrkd.data.readers.parts import LongRow
     from hrkd.data.readers.whole_rows import Rows, WholeTable
     from hrkd.deploy.bad_rows import OnBadRow
     from hrkd.deploy.predict import Predictor
@@ -172,6 +174,7 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
     Raises:
         DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
     """
+    from hrkd.data.readers.parts import Part
     from hrkd.data.readers.tables import check_separator, without_blanks
     from hrkd.data.readers.whole_rows import WholeTable
 
@@ -184,13 +187,15 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
         chunks = _json_chunks(lines)
         rows = next(chunks)
         return WholeTable(NAME, kind, rows.names, None if len(rows) else 0, lambda _: _again(rows, chunks))
-    numbered = _csv_rows(lines) if kind == ".csv" else _tsv_rows(lines)
+    long: deque[LongRow] = deque(maxlen=MOST_ROWS)
+    numbered = _csv_rows(lines, long) if kind == ".csv" else _tsv_rows(lines)
     table = (row for _, row in without_blanks(numbered))
     header = next(table, None)
     if not header:
         raise DataError(f"{NAME}: nothing there; expected a table with a header")
     check_separator(NAME, header, "," if kind == ".csv" else "\t")
-    return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table))
+    part = Part(NAME, 0, tuple(header), lambda _: iter(()), long_rows=lambda: _taken(long))
+    return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table), part)
 
 
 def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
@@ -198,10 +203,29 @@ def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
     yield from rest
 
 
-def _csv_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+def _taken(long: deque[LongRow]) -> Iterator[LongRow]:
+    while long:
+        yield long.popleft()
+
+
+def _csv_rows(lines: Lines, long: deque[LongRow]) -> Iterator[tuple[int, list[str]]]:
+    """Rows; what stands in several lines, one of which could be a row, is put into ``long`` too."""
+    from hrkd.data.readers.tables import long_row
+
+    taken: list[tuple[int, str]] = []
+
+    def read() -> Iterator[str]:
+        for line in lines:
+            taken.append((lines.number, line))
+            yield line
+
     before = csv.field_size_limit(LONGEST)
     try:
-        yield from ((lines.number, row) for row in csv.reader(lines, strict=True))
+        for row in csv.reader(read(), strict=True):
+            if len(taken) > 1 and (lying := long_row(taken, len(row))):
+                long.append(lying)
+            taken.clear()
+            yield lines.number, row
     except csv.Error as error:
         raise DataError(
             f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with commas, "

@@ -67,7 +67,7 @@ def note_on_names(names: Sequence[str], splits: Sequence[str | None]) -> tuple[s
     spoken = [set(words_of(_stem(name))) for name in names]
     if pairs or not all(any(words & each for words in spoken) for each in DOUBTFUL):
         return ()
-    if not all(words & set.union(*DOUBTFUL) for words in spoken):
+    if not all(words & (DOUBTFUL[0] | DOUBTFUL[1]) for words in spoken):
         return ()
     return (
         f"{first_of(names)} may be parts of a split, and are not read so: all rows are split anew; if they are, put "

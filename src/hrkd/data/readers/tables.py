@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -30,6 +30,7 @@ from hrkd.support.messages import Found, count_of, first_of
 __all__ = [
     "JOINED",
     "check_separator",
+    "long_row",
     "no_tables",
     "passed_over",
     "read_table",
@@ -270,10 +271,15 @@ def _long_rows(file: Path, spans: Sequence[int], width: int) -> Iterator[LongRow
     with open_text(file, newline="") as text:
         lines = enumerate(text, 1)
         for first, last in zip(spans[::2], spans[1::2], strict=True):
-            held = [(number, line.rstrip("\r\n")) for number, line in _up_to(lines, last) if number >= first]
-            row = [(number, _alone(line, width)) for number, line in held if line]
-            if len(row) > 1 and any(fields for _, fields in row):
+            if row := long_row(((number, line) for number, line in _up_to(lines, last) if number >= first), width):
                 yield row
+
+
+def long_row(lines: Iterable[tuple[int, str]], width: int) -> LongRow:
+    """Number and fields of each line of one row, empty ones left out; empty if none could be a row by itself."""
+    held = ((number, line.rstrip("\r\n")) for number, line in lines)
+    row = [(number, _alone(line, width)) for number, line in held if line]
+    return row if len(row) > 1 and any(fields for _, fields in row) else []
 
 
 def _up_to(lines: Iterator[tuple[int, str]], last: int) -> Iterator[tuple[int, str]]:
@@ -355,8 +361,21 @@ def check_separator(name: str, header: Sequence[str], separator: str) -> None:
 def _read_jsonl(file: Path) -> Part:
     check_text(file)
     columns: dict[str, None] = {}
-    faults, count = Found(), 0
-    for number, row in _json_rows(file):
+    faults, twice, count = Found(), Found(), 0
+
+    again: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            again.extend(name for name in found if names.count(name) > 1)
+        return found
+
+    for number, row in _json_rows(file, members):
+        if again:
+            twice.add(f"line {number} ({again[0]!r})")
+            again.clear()
         if isinstance(row, dict):
             columns |= dict.fromkeys(row)
             count += 1
@@ -368,6 +387,7 @@ def _read_jsonl(file: Path) -> Part:
         advice = "; the file is one JSON array: write an object a line (pandas: to_json(orient='records', lines=True))"
         raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}{advice if is_array else ''}")
     names = tuple(columns)
+    notes = (f"{file.name}: a key comes twice in {twice}: its last value counts",) if twice else ()
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
         rows = ([row.get(names[i]) for i in wanted] for _, row in _json_rows(file))
@@ -377,16 +397,18 @@ def _read_jsonl(file: Path) -> Part:
         with open_text(file, newline="\n") as text:
             yield from json_rows(names, (line for line in text if line.strip()))
 
-    return Part(file.name, count, names, stream, whole=whole)
+    return Part(file.name, count, names, stream, notes=notes, whole=whole)
 
 
-def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+def _json_rows(
+    file: Path, members: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> Iterator[tuple[int, Any]]:
     """Number and value of each line that is not blank; an error in the place of a value that is no JSON."""
     with open_text(file, newline="\n") as text:
         for number, line in enumerate(text, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line.removesuffix("\n"))
+                    yield number, json.loads(line.removesuffix("\n"), object_pairs_hook=members)
                 except (ValueError, RecursionError) as error:
                     yield number, error
 
