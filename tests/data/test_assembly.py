@@ -120,6 +120,13 @@ def test_chosen_domains_and_their_order() -> None:
     assert data.domain_ids.tolist() == [1, 0, 0]
 
 
+def test_truth_is_one_domain_however_it_is_written() -> None:
+    rows = raw(("a", "p", True), ("b", "n", "false"), ("c", "p", "TRUE"), ("d", "n", "other"))
+    data = assemble([rows], ["true", "False"])
+    assert (data.domains, data.domain_ids.tolist()) == (("true", "False"), [0, 1, 0])
+    assert assemble([rows]).domains == ("TRUE", "True", "false", "other")
+
+
 def test_labels_are_those_of_the_chosen_domains() -> None:
     rows = raw(("a", "pos", "x"), ("b", "neg", "x"), ("c", "other", "y"))
     assert assemble([rows], ["x"]).labels == ("neg", "pos")

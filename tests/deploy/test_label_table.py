@@ -493,6 +493,22 @@ def test_keys_that_come_twice_are_told_and_stay(predictor, tmp_path, caplog):
     assert json.loads(first)["label"] == json.loads(second)["label"]
 
 
+def test_what_is_written_as_another_format_is_read_back(new_student, tokenizer, tmp_path):
+    of_truth = Predictor(new_student(domains=["False", "True"]), tokenizer)
+    (tmp_path / "in.jsonl").write_text('{"text": "good", "domain": true}\n{"text": "good", "domain": false}\n')
+    predict_file(of_truth, tmp_path / "in.jsonl", tmp_path / "out.csv", prefix="first_")
+    predict_file(of_truth, tmp_path / "out.csv", tmp_path / "again.csv")
+    rows = read_back(tmp_path / "again.csv")
+    assert [row["domain"] for row in rows] == ["true", "false"]
+    assert all((row["label"], row["score"]) == (row["first_label"], row["first_score"]) for row in rows)
+    numbered = Predictor(new_student(domains=["0.1", f"{10**20}"]), tokenizer)
+    own = pa.table({"text": ["good", "good"], "domain": pa.array([0.1, 1e20], pa.float32())})
+    pq.write_table(own, tmp_path / "in.parquet")
+    predict_file(numbered, tmp_path / "in.parquet", tmp_path / "n.csv", prefix="first_")
+    predict_file(numbered, tmp_path / "n.csv", tmp_path / "n2.csv")
+    assert [row["domain"] for row in read_back(tmp_path / "n2.csv")] == ["0.1", "1e+20"]
+
+
 def of_columns(new_student, tokenizer, **options):
     model = new_student(**options)
     model.config.columns = {"text": "review", "text_pair": None, "label": "stars", "domain": "category"}

@@ -21,6 +21,7 @@ from hrkd.data.rows import (
     fault_of,
     is_empty,
     is_nested,
+    known_as,
     name_of,
     sorted_labels,
     text_of,
@@ -189,10 +190,14 @@ class _Rows:
         """The rows of the chosen domains; those without a domain stay, to be reported."""
         if self.chosen is None:
             return rows
-        found = [None if is_empty(v) or is_nested(v) else name_of(v) for v in rows.domain]
+        found = [None if is_empty(v) or is_nested(v) else self._called(name_of(v)) for v in rows.domain]
         self.in_source.update(name for name in found if name is not None)
         wanted = {None, *self.chosen}
         return rows.take([i for i, name in enumerate(found) if name in wanted])
+
+    def _called(self, name: str) -> str:
+        """A domain as the chosen ones call it."""
+        return (None if self.chosen is None else known_as(name, self.chosen)) or name
 
     def _look_at(self, rows: RawRows) -> None:
         self.names = rows.names
@@ -205,7 +210,7 @@ class _Rows:
         self.unknown_splits.update(str(v).strip() for v in values if canonical_split(v) is None)
 
     def _batch(self, rows: RawRows) -> pa.RecordBatch:
-        domain_names = [name_of(v) for v in rows.domain]
+        domain_names = [self._called(name_of(v)) for v in rows.domain]
         places = rows.places if self.labelled else [UNLABELLED + place for place in rows.places]
         columns: dict[str, list[Any]] = {
             "id": places if rows.id is None else [name_of(v) for v in rows.id],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Integral, Real
@@ -20,6 +20,7 @@ __all__ = [
     "held",
     "is_empty",
     "is_nested",
+    "known_as",
     "name_of",
     "sorted_labels",
     "text_of",
@@ -42,6 +43,7 @@ SPLIT_NAMES = {
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
 LARGE_FLOAT = re.compile(r"-?\d(\.\d+)?e\+\d{2,}")
 """As Python, pandas and numpy write floats from 1e16 on."""
+TRUTH = ("true", "false")
 INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PANDAS_NULLS = ("NAType", "NaTType")
@@ -153,6 +155,14 @@ def name_of(value: Any) -> str:
     whole = WHOLE_FLOAT.fullmatch(name)
     name = whole.group(1) if whole else name
     return "0" if name == "-0" else name
+
+
+def known_as(name: str, known: Collection[str]) -> str | None:
+    """What ``known`` calls a label or domain, or None: ``true`` and ``True``, as formats write it, are one."""
+    if name in known or name.lower() not in TRUTH:
+        return name if name in known else None
+    alike = [each for each in known if each.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def text_of(value: Any) -> str:

@@ -30,7 +30,6 @@ __all__ = [
     "check_names",
     "field_rows",
     "json_rows",
-    "_keys_twice",
 ]
 
 DECODER = json.JSONDecoder()
