@@ -164,9 +164,7 @@ def test_no_room_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr("hrkd.data.columns.write_arrow", full)
-        with pytest.raises(
-            ArtifactError, match=r"texts\.arrow: cannot be written: No space left on device; make"
-        ):
+        with pytest.raises(ArtifactError, match=r"texts\.arrow: cannot be written: No space left on device; make"):
             ranks_of([["a"]])
     assert ranks_of([["b", "a"]]).tolist() == [1, 0]
     assert not any(tmp_path.iterdir())
