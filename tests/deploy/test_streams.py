@@ -93,7 +93,7 @@ def test_lines_that_are_not_utf8_are_named(predictor):
     ("data", "words"),
     [
         (
-            gzip.compress(b"good"),
+            gzip.compress(b"good", mtime=0),
             "standard input: no text but compressed with gzip; unpack or convert it first, or give",
         ),
         (b"PAR1....", "standard input: no text but a Parquet file; "),
