@@ -9,10 +9,12 @@ from typing import Any
 from hrkd.errors import ModelError
 from hrkd.support.messages import suggestion
 
-__all__ = ["MODEL_TYPE", "is_own", "locate", "neighbour"]
+__all__ = ["MODEL_TYPE", "STATIC", "is_own", "locate", "neighbour"]
 
 MODEL_TYPE = "hrkd_multi_domain"
 """What config.json says of a model that hrkd wrote."""
+STATIC = "hrkd_static"
+"""What it says of an encoder without layers."""
 
 
 def is_own(config: Mapping[str, Any]) -> bool:
