@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
+from hrkd.data.columns import ranks_of
 from hrkd.errors import ArtifactError
 from hrkd.support.caches import cached_folders
 
@@ -154,6 +155,23 @@ def test_no_room_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="No space left"):
         kept_table(tmp_path, NAME, full)
     assert not (tmp_path / NAME).exists()
+
+
+def test_no_room_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr("hrkd.data.columns.write_arrow", full)
+        with pytest.raises(ArtifactError, match=r"texts\.arrow: cannot be written: No space left on device; make"):
+            ranks_of([["a"]])
+    assert ranks_of([["b", "a"]]).tolist() == [1, 0]
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    for call in (lambda: ranks_of([["a"]]), lambda: kept_table(None, NAME, write)):
+        with pytest.raises(ArtifactError, match=r"cannot be written: No such file or directory; make room in .*TMPDIR"):
+            call()
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,13 @@ def test_chosen_domains_and_their_order() -> None:
     assert data.domain_ids.tolist() == [1, 0, 0]
 
 
+def test_truth_is_one_domain_however_it_is_written() -> None:
+    rows = raw(("a", "p", True), ("b", "n", "false"), ("c", "p", "TRUE"), ("d", "n", "other"))
+    data = assemble([rows], ["true", "False"])
+    assert (data.domains, data.domain_ids.tolist()) == (("true", "False"), [0, 1, 0])
+    assert assemble([rows]).domains == ("TRUE", "True", "false", "other")
+
+
 def test_labels_are_those_of_the_chosen_domains() -> None:
     rows = raw(("a", "pos", "x"), ("b", "neg", "x"), ("c", "other", "y"))
     assert assemble([rows], ["x"]).labels == ("neg", "pos")
@@ -169,9 +177,11 @@ def test_names_that_differ_in_case_or_white_space_are_told() -> None:
     assert data.labels == ("Refund", "re fund", "refund", "x")
     assert data.notes == (
         "white space around labels is left out: 'Refund ' (1 row)",
-        "labels that differ in case or white space alone are different labels: 'Refund' (1 row) and 'refund' (1 row); "
+        "labels that differ in case, white space or unseen characters alone are different labels: "
+        "'Refund' (1 row) and 'refund' (1 row); "
         "write them alike if they are the same",
-        "domains that differ in case or white space alone are different domains: 'Billing' (1 row) and 'billing' (1 "
+        "domains that differ in case, white space or unseen characters alone are different domains: "
+        "'Billing' (1 row) and 'billing' (1 "
         "row); 're  x' (1 row) and 're x' (1 row); write them alike if they are the same",
     )
 
@@ -200,3 +210,35 @@ def test_ids_must_be_unique_and_not_null() -> None:
     rows = [("a", 0, "x"), ("b", 1, "x"), ("c", 1, "x"), ("d", 1, "x")]
     assert "repeated: 'p' (f#1, f#3)" in error(raw(*rows, id=["p", "q", "p", "r"]))
     assert "column 'id': empty or null id" in error(raw(*rows, id=["p", "q", None, "r"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (("-0.0", "0.0", "-0", "0", -0.0, 0, Decimal("-0.0"), np.float32(-0.0), 1), ("0", "1")),
+        ((1e20, "1e+20", np.float32(1e20), 10**20, "100000000000000000000", Decimal("1E+20"), 0), ("0", f"{10**20}")),
+        (("-1.5e+16", -1.5e16, 0), (f"-{15 * 10**15}", "0")),
+        (("1e5", "2E+03", "1.5e+00", "1e+400x", "1e+999", 0), ("0", "1.5e+00", "1e+400x", "1e+999", "1e5", "2E+03")),
+        ((np.float32(0.1), np.float16(0.1), 0.1, "0.1", 0), ("0", "0.1")),
+    ],
+)
+def test_one_number_is_one_name(values: tuple[Any, ...], labels: tuple[str, ...]) -> None:
+    assert assemble([raw(*((f"t{n}", value, "x") for n, value in enumerate(values)))]).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301' (1 row) and 'caf\xe9' (1 row)"),
+        ("good", "good\u200b", r"'good' (1 row) and 'good\u200b' (1 row)"),
+        ("\ufeffgood", "good", r"'good' (1 row) and '\ufeffgood' (1 row)"),
+        ("x1", "\uff581", "'x1' (1 row) and '\uff581' (1 row)"),
+        ("ok\u2764", "ok\u2764\ufe0f", "'ok\u2764' (1 row) and 'ok\u2764\ufe0f' (1 row)"),
+    ],
+)
+def test_names_that_look_alike_are_told(one: str, other: str, shown: str) -> None:
+    (note,) = assemble([raw(("a", one, "x"), ("b", other, "x"))]).notes
+    assert note == (
+        f"labels that differ in case, white space or unseen characters alone are different labels: {shown}; write them "
+        "alike if they are the same"
+    )

@@ -4,8 +4,10 @@ import csv
 import gzip
 import json
 import logging
+import os
 import tracemalloc
 from decimal import Decimal
+from functools import partial
 
 import datasets
 import numpy as np
@@ -131,6 +133,14 @@ def test_bad_file_names(predictor, tmp_path):
         predict_file(predictor, source, tmp_path / "out.xlsx")
     with pytest.raises(DataError, match=r"missing\.csv"):
         predict_file(predictor, tmp_path / "missing.csv", tmp_path / "out.csv")
+    long = "x" * 300 + ".csv"
+    with pytest.raises(DataError, match="no file can be there: a name of 304 bytes"):
+        predict_file(predictor, tmp_path / long, tmp_path / "out.csv")
+    with pytest.raises(ArtifactError, match="cannot be written: a name of 304 bytes"):
+        predict_file(predictor, source, tmp_path / long)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"is a pipe, which cannot be read several times.*\(--input -\)"):
+        predict_file(predictor, tmp_path / "pipe.csv", tmp_path / "out.csv")
     with pytest.raises(ArtifactError, match=r"out.csv: cannot be written: .*in.csv is a file"):
         predict_file(predictor, source, source / "out.csv")
     (tmp_path / "folder.csv").mkdir()
@@ -268,6 +278,7 @@ def test_what_a_format_cannot_hold_is_told_before_anything_is_predicted(predicto
         odd_table().drop_columns(["bytes", "broken"]).append_column("f", [[1.0, float("inf")]]),
         tmp_path / "inf.parquet",
     )
+    pq.write_table(pa.table({"text": ["good", "bad"], "f": [1.0, float("nan")]}), tmp_path / "nan.parquet")
     many = '{"text": "good", "n": 1}\n' * 1500
     cases = {
         "big.jsonl": ('{"text": "good", "n": 9007199254740993}\n{"text": "bad", "n": 0.5}\n', "out.parquet"),
@@ -276,8 +287,11 @@ def test_what_a_format_cannot_hold_is_told_before_anything_is_predicted(predicto
         "half.jsonl": ('{"text": "good", "n": "\\ud83d"}\n', "out.parquet"),
         "struct.jsonl": ('{"text": "good", "n": {}}\n', "out.parquet"),
         "tabs.jsonl": (many + '{"text": "good", "n": "a\\tb"}\n', "out.tsv"),
+        "twice.jsonl": ('{"text": "good", "n": 1, "n": 2}\n', "out.csv"),
+        "inside.jsonl": ('{"text": "good", "n": {"a": 1, "a": 2}}\n', "out.parquet"),
         "in.parquet": (None, "out.csv"),
         "inf.parquet": (None, "out.jsonl"),
+        "nan.parquet": (None, "out.jsonl"),
     }
     for name, (content, output) in cases.items():
         if content is not None:
@@ -402,6 +416,97 @@ def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
         predict_file(numbered, tmp_path / f"in.{kind}", tmp_path / "out.csv")
         assert [row["label"] for row in read_back(tmp_path / "out.csv")] == expected
     predict_file(numbered, tmp_path / "in.csv", tmp_path / "out.csv", domain=1)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    ("lines", "texts"),
+    [
+        (["good", "", "bad", ""], ["good", "", "bad"]),
+        (["", "good", "", "", "bad"], ["", "good", "", "", "bad"]),
+        (["good", "bad", "", "", ""], ["good", "bad", "", ""]),
+        (["good", '""', "bad"], ["good", "", "bad"]),
+    ],
+)
+@pytest.mark.parametrize("how", ["stop", "blank", "skip"])
+def test_blank_lines_of_a_single_column_are_rows(predictor, tmp_path, caplog, kind, lines, texts, how):
+    if kind == "tsv":
+        texts = [text or line for text, line in zip(texts, lines, strict=False)]
+    (tmp_path / f"in.{kind}").write_text("\n".join(["text", *lines, ""]))
+    options = {"domain": "books", "on_bad_row": how}
+    call = partial(predict_file, predictor, tmp_path / f"in.{kind}", tmp_path / "out.csv", **options)
+    empty = [n for n, text in enumerate(texts, 1) if not text]
+    if how == "stop" and empty:
+        with pytest.raises(DataError, match=f"empty texts? in column 'text': row {', '.join(map(str, empty))}\n"):
+            call()
+        return
+    assert call() == len(texts) - len(empty)
+    found = [(row["text"], bool(row["label"])) for row in read_back(tmp_path / "out.csv")]
+    assert found == [(text, bool(text)) for text in texts if text or how == "blank"]
+
+
+VIEWS = {
+    "text": pa.array(["q", "r", None], pa.string_view()),
+    "bytes": pa.array([b"q", b"r", None], pa.binary_view()),
+    "struct": pa.array([{"a": "q"}, {"a": "r"}, None], pa.struct([("a", pa.string_view())])),
+    "list": pa.array([["q"], ["r"], None], pa.list_(pa.string_view())),
+    "list view": pa.array([[1], [2], None], pa.list_view(pa.int8())),
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_views_go_through_where_rows_are_left_out(predictor, tmp_path, kind):
+    own = pa.table({"text": pa.array(["", "good", None], pa.string_view()), "more": VIEWS[kind]})
+    pq.write_table(own, tmp_path / "in.parquet")
+    call = partial(predict_file, predictor, tmp_path / "in.parquet", tmp_path / "out.parquet", domain="books")
+    assert call(on_bad_row="skip") == 1
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.select(["text", "more"]).to_pylist() == own.to_pylist()[1:2]
+    assert found.schema.field("more").type == pq.read_table(tmp_path / "in.parquet").schema.field("more").type
+    assert call(on_bad_row="blank") == 1
+    pq.write_table(own.slice(0, 1), tmp_path / "in.parquet")
+    assert call(on_bad_row="skip") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_what_is_wrong_with_the_data_leaves_no_journal(predictor, tmp_path, monkeypatch):
+    write_csv(tmp_path / "in.csv", [{"text": "good", "domain": "books"}] * 1500)
+
+    def fail(*_):
+        if next(tmp_path.glob(".*.hrkd-journal")).stat().st_size > 1000:
+            raise DataError("a fault")
+
+    monkeypatch.setattr("hrkd.data.readers.table_writer._CsvWriter.lines", lambda *_: fail() or [])
+    with pytest.raises(DataError, match="a fault"):
+        predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_keys_that_come_twice_are_told_and_stay(predictor, tmp_path, caplog):
+    line = '{"text": "bad", "x": 1, "text": "good", "x": 2}'
+    (tmp_path / "in.jsonl").write_text('{"text": "good"}\n' + line + "\n")
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        predict_file(predictor, tmp_path / "in.jsonl", tmp_path / "out.jsonl", domain="books")
+    assert "in.jsonl: a key comes twice in line 2 ('text'): its last value counts" in caplog.text
+    first, second = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert second.startswith(line[:-1])
+    assert json.loads(first)["label"] == json.loads(second)["label"]
+
+
+def test_what_is_written_as_another_format_is_read_back(new_student, tokenizer, tmp_path):
+    of_truth = Predictor(new_student(domains=["False", "True"]), tokenizer)
+    (tmp_path / "in.jsonl").write_text('{"text": "good", "domain": true}\n{"text": "good", "domain": false}\n')
+    predict_file(of_truth, tmp_path / "in.jsonl", tmp_path / "out.csv", prefix="first_")
+    predict_file(of_truth, tmp_path / "out.csv", tmp_path / "again.csv")
+    rows = read_back(tmp_path / "again.csv")
+    assert [row["domain"] for row in rows] == ["true", "false"]
+    assert all((row["label"], row["score"]) == (row["first_label"], row["first_score"]) for row in rows)
+    numbered = Predictor(new_student(domains=["0.1", f"{10**20}"]), tokenizer)
+    own = pa.table({"text": ["good", "good"], "domain": pa.array([0.1, 1e20], pa.float32())})
+    pq.write_table(own, tmp_path / "in.parquet")
+    predict_file(numbered, tmp_path / "in.parquet", tmp_path / "n.csv", prefix="first_")
+    predict_file(numbered, tmp_path / "n.csv", tmp_path / "n2.csv")
+    assert [row["domain"] for row in read_back(tmp_path / "n2.csv")] == ["0.1", "1e+20"]
 
 
 def of_columns(new_student, tokenizer, **options):

@@ -194,6 +194,17 @@ def test_numbers_name_domains_as_in_a_table(new_student, tokenizer, domain):
         numbered(["good"], domain=3.0)
 
 
+@pytest.mark.parametrize("domain", [True, "true", "TRUE", "True", torch.tensor([True]), [np.True_]])
+def test_truth_is_one_domain_however_it_is_written(new_student, tokenizer, domain):
+    for names in (["False", "True"], ["false", "true"]):
+        of_truth = Predictor(new_student(domains=names), tokenizer)
+        assert of_truth(["good"], domain=domain) == of_truth(["good"], domain=names[1])
+    both = Predictor(new_student(domains=["TRUE", "True"]), tokenizer)
+    assert both(["good"], domain="TRUE") == both(["good"], domain=" TRUE ")
+    with pytest.raises(DataError, match="unknown domain 'true'"):
+        both(["good"], domain="true")
+
+
 TAKEN = "texts: expected a text, several texts, or mappings"
 
 

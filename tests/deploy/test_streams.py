@@ -1,6 +1,7 @@
 """Texts and tables from a stream: labelled as they come, with errors that name the line."""
 
 import csv
+import gzip
 import io
 import json
 import logging
@@ -88,6 +89,23 @@ def test_lines_that_are_not_utf8_are_named(predictor):
         answers(predictor, "good\n", b"b\xe4d\n")
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            gzip.compress(b"good"),
+            "standard input: no text but compressed with gzip; unpack or convert it first, or give",
+        ),
+        (b"PAR1....", "standard input: no text but a Parquet file; "),
+        ("good book\n".encode("utf-16"), r"in UTF-16, expected UTF-8; convert it \(iconv -f UTF-16 -t UTF-8\)"),
+        ("good book\n".encode("utf-16-le"), "in UTF-16LE, expected UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_told_by_its_first_bytes(predictor, data, words):
+    with pytest.raises(DataError, match=words):
+        answers(predictor, data)
+
+
 def table(predictor, kind, *blocks, to=None, pipe=None, **how):
     lines = Lines(pipe or Pipe(*blocks))
     job = plan(stream_table(lines, kind), predictor.facts, Labelling(**how))
@@ -154,6 +172,29 @@ def test_formats_change_on_the_way(predictor):
 def test_what_does_not_fit_is_named(predictor, kind, content, words):
     with pytest.raises(DataError, match=words):
         table(predictor, kind, content)
+
+
+@pytest.mark.parametrize("kind", [".csv", ".tsv"])
+def test_blank_lines_of_a_single_column_are_rows(predictor, kind):
+    found = table(predictor, kind, "text\ngood\n", "\n", "bad\n\n", to=".csv", domain="books", on_bad_row="blank")
+    assert [line.split(",")[0] for line in found.splitlines()] == ["text", "good", "", "bad"]
+    with pytest.raises(DataError, match="1 empty text in column 'text': row 2"):
+        table(predictor, kind, "text\ngood\n\nbad\n", domain="books")
+
+
+@pytest.mark.parametrize(("kind", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_a_header_in_the_middle(predictor, kind, separator):
+    with pytest.raises(DataError, match=r"the header comes once more, .* in the row that ends at line 3; remove it"):
+        table(predictor, kind, "text,domain\ngood,books\n\ufefftext,domain\nbad,books\n".replace(",", separator))
+
+
+def test_rows_that_a_quote_swallows_are_told(predictor, caplog):
+    rows = ["text,domain", "good,books", '"bad,books', "good,music", 'bad",music', "good,books"]
+    with pytest.raises(DataError, match="standard input: each of the lines 3 to 5 looks like a row"):
+        table(predictor, ".csv", "\n".join(rows) + "\n", on_bad_row="skip")
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        table(predictor, ".csv", 'text,domain\n"a long\nbad,music\nbook",books\n', "good,books\n")
+    assert "holds one that looks like a row of the table (line 3)" in caplog.text
 
 
 def test_later_keys(predictor):

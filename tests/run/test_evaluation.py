@@ -2,10 +2,13 @@
 
 import logging
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from hrkd.data.assembly import assemble
+from hrkd.data.rows import RawRows
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.deploy.export import export_plain
 from hrkd.deploy.predict import Predictor
@@ -13,6 +16,7 @@ from hrkd.errors import DataError, RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
+from hrkd.run.rows_to_measure import as_model_says
 from tiny import tiny_recipe
 
 COLUMNS = {"text": "review", "label": "stars", "domain": "category"}
@@ -140,6 +144,23 @@ def test_unknown_labels_and_domains_are_told(single, tmp_path):
     frame.assign(category="cars").to_csv(tmp_path / "domains.csv", index=False)
     with pytest.raises(DataError, match=r"domains that the model does not know: 'cars'"):
         evaluate(student, {"data": {"source": str(tmp_path / "domains.csv")}})
+
+
+def test_truth_is_one_name_however_it_is_written():
+    rows = [("a", "true", "FALSE"), ("b", "false", "true"), ("c", "True", "true")]
+    data = assemble([RawRows(list("abc"), *map(list, zip(*rows, strict=True)))])
+    facts = SimpleNamespace(pairs=None, domains=["False", "True"])
+    found = as_model_says(data, facts, ["False", "True"])
+    assert (found.labels, found.domains) == (("False", "True"), ("False", "True"))
+    assert found.label_ids.tolist() == [1, 0, 1]
+    assert found.domain_ids.tolist() == [0, 1, 1]
+
+
+def test_what_is_not_read_is_told(single, tmp_path, caplog):
+    shutil.copy(single[0] / "new.csv", tmp_path / "train.csv")
+    (tmp_path / "test.tab").touch()
+    evaluate(single[0] / "run" / "student", {"data": {"source": str(tmp_path)}})
+    assert "not read, as no table of a known kind: test.tab" in caplog.text
 
 
 def test_labels_that_mean_the_same_are_given_in_the_models_order(single, tmp_path):

@@ -15,7 +15,8 @@ from __future__ import annotations
 import tempfile
 import uuid
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from hrkd.support.caches import check_size, clearing_advice, note_use, read_inde
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["as_dataset", "kept_table", "open_arrow", "write_arrow"]
+__all__ = ["as_dataset", "kept_table", "open_arrow", "temporary_file", "write_arrow"]
 
 FORMAT = "hrkd-arrow"
 VERSION = 1
@@ -77,10 +78,8 @@ def kept_table(
         ArtifactError: the entry is damaged or is something else, or there is no room to write it.
     """
     if cache is None:
-        with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
-            file = Path(folder) / "data.arrow"
-            with writing(file, advice=f"make room in {tempfile.gettempdir()}, or set TMPDIR"):
-                notes = write(file)
+        with temporary_file("data.arrow") as file:
+            notes = write(file)
             return open_arrow(file), notes
     with _lock(cache, name):
         if not (cache / name).is_dir():
@@ -92,6 +91,25 @@ def kept_table(
                 write_json(new / "index.json", {**_head(name), **content, **notes})
     note_use(cache / name)
     return _opened(cache / name)
+
+
+@contextmanager
+def temporary_file(name: str) -> Iterator[Path]:
+    """A file to write in a folder of its own, which goes when the ``with`` block ends.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    try:
+        place = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:  # none of the usual ones can be written
+        raise ArtifactError(f"{error.strerror}; make room in one of them, or set TMPDIR") from error
+    advice = f"make room in {place}, or set TMPDIR"
+    with ExitStack() as stack:
+        with writing(place / name, advice):
+            file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hrkd-"))) / name
+        with writing(file, advice):
+            yield file
 
 
 def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:

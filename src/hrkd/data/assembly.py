@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from hrkd.data.rows import (
     fault_of,
     is_empty,
     is_nested,
+    known_as,
     name_of,
     sorted_labels,
     text_of,
@@ -40,8 +42,10 @@ KINDS = {
     "split": pa.string(),
 }
 """Columns of the table, in their order."""
-HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d")
+HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d", re.IGNORECASE)
 """A row of a table whose first line is no row."""
+VARIANTS = re.compile("[\ufe00-\ufe0f]")
+"""Characters that choose the look of the one before them."""
 FEW, MOSTLY = 50, 0.8
 """Rows from which on labels or domains that are more than this share of them are no such names."""
 UNLABELLED = "unlabelled/"
@@ -186,10 +190,14 @@ class _Rows:
         """The rows of the chosen domains; those without a domain stay, to be reported."""
         if self.chosen is None:
             return rows
-        found = [None if is_empty(v) or is_nested(v) else name_of(v) for v in rows.domain]
+        found = [None if is_empty(v) or is_nested(v) else self._called(name_of(v)) for v in rows.domain]
         self.in_source.update(name for name in found if name is not None)
         wanted = {None, *self.chosen}
         return rows.take([i for i, name in enumerate(found) if name in wanted])
+
+    def _called(self, name: str) -> str:
+        """A domain as the chosen ones call it."""
+        return (None if self.chosen is None else known_as(name, self.chosen)) or name
 
     def _look_at(self, rows: RawRows) -> None:
         self.names = rows.names
@@ -202,7 +210,7 @@ class _Rows:
         self.unknown_splits.update(str(v).strip() for v in values if canonical_split(v) is None)
 
     def _batch(self, rows: RawRows) -> pa.RecordBatch:
-        domain_names = [name_of(v) for v in rows.domain]
+        domain_names = [self._called(name_of(v)) for v in rows.domain]
         places = rows.places if self.labelled else [UNLABELLED + place for place in rows.places]
         columns: dict[str, list[Any]] = {
             "id": places if rows.id is None else [name_of(v) for v in rows.id],
@@ -278,16 +286,16 @@ class _Rows:
         for what, counts in self.rows_of.items():
             alike: dict[str, list[str]] = {}
             for name in sorted(counts):
-                alike.setdefault(" ".join(name.split()).casefold(), []).append(name)
+                alike.setdefault(_as_seen(name), []).append(name)
             told = [
-                " and ".join(f"{name!r} ({count_of(counts[name])})" for name in names)
+                " and ".join(f"{shown} ({count_of(counts[name])})" for name, shown in _told_apart(names))
                 for names in alike.values()
                 if len(names) > 1
             ]
             if told:
                 notes.append(
-                    f"{what} that differ in case or white space alone are different {what}: {first_of(told, '; ')}; "
-                    "write them alike if they are the same"
+                    f"{what} that differ in case, white space or unseen characters alone are different {what}: "
+                    f"{first_of(told, '; ')}; write them alike if they are the same"
                 )
         return notes
 
@@ -304,6 +312,19 @@ class _Rows:
         if unknown:
             known = sorted(self.in_source)
             raise DataError(f"data.domains: no rows of {misspelt(unknown, known)}; the source has {', '.join(known)}")
+
+
+def _as_seen(name: str) -> str:
+    """A name as people read it: in one form of its characters, without those that are not seen, in small letters."""
+    plain = unicodedata.normalize("NFKC", name)
+    seen = "".join(c for c in plain if unicodedata.category(c) != "Cf" and not VARIANTS.fullmatch(c))
+    return " ".join(seen.split()).casefold()
+
+
+def _told_apart(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names with how they are written, in escapes where they look the same otherwise."""
+    same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+    return ((name, ascii(name) if same else repr(name)) for name in names)
 
 
 def _check_unique(table: pa.Table) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hrkd.data.arrow_files import as_dataset, open_arrow, write_arrow
+from hrkd.data.arrow_files import as_dataset, open_arrow, temporary_file, write_arrow
 
 if TYPE_CHECKING:
     import datasets
@@ -75,8 +73,7 @@ def text_ranks(texts: pa.ChunkedArray) -> Ints:
 
 def ranks_of(texts: Iterable[Sequence[str]]) -> Ints:
     """:func:`text_ranks` of texts that come in chunks and are kept in a temporary file meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
-        file = Path(folder) / "texts.arrow"
+    with temporary_file("texts.arrow") as file:
         write_arrow(file, (pa.record_batch({"text": pa.array(chunk, pa.string())}) for chunk in texts))
         return text_ranks(open_arrow(file)["text"]) if file.exists() else np.zeros(0, dtype=np.int64)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Integral, Real
@@ -16,8 +17,10 @@ __all__ = [
     "RawRows",
     "canonical_split",
     "fault_of",
+    "held",
     "is_empty",
     "is_nested",
+    "known_as",
     "name_of",
     "sorted_labels",
     "text_of",
@@ -38,6 +41,9 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0")
+LARGE_FLOAT = re.compile(r"-?\d(\.\d+)?e\+\d{2,}")
+"""As Python, pandas and numpy write floats from 1e16 on."""
+TRUTH = ("true", "false")
 INTEGER = re.compile(r"[+-]?\d+")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PANDAS_NULLS = ("NAType", "NaTType")
@@ -95,7 +101,7 @@ class RawRows:
 
 def canonical_split(value: Any) -> str | None:
     """``train``, ``dev`` or ``test`` for the usual names of these parts, in any case; None for other values."""
-    return SPLIT_NAMES.get(str(value).strip().lower())
+    return SPLIT_NAMES.get(unicodedata.normalize("NFKC", str(value)).strip().lower())
 
 
 def fault_of(value: Any) -> str | None:
@@ -127,15 +133,36 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, NESTED) or getattr(value, "ndim", 0) > 0
 
 
+def held(value: Any) -> Any:
+    """What a tensor of no dimensions holds; other values as they are (those of numpy are numbers themselves)."""
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item") or hasattr(value, "__array_interface__"):
+        return value
+    return value.item()
+
+
 def name_of(value: Any) -> str:
-    """A label, domain or id as a string: stripped, and without the ``.0`` of whole floats."""
+    """A label, domain or id as a string: stripped; whole floats are integers, however they are written (1.0, 1e+20)."""
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         return f"{value.to_integral_value():f}" if value else "0"
-    if isinstance(value, Real) and not isinstance(value, Integral) and float(value).is_integer():
-        return str(int(float(value)))
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        # A float of fewer bits is the number that it is written as.
+        number = float(str(value)) if hasattr(value, "dtype") else float(value)
+        if number.is_integer():
+            return str(int(number))
     name = str(value).strip()
+    if "e+" in name and LARGE_FLOAT.fullmatch(name) and float(name).is_integer():
+        return str(int(float(name)))
     whole = WHOLE_FLOAT.fullmatch(name)
-    return whole.group(1) if whole else name
+    name = whole.group(1) if whole else name
+    return "0" if name == "-0" else name
+
+
+def known_as(name: str, known: Collection[str]) -> str | None:
+    """What ``known`` calls a label or domain, or None: ``true`` and ``True``, as formats write it, are one."""
+    if name in known or name.lower() not in TRUTH:
+        return name if name in known else None
+    alike = [each for each in known if each.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def text_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from hrkd.data.rows import fault_of, is_nested, name_of, text_of
+from hrkd.data.rows import fault_of, held, is_nested, known_as, name_of, text_of
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of, misspelt
 
@@ -88,8 +88,8 @@ def check_batch_size(batch_size: Any) -> int:
 
 def domain_number(value: Any, known: Sequence[str]) -> int | None:
     """The number of a domain among the ``known`` ones, by the rule of loading (1, 1.0 and " 1.0 " are "1"), or None."""
-    name = value if value in known else name_of(value)
-    return known.index(name) if name in known else None
+    name = value if value in known else known_as(name_of(value), known)
+    return None if name is None else known.index(name)
 
 
 def unknown_domains(values: Sequence[Any], known: Sequence[str]) -> str | None:
@@ -114,7 +114,7 @@ def _listed(argument: str, given: Any, expected: str) -> list[Any]:
         )
     if not isinstance(given, bytes | bytearray | set | frozenset) and getattr(given, "ndim", 1) == 1:
         try:
-            return list(given)
+            return [held(value) for value in given]
         except TypeError:
             pass
     raise DataError(f"{argument}: {expected}; got {_shown(given)}")

@@ -60,7 +60,8 @@ def hash_of(predictor: Predictor, source: Path, **options: Any) -> str:
 
 @contextmanager
 def journal_of(output: Path, key: str) -> Iterator[Journal]:
-    """The journal of the table ``output``; it is removed when the ``with`` block ends without an error.
+    """The journal of the table ``output``; it is removed when the ``with`` block ends without an error, or with
+    one of the data.
 
     What a killed process left half written beside ``output`` is removed.
 
@@ -77,8 +78,9 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
             journal = Journal(file, path, key)
             try:
                 yield journal
-            except BaseException:
-                if journal.is_empty():
+            except BaseException as error:
+                # What is wrong with the data stays so; all else may be an interruption.
+                if journal.is_empty() or isinstance(error, DataError):
                     path.unlink(missing_ok=True)
                 raise
             path.unlink(missing_ok=True)

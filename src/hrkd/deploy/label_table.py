@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
 from hrkd.data.readers.hints import LongRows
-from hrkd.data.readers.places import check_source_is_there, known_kind
+from hrkd.data.readers.places import check_is_plain, check_source_is_there, known_kind
 from hrkd.data.readers.table_writer import Added, TableWriter, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
 from hrkd.data.readers.text_files import open_text
@@ -154,6 +154,7 @@ def look_through(
     :func:`predict_file`.
     """
     source, target = _path("input", input), None if output is None else _path("output", output)
+    check_is_plain(source)
     if target is not None:
         check_output(target)
         if _is_same(source, target):
@@ -179,7 +180,7 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _notes(job: TableJob) -> Sequence[str]:
-    """What a user should know of the file.
+    """What a user should know of the file, or of what has come of a stream since the last call.
 
     Raises:
         DataError: a quote that is not closed makes one row of several.
@@ -431,6 +432,9 @@ def _label(
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
             count = len(rows)
+            if job.table.rows is None:
+                for note in _notes(job):
+                    logger.warning("%s", note)
             if job.table.rows is None and isinstance(rows, JsonRows):
                 _check_added(
                     job.table.name, [name for name, _ in job.added], {name for row in rows.said for name in row}
@@ -443,7 +447,8 @@ def _label(
             if job.how.on_bad_row == "blank":
                 values = [_spread(column, good, count) for column in values]
             elif len(good) < count:
-                rows = rows.take(good)
+                with naming(job.table.name):
+                    rows = rows.take(good)
             writer.write(rows, values)
             labelled += len(good)
             bar.advance(count)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
 from hrkd.deploy.checks import ask
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of
 
 if TYPE_CHECKING:
+    from hrkd.data.readers.parts import LongRow
     from hrkd.data.readers.whole_rows import Rows, WholeTable
     from hrkd.deploy.bad_rows import OnBadRow
     from hrkd.deploy.predict import Predictor
@@ -27,6 +30,8 @@ logger = logging.getLogger("hrkd.predict")
 NAME = "standard input"
 BLOCK = 1 << 16
 """Bytes that are taken at a time, as many as a pipe holds."""
+SURE = 16
+"""Bytes that tell an encoding."""
 MOST_ROWS = 1000
 """Rows of a chunk."""
 LONGEST = (1 << 31) - 1
@@ -78,6 +83,8 @@ class Lines:
             block = self.stream.read1(BLOCK)
         except OSError as error:
             raise DataError(f"{NAME}: cannot be read ({error.strerror or error})") from error
+        if self.number == 0 and not self.rest:
+            _check_kind(block)
         self.ended = not block
         lines = _lines(self.rest + block)
         self.rest = lines.pop() if lines and not self.ended and not lines[-1].endswith(b"\n") else b""
@@ -93,6 +100,15 @@ class Lines:
                 chunk = []
         if chunk:
             yield chunk
+
+
+def _check_kind(head: bytes) -> None:
+    """Refuse what is no text by its first bytes, or in units of two or four bytes."""
+    if kind := kind_of(None, head):
+        raise DataError(f"{NAME}: no text but {kind[0]}; unpack or convert it first, or give it as a file (--input)")
+    encoding = told_of_bytes(head) if len(head) >= SURE else ""
+    if encoding not in ("", "unknown"):
+        raise DataError(f"{NAME}: in {encoding}, expected UTF-8; convert it (iconv -f {encoding} -t UTF-8)")
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -158,7 +174,8 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
     Raises:
         DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
     """
-    from hrkd.data.readers.tables import check_separator
+    from hrkd.data.readers.parts import Part
+    from hrkd.data.readers.tables import check_separator, without_blanks
     from hrkd.data.readers.whole_rows import WholeTable
 
     first = lines.peek()
@@ -170,12 +187,15 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
         chunks = _json_chunks(lines)
         rows = next(chunks)
         return WholeTable(NAME, kind, rows.names, None if len(rows) else 0, lambda _: _again(rows, chunks))
-    table = _csv_rows(lines) if kind == ".csv" else _tsv_rows(lines)
+    long: deque[LongRow] = deque(maxlen=MOST_ROWS)
+    numbered = _csv_rows(lines, long) if kind == ".csv" else _tsv_rows(lines)
+    table = (row for _, row in without_blanks(numbered))
     header = next(table, None)
     if not header:
         raise DataError(f"{NAME}: nothing there; expected a table with a header")
     check_separator(NAME, header, "," if kind == ".csv" else "\t")
-    return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table))
+    part = Part(NAME, 0, tuple(header), lambda _: iter(()), long_rows=lambda: _taken(long))
+    return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table), part)
 
 
 def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
@@ -183,10 +203,29 @@ def _again(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
     yield from rest
 
 
-def _csv_rows(lines: Lines) -> Iterator[list[str]]:
+def _taken(long: deque[LongRow]) -> Iterator[LongRow]:
+    while long:
+        yield long.popleft()
+
+
+def _csv_rows(lines: Lines, long: deque[LongRow]) -> Iterator[tuple[int, list[str]]]:
+    """Rows; what stands in several lines, one of which could be a row, is put into ``long`` too."""
+    from hrkd.data.readers.tables import long_row
+
+    taken: list[tuple[int, str]] = []
+
+    def read() -> Iterator[str]:
+        for line in lines:
+            taken.append((lines.number, line))
+            yield line
+
     before = csv.field_size_limit(LONGEST)
     try:
-        yield from (row for row in csv.reader(lines, strict=True) if row)
+        for row in csv.reader(read(), strict=True):
+            if len(taken) > 1 and (lying := long_row(taken, len(row))):
+                long.append(lying)
+            taken.clear()
+            yield lines.number, row
     except csv.Error as error:
         raise DataError(
             f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with commas, "
@@ -196,14 +235,14 @@ def _csv_rows(lines: Lines) -> Iterator[list[str]]:
         csv.field_size_limit(before)
 
 
-def _tsv_rows(lines: Lines) -> Iterator[list[str]]:
+def _tsv_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     for line in lines:
         row = line.removesuffix("\n").removesuffix("\r")
-        if row:
-            yield row.split("\t")
+        yield lines.number, row.split("\t") if row else []
 
 
 def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Rows]:
+    from hrkd.data.readers.tables import JOINED, repeats_header
     from hrkd.data.readers.whole_rows import FieldRows
 
     chunk: list[list[str]] = []
@@ -214,6 +253,8 @@ def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]
                 f"{NAME}: the header has {len(header)} fields, but not the row that ends at line {lines.number:,} "
                 f"({len(row)} fields)"
             )
+        if len(header) > 1 and repeats_header(header, row):
+            raise DataError(f"{NAME}: {JOINED} in the row that ends at line {lines.number:,}; remove it")
         chunk.append(row)
         if not lines.waiting or len(chunk) == MOST_ROWS:
             yield FieldRows(tuple(header), chunk)

@@ -131,6 +131,8 @@ def _rows(
         own = own_part(data, rows, digest=str(digest), split=split or "test")
         if own is not None:
             return MeasuredRows(own, split or "test")
+    for note in rows.notes if given is None else ():
+        logger.warning("%s", note)
     if is_run and given is None and split is None and _is_data_of(folder.parent, said):
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, "test")
         split = "test"

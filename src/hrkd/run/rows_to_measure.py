@@ -13,6 +13,7 @@ import numpy as np
 
 from hrkd.data.columns import renumbered
 from hrkd.data.readers.sources import has_columns_of_its_own
+from hrkd.data.rows import known_as
 from hrkd.data.splits.split import given_parts
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError, RecipeError
@@ -97,21 +98,24 @@ def as_model_says(rows: MultiDomainDataset, facts: ModelFacts, labels: Sequence[
     if facts.pairs is not None and facts.pairs != rows.has_pairs:
         takes, found = ("pairs of texts", "single texts") if facts.pairs else ("single texts", "pairs of texts")
         raise DataError(f"the model takes {takes}, the data holds {found}; name the columns that it is to read")
-    if unknown := [name for name in rows.labels if name not in labels]:
+    if unknown := [name for name in rows.labels if known_as(name, labels) is None]:
         raise DataError(
             f"labels that the model does not know: {misspelt(unknown, labels)}; it says {', '.join(labels)}. Correct "
             "them in the data; if they mean the same, give the data's names in the order of the model's (--labels)"
         )
     known = facts.domains or list(rows.domains)
     counts = rows.rows_by_domain()
-    if unknown := [name for name in rows.domains if name not in known and counts[name]]:
+    if unknown := [name for name in rows.domains if known_as(name, known) is None and counts[name]]:
         raise DataError(
             f"domains that the model does not know: {misspelt(unknown, known)}; it knows {', '.join(known)} "
             "(data.domains selects some)"
         )
-    present = [name for name in known if counts.get(name)]
-    label_order = np.array([labels.index(name) for name in rows.labels], dtype=np.int64)
-    domain_order = np.array([present.index(name) if counts[name] else 0 for name in rows.domains], dtype=np.int64)
+    called = {name: known_as(name, known) for name in rows.domains if counts[name]}
+    present = [name for name in known if name in called.values()]
+    label_order = np.array([labels.index(known_as(name, labels) or name) for name in rows.labels], dtype=np.int64)
+    domain_order = np.array(
+        [present.index(called[name] or name) if name in called else 0 for name in rows.domains], dtype=np.int64
+    )
     table = renumbered(rows.rows, label=label_order, domain=domain_order)
     return replace(rows, rows=table, labels=tuple(labels), domains=tuple(present))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hrkd.errors import ArtifactError
+from hrkd.support.folder_names import fault_of_path
 from hrkd.support.manifest import write_manifest
 from hrkd.support.messages import first_line
 from hrkd.support.own_files import keep_the_rest, remove_own
@@ -105,6 +106,8 @@ def check_can_be_written(path: Path, *, is_folder: bool = False) -> None:
     Raises:
         CannotWriteError: it cannot; says why.
     """
+    if fault := fault_of_path(path):
+        raise CannotWriteError(f"{str(path)[:40]}...: cannot be written: {fault}")
     if path.is_dir() and not is_folder:
         raise CannotWriteError(f"{path}: is a folder; name a file")
     if is_folder and path.exists() and not path.is_dir():

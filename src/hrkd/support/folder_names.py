@@ -14,6 +14,7 @@ LONGEST = 80
 """Bytes of a domain's folder."""
 MOST_BYTES = 255
 """Of one name, in most file systems."""
+MOST_OF_A_PATH = 4096
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # by Windows
 
 
@@ -45,6 +46,8 @@ def fault_of_path(path: str | Path) -> str | None:
     """Why no file or folder can have this path, in words; None: one can."""
     if "\0" in str(path):
         return "a name with a NUL character"
+    if (size := len(os.fsencode(path))) >= MOST_OF_A_PATH:
+        return f"a path of {size} bytes, where one has {MOST_OF_A_PATH - 1} at most"
     longest = max(Path(path).parts, key=lambda part: len(os.fsencode(part)), default="")
     if (size := len(os.fsencode(longest))) > MOST_BYTES:
         return f"a name of {size} bytes, {longest[:20]}..., where a file's has {MOST_BYTES} at most"

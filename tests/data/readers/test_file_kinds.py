@@ -9,6 +9,7 @@ import json
 import lzma
 import pickle
 import sqlite3
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,17 @@ def test_other_kinds_that_are_compressed(tmp_path: Path) -> None:
     assert "r.csv.gz: what is packed in it is no text but a Parquet file; unpack it, then" in error(
         tmp_path / "r.csv.gz"
     )
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.parquet"])
+def test_tables_in_a_tar_archive(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in.csv").write_bytes(TEXT)
+    with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as archive:
+        archive.add(tmp_path / "in.csv", "in.csv")
+    message = error(tmp_path / name)
+    assert "a tar archive" in message
+    assert message.endswith("unpack it")
+    assert "iconv" not in message
 
 
 def test_texts_under_the_name_of_something_else(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,82 @@ def test_a_split_of_another_kind_of_file_is_told(tmp_path: Path) -> None:
     assert load_domains(tables, cache=cache).notes == ()
     (tables / "test.json").write_text("[]")
     assert load_domains(tables, cache=cache).notes == ("not read, as no table of a known kind: test.json",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test.tab", "test.pq", "test.csv.zst", "TEST.TXT", "reviews_test", "test/", "more/dev.csv", "data/test.csv"],
+)
+def test_whatever_is_named_after_a_split_and_not_read_is_told(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, "train.csv")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).write_text("a")
+    outer, _, inner = name.partition("/")
+    told = outer if "/" not in name else f"{outer}/ ({inner})" if inner else name
+    assert load_domains(tmp_path).notes == (f"not read, as no table of a known kind: {told}",)
+
+
+@pytest.mark.parametrize("name", ["test.py", "TEST.md", ".test.csv.swp", "latest.txt", "more/a.csv", "latest/a.csv"])
+def test_what_speaks_of_no_rows_is_not_told(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, "train.csv", name)
+    assert load_domains(tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("name", ["test.CSV", "Test.Csv", "TEST.CSV.GZ"])
+def test_endings_of_tables_in_any_case(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, "train.csv")
+    data = table(name).to_csv(index=False).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("GZ") else data)
+    splits = split_domains(load_domains(tmp_path))
+    assert {text.split(" text")[0] for text in splits.test.rows["text"]} == {name}
+    alone = folder(tmp_path / "alone", "train.csv") / name
+    alone.write_bytes((tmp_path / name).read_bytes())
+    assert len(load_domains(alone)) == 20
+
+
+def test_tables_that_are_no_files_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, "train.csv")
+    (tmp_path / "books.csv").symlink_to("annex/nothing")
+    gone = "is a link to annex/nothing, which is not there; fetch what it leads to, or remove it"
+    assert error(tmp_path) == f"{tmp_path / 'books.csv'}: {gone}"
+    (tmp_path / "train.csv").unlink()
+    assert error(tmp_path).endswith("; links to what is not there: books.csv: fetch it")
+    (tmp_path / "books.csv").unlink()
+    folder(tmp_path, "train.csv", "test.parquet/part-0.csv")
+    assert "test.parquet: is a folder beside tables; move what is in it here" in error(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("imdb.trn", "imdb.tst"),
+        ("XTRAIN", "XTEST"),
+        ("mytraindata", "mytestdata"),
+        ("reviewstrain", "reviewstest"),
+        ("trains", "tests"),
+        ("tobetrained", "tobetested"),
+        ("mytrain-00000-of-00002", "mytest-00000-of-00001"),
+        ("ｔｒａｉｎ", "ｔｅｓｔ"),
+        ("TRAINs2", "tests2"),
+    ],
+)
+def test_names_that_are_alike_but_for_the_part(train: str, test: str) -> None:
+    assert splits_of([test, train]) == ["test", "train"]
+    assert splits_of([train, "books"]) == [*splits_of([train]), None]
+
+
+@given(st.text(alphabet="bcxyz_19", max_size=6), st.text(alphabet="bcxyz_19", max_size=6))
+def test_a_word_in_one_place_of_two_names_is_a_split(before: str, after: str) -> None:
+    names = [f"{before}{part}{after}" for part in ("train", "test", "valid")]
+    assert splits_of(names) == ["train", "test", "dev"]
+
+
+def test_names_that_may_be_parts_are_told(tmp_path: Path) -> None:
+    data = load_domains(folder(tmp_path / "two", "reviews_tr.csv", "reviews_te.csv"))
+    assert "split" not in data.rows.column_names
+    (note,) = data.notes
+    assert note.startswith("reviews_te.csv, reviews_tr.csv may be parts of a split, and are not read so: all rows are")
+    assert load_domains(folder(tmp_path / "languages", "tr.csv", "te.csv", "en.csv")).notes == ()
 
 
 def test_keys_of_a_data_set_follow_the_same_rule() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
 from hrkd.data.readers.sources import load_domains
 from sources import error
@@ -221,6 +226,30 @@ def test_missing_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert "no such file or folder" in error(source, format=layout)
 
 
+@pytest.mark.parametrize("how", ["table", "auto"])
+def test_what_is_no_file(tmp_path: Path, how: str) -> None:
+    os.mkfifo(tmp_path / "p.csv")
+    (tmp_path / "d.csv").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.csv"))
+    for name, kind in {"p.csv": "a pipe", "d.csv": "a device", "s.csv": "a socket"}.items():
+        message = error(tmp_path / name, format=how)
+        assert message.startswith(
+            f"{tmp_path / name}: is {kind}, which cannot be read several times: write it to a file"
+        )
+        assert "--input -" in message
+    (tmp_path / "l.csv").symlink_to("gone.csv")
+    assert error(tmp_path / "l.csv", format=how).endswith(
+        "is a link to gone.csv, which is not there; fetch what it leads to, or remove it"
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "x" * 300, "a/" * 3000 + "b.csv"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    assert "no file can be there: a " in error(name)
+    assert "no file can be there: a " in error(Path(name), format="table")
+
+
 def test_a_file_is_no_dataset_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     assert "this is a file; use format 'table'" in error(tmp_path / "a.csv", format="dataset")
@@ -306,6 +335,36 @@ def test_cache_that_is_no_path(tmp_path: Path) -> None:
     assert "cache: expected the path of a folder, got 5" in error(COLUMNS, cache=5)
     pd.DataFrame(COLUMNS).to_csv(tmp_path / "r.csv", index=False)
     assert len(load_domains(tmp_path / "r.csv", cache=str(tmp_path / "cache"))) == 2
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, pd.Series, list])
+def test_tensors_hold_labels_and_domains(make: Any) -> None:
+    data = load_domains({"text": ["a", "b", "c"], "label": make([2, 10, 2]), "domain": make([0.5, 1.0, 1.0])})
+    assert (data.labels, data.domains) == (("2", "10"), ("0.5", "1"))
+    assert load_domains({"text": ["a", "b"], "label": make([True, False]), "domain": ["x"] * 2}).labels == (
+        "False",
+        "True",
+    )
+
+
+def test_floats_of_few_bits_are_named_by_their_own_digits(tmp_path: Path) -> None:
+    texts, numbers = ["a", "b"], np.array([0.1, 1e20], np.float32)
+    table = pa.table({"text": texts, "label": pa.array(numbers), "domain": pa.array(numbers).dictionary_encode()})
+    pq.write_table(table, tmp_path / "r.parquet")
+    (tmp_path / "r.csv").write_text("text,label,domain\na,0.1,0.1\nb,1e+20,1e+20\n")
+    frame = pd.DataFrame({"text": texts, "label": numbers, "domain": pd.Categorical(numbers)})
+    columns = {"text": texts, "label": numbers, "domain": torch.tensor(numbers)}
+    saved = datasets.Dataset.from_dict({"text": texts, "label": numbers, "domain": numbers})
+    for source in (
+        tmp_path / "r.parquet",
+        tmp_path / "r.csv",
+        frame,
+        frame.astype({"label": "Float32"}),
+        columns,
+        saved,
+    ):
+        data = load_domains(source)
+        assert data.labels == data.domains == ("0.1", "100000000000000000000")
 
 
 def test_labels_of_many_digits() -> None:

@@ -177,6 +177,29 @@ def test_ragged_tsv(tmp_path: Path) -> None:
     assert "in .tsv quotes have no meaning" in message
 
 
+# --- files that were joined
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
+def test_a_header_in_the_middle(tmp_path: Path, kind: str, separator: str, mark: str) -> None:
+    data = (mark + GOOD.decode() * 2 + mark + "domain,text,label\nfine,pos,x\n").replace(",", separator)
+    message = error(write(tmp_path, f"r.{kind}", data.encode()))
+    where = "in row #3 (line 4), #6 (line 7); remove it"
+    assert message == f"r.{kind}: the header comes once more, as in files that were joined, {where}"
+
+
+def test_the_names_of_columns_in_a_row(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "p", "domain": "x"}, {"text": "\ufefftext", "label": "label", "domain": "domain"}]
+    pd.DataFrame(rows).to_json(tmp_path / "r.jsonl", orient="records", lines=True)
+    pd.DataFrame(rows).to_parquet(tmp_path / "r.parquet")
+    for source, name in [(tmp_path / f"r.{kind}", f"r.{kind}") for kind in ("jsonl", "parquet")]:
+        assert error(source) == f"{name}#2: the names of columns come once more; remove it"
+    assert error(pd.DataFrame(rows)).startswith("row#2: the names of columns")
+    rows[1]["label"] = "n"
+    assert load_domains(pd.DataFrame(rows)).domains == ("domain", "x")
+
+
 # --- JSON lines
 
 

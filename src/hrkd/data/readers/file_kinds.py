@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hrkd.support.messages import Found, count_of
 
-__all__ = ["HEAD", "encoding_of", "kind_of", "told_of_bytes"]
+__all__ = ["HEAD", "UNPACK", "encoding_of", "kind_of", "told_of_bytes"]
 
 HEAD = 1 << 16
 """Bytes that are looked at."""
@@ -73,6 +73,8 @@ def kind_of(file: Path | None, head: bytes) -> tuple[str, str] | None:
     for magic, told in MAGIC.items():
         if head.startswith(magic):
             return _archive(file) if magic == b"PK\x03\x04" and file is not None else told
+    if head[257:262] == b"ustar":
+        return "a tar archive", UNPACK
     if BZIP2.match(head):
         return "compressed with bzip2", UNPACK
     if PICKLE.match(head):

@@ -8,9 +8,11 @@ from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
+from hrkd.data.rows import held
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
@@ -20,9 +22,24 @@ if TYPE_CHECKING:
 
     from hrkd.data.readers.whole_rows import Rows
 
-__all__ = ["LongRow", "Part", "class_name", "columns_of", "dataset_part", "dict_part", "frame_part", "values_of"]
+__all__ = [
+    "LongRow",
+    "Part",
+    "class_name",
+    "columns_of",
+    "dataset_part",
+    "dict_part",
+    "frame_part",
+    "in_their_digits",
+    "values_of",
+]
 
 Columns = list[list[Any]]
+NARROW: dict[str, Callable[[float], Any]] = {
+    **dict.fromkeys(("float32", "float"), np.float32),
+    **dict.fromkeys(("float16", "halffloat"), np.float16),
+}
+"""Types of floats that Python widens, by the names that libraries give them."""
 LongRow = list[tuple[int, list[str] | None]]
 
 
@@ -69,7 +86,7 @@ def frame_part(frame: pd.DataFrame) -> Part:
 
     def stream(wanted: Sequence[int]) -> Iterator[Columns]:
         for rows in _spans(len(frame)):
-            yield [list(frame.iloc[rows, i].tolist()) for i in wanted]
+            yield [_plain(frame.iloc[rows, i]) for i in wanted]
 
     return Part("row", len(frame), tuple(map(str, frame.columns)), stream)
 
@@ -93,7 +110,7 @@ def dict_part(columns: Mapping[str, Sequence[Any]]) -> Part:
     values, rows = list(columns.values()), next(iter(lengths.values()), 0)
 
     def stream(wanted: Sequence[int]) -> Iterator[Columns]:
-        lists = [list(values[i]) for i in wanted]
+        lists = [_plain(values[i]) for i in wanted]
         for span in _spans(rows):
             yield [column[span] for column in lists]
 
@@ -119,6 +136,26 @@ def dataset_part(dataset: datasets.Dataset, name: str = "row", split: str | None
     return Part(name, len(dataset), columns, stream, split)
 
 
+def _plain(column: Any) -> list[Any]:
+    """The values of a column in memory, those of tensors as numbers."""
+    if hasattr(column, "iloc"):
+        return in_their_digits(list(column.tolist()), getattr(column.dtype, "categories", column).dtype)
+    return in_their_digits([held(value) for value in column], getattr(column, "dtype", None))
+
+
+def in_their_digits(values: list[Any], kind: Any) -> list[Any]:
+    """Floats of 32 or 16 bits with the digits that they need: 0.1, not 0.10000000149011612; other values as they are.
+
+    ``kind`` is the type of the values: of Arrow, numpy, pandas or torch.
+    """
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    narrow = NARROW.get(str(kind).lower().removeprefix("torch.").removesuffix("[pyarrow]"))
+    if narrow is None:
+        return values
+    return [float(str(narrow(v))) if isinstance(v, float) else v for v in values]
+
+
 def _spans(rows: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, rows, CHUNK))
 
@@ -142,8 +179,9 @@ def values_of(
         row, error = next((n, e) for n, value in enumerate(column, before + 1) if (e := _fault(value)) is not None)
         what = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "a value that cannot be read"
         raise DataError(f"{part}#{row}: {what} in the column {name!r} ({error}); write the table again") from error
+    values = in_their_digits(list(values), column.type)
     if labels is None:
-        return list(values)
+        return values
     return [class_name(value, labels, f"{part}#{row}", name) for row, value in enumerate(values, before + 1)]
 
 

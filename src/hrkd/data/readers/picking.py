@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hrkd.data.readers.hints import LongRows, check_roles, note_on_roles, notes_on_splits
@@ -39,6 +39,8 @@ def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
             count = len(values[0])
             columns: dict[str, Any] = dict(zip(wanted, values, strict=True))
             swallowed.look_at(columns)
+            if again := _repeats_names(columns, wanted):
+                raise DataError(f"{part.name}#{done + again}: the names of columns come once more; remove it")
             if names.label is None:
                 columns["label"] = None
             if split_of_part:
@@ -48,6 +50,19 @@ def pick(parts: Sequence[Part], names: ColumnNames) -> Iterator[RawRows]:
             done += count
         if last := swallowed.notes():
             yield RawRows([], [], None if names.label is None else [], [], names=names, notes=last)
+
+
+def _repeats_names(columns: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> int:
+    """Number, from 1, of the first row that holds the names of its columns, a header that became a row; 0: none."""
+    names = set(wanted.values())
+    if len(names) < len(wanted):
+        return 0
+    for row, text in enumerate(columns["text"]):
+        if isinstance(text, str) and text.lstrip("\ufeff") in names:
+            found = {str(values[row]).lstrip("\ufeff") for values in columns.values()}
+            if found == names:
+                return row + 1
+    return 0
 
 
 def _problem(part: Part, names: ColumnNames) -> str | None:

@@ -19,7 +19,7 @@ from hrkd.data.readers.amazon import (
 )
 from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part
 from hrkd.data.readers.picking import pick
-from hrkd.data.readers.places import TABLE_SUFFIXES, is_hub_name, no_such_path, table_kind
+from hrkd.data.readers.places import TABLE_SUFFIXES, check_is_plain, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
 from hrkd.data.readers.split_names import note_on_names, splits_of
 from hrkd.data.readers.tables import no_tables, passed_over, read_tables, table_files
@@ -41,7 +41,7 @@ UNLABELLED = {
     "fdu_mtl": read_fdu_unlabelled,
 }
 FORMATS = ("auto", "table", "dataset", *RESEARCH, "synthetic")
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 """Goes up when the same files come to give other rows."""
 LOOKED_FOR = (
     f"tables ({', '.join(TABLE_SUFFIXES)}), a folder written by save_to_disk, */positive.review (amazon_reviews), "
@@ -205,6 +205,7 @@ def _dataset_parts(source: datasets.Dataset | datasets.DatasetDict, names: Colum
 
 def _from_path(source: str | Path, layout: str, names: ColumnNames) -> Origin:
     path = Path(source).expanduser()
+    check_is_plain(path)
     if layout == "auto":
         layout = _recognise(source, path, labelled=names.label is not None)
     if layout == "dataset":

@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.readers.places import known_kind
+from hrkd.data.readers.places import is_packed, known_kind
 from hrkd.data.readers.whole_rows import Rows
 from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
@@ -60,7 +60,7 @@ def new_table(path: Path, added: Added, schema: pa.Schema | None) -> Iterator[Ta
 
 
 def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
-    if path.suffix != ".gz":
+    if not is_packed(path):
         return nullcontext(file)
     # Without the name and time of the temporary file, equal rows make equal files.
     return cast("AbstractContextManager[IO[bytes]]", gzip.GzipFile("", "wb", fileobj=file, mtime=0))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from hrkd.data.columns import CHUNK
 from hrkd.data.readers.file_kinds import HEAD, kind_of
 from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
-from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, table_kind
+from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, no_such_path, plain_stem, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
 from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
@@ -27,16 +28,22 @@ from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = [
+    "JOINED",
     "check_separator",
+    "long_row",
     "no_tables",
     "passed_over",
     "read_table",
     "read_tables",
     "read_tsv",
+    "repeats_header",
     "table_files",
+    "without_blanks",
 ]
 
 PARQUET = b"PAR1"
+BOM = "\ufeff"
+JOINED = "the header comes once more, as in files that were joined,"
 HUB_FOLDER = "data"
 """Where repositories of the hub keep their tables."""
 
@@ -47,13 +54,19 @@ def table_files(folder: Path) -> list[Path]:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_file() and table_kind(p) and not p.name.startswith("."))
+    return [p for p in _shown(folder) if p.is_file() and table_kind(p)]
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name, without what is hidden."""
+    readable = folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if readable else []
 
 
 def no_tables(folder: Path) -> str:
-    """Where tables lie that belong to no folder of tables: ``; ...``, or nothing."""
+    """Where tables lie that belong to no folder of tables, or where they should: ``; ...``, or nothing."""
+    if absent := [p.name for p in _shown(folder) if table_kind(p) and p.is_symlink() and not p.exists()]:
+        return f"; links to what is not there: {first_of(absent)}: fetch it"
     inside = [p.name + "/" for p in sorted(folder.iterdir()) if p.is_dir() and _tables_in(p)]
     return f"; tables lie in {first_of(inside)}: name one of these folders" if inside else ""
 
@@ -83,21 +96,35 @@ def read_tables(path: Path, *, split_column: bool = False) -> list[Part]:
     return [replace(parts[0], notes=(*notes, *parts[0].notes)), *parts[1:]]
 
 
-OTHER = (".json", ".ndjson", ".txt", ".xlsx", ".xls", ".ods", ".arrow", ".feather", ".gz", ".zip", ".bz2", ".xz")
+NO_DATA = (
+    *(".md", ".rst", ".pdf", ".html", ".log", ".png", ".jpg", ".svg"),
+    *(".py", ".ipynb", ".sh", ".r", ".yaml", ".yml", ".toml", ".cfg"),
+)
+"""Endings of what speaks of tables and is none."""
 
 
 def passed_over(folder: Path) -> list[str]:
-    """Files beside the tables of a folder that are named after a split, and may be tables of other kinds."""
+    """What is named after a split beside the tables of a folder, or in a folder beside them, and is not read."""
     files = table_files(folder)
-    beside = sorted(files[0].parent.iterdir()) if files else []
-    return [p.name for p in beside if p.is_file() and p not in files and p.suffix in OTHER and says_a_split(p.stem)]
+    if not files:
+        return []
+    beside = {p: None for place in dict.fromkeys((folder, files[0].parent)) for p in _shown(place)}
+    found = []
+    for p in beside:
+        if p.is_dir():
+            inside = [each.name for each in _tables_in(p) if each not in files and says_a_split(plain_stem(each))]
+            if inside or (says_a_split(p.name) and p != files[0].parent):
+                found.append(f"{p.name}/" + (f" ({first_of(inside)})" if inside else ""))
+        elif p not in files and p.suffix.lower() not in NO_DATA and says_a_split(plain_stem(p)):
+            found.append(p.name)
+    return found
 
 
 def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
     if len(files) == 1:  # its name says what it is to others; here it is all there is
-        return ["train" if canonical_split(_stem(files[0])) == "train" else None]
+        return ["train" if canonical_split(plain_stem(files[0])) == "train" else None]
     try:
-        splits = splits_of([_stem(file) for file in files])
+        splits = splits_of([plain_stem(file) for file in files])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     named = [f"{file.name} is {split}" for file, split in zip(files, splits, strict=True) if split]
@@ -110,20 +137,21 @@ def _splits_of_files(path: Path, files: list[Path]) -> list[str | None]:
     return splits
 
 
-def _stem(file: Path) -> str:
-    return Path(file.stem).stem if file.suffix == ".gz" else file.stem
-
-
 def _check_folder(folder: Path, files: list[Path]) -> None:
     if not files:
         raise DataError(
             f"{folder}: no table directly in this folder (looked for {', '.join(TABLE_SUFFIXES)}, also .gz)"
             f"{no_tables(folder)}"
         )
+    for file in _shown(files[0].parent):
+        if table_kind(file) and file not in files:
+            if file.is_dir():
+                raise DataError(f"{file}: is a folder beside tables; move what is in it here, or the folder elsewhere")
+            raise DataError(no_such_path(file) if file.is_symlink() else f"{file}: is no file; move it elsewhere")
     kinds = sorted({str(table_kind(file)) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: tables of several kinds ({', '.join(kinds)}); keep one kind in a folder")
-    stems = [_stem(file) for file in files]
+    stems = [plain_stem(file) for file in files]
     twice = [file.name for file, stem in zip(files, stems, strict=True) if stems.count(stem) > 1]
     if twice:
         raise DataError(f"{folder}: the same table twice, plain and compressed: {first_of(twice)}; remove one")
@@ -166,19 +194,37 @@ def read_tsv(file: Path) -> Part:
         f"spreadsheets write it (line {quoted}): in .tsv quotes have no meaning and stay in the text; .csv or .jsonl "
         "have none of this"
     )
-    return replace(part, notes=(note,))
+    return replace(part, notes=(*part.notes, note))
 
 
 Numbered: TypeAlias = Iterator[tuple[int, list[str]]]
 """Line number (of a row's last line) and fields of each row, header first."""
 
 
+def without_blanks(numbered: Numbered) -> Numbered:
+    """Rows, header first, without blank lines; below a header of one field these are empty rows but for the last."""
+    width, held = 0, None
+    for number, fields in numbered:
+        if held is not None:
+            yield held, [""]
+            held = None
+        if fields:
+            width = width or len(fields)
+            yield number, fields
+        elif width == 1:
+            held = number
+
+
+def repeats_header(header: Sequence[str], fields: Sequence[str]) -> bool:
+    """Whether a row is the header once more, as in files that were joined, in whatever order."""
+    return fields[0].lstrip(BOM) in header and {field.lstrip(BOM) for field in fields} == set(header)
+
+
 def _tsv_rows(file: Path) -> Numbered:
     with open_text(file, newline="\n") as text:
         for number, ended in enumerate(text, 1):
             line = ended.removesuffix("\n").removesuffix("\r")
-            if line:
-                yield number, line.split("\t")
+            yield number, line.split("\t") if line else []
 
 
 def _read_csv(file: Path) -> Part:
@@ -211,7 +257,7 @@ def _csv_rows(file: Path, length: int) -> Numbered:
                 fault = error
             if not chunk and fault is None:
                 return
-            yield from (row for row in chunk if row[1])
+            yield from chunk
             last = chunk[-1][0] if chunk else last
         begins = f" and begins at line {last + 1}" if reader.line_num > last + 1 else ""
         raise DataError(
@@ -225,10 +271,15 @@ def _long_rows(file: Path, spans: Sequence[int], width: int) -> Iterator[LongRow
     with open_text(file, newline="") as text:
         lines = enumerate(text, 1)
         for first, last in zip(spans[::2], spans[1::2], strict=True):
-            held = [(number, line.rstrip("\r\n")) for number, line in _up_to(lines, last) if number >= first]
-            row = [(number, _alone(line, width)) for number, line in held if line]
-            if len(row) > 1 and any(fields for _, fields in row):
+            if row := long_row(((number, line) for number, line in _up_to(lines, last) if number >= first), width):
                 yield row
+
+
+def long_row(lines: Iterable[tuple[int, str]], width: int) -> LongRow:
+    """Number and fields of each line of one row, empty ones left out; empty if none could be a row by itself."""
+    held = ((number, line.rstrip("\r\n")) for number, line in lines)
+    row = [(number, _alone(line, width)) for number, line in held if line]
+    return row if len(row) > 1 and any(fields for _, fields in row) else []
 
 
 def _up_to(lines: Iterator[tuple[int, str]], last: int) -> Iterator[tuple[int, str]]:
@@ -268,24 +319,29 @@ def _rectangle(
     separator: str,
     look_at: Callable[[int, list[str]], None],
 ) -> Part:
-    rows = numbered()
+    rows = without_blanks(numbered())
     _, header = next(rows)
     check_separator(name, header, separator)
-    ragged, count = Found(), 0
+    ragged, again, count = Found(), Found(), 0
     for count, (line, fields) in enumerate(rows, 1):
         look_at(line, fields)
         if len(fields) != len(header):
             ragged.add(f"#{count} (line {line}, {len(fields)} fields)")
+        elif repeats_header(header, fields):
+            again.add(f"#{count} (line {line})")
     if ragged:
         raise DataError(f"{name}: the header has {len(header)} fields, but not row {ragged}; {advice}")
+    if again and len(header) > 1:
+        raise DataError(f"{name}: {JOINED} in row {again}; remove it")
+    notes = (f"{name}: {JOINED} in row {again}, unless it is a text",) if again else ()
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
-        return columns_of((fields for _, fields in islice(numbered(), 1, None)), wanted)
+        return columns_of((fields for _, fields in islice(without_blanks(numbered()), 1, None)), wanted)
 
     def whole(_: Sequence[str] | None) -> Iterator[Rows]:
-        return field_rows(header, (fields for _, fields in islice(numbered(), 1, None)))
+        return field_rows(header, (fields for _, fields in islice(without_blanks(numbered()), 1, None)))
 
-    return Part(name, count, tuple(header), stream, whole=whole)
+    return Part(name, count, tuple(header), stream, notes=notes, whole=whole)
 
 
 def check_separator(name: str, header: Sequence[str], separator: str) -> None:
@@ -305,8 +361,21 @@ def check_separator(name: str, header: Sequence[str], separator: str) -> None:
 def _read_jsonl(file: Path) -> Part:
     check_text(file)
     columns: dict[str, None] = {}
-    faults, count = Found(), 0
-    for number, row in _json_rows(file):
+    faults, twice, count = Found(), Found(), 0
+
+    again: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            again.extend(name for name in found if names.count(name) > 1)
+        return found
+
+    for number, row in _json_rows(file, members):
+        if again:
+            twice.add(f"line {number} ({again[0]!r})")
+            again.clear()
         if isinstance(row, dict):
             columns |= dict.fromkeys(row)
             count += 1
@@ -318,6 +387,7 @@ def _read_jsonl(file: Path) -> Part:
         advice = "; the file is one JSON array: write an object a line (pandas: to_json(orient='records', lines=True))"
         raise DataError(f"{file.name}: expected one JSON object a line, not so in {faults}{advice if is_array else ''}")
     names = tuple(columns)
+    notes = (f"{file.name}: a key comes twice in {twice}: its last value counts",) if twice else ()
 
     def stream(wanted: Sequence[int]) -> Iterator[list[list[Any]]]:
         rows = ([row.get(names[i]) for i in wanted] for _, row in _json_rows(file))
@@ -327,16 +397,18 @@ def _read_jsonl(file: Path) -> Part:
         with open_text(file, newline="\n") as text:
             yield from json_rows(names, (line for line in text if line.strip()))
 
-    return Part(file.name, count, names, stream, whole=whole)
+    return Part(file.name, count, names, stream, notes=notes, whole=whole)
 
 
-def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+def _json_rows(
+    file: Path, members: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> Iterator[tuple[int, Any]]:
     """Number and value of each line that is not blank; an error in the place of a value that is no JSON."""
     with open_text(file, newline="\n") as text:
         for number, line in enumerate(text, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line.removesuffix("\n"))
+                    yield number, json.loads(line.removesuffix("\n"), object_pairs_hook=members)
                 except (ValueError, RecursionError) as error:
                     yield number, error
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from hrkd.data.readers.file_kinds import HEAD, encoding_of, kind_of, told_of_bytes
+from hrkd.data.readers.file_kinds import HEAD, UNPACK, encoding_of, kind_of, told_of_bytes
+from hrkd.data.readers.places import is_packed
 from hrkd.errors import DataError
 
 __all__ = ["check_text", "decode_lenient", "lenient_lines", "open_text", "read_lines"]
@@ -30,7 +31,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         with path.open("rb") as file:
-            if path.suffix != ".gz":
+            if not is_packed(path):
                 yield file
                 return
             with gzip.open(file, "rb") as content:
@@ -126,11 +127,14 @@ def _check_kind(path: Path) -> None:
     """Refuse what is no text by its first bytes, or in units of two or four bytes."""
     with _opened(path) as file:
         head = file.read(HEAD)
-    packed = path.suffix == ".gz"
+    packed = is_packed(path)
     if kind := kind_of(None if packed else path, head):
         what, advice = kind
-        told = f"what is packed in it is no text but {what}; unpack it, then" if packed else f"no text but {what}:"
-        raise DataError(f"{path.name}: {told} {advice}")
+        told = f"no text but {what}: {advice}"
+        if packed:
+            then = "" if advice == UNPACK else f", then {advice}"
+            told = f"what is packed in it is no text but {what}; unpack it{then}"
+        raise DataError(f"{path.name}: {told}")
     encoding = told_of_bytes(head)
     if encoding == "unknown":
         raise DataError(f"{path.name}: full of NUL bytes, so no text; expected a table in UTF-8")

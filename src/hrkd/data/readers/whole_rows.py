@@ -17,11 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hrkd.data.columns import CHUNK
-from hrkd.data.readers.parts import Part, class_name
+from hrkd.data.readers.parts import Part, class_name, in_their_digits
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
 
-__all__ = ["ArrowRows", "FieldRows", "JsonRows", "Rows", "WholeTable", "check_names", "field_rows", "json_rows"]
+__all__ = [
+    "ArrowRows",
+    "FieldRows",
+    "JsonRows",
+    "Rows",
+    "WholeTable",
+    "check_names",
+    "field_rows",
+    "json_rows",
+]
 
 DECODER = json.JSONDecoder()
 BLANKS = " \t\r\n"
@@ -77,6 +86,12 @@ class JsonRows:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def check_keys(self) -> None:
+        """Refuse rows with a key twice, which JSON lines alone can hold."""
+        for line in self.lines:
+            if twice := _keys_twice(line):
+                raise DataError(f"a row has {first_of(twice)} more than once ({line[:60]}...); write .jsonl")
+
     def take(self, indices: Sequence[int]) -> JsonRows:
         """The rows at ``indices``."""
         return replace(self, lines=[self.lines[i] for i in indices], said=[self.said[i] for i in indices])
@@ -92,6 +107,7 @@ class JsonRows:
                 f"the key {first_of(list(map(repr, unknown)))} comes up after the first rows, when the columns are "
                 "written; write .jsonl, or give the input as a file"
             )
+        self.check_keys()
         spelt = [_spelt(line) for line in self.lines]
         return [[_plain(row.get(name)) for name in self.names] for row in spelt]
 
@@ -101,12 +117,14 @@ class JsonRows:
 
     def schema(self) -> pa.Schema:
         """Names and types as Arrow guesses them from these rows."""
+        self.check_keys()
         columns = {name: self.values(name) for name in self.names}
         with _refusals("written as Parquet"):
             return pa.schema([(name, _guessed(name, values)) for name, values in columns.items()])
 
     def batch(self, schema: pa.Schema) -> pa.RecordBatch:
         """The rows as Arrow has them."""
+        self.check_keys()
         with _refusals("written as Parquet"):
             return pa.record_batch([pa.array(self.values(f.name), f.type) for f in schema], schema=schema)
 
@@ -134,7 +152,11 @@ class ArrowRows:
 
     def take(self, indices: Sequence[int]) -> ArrowRows:
         """The rows at ``indices``."""
-        return replace(self, data=self.data.take(pa.array(indices, pa.int64())))
+        try:
+            return replace(self, data=self.data.take(pa.array(indices, pa.int64())))
+        except pa.ArrowNotImplementedError:  # of views, slices alone can be had
+            pieces = [self.data.slice(i, 1) for i in indices]
+            return replace(self, data=pa.concat_batches(pieces) if pieces else self.data.slice(0, 0))
 
     def values(self, name: str) -> list[Any]:
         """A column; text that is not UTF-8 comes with halves of surrogate pairs, which no reader of texts takes."""
@@ -144,7 +166,7 @@ class ArrowRows:
         except UnicodeDecodeError:
             raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
             values = [v if v is None else v.decode(errors="surrogateescape") for v in raw.to_pylist()]
-        return self._named(name, values)
+        return self._named(name, in_their_digits(values, column.type))
 
     def fields(self) -> list[list[str]]:
         """The rows as text."""
@@ -152,14 +174,14 @@ class ArrowRows:
         return list(map(list, zip(*columns, strict=True)))
 
     def objects(self) -> list[str]:
-        """The rows as JSON objects; what is not a number is null."""
+        """The rows as JSON objects."""
         check_names(self.names, ".parquet")
-        columns = [[None if value != value else value for value in values] for values in self._plain_columns()]
+        columns = list(self._plain_columns())
         rows = (dict(zip(self.names, row, strict=True)) for row in zip(*columns, strict=True))
         try:
             return [json.dumps(row, ensure_ascii=False, allow_nan=False, default=str) for row in rows]
         except (ValueError, TypeError) as error:
-            raise DataError(f"a value that JSON cannot hold ({error}); write .parquet") from error
+            raise DataError(f"a value that JSON cannot hold, such as NaN ({error}); write .parquet or .csv") from error
 
     def schema(self) -> pa.Schema:
         """That of the file, with its metadata."""
@@ -178,8 +200,8 @@ class ArrowRows:
             with _refusals(f"written as text (column {name!r})"):
                 if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
                     column = pc.cast(column, pa.string())
-                repeated = name in self.names[:i]
-                yield column.to_pylist() if repeated else self._named(name, column.to_pylist())
+                values = in_their_digits(column.to_pylist(), column.type)
+                yield values if name in self.names[:i] else self._named(name, values)
 
     def _named(self, name: str, values: list[Any]) -> list[Any]:
         """Names in the place of the numbers of classes."""
@@ -225,6 +247,19 @@ def json_rows(names: Sequence[str], lines: Iterable[str]) -> Iterator[JsonRows]:
     while (chunk := [line.strip() for line in islice(lines, CHUNK)]) or first:
         yield JsonRows(tuple(names), chunk, list(map(json.loads, chunk)))
         first = False
+
+
+def _keys_twice(line: str) -> list[str]:
+    """The keys that an object of a line of JSON has more than once, on whatever level."""
+    found: dict[str, None] = {}
+
+    def look_at(pairs: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in pairs}) < len(pairs):
+            names = [name for name, _ in pairs]
+            found.update((repr(name), None) for name in names if names.count(name) > 1)
+
+    json.loads(line, object_pairs_hook=look_at)
+    return list(found)
 
 
 def check_names(names: Sequence[str], kept_by: str) -> None:

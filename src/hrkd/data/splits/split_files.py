@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrkd.data.columns import chunks_of, firsts, json_items, ranks_of, repeated
+from hrkd.data.readers.places import check_is_plain
 from hrkd.data.splits.draws import normalised
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError
@@ -80,6 +81,7 @@ def read_split_ids(path: Path, dataset: MultiDomainDataset) -> tuple[dict[str, I
     Raises:
         DataError: the file is missing, is no splits file, lists an id twice, or its rows are not in the data.
     """
+    check_is_plain(Path(path))
     file = _parse(Path(path))
     _check_unique(path, dataset)
     every = [name for part in PARTS for name in file.parts[part]]

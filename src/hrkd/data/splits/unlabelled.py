@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrkd.data.columns import renumbered
+from hrkd.data.rows import known_as
 from hrkd.data.splits.draws import ending_keys, text_keys
 from hrkd.data.types import NO_LABEL, PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError
@@ -103,13 +104,14 @@ def _in_terms_of(splits: Splits, found: MultiDomainDataset) -> MultiDomainDatase
         one, two = ("pairs of texts", "single texts")[:: 1 if found.has_pairs else -1]
         raise DataError(f"{one}, while the labelled data has {two}; name text of the same kind (data.text_pair)")
     rows = found.rows_by_domain()
-    unknown = [name for name, count in rows.items() if count and name not in splits.domains]
+    called = {name: known_as(name, splits.domains) for name in found.domains}
+    unknown = [name for name, count in rows.items() if count and called[name] is None]
     if unknown:
         raise DataError(
             f"text of domains that the labelled data does not have: {misspelt(unknown, splits.domains)}; it has "
             f"{', '.join(splits.domains)}. Correct the names, remove these rows, or choose the domains (data.domains)"
         )
-    domains = np.array([splits.domains.index(n) if n in splits.domains else -1 for n in found.domains], dtype=np.int64)
+    domains = np.array([-1 if n is None else splits.domains.index(n) for n in called.values()], dtype=np.int64)
     numbers: dict[str, Ints] = {}
     if found.domains != splits.domains:
         numbers["domain"] = domains
