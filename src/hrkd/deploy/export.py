@@ -15,6 +15,7 @@ from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
 from hrkd.models.plain import without_bars
+from hrkd.models.static import is_static
 from hrkd.support.atomic_files import replace_folder, writing
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
@@ -58,6 +59,11 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     output = Path(output_folder).expanduser()
     _check_output(output, overwrite)
     model, tokenizer = open_model(student_folder)
+    if is_static(model):
+        raise ArtifactError(
+            f"{student_folder}: a static student is of no family that transformers alone knows, and has no plain form; "
+            "use hrkd predict, or hrkd.Predictor"
+        )
     tokenizer.model_max_length = model.config.max_tokens
     if model.config.keep == "tail":
         tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved

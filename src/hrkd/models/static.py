@@ -16,7 +16,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 from hrkd.models.kind import STATIC
 
-__all__ = ["StaticConfig", "StaticEncoder", "StaticForSequenceClassification", "is_static", "static_classifier"]
+__all__ = [
+    "StaticConfig",
+    "StaticEncoder",
+    "StaticForSequenceClassification",
+    "is_static",
+    "static_classifier",
+    "static_config",
+]
 
 MULTIPLIER = 1_000_003
 """Of the first of two ids, in the hash of a pair."""
@@ -79,24 +86,22 @@ class StaticEncoder(PreTrainedModel):  # type: ignore[misc]
         """Another table."""
         self.tokens = value
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, return_dict: bool = True, **_: Any
-    ) -> BaseModelOutputWithPooling:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> BaseModelOutputWithPooling:
         """Vectors of B texts; shapes: input_ids, attention_mask (B, T)."""
         valid = attention_mask.bool()
-        total_BH = _sums(self.tokens, input_ids, valid)
+        total = _sums(self.tokens, input_ids, valid)
         if self.pairs is not None and input_ids.shape[1] > 1:
             hashed = (input_ids[:, :-1] * MULTIPLIER + input_ids[:, 1:]) % self.pairs.num_embeddings
-            total_BH = total_BH + _sums(self.pairs, hashed, valid[:, :-1] & valid[:, 1:])
-        pooled_BH = total_BH / valid.sum(dim=1, keepdim=True).clamp_min(1).to(total_BH.dtype).sqrt()
-        return BaseModelOutputWithPooling(pooled_BH[:, None], pooled_BH)
+            total = total + _sums(self.pairs, hashed, valid[:, :-1] & valid[:, 1:])
+        pooled = total / valid.sum(dim=1, keepdim=True).clamp_min(1).to(total.dtype).sqrt()
+        return BaseModelOutputWithPooling(pooled[:, None], pooled)
 
 
-def _sums(table: nn.Embedding, ids_BT: Tensor, valid_BT: Tensor) -> Tensor:
-    """The sum of the rows of a table of each text's valid ids, (B, H)."""
-    counts_B = valid_BT.sum(dim=1)
-    starts_B = counts_B.cumsum(dim=0) - counts_B
-    sums: Tensor = nn.functional.embedding_bag(ids_BT[valid_BT], table.weight, starts_B, mode="sum")
+def _sums(table: nn.Embedding, ids: Tensor, valid: Tensor) -> Tensor:
+    """The sum of the rows of a table of each text's valid ids, (B, T) -> (B, H)."""
+    counts = valid.sum(dim=1)
+    starts = counts.cumsum(dim=0) - counts
+    sums: Tensor = nn.functional.embedding_bag(ids[valid], table.weight, starts, mode="sum")
     return sums
 
 
@@ -136,26 +141,27 @@ def is_static(model: PreTrainedModel) -> bool:
     return isinstance(model.encoder, StaticEncoder)
 
 
-@torch.no_grad()
-def static_classifier(
-    embeddings: Tensor, *, width: int, pair_buckets: int, num_labels: int, pad_token_id: int | None
-) -> StaticForSequenceClassification:
-    """A classifier whose token vectors are a teacher's, (V, Ht), on their ``width`` principal components.
+def static_config(vocab_size: int, *, width: int | None = None, pair_buckets: int, padding: int | None) -> StaticConfig:
+    """A configuration for the ids of a teacher's table; ``width`` None: 64."""
+    sizes = {} if width is None else {"hidden_size": width}
+    return StaticConfig(vocab_size, **sizes, pair_buckets=pair_buckets, pad_token_id=padding)
 
-    They are scaled to a root mean square of 0.02 a number, as random ones would have; pairs start at zero. Of a teacher
-    that is narrower the further numbers are zero.
+
+@torch.no_grad()
+def static_classifier(config: StaticConfig, embeddings: Tensor) -> StaticForSequenceClassification:
+    """A classifier whose token vectors are those of a teacher, (V, Ht), on their first principal components.
+
+    They are scaled to a root mean square of 0.02 a number, as random ones would have; pairs start at zero. Where the
+    teacher is narrower, further numbers are zero.
     """
     vectors = embeddings.detach().float().cpu()
     vectors = vectors - vectors.mean(dim=0)
     _, _, components = torch.linalg.svd(vectors, full_matrices=False)
-    projected = vectors @ components[:width].T
-    config = StaticConfig(
-        len(vectors), width, pair_buckets, pad_token_id=pad_token_id, num_labels=num_labels
-    )
+    projected = vectors @ components[: config.hidden_size].T
     model = StaticForSequenceClassification(config)
-    table = torch.zeros(len(vectors), width)
+    table = model.bag.tokens.weight.zero_()
     table[:, : projected.shape[1]] = projected * (0.02 / projected.square().mean().sqrt().clamp_min(1e-12))
-    model.bag.tokens.weight.copy_(table)
     if model.bag.pairs is not None:
         model.bag.pairs.weight.zero_()
-    return model.eval()
+    model.eval()
+    return model

@@ -65,7 +65,7 @@ def measure_models(
     if teacher.record is not None:
         models["teacher"]["training"] = ending_of(teacher.record)
     if student is not None:
-        title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
+        title = "Student (HRKD)" if context.recipe.distillation.relates_domains else "Student"
         models["student"] = measured("student", title, "student", student)
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {

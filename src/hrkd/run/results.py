@@ -72,7 +72,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
             base_model=context.recipe.teacher.model,
             labels=results["labels"],
             domains=results["domains"],
-            method=method_in_words(context.recipe.method),
+            method=method_in_words(context.recipe.distillation),
             max_tokens=context.recipe.data.max_length,
             keep=context.recipe.data.keep,
             synthetic=results["synthetic"],
@@ -100,7 +100,7 @@ def method_in_words(method: MethodConfig) -> str:
 
 def _ratios(context: Context) -> list[dict[str, Any]] | None:
     """How much domains counted at the end of the student's training; None where they all count the same."""
-    method = context.recipe.method
+    method = context.recipe.distillation
     if not method.weighs_domains:
         return None
     files = context.folder.stage("student" if method.stages == "one" else "levels")
