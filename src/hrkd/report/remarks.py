@@ -11,7 +11,9 @@ from hrkd.training.metrics import METRICS
 
 __all__ = [
     "CLASSES",
+    "LINEAR",
     "SYNTHETIC",
+    "below_linear",
     "beside_teacher",
     "figure",
     "intervals_note",
@@ -30,6 +32,8 @@ CLASSES = (
     "Macro-F1: of the classes that occur among a domain's labels or predictions. Worst class: that with the lowest "
     "recall, and how many rows have it."
 )
+LINEAR = "TF-IDF + logistic regression"
+"""What tables call the linear model. No method of a grid can have this name."""
 SYNTHETIC = "The corpus is synthetic: these figures say nothing about real text."
 
 
@@ -103,6 +107,21 @@ def beside_teacher(
         )
     kept = f"keeps {percent(reached / its)} % of the {teacher}'s accuracy" if its else f"is held against the {teacher}"
     return f"{student[0].upper()}{student[1:]} {kept}: {percent(reached)} of {percent(its)} % ({evidence})."
+
+
+def below_linear(
+    model: str, reached: float, linear: float, paired: Mapping[str, Any], advice: str, split: str = "test"
+) -> str | None:
+    """That a model is less accurate than the linear one, and what to do; None where the rows do not show that.
+
+    Args: ``model`` is what is named so, with its accuracy ``reached``; others as above.
+    """
+    if paired["interval"][1] >= 0:
+        return None
+    return (
+        f"{model[0].upper()}{model[1:]} ({percent(reached)} %) is below {LINEAR} ({percent(linear)} %; "
+        f"{_evidence(paired, split)}): {advice}."
+    )
 
 
 def _evidence(paired: Mapping[str, Any], split: str) -> str:

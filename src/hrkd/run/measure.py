@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import pandas as pd
 from hrkd.data.batching import TokenizedDataset
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
+from hrkd.report.remarks import LINEAR
 from hrkd.run.context import Context, Workplace
+from hrkd.run.linear import linear_answers
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
@@ -33,8 +35,8 @@ def measure_models(
 ) -> dict[str, Any]:
     """Sizes and scores of every model on dev and test, by its name in results.json.
 
-    The student also has its paired differences to the others, ``paired``, by part and the other's name. What models say
-    of test is written into the run's folder.
+    Besides, a model has its paired differences to others, ``paired``, by part and the other's name: the student to all,
+    others to the linear model. What models say of test is written into the run's folder.
     """
     data, parts = teacher.data, {"dev": teacher.data.dev, "test": teacher.data.test}
     said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
@@ -68,21 +70,37 @@ def measure_models(
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
         models[name] = measured(name, title, "baseline", baseline.model)
-    if student is not None:
-        models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
+    linear = linear_answers(context)
+    if linear is not None:
+        said["linear"] = linear.said
+        _write(context, "linear", linear.said["test"])
+        agreed = {
+            part: scores(context, linear.said[part], rows, teacher=of_teacher[part]).to_dict()
+            for part, rows in parts.items()
+        }
+        models["linear"] = {"title": LINEAR, **linear.facts, **agreed}
+    for name in said:
+        others = [other for other in said if other != name and (name == "student" or other == "linear")]
+        if others and name != "linear":
+            models[name]["paired"] = {
+                part: _paired(context, said, part, rows, name, others) for part, rows in parts.items()
+            }
     return models
 
 
 def _paired(
-    context: Context, said: Mapping[str, Mapping[str, np.ndarray]], part: str, rows: TokenizedDataset
+    context: Context,
+    said: Mapping[str, Mapping[str, np.ndarray]],
+    part: str,
+    rows: TokenizedDataset,
+    name: str,
+    others: Sequence[str],
 ) -> dict[str, Any]:
-    """How much more accurate the student is than each other model on the same rows, by the other's name."""
-    right = {name: label_ids_of(of_parts[part]) == rows.label_ids for name, of_parts in said.items()}
+    """How much more accurate a model is than each of some others on the same rows, by the other's name."""
+    right = {each: label_ids_of(said[each][part]) == rows.label_ids for each in (name, *others)}
     confidence = context.recipe.evaluation.confidence
     return {
-        name: paired_difference(right["student"], others, rows.domain_ids, confidence).to_dict()
-        for name, others in right.items()
-        if name != "student"
+        other: paired_difference(right[name], right[other], rows.domain_ids, confidence).to_dict() for other in others
     }
 
 
