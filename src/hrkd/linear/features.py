@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Features"]
 
 Ints = npt.NDArray[np.int64]
-LEAST_TEXTS = 2
-"""In how many texts a word stands at least, to be a feature; where none does, any will do."""
 
 
 class Features:
@@ -65,11 +63,9 @@ class Features:
 
 
 def _worth(counts: csr_matrix, most: int) -> Ints:
-    """Columns that are features, in their order."""
+    """Columns that are features, in their order: those in most rows, if there are too many."""
     in_rows = frequencies(counts)
-    kept = np.flatnonzero(in_rows >= LEAST_TEXTS)
-    if not len(kept):
-        kept = np.flatnonzero(in_rows)
+    kept = np.flatnonzero(in_rows)
     if len(kept) > most:
         kept = np.sort(kept[np.argsort(-in_rows[kept], kind="stable")[:most]])
     return kept

@@ -32,8 +32,8 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 DEFAULT_STRENGTH = 3.0
 DEFAULT_FORM: Form = "crossed"
 """What is taken where no dev rows choose."""
-MOST_WEIGHTS = 4_000_000
-"""Weights of a regression; its optimiser holds some twenty times as many numbers."""
+MOST_FEATURES, MOST_WEIGHTS = 1_000_000, 4_000_000
+"""Of a regression, whose optimiser holds some twenty times as many numbers as it has weights."""
 MOST_CHARACTERS = 60_000_000
 """Text to learn from, or to choose by; of more, rows are drawn, as all words of all would not fit into memory."""
 
@@ -115,6 +115,9 @@ def fit_linear(train: MultiDomainDataset, dev: MultiDomainDataset | None = None)
     Raises:
         TrainingError: no rows, or rows without labels.
     """
+    import sklearn.feature_extraction.text
+    import sklearn.linear_model  # noqa: F401 - its seconds are not those of the fit
+
     start = time.perf_counter()
     forms = FORMS if dev is not None and len(dev) else (DEFAULT_FORM,)
     _, best = max(_fitted(train, dev, forms), key=lambda each: each[0])
@@ -144,7 +147,7 @@ class _Learner:
 
     def __init__(self, rows: _Rows, fallback: Floats, *, crossed: bool) -> None:
         classes = np.bincount(rows.labels, minlength=len(fallback))
-        most = MOST_WEIGHTS // (1 if len(fallback) == 2 else len(fallback))
+        most = min(MOST_FEATURES, MOST_WEIGHTS // len(fallback))
         self.features = Features(rows.counts, rows.domain_ids, crossed=crossed, most=most)
         self.shares = classes / classes.sum() if len(rows.labels) else fallback
         self.inputs, self.labels = self.features(rows.counts, rows.domain_ids), rows.labels

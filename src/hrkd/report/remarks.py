@@ -14,6 +14,7 @@ __all__ = [
     "LINEAR",
     "SYNTHETIC",
     "below_linear",
+    "beside_own",
     "beside_teacher",
     "figure",
     "intervals_note",
@@ -121,6 +122,17 @@ def below_linear(
     return (
         f"{model[0].upper()}{model[1:]} ({percent(reached)} %) is below {LINEAR} ({percent(linear)} %; "
         f"{_evidence(paired, split)}): {advice}."
+    )
+
+
+def beside_own(shared: float, own: float, paired: Mapping[str, Any]) -> str:
+    """Whether domains give each other anything, as far as dev rows and linear models of all and of each domain tell."""
+    (low, high), do = paired["interval"], "are not shown to help each other"
+    if low > 0 or high < 0:
+        do = "help each other" if low > 0 else "hurt each other"
+    return (
+        f"Domains {do} here: a linear model of all, with features of each, reaches {percent(shared)} %, one for each "
+        f"domain {percent(own)} % ({_evidence(paired, 'dev')})."
     )
 
 

@@ -20,6 +20,7 @@ from hrkd.report.remarks import (
     LINEAR,
     SYNTHETIC,
     below_linear,
+    beside_own,
     beside_teacher,
     figure,
     intervals_note,
@@ -45,6 +46,7 @@ __all__ = [
     "results_markdown",
     "results_table",
     "scores_table",
+    "sharing_table",
     "sizes_table",
 ]
 
@@ -362,6 +364,33 @@ def classes_table(rows: Sequence[Row]) -> PlainTable | None:
     more = len(labels) - len(lines)
     notes = (f"and {more:,} more, none with more rows.",) if more else ()
     return PlainTable("Classes", ("Class", *splits), lines, notes)
+
+
+def sharing_table(found: Row) -> PlainTable:
+    """What linear models of each form reach, and what that says of the domains.
+
+    Args:
+        found: ``linear`` of what :func:`hrkd.run.describe_data.describe_data` returns.
+    """
+    forms = {"own": "Own rows alone", "pooled": "All pooled", "crossed": "Shared and own"}
+    counts = {"Training rows": found["train_rows"], "Dev rows": found["dev_rows"]}
+    rows = [
+        (
+            domain,
+            *(f"{of[domain]:,}" for of in counts.values()),
+            *(percent(found["accuracy"][form][domain]) for form in forms),
+        )
+        for domain in found["train_rows"]
+    ]
+    means = {form: sum(found["accuracy"][form].values()) / len(rows) for form in forms}
+    rows.append(("Mean", *(f"{sum(of.values()):,}" for of in counts.values()), *map(percent, means.values())))
+    part = " Some rows of each domain only, so that it takes seconds." if found["is_part"] else ""
+    notes = (
+        f"{LINEAR} on the whole texts, measured on dev, where C is chosen too.{part} Own: a model for each domain. "
+        "Pooled: one of all, which does not know them. Shared and own: one of all, with features of each besides.",
+        beside_own(means["crossed"], means["own"], found["paired"]),
+    )
+    return PlainTable(f"{LINEAR}: accuracy in %", ("Domain", *counts, *forms.values()), tuple(rows), notes)
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

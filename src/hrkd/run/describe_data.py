@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hrkd.data.describe import describe
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.linear.sharing import measure_sharing
 from hrkd.recipe.loading import load_recipe
-from hrkd.recipe.schema import Recipe
-from hrkd.report.tables import classes_table, data_table
+from hrkd.recipe.schema import EvaluationConfig, Recipe
+from hrkd.report.tables import classes_table, data_table, sharing_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Show, quiet
+from hrkd.training.intervals import paired_difference
 
 __all__ = ["describe_data"]
 
@@ -24,6 +28,7 @@ def describe_data(
     *,
     data: MultiDomainDataset | None = None,
     unlabelled: MultiDomainDataset | None = None,
+    linear: bool = True,
     show: Show = quiet,
 ) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
@@ -32,7 +37,9 @@ def describe_data(
         recipe: its data section is read.
         tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
         data, unlabelled: as :func:`hrkd.run.commands.compress`.
-        show: receives the table.
+        linear: fit linear models on some of the rows too, to see what domains give each other (``linear`` in what is
+            returned: rows, accuracies and C of each form, and the paired difference of crossed to own).
+        show: receives the tables.
 
     Raises:
         DataError: see :mod:`hrkd.data`.
@@ -54,4 +61,27 @@ def describe_data(
             show(table)
     for note in prepared.splits.notes:
         show(note)
-    return description.to_dict()
+    told = description.to_dict()
+    if linear:
+        told["linear"] = _sharing(prepared.splits)
+        show(sharing_table(told["linear"]))
+    return told
+
+
+def _sharing(splits: Splits) -> dict[str, Any]:
+    """What linear models of each form reach on dev, as plain data."""
+    found = measure_sharing(splits)
+    domains, domain_ids = splits.domains, found.dev.domain_ids
+
+    def accuracies(right: np.ndarray) -> dict[str, float]:
+        return {name: float(right[domain_ids == d].mean()) for d, name in enumerate(domains)}
+
+    confidence = EvaluationConfig().confidence
+    return {
+        "train_rows": found.train.rows_by_domain(),
+        "dev_rows": found.dev.rows_by_domain(),
+        "is_part": found.is_part,
+        "accuracy": {form: accuracies(right) for form, right in found.right.items()},
+        "strength": found.strengths,
+        "paired": paired_difference(found.right["crossed"], found.right["own"], domain_ids, confidence).to_dict(),
+    }

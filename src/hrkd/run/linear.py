@@ -50,7 +50,10 @@ def linear_answers(context: Context) -> LinearAnswers | None:
         columns = np.concatenate([of_dev, of_test]).T
         write_arrow(file, [pa.record_batch({str(label): pa.array(values) for label, values in enumerate(columns)})])
         facts = {name: getattr(model, name) for name in ("form", "strength", "rows", "seconds", "parameters")}
-        return {"model": {**facts, "megabytes": model.megabytes, "texts_per_second": per_second}}
+        return {
+            "of": context.recipe.data.source or "",
+            "model": {**facts, "megabytes": model.megabytes, "texts_per_second": per_second},
+        }
 
     name = f"{context.data.digest[:20]}-v{VERSION}-linear"
     table, notes = kept_table(context.cache, name, write)
