@@ -232,7 +232,7 @@ def data(
     tokenizer: Annotated[
         str | None, Parameter(help="Folder or hub name of a tokenizer, to count tokens; default: the recipe's teacher.")
     ] = None,
-    linear: Annotated[
+    linear_models: Annotated[
         bool, Parameter(help="Show what linear models reach on dev, and what domains give each other; some seconds.")
     ] = True,
     json_file: JsonFile = None,
@@ -248,7 +248,7 @@ def data(
     console = prepare()
     from hrkd.run.describe_data import describe_data
 
-    _write_json(json_file, describe_data(checked, tokenizer, linear=linear, show=console.print))
+    _write_json(json_file, describe_data(checked, tokenizer, linear_models=linear_models, show=console.print))
 
 
 def _check_json(file: Path | None) -> None:

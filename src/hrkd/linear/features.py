@@ -45,12 +45,11 @@ class Features:
 
     def __call__(self, counts: csr_matrix, domain_ids: Ints) -> csr_matrix:
         """Those of rows, shape (rows, number)."""
-        from scipy.sparse import hstack
+        from scipy.sparse import csr_matrix, hstack
 
-        chosen = counts[:, self._places]
-        if not len(self.columns):
-            return chosen
-        weighted = self._weights.transform(chosen)
+        if not counts.shape[0] or not len(self.columns):
+            return csr_matrix((counts.shape[0], self.number))
+        weighted = self._weights.transform(counts[:, self._places])
         if self._own is None:
             return weighted
         return hstack([weighted, _of_domains(weighted, domain_ids, self._own)], format="csr")

@@ -53,7 +53,7 @@ class _Part:
 
     def probabilities(self, features: csr_matrix) -> Floats:
         """Of every label, shape (rows, C)."""
-        if self.regression is None:
+        if self.regression is None or not features.shape[0]:
             return np.tile(self.shares, (features.shape[0], 1))
         found = np.zeros((features.shape[0], len(self.shares)))
         found[:, self.regression.classes_] = self.regression.predict_proba(features)
@@ -156,11 +156,14 @@ class _Learner:
     def fit(self, strength: float) -> _Part:
         """A regression of this strength."""
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         if not self.learns:
             return _Part(self.features, self.shares)
         regression = LogisticRegression(C=strength, max_iter=1000)
-        return _Part(self.features, self.shares, regression.fit(self.inputs, self.labels))
+        with threadpool_limits(1):  # sums over a vector are short: several threads mostly wait for each other
+            regression.fit(self.inputs, self.labels)
+        return _Part(self.features, self.shares, regression)
 
 
 def _fitted(

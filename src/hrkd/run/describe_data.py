@@ -28,7 +28,7 @@ def describe_data(
     *,
     data: MultiDomainDataset | None = None,
     unlabelled: MultiDomainDataset | None = None,
-    linear: bool = True,
+    linear_models: bool = True,
     show: Show = quiet,
 ) -> dict[str, Any]:
     """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
@@ -37,8 +37,8 @@ def describe_data(
         recipe: its data section is read.
         tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
         data, unlabelled: as :func:`hrkd.run.commands.compress`.
-        linear: fit linear models on some of the rows too, to see what domains give each other (``linear`` in what is
-            returned: rows, accuracies and C of each form, and the paired difference of crossed to own).
+        linear_models: fit linear models on some of the rows too, to see what domains give each other (``linear`` in
+            what is returned: rows, accuracies and C of each form, and the paired difference of crossed to own).
         show: receives the tables.
 
     Raises:
@@ -62,7 +62,7 @@ def describe_data(
     for note in prepared.splits.notes:
         show(note)
     told = description.to_dict()
-    if linear:
+    if linear_models:
         told["linear"] = _sharing(prepared.splits)
         show(sharing_table(told["linear"]))
     return told

@@ -35,10 +35,8 @@ class LinearAnswers:
     facts: dict[str, Any]
 
 
-def linear_answers(context: Context) -> LinearAnswers | None:
-    """Fitted on the run's labelled rows, or as it is kept in the cache; None where the recipe wants none."""
-    if not context.recipe.evaluation.linear:
-        return None
+def linear_answers(context: Context) -> LinearAnswers:
+    """Fitted on the run's labelled rows, or as it is kept in the cache."""
     splits = context.data.splits
 
     def write(file: Path) -> dict[str, Any]:

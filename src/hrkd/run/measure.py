@@ -70,8 +70,10 @@ def measure_models(
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
         models[name] = measured(name, title, "baseline", baseline.model)
-    linear = linear_answers(context)
-    if linear is not None:
+    if not context.recipe.evaluation.linear:
+        _forget(context, "linear")
+    else:
+        linear = linear_answers(context)
         said["linear"] = linear.said
         _write(context, "linear", linear.said["test"])
         agreed = {
@@ -161,6 +163,12 @@ def _write(context: Context, stage: str, predicted: np.ndarray) -> None:
     }
     with replace_file(context.folder.predictions / f"{stage}.parquet") as new:
         pd.DataFrame(columns).to_parquet(new, index=False)
+
+
+def _forget(context: Context, stage: str) -> None:
+    """Remove what a model said of test in an earlier call."""
+    if context.accelerator.is_main_process:
+        (context.folder.predictions / f"{stage}.parquet").unlink(missing_ok=True)
 
 
 def _sizes(model: Any) -> dict[str, Any]:
