@@ -72,7 +72,9 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         tables = [each.own for each in read], [each.teacher for each in read]
         own, answers = (pd.concat(each).sort_values("id", ignore_index=True) for each in tables)
         name, first = items.setdefault((data, amount), (cells[0].name, own))
-        if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
+        linear_answers = None if read[0].linear is None else read[0].linear.sort_values("id", ignore_index=True)
+        said = [own] if linear_answers is None else [own, linear_answers]
+        if any(not each.drop(columns="predicted").equals(first.drop(columns="predicted")) for each in said):
             error = f"its test rows are not those of {name}, so that they cannot be compared"
             errors |= {cell.name: error for cell in cells}
             continue
@@ -82,9 +84,8 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         key = (data, amount, row, teacher_seed)
         if key not in teachers:
             teachers[key] = _measured(read, TEACHER, answers, method=row, seed=teacher_seed, teacher=row)
-        if read[0].linear is not None and (data, amount) not in linear:
-            answers = read[0].linear.sort_values("id", ignore_index=True)
-            linear[data, amount] = _measured(read, "linear", answers, method=LINEAR, seed=None, teacher=None)
+        if linear_answers is not None and (data, amount) not in linear:
+            linear[data, amount] = _measured(read, "linear", linear_answers, method=LINEAR, seed=None, teacher=None)
     return [*teachers.values(), *models, *linear.values()], errors
 
 

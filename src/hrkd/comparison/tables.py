@@ -149,7 +149,7 @@ def _warnings_of(table: Row) -> list[str]:
 
 
 def _named(row: Row) -> str:
-    return f"the {row['name']}" if row["kind"] == "teacher" else str(row["name"])
+    return f"The {row['name']}" if row["kind"] == "teacher" else str(row["name"])
 
 
 def _is_own(teacher: Row) -> bool:

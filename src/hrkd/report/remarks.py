@@ -115,13 +115,12 @@ def below_linear(
 ) -> str | None:
     """That a model is less accurate than the linear one, and what to do; None where the rows do not show that.
 
-    Args: ``model`` is what is named so, with its accuracy ``reached``; others as above.
+    Args: ``model`` is what the sentence begins with, with its accuracy ``reached``; others as above.
     """
     if paired["interval"][1] >= 0:
         return None
     return (
-        f"{model[0].upper()}{model[1:]} ({percent(reached)} %) is below {LINEAR} ({percent(linear)} %; "
-        f"{_evidence(paired, split)}): {advice}."
+        f"{model} ({percent(reached)} %) is below {LINEAR} ({percent(linear)} %; {_evidence(paired, split)}): {advice}."
     )
 
 

@@ -249,9 +249,9 @@ ADVICE = {
 
 def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str) -> list[str]:
     """Which models the linear one surpasses; that without distillation only where it is what the run is about."""
-    names, found = {"teacher": "the teacher", "student": "the student"}, list[str]()
+    names, found = {"teacher": "The teacher", "student": "The student"}, list[str]()
     if "student" not in models:
-        names["student_without_distillation"] = "the student without distillation"
+        names["student_without_distillation"] = "The student without distillation"
     for name, title in names.items():
         paired = models.get(name, {}).get("paired", {}).get(split, {}).get("linear")
         if paired is None or "linear" not in models:
