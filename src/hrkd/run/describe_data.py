@@ -1,4 +1,7 @@
-"""``hrkd data``: what the data of a recipe are like. Imports torch and transformers only to count tokens."""
+"""``hrkd data``: what the data of a recipe are like, and what linear models make of them.
+
+Imports torch and transformers only to count tokens.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def describe_data(
     linear_models: bool = True,
     show: Show = quiet,
 ) -> dict[str, Any]:
-    """Counts, label balance, lengths, duplicates and truncation per domain and split, as a plain dict.
+    """Counts, label balance, lengths, duplicates, truncation per domain and split, and linear models, as a plain dict.
 
     Args:
         recipe: its data section is read.
