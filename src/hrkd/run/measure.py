@@ -42,13 +42,14 @@ def measure_models(
     said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
     of_teacher = said["teacher"]
 
+    def told(name: str, stage: str, answers: dict[str, np.ndarray]) -> dict[str, Any]:
+        said[name] = answers
+        _write(context, stage, answers["test"])
+        return {part: scores(context, answers[part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts}
+
     def measured(name: str, title: str, stage: str, model: AnyTeacher) -> dict[str, Any]:
-        said[name] = {part: predictions(context, model, rows) for part, rows in parts.items()}
-        _write(context, stage, said[name]["test"])
-        agreed = {
-            part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
-        }
-        return {"title": title, **_sizes(model), **agreed}
+        answers = {part: predictions(context, model, rows) for part, rows in parts.items()}
+        return {"title": title, **_sizes(model), **told(name, stage, answers)}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {
@@ -70,17 +71,11 @@ def measure_models(
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
         models[name] = measured(name, title, "baseline", baseline.model)
-    if not context.recipe.evaluation.linear:
-        _forget(context, "linear")
-    else:
+    if context.recipe.evaluation.linear:
         linear = linear_answers(context)
-        said["linear"] = linear.said
-        _write(context, "linear", linear.said["test"])
-        agreed = {
-            part: scores(context, linear.said[part], rows, teacher=of_teacher[part]).to_dict()
-            for part, rows in parts.items()
-        }
-        models["linear"] = {"title": LINEAR, **linear.facts, **agreed}
+        models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
+    else:
+        _forget(context, "linear")
     for name in said:
         others = [other for other in said if other != name and (name == "student" or other == "linear")]
         if others and name != "linear":
