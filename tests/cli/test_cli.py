@@ -169,11 +169,15 @@ class TestStartUp:
         rows = [f"text {n},{'ab'[n % 2]},{'yn'[n // 2 % 2]}" for n in range(80)]
         (tmp_path / "rows.csv").write_text("\n".join(["text,domain,label", *rows]))
         command = ["data", "--data.source", "rows.csv"]
-        wrong, described = shell_each([*command, "--data.text", "body"], command, folder=tmp_path)
+        wrong, described, fitted = shell_each(
+            [*command, "--data.text", "body"], [*command, "--no-linear-models"], command, folder=tmp_path
+        )
         assert (wrong[0], "no column 'body'" in wrong[2]) == (2, True)
         assert not wrong[3] & {"torch", "transformers", "datasets", "pandas"}
         assert (described[0], "Domain" in described[1]) == (0, True)
         assert not described[3] & {"torch", "transformers", "accelerate", "scipy", "sklearn"}
+        assert (fitted[0], "Shared and own" in fitted[1]) == (0, True)
+        assert not fitted[3] & {"torch", "transformers", "accelerate"}
 
     def test_predicting_imports_no_data_sets(self, tiny, tmp_path):
         student, domain = tmp_path / "student", tiny.splits.domains[0]

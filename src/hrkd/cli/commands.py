@@ -232,12 +232,16 @@ def data(
     tokenizer: Annotated[
         str | None, Parameter(help="Folder or hub name of a tokenizer, to count tokens; default: the recipe's teacher.")
     ] = None,
+    linear_models: Annotated[
+        bool, Parameter(help="Show what linear models reach on dev, and what domains give each other; some seconds.")
+    ] = True,
     json_file: JsonFile = None,
     flags: Flags = None,
 ) -> None:
     """Describe the data of a recipe: sizes, labels, lengths, repeated texts.
 
-    Only the data section of the recipe is needed.
+    And what linear models reach on dev, of each domain alone and of all together. Only the data section of the recipe
+    is needed.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
     _check_json(json_file)
@@ -245,7 +249,7 @@ def data(
     console = prepare()
     from hrkd.run.describe_data import describe_data
 
-    _write_json(json_file, describe_data(checked, tokenizer, show=console.print))
+    _write_json(json_file, describe_data(checked, tokenizer, linear_models=linear_models, show=console.print))
 
 
 def _check_json(file: Path | None) -> None:
@@ -359,8 +363,9 @@ def cache(
 ) -> None:
     """List, and clear, what is kept on disk for later runs.
 
-    Rows of tables as they were checked, token ids, and what teachers said of training texts. A cache is read by every
-    later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
+    Rows of tables as they were checked, token ids, what linear models said of dev and test, and what teachers said of
+    training texts. A cache is read by every later run with the same table, with the same texts and tokenizer, with the
+    same labelled rows, or with the same teacher, texts and layer map.
     """
     if older_than is not None and not 0 <= older_than < float("inf"):
         raise RecipeError(f"--older-than: expected a number of days from 0, got {older_than:g}")

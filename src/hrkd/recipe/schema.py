@@ -614,6 +614,10 @@ class EvaluationConfig(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of the intervals."""
 
+    linear: bool = True
+    """Measure a linear model too (TF-IDF and logistic regression on the whole texts of the same training rows), so that
+    one sees what has to be surpassed."""
+
 
 class RunConfig(Section):
     """Where a run goes and how it is executed."""

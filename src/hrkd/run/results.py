@@ -32,6 +32,10 @@ def build_results(
         "student_without_distillation": None if baseline is None else baseline.record,
     }
     costs = {name: training_cost(record) for name, record in records.items() if record is not None}
+    models = measure_models(context, teacher, student, baseline)
+    figures = {figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS}
+    if "linear" in models:
+        figures["seconds"]["linear"] = models["linear"].pop("seconds")
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -43,9 +47,9 @@ def build_results(
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
-        "models": measure_models(context, teacher, student, baseline),
+        "models": models,
         "ratios": None if student is None else _ratios(context),
-        **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},
+        **figures,
         "notes": list(context.data.splits.notes),
     }
 
