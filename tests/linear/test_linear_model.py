@@ -139,8 +139,10 @@ def test_several_classes_and_what_a_model_weighs():
 
 
 def test_features_and_text_have_an_end(splits, monkeypatch):
-    monkeypatch.setattr(module, "MOST_FEATURES", 50)
-    assert all(sum(p.features.number for p in m.parts) <= 150 for m in fit_each_form(splits.train, splits.dev).values())
+    monkeypatch.setattr(module, "MOST_WEIGHTS", 50)
+    for model in fit_each_form(splits.train, splits.dev).values():
+        assert sum(part.features.number for part in model.parts) <= 50
+        assert model.parameters <= 50 + len(model.parts), "and the intercepts"
     characters = sum(map(len, splits.train.rows["text"][:]))
     monkeypatch.setattr(module, "MOST_CHARACTERS", characters // 2)
     rows = fit_linear(splits.train, splits.dev).rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -32,8 +33,13 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 DEFAULT_STRENGTH = 3.0
 DEFAULT_FORM: Form = "crossed"
 """What is taken where no dev rows choose."""
-MOST_FEATURES, MOST_WEIGHTS = 1_000_000, 4_000_000
-"""Of a regression, whose optimiser holds some twenty times as many numbers as it has weights."""
+PATIENCE = 2
+"""Values of C in a row that are no better than an earlier one, after which larger ones are not tried."""
+MOST_WEIGHTS = 1_000_000
+"""Of a model, whatever its form: the optimiser's time grows with them, and it holds some twenty times as many numbers.
+With many classes there are fewer features, those that stand in most rows."""
+MOST_STEPS = 200
+"""Of the optimiser. Some fits with many classes end here, a little short of their optimum; dev judges them as well."""
 MOST_CHARACTERS = 60_000_000
 """Text to learn from, or to choose by; of more, rows are drawn, as all words of all would not fit into memory."""
 
@@ -145,9 +151,8 @@ class _Rows:
 class _Learner:
     """What learns from some rows: their features, made once for all strengths; ``fallback``: shares without rows."""
 
-    def __init__(self, rows: _Rows, fallback: Floats, *, crossed: bool) -> None:
+    def __init__(self, rows: _Rows, fallback: Floats, *, crossed: bool, most: int) -> None:
         classes = np.bincount(rows.labels, minlength=len(fallback))
-        most = min(MOST_FEATURES, MOST_WEIGHTS // len(fallback))
         self.features = Features(rows.counts, rows.domain_ids, crossed=crossed, most=most)
         self.shares = classes / classes.sum() if len(rows.labels) else fallback
         self.inputs, self.labels = self.features(rows.counts, rows.domain_ids), rows.labels
@@ -155,13 +160,16 @@ class _Learner:
 
     def fit(self, strength: float) -> _Part:
         """A regression of this strength."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
         if not self.learns:
             return _Part(self.features, self.shares)
-        regression = LogisticRegression(C=strength, max_iter=1000)
-        with threadpool_limits(1):  # sums over a vector are short: several threads mostly wait for each other
+        regression = LogisticRegression(C=strength, max_iter=MOST_STEPS)
+        # Sums over a vector are short: several threads mostly wait for each other.
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
             regression.fit(self.inputs, self.labels)
         return _Part(self.features, self.shares, regression)
 
@@ -181,7 +189,9 @@ def _fitted(
     shares = np.bincount(rows.labels, minlength=len(train.labels)) / len(train)
     for form in forms:
         number, crossed = len(train.domains) if form == "own" else 1, form == "crossed"
-        learners = [_Learner(rows[own], shares, crossed=crossed) for own in _places(form, rows.domain_ids, number)]
+        most = max(2, MOST_WEIGHTS // (number * (1 if len(shares) == 2 else len(shares))))
+        places = _places(form, rows.domain_ids, number)
+        learners = [_Learner(rows[own], shares, crossed=crossed, most=most) for own in places]
         merit, strength, parts = _best(form, learners, choosing)
         yield merit, LinearModel(form, strength, len(train), words, parts)
 
@@ -201,7 +211,13 @@ def _best(form: Form, learners: Sequence[_Learner], choosing: _Rows | None) -> t
             said[own] = part.probabilities(features)
         return _merit(said, choosing.labels, choosing.domain_ids), strength, parts
 
-    return max(map(tried, STRENGTHS), key=lambda each: each[0])
+    best, since = tried(STRENGTHS[0]), 0
+    for strength in STRENGTHS[1:]:
+        found = tried(strength)
+        best, since = (found, 0) if found[0] > best[0] else (best, since + 1)
+        if since == PATIENCE:
+            break
+    return best
 
 
 def _places(form: Form, domain_ids: Ints, parts: int) -> list[Ints]:
