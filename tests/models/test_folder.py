@@ -334,6 +334,14 @@ def test_weights_and_outputs_of_an_own_model_are_numbers(own):
         open_model(own)
 
 
+def test_an_own_tokenizer_has_no_ids_beyond_its_encoder(own):
+    vocabulary = json.loads((own / "tokenizer.json").read_text())
+    vocabulary["model"]["vocab"]["a"] = 9999
+    (own / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ArtifactError, match=r"the tokenizer has 1 token \(a\) beyond the 60 of the encoder"):
+        open_model(own)
+
+
 def test_a_changed_file_of_an_export_or_an_own_folder_is_named(plain, own):
     for folder in (plain, own):
         write_manifest(folder)
@@ -406,7 +414,6 @@ def test_paths_that_lead_nowhere(tmp_path):
     [
         ({"pad_token": None}, "the tokenizer has no padding token"),
         ({"pad_token": "<new>"}, r"the tokenizer has 1 token \(<new>\) beyond the 60"),
-        ({"model_max_length": "x"}, "the tokenizer fails on ordinary text"),
     ],
 )
 def test_tokenizers_that_do_not_fit(plain, fields, said):
@@ -416,3 +423,10 @@ def test_tokenizers_that_do_not_fit(plain, fields, said):
     edit(plain, "tokenizer_config.json", **fields)
     with pytest.raises(ModelError, match=f"^here: {said}"):
         check_fits(load_tokenizer(plain), tiny_plain("bert").config, pairs=False, where="here")
+
+
+@pytest.mark.parametrize("length", ["x", -1, 0, True, float("nan")])
+def test_a_length_of_a_tokenizer_that_is_none(plain, length):
+    edit(plain, "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(ModelError, match="model_max_length: expected a number of tokens from 1, found"):
+        load_tokenizer(plain)

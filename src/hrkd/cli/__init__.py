@@ -6,7 +6,6 @@ and ``--version`` answer at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 
 from cyclopts import App, CycloptsError, UnknownOptionError
 
+from hrkd.cli.output import ReaderGoneError, standard_output
 from hrkd.errors import HrkdError
 
 __all__ = ["VERBS", "main"]
@@ -60,15 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from hrkd.cli.prediction import guarded
 
                 tokens = guarded(tokens)
-        with _terminations():
+        with standard_output(), _terminations():
             _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        return _reader_gone()
+    except (ReaderGoneError, BrokenPipeError):
+        return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
         _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
@@ -115,12 +114,6 @@ def _version() -> str:
     import hrkd
 
     return hrkd.__version__
-
-
-def _reader_gone() -> int:
-    """The status for a pipe whose reader, such as `head`, wants no more; what is left in buffers goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return READER_GONE
 
 
 def _where_to_look(tokens: Sequence[str]) -> str:

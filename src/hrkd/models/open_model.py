@@ -118,7 +118,7 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.models.plain import check_size
     from hrkd.models.probe import check_finite, check_outputs, opening
-    from hrkd.models.tokenizers import load_tokenizer
+    from hrkd.models.tokenizers import check_fits, load_tokenizer
 
     with _damaged(), opening(found.path, "the model cannot be loaded", RESTORE):
         check_size(config.plain_config(), lambda: MultiDomainClassifier(config), found, found.path)
@@ -129,6 +129,8 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
                 f"{found.path / CONFIG}: max_tokens: {config.max_tokens}, the encoder takes {longest}; {RESTORE}"
             )
         tokenizer = load_tokenizer(found.path)
+        pairs = (config.columns or {}).get("text_pair") is not None
+        check_fits(tokenizer, model.encoder.config, pairs=pairs, where=str(found.path))
         check_finite(model, found.path)
         check_outputs(model, tokenizer, where=found.path)
     return model, tokenizer

@@ -57,6 +57,12 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         known = len(tokenizer) > len(tokenizer.all_special_tokens)
     if not known:
         raise ModelError(f"{source}: the tokenizer has no vocabulary; {advice}")
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= 1:
+        raise ModelError(
+            f"{source}: {TOKENIZER_CONFIG}: model_max_length: expected a number of tokens from 1, found {longest!r}; "
+            "correct it, or remove it where there is no limit"
+        )
     return tokenizer
 
 
