@@ -21,6 +21,7 @@ from hrkd.run.evaluation import evaluate
 from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
 from hrkd.support.stage_files import TABLES
+from hrkd.training.selection import DevAccuracy
 from tiny import tiny_recipe
 
 QUICK = {"teacher.training.epochs": 1, "student.training.epochs": 1, "student.baseline": False}
@@ -260,9 +261,44 @@ def test_of_two_that_begin_in_an_empty_place_one_is_refused(tmp_path):
 
 def test_one_process_of_a_launch_holds_the_folder_for_all(run, monkeypatch):
     with RunFolder.at_work(RunConfig(output=run)):
-        monkeypatch.setenv("RANK", "1")
+        launched(monkeypatch, rank=1, size=2)
         with RunFolder.at_work(RunConfig(output=run)):
             pass
+
+
+def launched(monkeypatch, *, rank, size):
+    """As if this process were one of several that were started together."""
+    of_launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "localhost", "MASTER_PORT": 29500}
+    for name, value in of_launch.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_a_variable_of_a_launch_that_is_left_over_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(RecipeError, match="RANK=1 in the environment speaks of a launch, and WORLD_SIZE"):
+        compress(recipe(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("taken_anew", [False, True])
+def test_a_run_whose_lock_is_removed_stops_before_it_writes(tmp_path, monkeypatch, taken_anew):
+    output = tmp_path / "run"
+
+    def removed(folder, *arguments, **others):
+        (output / ".lock").unlink()
+        if taken_anew:
+            (output / ".lock").touch()
+        return measure(folder, *arguments, **others)
+
+    measure = DevAccuracy.__call__
+    monkeypatch.setattr(DevAccuracy, "__call__", removed)
+    with pytest.raises(ArtifactError, match=r"run/\.lock: .*removed or replaced.*; this one stops\. Once no other"):
+        compress(recipe(output))
+    assert not (output / "teacher").exists()
+    assert not list(output.glob("checkpoints/teacher/*"))
+    monkeypatch.undo()
+    compress(recipe(output))
+    assert (output / "results.json").is_file()
 
 
 def test_an_output_that_is_a_file_is_told_at_once(tmp_path):

@@ -21,7 +21,6 @@ Whatever else is in it belongs to others, and stays.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import re
 import sys
@@ -42,6 +41,7 @@ from hrkd.support.atomic_files import (
     write_text,
     writing,
 )
+from hrkd.support.launch import launch
 from hrkd.support.locks import Lock
 from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             ArtifactError: another process is at work there, or it cannot be written.
         """
-        if os.environ.get("RANK", "0") == "0":
+        if launch().is_first:
             return self._lock.take(
                 lambda holder: (
                     f"{self.path}: hrkd is at work here{holder}; wait for it or end it first, or choose "
@@ -112,6 +112,17 @@ class RunFolder:
                 )
             )
         return False
+
+    def check_held(self) -> None:
+        """Whether the folder is still this process's own, before something is written to it.
+
+        Raises:
+            ArtifactError: its lock was removed, so that another process may be at work there.
+        """
+        self._lock.check(
+            "hrkd holds it while it is at work here, and it was removed or replaced, so that another command may be "
+            "writing here too; this one stops. Once no other is at work, the same command goes on from its checkpoint"
+        )
 
     def stage(self, name: str) -> StageFiles:
         """The files of a stage, or of a part of one."""
