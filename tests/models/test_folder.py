@@ -74,6 +74,7 @@ def bare(folder):
     (folder / "adapter_config.json").write_text("{}")
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 123\n"
 BROKEN = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "expected an object of JSON, found a list"),
     "cut": (lambda f: (f / "config.json").write_text('{"a":'), "no JSON"),
@@ -112,6 +113,14 @@ BROKEN = {
         r"no model\.safetensors, found pytorch_model\.bin; weights are read from safetensors alone",
     ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model\.safetensors is missing"),
+    "pointer": (
+        lambda f: (f / "model.safetensors").write_bytes(LFS),
+        r"model\.safetensors is a pointer of Git LFS, not the file itself; fetch it \(git lfs pull\)",
+    ),
+    "configuration that is a pointer": (
+        lambda f: (f / "config.json").write_bytes(LFS),
+        r"config\.json is a pointer of Git LFS",
+    ),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "is damaged: no whole safetensors"),
     "no tensors": (lambda f: save_file({}, f / "model.safetensors"), "its weights are empty"),
     "cut weights": (
@@ -429,4 +438,10 @@ def test_tokenizers_that_do_not_fit(plain, fields, said):
 def test_a_length_of_a_tokenizer_that_is_none(plain, length):
     edit(plain, "tokenizer_config.json", model_max_length=length)
     with pytest.raises(ModelError, match="model_max_length: expected a number of tokens from 1, found"):
+        load_tokenizer(plain)
+
+
+def test_a_vocabulary_that_git_has_not_fetched(plain):
+    (plain / "tokenizer.json").write_bytes(LFS)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is a pointer of Git LFS"):
         load_tokenizer(plain)

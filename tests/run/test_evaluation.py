@@ -205,7 +205,7 @@ def test_pairs_for_single_texts_and_the_reverse_are_refused(single, pairs, tmp_p
     )
 
 
-def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
+def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path, caplog):
     data = {"source": str(single[0] / "new.csv"), **COLUMNS}
     export_plain(single[0] / "run" / "student", tmp_path / "plain")
     expected = evaluate(single[0] / "run" / "student", {"data": data})
@@ -214,6 +214,9 @@ def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
     assert evaluate(tmp_path / "plain", {"data": data | {"max_length": 8}}) != expected
     domain = next(iter(expected["domains"]))
     alone = evaluate(tmp_path / "plain" / domain, {"data": data | {"domains": [domain]}})
+    assert "is the classifier of" not in caplog.text
+    evaluate(tmp_path / "plain" / domain, {"data": data})
+    assert f"{domain}: is the classifier of {domain}, and measured on rows of " in caplog.text
     assert alone["domains"][domain]["accuracy"] == expected["domains"][domain]["accuracy"]
 
 

@@ -457,3 +457,35 @@ def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):
         folder.check({})
         folder.open("data: {}\n", {})
     assert not cut_off.exists()
+
+
+@pytest.mark.parametrize("place", ["metrics", "predictions", "metrics/student", "checkpoints/student", "student"])
+def test_what_is_in_the_way_is_told_before_a_stage_is_removed(run, place):
+    path = run / place
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = content(run)
+    with pytest.raises(ArtifactError, match=rf"{place}: is a file, where hrkd writes a folder; move it"):
+        compress(recipe(run, **{"student.width": 12, "run.overwrite": True}))
+    assert content(run) == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(run):
+    (run / "results.md").unlink()
+    (run / "results.md").mkdir()
+    with pytest.raises(ArtifactError, match=r"results\.md: is a folder, where hrkd writes a file"):
+        compress(recipe(run))
+
+
+def test_a_run_that_lost_what_makes_it_one_is_told_so(run):
+    (run / "environment.json").unlink()
+    with pytest.raises(ArtifactError, match=r"looks like a run of hrkd whose environment\.json is missing; restore it"):
+        compress(recipe(run))
+
+
+def test_a_record_of_another_form_is_told_by_an_evaluation_too(run):
+    (run / "student" / "manifest.json").unlink()
+    (run / "student" / "stage.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"stage\.json: the record of a stage is damaged: it is no mapping"):
+        evaluate(run)

@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, UnknownOptionError
 from hrkd.cli.output import ReaderGoneError, standard_output
 from hrkd.errors import HrkdError, RecipeError
 from hrkd.support.launch import launch
-from hrkd.support.messages import first_line
+from hrkd.support.messages import first_line, visible
 
 __all__ = ["VERBS", "main"]
 
@@ -149,7 +149,7 @@ def _dashed(error: CycloptsError, tokens: Sequence[str]) -> str:
 def _fail(message: str) -> int:
     """Tell what is wrong, once on each machine; returns the status."""
     if sys.stderr is not None and _is_to_speak():
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(f"error: {visible(message)}\n")
     return USER_ERROR
 
 

@@ -22,6 +22,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
 from hrkd.support.atomic_files import check_can_be_written, write_json
 from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -345,7 +346,7 @@ def export(
         from hrkd.deploy.export import export_plain
 
     for domain, folder in export_plain(student, output, overwrite=overwrite).items():
-        console.print(f"{domain}: {folder}", soft_wrap=True)
+        console.print(visible(f"{domain}: {folder}"), soft_wrap=True)
 
 
 def cache(

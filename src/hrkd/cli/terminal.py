@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hrkd.support.allocator import keep_freed_memory
 from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,9 +92,18 @@ def _log_to_stderr() -> None:
 def _handler() -> logging.Handler:
     if not sys.stderr.isatty():
         plain = logging.StreamHandler(sys.stderr)
-        plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        plain.setFormatter(_Visible("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
         return plain
     from rich.console import Console
     from rich.logging import RichHandler
 
-    return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+    rich = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+    rich.setFormatter(_Visible("%(message)s"))
+    return rich
+
+
+class _Visible(logging.Formatter):
+    """Control characters in names of somebody's data are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))

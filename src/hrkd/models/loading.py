@@ -21,6 +21,7 @@ from hrkd.models.probe import check_outputs
 from hrkd.models.tokenizers import check_fits, check_same_tokenizer
 from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER
+from hrkd.support.arguments import shown
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import count_of
 
@@ -103,6 +104,8 @@ def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | d
         if len(folders) > len(set(folders.values())) == 1:  # an export of one head
             return folders[domains[0]]
         return {domain: folders[domain] for domain in domains}
+    if not isinstance(spec, Mapping):
+        raise ModelError(f"teacher.fine_tuned: expected a folder, or one for each domain, got {shown(spec)}")
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]

@@ -13,6 +13,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import classes_table, data_table, reading_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
+from hrkd.support.messages import visible
 from hrkd.support.progress import Show, quiet
 
 __all__ = ["describe_data"]
@@ -45,7 +46,7 @@ def describe_data(
     if source is not None:
         from hrkd.models.tokenizers import load_tokenizer
 
-        loaded = load_tokenizer(str(source))
+        loaded = load_tokenizer(source)
     description = describe(
         prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
     )
@@ -58,5 +59,5 @@ def describe_data(
         if table is not None:
             show(table)
     for note in prepared.splits.notes:
-        show(note)
+        show(visible(note))
     return content

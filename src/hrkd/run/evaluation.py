@@ -17,13 +17,13 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.data.rows import fault_of, is_nested, name_of
 from hrkd.data.splits.split_files import seen_texts
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.errors import RecipeError
 from hrkd.models.facts import facts_of
 from hrkd.models.loading import check_answers, folders_of, load_fine_tuned
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.tokenizers import load_tokenizer
-from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.loading import check_source, load_recipe
 from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
@@ -32,9 +32,10 @@ from hrkd.run.folder import splits_beside
 from hrkd.run.measure import predictions, scores
 from hrkd.run.prepare import load_labelled
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
-from hrkd.support.atomic_files import read_json
+from hrkd.support.arguments import path_of, shown
+from hrkd.support.atomic_files import read_record
 from hrkd.support.caches import cache_folder
-from hrkd.support.domain_index import domain_folders
+from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.messages import count_of, first_of
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.support.stage_files import STAGE_RECORD
@@ -75,7 +76,11 @@ def evaluate(
         ArtifactError: no model there, or a damaged one.
         DataError, ModelError: the data's domains or labels are not the model's.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder, "the folder of a run or model")
+    teacher = None if teacher is None else path_of("teacher", teacher, "the folder of a model")
+    if not isinstance(recipe, Recipe):
+        check_source(recipe)
+    check_dataset("data", data)
     check_measurable(folder, split, data_named=recipe is not None or data is not None)
     is_run = (folder / "recipe.yaml").is_file()
     if is_run:
@@ -87,12 +92,13 @@ def evaluate(
     measured = _rows(workplace, folder, facts, data, split, is_run=is_run)
     names = _names_of_outputs(folder, facts, labels)
     rows = as_model_says(measured.rows, facts, names)
+    _tell_of_other_domains(folder, rows.domains)
     predicted, tokens = _predictions(workplace, folder, facts, names, rows)
     agreed_with = None
     if teacher is not None:
         other = facts_of(teacher)
         meant = _meant_by(other, facts, names, recipe.teacher.labels)
-        agreed_with, _ = _predictions(workplace, Path(teacher), other, meant, rows)
+        agreed_with, _ = _predictions(workplace, teacher, other, meant, rows)
     found = scores(workplace, predicted, tokens, teacher=agreed_with).to_dict()
     if workplace.accelerator.is_main_process:
         show(scores_table(found, title=f"{folder} on {measured.which}"))
@@ -102,7 +108,7 @@ def evaluate(
 def _names_of_outputs(folder: Path, facts: ModelFacts, labels: Sequence[str] | None) -> list[str]:
     """What the data calls the model's outputs, in their order: one name for each, and none twice."""
     if isinstance(labels, str) or not isinstance(labels, Sequence | None):
-        raise RecipeError(f"labels: expected a list of names, got {labels!r:.60}")
+        raise RecipeError(f"labels: expected a list of names, got {shown(labels)}")
     given = facts.labels if labels is None else labels
     if odd := [repr(name) for name in given if is_nested(name) or fault_of(name)]:
         raise RecipeError(f"labels: expected a name for each output of the model, got {first_of(odd)}")
@@ -159,7 +165,8 @@ def _rows(
         logger.warning("data.keep: %s plays no part here: %s reads a text's %s", said.keep, folder, facts.keep)
     rows = load_labelled(data, workplace.cache, to_measure=True)[0] if given is None else given
     if split != "all" and record.is_file():
-        digest = read_json(record, what="the record of a stage").get("data")
+        advice = "restore the model's folder from a copy"
+        digest = read_record(record, what="the record of a stage", advice=advice).get("data")
         own = own_part(data, rows, digest=str(digest), split=split or "test")
         if own is not None:
             return MeasuredRows(own, split or "test")
@@ -178,6 +185,17 @@ def _tell_of_seen(folder: Path, rows: MultiDomainDataset) -> None:
     if seen is not None and len(seen):
         number, all_rows = f"{len(seen):,}", count_of(len(rows))
         logger.warning("%s of %s were train rows of %s: the figures are too good there", number, all_rows, folder)
+
+
+def _tell_of_other_domains(folder: Path, domains: Sequence[str]) -> None:
+    """Warn where an export's classifier of some domains is measured on rows of others."""
+    index = read_domain_index(folder.parent)
+    own = [] if index is None else [d for d, place in index.folders.items() if place.resolve() == folder.resolve()]
+    if own and (others := [domain for domain in domains if domain not in own]):
+        logger.warning(
+            "%s: is the classifier of %s, and measured on rows of %s too; %s has that of each domain",
+            folder, ", ".join(own), first_of(others), folder.parent,
+        )  # fmt: skip
 
 
 def _is_data_of(run: Path, data: DataConfig) -> bool:

@@ -54,14 +54,12 @@ class Lock:
             self.file.write_text(json.dumps({"process": os.getpid(), "host": platform.node(), "since": since}))
         return True
 
-    def check(self, lost: str) -> None:
-        """Whether the file is still the one that this object locked: somebody may have removed it, and another made it.
-
-        Args:
-            lost: what to say of it where it is not.
+    def check(self) -> None:
+        """Whether the file is still the one that this object locked, before something is written that it guards.
 
         Raises:
-            ArtifactError: it is not. Where this object holds nothing, nothing is looked at.
+            ArtifactError: somebody removed it, so that another process may hold one in its place. Where this object
+                holds nothing, nothing is looked at.
         """
         if self._taken is None:
             return
@@ -72,7 +70,11 @@ class Lock:
         except OSError:  # which says nothing of the file
             same = True
         if not same:
-            raise ArtifactError(f"{self.file}: {lost}")
+            raise ArtifactError(
+                f"{self.file}: was removed or replaced while hrkd (process {os.getpid()}) is at work here, so that "
+                "another command may be writing here too; this one stops. Once no other is at work, the same command "
+                "goes on from its checkpoint"
+            )
 
     def _holder(self) -> str:
         try:
