@@ -315,6 +315,10 @@ def test_one_comparison_at_a_time_in_a_folder(tmp_path, started):
 
 def test_a_launcher_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="WORLD_SIZE=2 in the environment speaks of a launch, and RANK, LOCAL_RANK"):
+        compare(tiny_grid(tmp_path))
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(RecipeError, match="without a launcher"):
         compare(tiny_grid(tmp_path))
 

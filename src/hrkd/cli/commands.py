@@ -21,6 +21,8 @@ from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_reci
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
 from hrkd.support.atomic_files import check_can_be_written, write_json
+from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -261,7 +263,7 @@ def _check_json(file: Path | None) -> None:
 
 
 def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
-    if file is not None:
+    if file is not None and launch().is_first:
         write_json(file, figures)
 
 
@@ -348,7 +350,7 @@ def export(
         from hrkd.deploy.export import export_plain
 
     for domain, folder in export_plain(student, output, overwrite=overwrite).items():
-        console.print(f"{domain}: {folder}", soft_wrap=True)
+        console.print(visible(f"{domain}: {folder}"), soft_wrap=True)
 
 
 def cache(

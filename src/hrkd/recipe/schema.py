@@ -29,6 +29,7 @@ from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
 from hrkd.support.folder_names import fault_of_path
 
 __all__ = [
+    "SEEDS",
     "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -36,6 +37,7 @@ __all__ = [
     "MethodConfig",
     "Recipe",
     "RunConfig",
+    "Seed",
     "StudentConfig",
     "StudentTrainingConfig",
     "SyntheticConfig",
@@ -46,6 +48,9 @@ __all__ = [
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+SEEDS = 2**32
+"""Seeds that there are: numpy's generators take no others."""
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Keep = Literal["head", "tail", "head_tail", "windows"]
 # The names that accelerate knows, written out so that a recipe is checked without importing it.
 Tracker = Literal[
@@ -175,7 +180,7 @@ class DataConfig(Section):
     sizes: Literal["paper"] | dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] | None = None
     """Exact train, dev and test sizes per domain; `paper`: those of the HRKD and Meta-KD papers for Amazon Reviews."""
 
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Seed = 0
     """Seed of the split and of few-shot draws; apart from `run.seed`, so that seeds of training share one split."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -625,7 +630,7 @@ class RunConfig(Section):
     output: Path = Path("runs/hrkd")
     """Folder for everything the run writes."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of weights, order of examples and dropout."""
 
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -19,6 +19,7 @@ from hrkd.recipe.schema import EvaluationConfig, Recipe
 from hrkd.report.tables import classes_table, data_table, reading_table, sharing_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
+from hrkd.support.messages import visible
 from hrkd.support.progress import Show, quiet
 from hrkd.training.intervals import paired_difference
 
@@ -55,7 +56,7 @@ def describe_data(
     if source is not None:
         from hrkd.models.tokenizers import load_tokenizer
 
-        loaded = load_tokenizer(str(source))
+        loaded = load_tokenizer(source)
     description = describe(
         prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
     )
@@ -68,7 +69,7 @@ def describe_data(
         if table is not None:
             show(table)
     for note in prepared.splits.notes:
-        show(note)
+        show(visible(note))
     if linear_models:
         content["linear"] = _sharing(prepared.splits)
         show(sharing_table(content["linear"]))

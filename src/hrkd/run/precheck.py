@@ -18,7 +18,7 @@ from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.families import parts_of
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.loading import folders_of, load_fine_tuned, read_config
+from hrkd.models.loading import check_answers, folders_of, load_fine_tuned, read_config
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.probe import check_outputs
@@ -162,8 +162,6 @@ def _finished(
     encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in dict.fromkeys(places)]
     tokenizer, pairs = load_tokenizer(places[0]), _has_pairs(context)
     _try(context, encoders, tokenizer)
-    for encoder in encoders:
-        check_fits(tokenizer, encoder.config, pairs=pairs, where=encoder.name)
     teacher = load_fine_tuned(
         source,
         domains=splits.domains,
@@ -172,9 +170,7 @@ def _finished(
         teacher_labels=teacher_labels,
         combine=config.combine,
     )
-    models = teacher.classifiers if isinstance(teacher, DomainTeachers) else (teacher,)
-    for model, place in zip(models, places, strict=True):
-        check_outputs(model, tokenizer, where=f"{field}{place}", longest=longest, pairs=pairs)
+    check_answers(teacher, tokenizer, [f"{field}{place}" for place in places], longest=longest, pairs=pairs)
     return encoders, tokenizer, teacher
 
 

@@ -61,6 +61,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
     """
     if not context.accelerator.is_main_process:
         return
+    context.folder.lock.check()
     edited = context.folder.card_is_edited
     tables = [table for table in (results_table(results), ratios_table(results)) if table is not None]
     write_text(context.folder.path / "results.md", "\n".join(table.to_markdown() for table in tables))
