@@ -89,7 +89,7 @@ def test_a_device_that_computes_nothing(student, device):
 def test_switches_and_names_of_a_prediction(student, tmp_path, tiny):
     predictor, domain = Predictor.from_pretrained(student, device="cpu"), tiny.splits.domains[0]
     (tmp_path / "in.csv").write_text("text\na good read\n")
-    wrong = {"prefix": [None, 5], "all_labels": ["no", None, 1], "text": [5], "domain_column": [5], "text_pair": [5]}
+    wrong = {"prefix": [None, 5], "all_labels": ["no", None, 1]}
     for name, values in wrong.items():
         for value in values:
             options = {"domain": domain, name: value}

@@ -279,9 +279,6 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     check_switch("all_labels", how.all_labels)
     if not isinstance(how.prefix, str):
         raise DataError(f"prefix: expected text to put before the names of added columns, got {shown(how.prefix)}")
-    for argument, name in (("text", how.text), ("text_pair", how.text_pair), ("domain_column", how.domain_column)):
-        if name is not None and not isinstance(name, str):
-            raise DataError(f"{argument}: expected the name of a column, or None, got {shown(name)}")
     own = facts.columns or {}
     pair = how.text_pair if how.text_pair is not None else own.get("text_pair")
     check_pairs(pair is not None, facts, how="text_pair (--pair-column)")
