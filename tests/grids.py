@@ -59,7 +59,8 @@ def name_of(log):
 def tiny_grid(folder, **changes):
     """Two methods and labels alone, two seeds, one data set, in seconds."""
     small = {"teacher.training.epochs": 3, "student.training.epochs": 1, "data.synthetic.examples": 80}
-    recipe = tiny_recipe(folder / "unused", **small, **{"evaluation.bootstrap": 0}).model_dump(mode="json")
+    measured = {"evaluation.bootstrap": 0, "evaluation.linear": True}
+    recipe = tiny_recipe(folder / "unused", **small, **measured).model_dump(mode="json")
     del recipe["run"]["output"], recipe["run"]["overwrite"], recipe["run"]["seed"], recipe["student"]["baseline"]
     base = {
         "recipe": recipe,

@@ -26,6 +26,7 @@ ORDER = (
     "support",
     "recipe",
     "data",
+    "linear",
     "method",
     "models",
     "training",

@@ -128,7 +128,7 @@ def tiny_recipe(output, **changes):
             "training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-4},
         },
         "method": {"graph_heads": 2},
-        "evaluation": {"bootstrap": 50},
+        "evaluation": {"bootstrap": 50, "linear": False},
         "run": {"output": str(output), "device": "cpu"},
     }
     return load_recipe(base, changes)

@@ -22,6 +22,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
 
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
+PLACE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 FLAGS = ("--data.source", "reviews.csv", "--teacher.model", "bert", "--student.layers", "3")
 
 
@@ -169,11 +170,15 @@ class TestStartUp:
         rows = [f"text {n},{'ab'[n % 2]},{'yn'[n // 2 % 2]}" for n in range(80)]
         (tmp_path / "rows.csv").write_text("\n".join(["text,domain,label", *rows]))
         command = ["data", "--data.source", "rows.csv"]
-        wrong, described = shell_each([*command, "--data.text", "body"], command, folder=tmp_path)
+        wrong, described, fitted = shell_each(
+            [*command, "--data.text", "body"], [*command, "--no-linear-models"], command, folder=tmp_path
+        )
         assert (wrong[0], "no column 'body'" in wrong[2]) == (2, True)
         assert not wrong[3] & {"torch", "transformers", "datasets", "pandas"}
         assert (described[0], "Domain" in described[1]) == (0, True)
         assert not described[3] & {"torch", "transformers", "accelerate", "scipy", "sklearn"}
+        assert (fitted[0], "Shared and own" in fitted[1]) == (0, True)
+        assert not fitted[3] & {"torch", "transformers", "accelerate"}
 
     def test_predicting_imports_no_data_sets(self, tiny, tmp_path):
         student, domain = tmp_path / "student", tiny.splits.domains[0]
@@ -368,7 +373,7 @@ class TestErrors:
             "error: --student.layer_map: 'last' is not allowed: "
             "must be uniform or a list (each a whole number, at least 1)",
             "--student.training.epochs: '0' is not allowed: must be a whole number, at least 1",
-            "--run.seed: '-1' is not allowed: must be a whole number, at least 0",
+            "--run.seed: '-1' is not allowed: must be a whole number, at least 0 and at most 4294967295",
         ]
         library.compress.assert_not_called()
 
@@ -609,6 +614,29 @@ class TestPredict:
         assert said in errors
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["recipe"], ["data", "demo"], ["cache"], ["predict", "x", "-"], ["export", "x", "y"]]
+)
+def test_what_is_the_work_of_one_process_is_that_of_the_first_of_a_launch(run, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HRKD_CACHE", str(tmp_path / "cache"))
+    alone = run(*arguments)
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", **PLACE}.items():
+        monkeypatch.setenv(name, value)
+    assert run(*arguments) == alone
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run(*arguments) == (0, "", "")
+
+
+@pytest.mark.parametrize("verb", ["compress", "predict", "evaluate", "recipe"])
+def test_a_launch_without_all_its_variables_is_told_by_every_verb(run, monkeypatch, verb):
+    monkeypatch.setenv("RANK", "1")
+    status, output, errors = run(verb, "demo")
+    assert (status, output) == (2, "")
+    assert errors.startswith("error: RANK=1 in the environment speaks of a launch, and WORLD_SIZE, LOCAL_RANK,")
+
+
 class TestTerminal:
     @pytest.fixture
     def logger(self):
@@ -626,7 +654,8 @@ class TestTerminal:
         assert re.fullmatch(r"\d\d:\d\d:\d\d INFO 12 rows left out\n", errors)
 
     def test_other_processes_of_a_launch_are_quiet(self, logger, capsys, monkeypatch):
-        monkeypatch.setenv("RANK", "1")
+        for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", **PLACE}.items():
+            monkeypatch.setenv(name, value)
         terminal._log_to_stderr()
         logging.getLogger("hrkd.data").warning("12 rows left out")
         assert capsys.readouterr() == ("", "")

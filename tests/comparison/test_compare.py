@@ -20,6 +20,7 @@ from hrkd.comparison.command import compare
 from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError, RecipeError
+from hrkd.report.remarks import LINEAR
 from hrkd.support.progress import Progress
 
 
@@ -65,16 +66,21 @@ def test_the_report_says_what_the_runs_say(finished):
     folder, content, _, shown = finished
     assert json.loads((folder / "out" / "compare.json").read_text()) == content
     (table,) = content["tables"]
-    assert [row["name"] for row in table["methods"]] == ["teacher", "hrkd", "uniform", "labels"]
-    assert [each["method"] for each in table["differences"]] == ["hrkd", "labels"]
+    assert [row["name"] for row in table["methods"]] == ["teacher", "hrkd", "uniform", "labels", LINEAR]
+    assert [each["method"] for each in table["differences"]] == ["hrkd", "labels", LINEAR]
     means = {}
-    for row in table["methods"][1:]:
+    for row in table["methods"][1:-1]:
         model = "student_without_distillation" if row["name"] == "labels" else "student"
         for seed, value in zip(row["seeds"], row["accuracy"]["mean"]["values"], strict=True):
             run = folder / "out" / f"cells/data/fraction-1.0/{row['name']}/seed-{seed}"
             results = json.loads((run / "results.json").read_text())
             assert value == pytest.approx(results["models"][model]["test"]["mean"]["accuracy"])
             means[row["name"], seed] = value
+            expected = results["models"]["linear"]["test"]["mean"]["accuracy"]
+            assert table["methods"][-1]["accuracy"]["mean"]["values"] == [pytest.approx(expected)], (
+                "once, without a seed"
+            )
+            means[LINEAR, seed] = expected
     for each in table["differences"]:
         expected = sum(means[each["method"], seed] - means["uniform", seed] for seed in (0, 1)) / 2
         assert each["difference"] == pytest.approx(expected)
@@ -93,7 +99,7 @@ def test_the_csv_is_tidy(finished):
     folder, _, _, _ = finished
     with (folder / "out" / "compare.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * (1 + 6), "two domains of a teacher and six students"
+    assert len(rows) == 2 * (1 + 6 + 1), "two domains of a teacher, six students and a linear model"
     said = pd.read_parquet(folder / "out" / CELLS[0] / "predictions" / "student.parquet")
     expected = (said["label"] == said["predicted"]).groupby(said["domain"]).mean()
     mine = {row["domain"]: float(row["accuracy"]) for row in rows if (row["method"], row["seed"]) == ("hrkd", "0")}
@@ -154,7 +160,7 @@ def test_answers_to_other_rows_are_not_compared(finished):
         content = compare(tiny_grid(folder), report_only=True)
     error = f"its test rows are not those of {CELLS[0]}, so that they cannot be compared"
     assert content["failed"] == [{"run": CELLS[1], "error": error}]
-    assert [each["seeds"] for each in content["tables"][0]["differences"]] == [[1], [1]]
+    assert [each["seeds"] for each in content["tables"][0]["differences"]] == [[1], [1], [1]]
 
 
 def test_a_teacher_of_other_rows_is_not_compared(finished):
@@ -279,7 +285,7 @@ def test_models_of_separate_domains_are_one_row(tmp_path, started):
     content = compare(grid)
     (table,) = content["tables"]
     rows = {row["name"]: row for row in table["methods"]}
-    assert list(rows) == ["teacher", "teacher of single", "uniform", "single"]
+    assert list(rows) == ["teacher", "teacher of single", "uniform", "single", LINEAR]
     steps = []
     for domain in domains:
         run = tmp_path / "out" / "cells/data/fraction-1.0/single" / domain / "seed-0"
@@ -291,7 +297,7 @@ def test_models_of_separate_domains_are_one_row(tmp_path, started):
         steps.append(results["steps"]["student_without_distillation"])
     assert rows["single"]["cost"]["steps"] == sum(steps)
     assert rows["single"]["cost"]["parameters"] > rows["uniform"]["cost"]["parameters"]
-    assert [each["method"] for each in table["differences"]] == ["single"]
+    assert [each["method"] for each in table["differences"]] == ["single", LINEAR]
     assert content["missing"] == []
     (failed,) = content["failed"]
     error = "its test rows are not those of cells/data/fraction-1.0/uniform/seed-0, so that they cannot be compared"
@@ -309,6 +315,10 @@ def test_one_comparison_at_a_time_in_a_folder(tmp_path, started):
 
 def test_a_launcher_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="WORLD_SIZE=2 in the environment speaks of a launch, and RANK, LOCAL_RANK"):
+        compare(tiny_grid(tmp_path))
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(RecipeError, match="without a launcher"):
         compare(tiny_grid(tmp_path))
 
@@ -346,7 +356,7 @@ def test_a_process_of_its_own_under_a_teacher_of_the_user(finished, tmp_path, co
     assert command("compare", str(tmp_path / "grid.yaml")) == 0
     assert "labels" in capsys.readouterr().out
     (table,) = json.loads((tmp_path / "out" / "compare.json").read_text())["tables"]
-    teacher, labels = table["methods"]
+    teacher, labels, _ = table["methods"]
     assert (teacher["kind"], teacher["seeds"], teacher["cost"]["seconds"]) == ("teacher", [None], None)
     assert labels["cost"]["peak_megabytes"] > 100
     twin = next(row for row in finished[1]["tables"][0]["methods"] if row["name"] == "labels")

@@ -257,3 +257,8 @@ def test_the_schema_has_every_field_with_its_meaning():
     schema = Grid.model_json_schema()
     assert all("description" in field for field in schema["properties"].values())
     assert {"recipe", "methods", "baseline", "teacher_sees"} <= set(schema["properties"])
+
+
+def test_seeds_are_those_that_generators_take():
+    with pytest.raises(RecipeError, match=r"seeds, item 2: 4294967296 is not allowed"):
+        load_grid(grid(seeds=[0, 2**32]))

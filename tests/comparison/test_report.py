@@ -8,6 +8,7 @@ import pytest
 from hrkd.comparison.content import Measured, Settings, comparison_content, tidy_rows
 from hrkd.comparison.plot import AMOUNTS, plot_comparison
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
+from hrkd.report.remarks import LINEAR
 
 DOMAINS = ("books", "dvd")
 DOMAIN_IDS = np.repeat([0, 1], [40, 60])
@@ -78,6 +79,38 @@ def test_differences_are_to_the_baseline_over_the_seeds_of_both():
     assert hrkd["p"] == pytest.approx(2**-17), "18 rows differ, all in one direction"
     assert hrkd["p_holm"] == pytest.approx(2 * hrkd["p"])
     assert hrkd["mcnemar"] is None
+
+
+def with_linear(wrong, seeds=(0, 1, 2), **more):
+    own = model(LINEAR, None, wrong, "linear")
+    return [*models(seeds, **more), replace(own, teacher=None, cost={"seconds": 3.0, "parameters": 9})]
+
+
+def test_the_linear_model_has_one_row_and_is_held_against_every_seed():
+    table = only(content(with_linear(wrong=8)))
+    assert table["methods"][-1]["name"] == LINEAR
+    assert table["methods"][-1]["seeds"] == [None]
+    difference = table["differences"][-1]
+    assert (difference["method"], difference["baseline"], difference["seeds"]) == (LINEAR, "uniform", [0, 1, 2])
+    assert difference["difference"] == pytest.approx((5 / 40 + 5 / 60) / 2), "13 wrong on average, and 8"
+    beside = {each["method"]: each for each in table["beside"] if each["kind"] == "linear"}
+    assert set(beside) == {"teacher", "hrkd", "uniform", "labels"}
+    assert beside["hrkd"]["difference"] == pytest.approx((3 / 40 + 3 / 60) / 2)
+    text = comparison_markdown(content(with_linear(wrong=8)))
+    assert f"labels (56.2 %) is below {LINEAR} (83.3 %" in text
+    assert "* hrkd (" not in text
+    assert f"is below {LINEAR}" not in comparison_markdown(content(with_linear(wrong=30)))
+    assert next(line for line in text.splitlines() if line.startswith(f"| {LINEAR}")).endswith("| - |")
+
+
+def test_the_teacher_is_told_to_be_below_the_linear_model_too():
+    text = comparison_markdown(content(with_linear(wrong=0, teacher=12)))
+    assert f"The teacher (75.0 %) is below {LINEAR} (100.0 %" in text
+
+
+def test_few_seeds_are_those_of_methods_alone():
+    told = comparison_markdown(content(with_linear(8, seeds=(0, 1))))
+    assert "Fewer than 3 seeds: hrkd, uniform, labels." in told
 
 
 def test_several_baselines_have_a_table_each_and_one_correction():

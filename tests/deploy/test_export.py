@@ -16,6 +16,7 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, HrkdError
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.folder_names import folder_names
 
 TEXT = "the very good book is not a bad plot song the film is good"
@@ -253,3 +254,18 @@ def test_folder_names_are_safe_and_different():
 
 def test_numbered_names_do_not_meet_names_that_look_numbered():
     assert list(folder_names(["a", "a-2", "a!"]).values()) == ["a", "a-2", "a-3"]
+
+
+@pytest.mark.parametrize("heads", ["per_domain", "shared"])
+def test_domains_called_as_files_of_an_export(new_student, tokenizer, tmp_path, heads):
+    domains = ["domains.json", "manifest.json", "Domains.JSON", "domain-domains.json", "README.md"]
+    new_student(domains=domains, heads=heads).save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    folders = export_plain(tmp_path / "student", tmp_path / "plain")
+    assert {domain: str(folder) for domain, folder in folders.items()} == domain_folders(tmp_path / "plain")
+    assert all((folder / "config.json").is_file() for folder in folders.values())
+    names = list(folder_names(domains).values())
+    assert names == [
+        *("domain-domains.json", "domain-manifest.json", "domain-Domains.JSON-2", "domain-domains.json-3"),
+        "domain-README.md",
+    ]

@@ -74,6 +74,7 @@ def bare(folder):
     (folder / "adapter_config.json").write_text("{}")
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 123\n"
 BROKEN = {
     "a list": (lambda f: (f / "config.json").write_text("[1]"), "expected an object of JSON, found a list"),
     "cut": (lambda f: (f / "config.json").write_text('{"a":'), "no JSON"),
@@ -112,6 +113,14 @@ BROKEN = {
         r"no model\.safetensors, found pytorch_model\.bin; weights are read from safetensors alone",
     ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model\.safetensors is missing"),
+    "pointer": (
+        lambda f: (f / "model.safetensors").write_bytes(LFS),
+        r"model\.safetensors is a pointer of Git LFS, not the file itself; fetch it \(git lfs pull\)",
+    ),
+    "configuration that is a pointer": (
+        lambda f: (f / "config.json").write_bytes(LFS),
+        r"config\.json is a pointer of Git LFS",
+    ),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "is damaged: no whole safetensors"),
     "no tensors": (lambda f: save_file({}, f / "model.safetensors"), "its weights are empty"),
     "cut weights": (
@@ -334,6 +343,14 @@ def test_weights_and_outputs_of_an_own_model_are_numbers(own):
         open_model(own)
 
 
+def test_an_own_tokenizer_has_no_ids_beyond_its_encoder(own):
+    vocabulary = json.loads((own / "tokenizer.json").read_text())
+    vocabulary["model"]["vocab"]["a"] = 9999
+    (own / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ArtifactError, match=r"the tokenizer has 1 token \(a\) beyond the 60 of the encoder"):
+        open_model(own)
+
+
 def test_a_changed_file_of_an_export_or_an_own_folder_is_named(plain, own):
     for folder in (plain, own):
         write_manifest(folder)
@@ -406,7 +423,6 @@ def test_paths_that_lead_nowhere(tmp_path):
     [
         ({"pad_token": None}, "the tokenizer has no padding token"),
         ({"pad_token": "<new>"}, r"the tokenizer has 1 token \(<new>\) beyond the 60"),
-        ({"model_max_length": "x"}, "the tokenizer fails on ordinary text"),
     ],
 )
 def test_tokenizers_that_do_not_fit(plain, fields, said):
@@ -416,3 +432,16 @@ def test_tokenizers_that_do_not_fit(plain, fields, said):
     edit(plain, "tokenizer_config.json", **fields)
     with pytest.raises(ModelError, match=f"^here: {said}"):
         check_fits(load_tokenizer(plain), tiny_plain("bert").config, pairs=False, where="here")
+
+
+@pytest.mark.parametrize("length", ["x", -1, 0, True, float("nan")])
+def test_a_length_of_a_tokenizer_that_is_none(plain, length):
+    edit(plain, "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(ModelError, match="model_max_length: expected a number of tokens from 1, found"):
+        load_tokenizer(plain)
+
+
+def test_a_vocabulary_that_git_has_not_fetched(plain):
+    (plain / "tokenizer.json").write_bytes(LFS)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is a pointer of Git LFS"):
+        load_tokenizer(plain)

@@ -170,7 +170,7 @@ class TestProblems:
             "max_grad_norm, gradient_accumulation, group_by_length",
             "my.yaml:17: run.precision: 'fp8' is not allowed: must be one of no, bf16, fp16",
             f"my.yaml:18: run.trackers: 'tensorboard' is not allowed: must be a list (each {trackers})",
-            "my.yaml:19: run.seed: no value: must be a whole number, at least 0",
+            "my.yaml:19: run.seed: no value: must be a whole number, at least 0 and at most 4294967295",
             "my.yaml:20: run.overwrite: 'maybe' is not allowed: must be true or false",
             "my.yaml:21: zz: unknown field; the fields here are cache, data, evaluation, method, run, student, teacher",
         ]
@@ -180,7 +180,7 @@ class TestProblems:
         assert problems_of(path, {"run.seed": "x", "method": {"hierachy": "mean"}}) == [
             "my.yaml:7: student.layers: 0 is not allowed: must be a whole number, at least 1",
             "--method.hierachy: unknown field; did you mean 'hierarchy'?",
-            "--run.seed: 'x' is not allowed: must be a whole number, at least 0",
+            "--run.seed: 'x' is not allowed: must be a whole number, at least 0 and at most 4294967295",
         ]
 
     def test_an_override_that_mends_a_line_silences_it(self, write):

@@ -1,6 +1,8 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from hrkd.errors import RecipeError
+from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import (
     DataConfig,
     MethodConfig,
@@ -164,3 +166,11 @@ def test_a_switch_with_a_default_of_its_own_can_be_set():
     assert MethodConfig(centre_prototypes=False).centre_prototypes is False
     with pytest.raises(ValidationError, match="true and false belong to switches"):
         MethodConfig(graph_width=True)
+
+
+@pytest.mark.parametrize("field", ["run.seed", "data.split_seed"])
+def test_seeds_are_those_that_generators_take(field):
+    assert load_recipe("demo", {field: 2**32 - 1})
+    for seed in (2**32, -1):
+        with pytest.raises(RecipeError, match=f"{field}: {seed} is not allowed.* at most 4294967295"):
+            load_recipe("demo", {field: seed})

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -112,3 +114,21 @@ def test_what_is_dumped_is_read_back(data):
 def test_an_object_that_occurs_twice_is_written_twice():
     shared = [1]
     assert yaml.dump({"a": shared, "b": shared}, Dumper=Dumper) == "a:\n- 1\nb:\n- 1\n"
+
+
+@pytest.mark.parametrize("depth", [60, 3000])
+@pytest.mark.parametrize("form", ["[]", "{}"])
+def test_values_within_each_other_have_an_end(depth, form):
+    text = "data: " + (form[0] + ("a: " if form == "{}" else "")) * depth + form[1] * depth
+    with pytest.raises(RecipeError, match=r"my\.yaml.*: lists or mappings within each other, more than 50 deep"):
+        read_yaml(text, "my.yaml")
+    assert read_yaml("data: " + "[" * 40 + "]" * 40, "my.yaml").problems == []
+
+
+def test_aliases_may_not_repeat_a_text_without_end():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    start = time.monotonic()
+    with pytest.raises(RecipeError, match=r"my\.yaml:\d+: more than 100,000 values, those that aliases"):
+        read_yaml("\n".join(lines), "my.yaml")
+    assert time.monotonic() - start < 10

@@ -1,5 +1,6 @@
 """Measuring finished models: all rows that are given, by the model's own length, columns, labels and domains."""
 
+import json
 import logging
 import shutil
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from hrkd.data.rows import RawRows
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.deploy.export import export_plain
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import DataError, RecipeError
+from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
@@ -175,6 +176,11 @@ def test_labels_that_mean_the_same_are_given_in_the_models_order(single, tmp_pat
     assert renamed == plain
     with pytest.raises(RecipeError, match=r"--labels: 1 names"):
         evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=["a"])
+    with pytest.raises(RecipeError, match=f"--labels: {names[0]}, {names[0]}: {names[0]} stands there twice"):
+        evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=[names[0]] * 2)
+    for odd in ("ab", 5, [None, "b"], [b"a", "b"]):
+        with pytest.raises(RecipeError, match="labels: expected"):
+            evaluate(student, {"data": {"source": str(tmp_path / "new.csv")}}, labels=odd)
 
 
 def test_the_data_of_the_run_gives_its_test_rows(single):
@@ -220,7 +226,7 @@ def test_pairs_for_single_texts_and_the_reverse_are_refused(single, pairs, tmp_p
     )
 
 
-def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
+def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path, caplog):
     data = {"source": str(single[0] / "new.csv"), **COLUMNS}
     export_plain(single[0] / "run" / "student", tmp_path / "plain")
     expected = evaluate(single[0] / "run" / "student", {"data": data})
@@ -229,7 +235,59 @@ def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path):
     assert evaluate(tmp_path / "plain", {"data": data | {"max_length": 8}}) != expected
     domain = next(iter(expected["domains"]))
     alone = evaluate(tmp_path / "plain" / domain, {"data": data | {"domains": [domain]}})
+    assert "is the classifier of" not in caplog.text
+    evaluate(tmp_path / "plain" / domain, {"data": data})
+    assert f"{domain}: is the classifier of {domain}, and measured on rows of " in caplog.text
     assert alone["domains"][domain]["accuracy"] == expected["domains"][domain]["accuracy"]
+
+
+def plain_of(single, folder, **fields):
+    """The classifier of the first domain, with its data, as of somebody else: its configuration has other fields."""
+    student = single[0] / "run" / "student"
+    domain = read_facts(student).domains[0]
+    export_plain(student, folder)
+    plain = folder / domain
+    (plain / "manifest.json").unlink()
+    config = plain / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    return plain, {"data": {"source": str(single[0] / "new.csv"), **COLUMNS, "domains": [domain]}}
+
+
+def test_outputs_that_have_one_name_are_refused_until_they_get_others(single, tmp_path):
+    names = read_facts(single[0] / "run" / "student").labels
+    plain, data = plain_of(single, tmp_path / "plain", id2label={"0": names[0], "1": names[0]})
+    with pytest.raises(RecipeError, match=f"{names[0]} stands there twice; give each output a name of its own"):
+        evaluate(plain, data)
+    expected = evaluate(single[0] / "run" / "student", data)
+    assert evaluate(plain, data, labels=names)["mean"]["accuracy"] == expected["mean"]["accuracy"]
+    with pytest.raises(ModelError, match="its 2 outputs are called"):
+        evaluate(single[0] / "run" / "student", data, teacher=plain)
+
+
+def test_a_plain_classifier_is_asked_about_a_few_texts_first(single, tmp_path):
+    plain, data = plain_of(single, tmp_path / "plain", chunk_size_feed_forward=3)  # which fits some lengths alone
+    assert evaluate(plain, data)["mean"] == evaluate(single[0] / "run" / "student", data)["mean"]
+    file = plain / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["vocab"]["the"] = 9999
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=f"{plain}: the tokenizer has 1 token .the. beyond the"):
+        evaluate(plain, data)
+
+
+def test_a_teacher_whose_outputs_are_called_otherwise_is_told(single, tmp_path):
+    student = single[0] / "run" / "student"
+    plain, data = plain_of(single, tmp_path / "plain", id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    with pytest.raises(ModelError, match="its 2 outputs are called LABEL_0, LABEL_1"):
+        evaluate(student, data, teacher=plain)
+    names = read_facts(student).labels
+    assert evaluate(plain, data, labels=names, teacher=plain)["mean"]["agreement"] == 1
+    assert (
+        evaluate(student, data | {"teacher": {"fine_tuned": str(plain), "labels": names}}, teacher=plain)["mean"][
+            "agreement"
+        ]
+        == 1
+    )
 
 
 def test_agreement_with_another_model(single):

@@ -21,6 +21,7 @@ from hrkd.run.evaluation import evaluate
 from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
 from hrkd.support.stage_files import TABLES
+from hrkd.training.selection import DevAccuracy
 from tiny import tiny_recipe
 
 QUICK = {"teacher.training.epochs": 1, "student.training.epochs": 1, "student.baseline": False}
@@ -260,9 +261,44 @@ def test_of_two_that_begin_in_an_empty_place_one_is_refused(tmp_path):
 
 def test_one_process_of_a_launch_holds_the_folder_for_all(run, monkeypatch):
     with RunFolder.at_work(RunConfig(output=run)):
-        monkeypatch.setenv("RANK", "1")
+        launched(monkeypatch, rank=1, size=2)
         with RunFolder.at_work(RunConfig(output=run)):
             pass
+
+
+def launched(monkeypatch, *, rank, size):
+    """As if this process were one of several that were started together."""
+    of_launch = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "localhost", "MASTER_PORT": 29500}
+    for name, value in of_launch.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_a_variable_of_a_launch_that_is_left_over_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(RecipeError, match="RANK=1 in the environment speaks of a launch, and WORLD_SIZE"):
+        compress(recipe(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("taken_anew", [False, True])
+def test_a_run_whose_lock_is_removed_stops_before_it_writes(tmp_path, monkeypatch, taken_anew):
+    output = tmp_path / "run"
+
+    def removed(folder, *arguments, **others):
+        (output / ".lock").unlink()
+        if taken_anew:
+            (output / ".lock").touch()
+        return measure(folder, *arguments, **others)
+
+    measure = DevAccuracy.__call__
+    monkeypatch.setattr(DevAccuracy, "__call__", removed)
+    with pytest.raises(ArtifactError, match=r"run/\.lock: .*removed or replaced.*; this one stops\. Once no other"):
+        compress(recipe(output))
+    assert not (output / "teacher").exists()
+    assert not list(output.glob("checkpoints/teacher/*"))
+    monkeypatch.undo()
+    compress(recipe(output))
+    assert (output / "results.json").is_file()
 
 
 def test_an_output_that_is_a_file_is_told_at_once(tmp_path):
@@ -421,3 +457,37 @@ def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):
         folder.check({})
         folder.open("data: {}\n", {})
     assert not cut_off.exists()
+
+
+@pytest.mark.parametrize("place", ["metrics", "predictions", "metrics/student", "checkpoints/student", "student"])
+def test_what_is_in_the_way_is_told_before_a_stage_is_removed(run, place):
+    path = run / place
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    (run / ".lock").unlink()  # which says since when
+    before = content(run)
+    with pytest.raises(ArtifactError, match=rf"{place}: is a file, where hrkd writes a folder; move it"):
+        compress(recipe(run, **{"student.width": 12, "run.overwrite": True}))
+    (run / ".lock").unlink()
+    assert content(run) == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(run):
+    (run / "results.md").unlink()
+    (run / "results.md").mkdir()
+    with pytest.raises(ArtifactError, match=r"results\.md: is a folder, where hrkd writes a file"):
+        compress(recipe(run))
+
+
+def test_a_run_that_lost_what_makes_it_one_is_told_so(run):
+    (run / "environment.json").unlink()
+    with pytest.raises(ArtifactError, match=r"looks like a run of hrkd whose environment\.json is missing; restore it"):
+        compress(recipe(run))
+
+
+def test_a_record_of_another_form_is_told_by_an_evaluation_too(run):
+    (run / "student" / "manifest.json").unlink()
+    (run / "student" / "stage.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"stage\.json: the record of a stage is damaged: it is no mapping"):
+        evaluate(run)

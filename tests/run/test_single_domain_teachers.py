@@ -14,6 +14,7 @@ from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.domain_teachers import RoutedTeacher
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.report.remarks import LINEAR
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from hrkd.run.evaluation import evaluate
 from tiny import tiny_plain, tiny_recipe, tiny_tokenizer
@@ -238,7 +239,7 @@ def test_a_grid_with_single_domain_teachers_and_a_shared_one(tmp_path, monkeypat
     assert sum(name.startswith("teachers/") for name in names) == 2
     (table,) = content["tables"]
     rows = {row["name"]: row for row in table["methods"]}
-    assert set(rows) == {"teacher of own", "teacher of mean", "teacher", *methods}
+    assert set(rows) == {"teacher of own", "teacher of mean", "teacher", *methods, LINEAR}
     own, shared = rows["teacher of own"], rows["teacher"]
     assert own["cost"]["parameters"] > 1.9 * shared["cost"]["parameters"]
     assert own["cost"]["steps"] == 2 * shared["cost"]["steps"]

@@ -63,3 +63,13 @@ def test_a_folder_within_that_has_a_list_keeps_its_own(tmp_path):
 
 def test_without_a_list_nothing_is_known(tmp_path):
     check_manifest(tmp_path)
+
+
+def test_a_list_that_cannot_be_read_is_not_taken_for_none(tmp_path):
+    for number, make in enumerate((lambda path: path.symlink_to("nowhere"), lambda path: path.mkdir())):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder / MANIFEST)
+        assert has_manifest(folder)
+        with pytest.raises(ArtifactError, match=r"manifest\.json: the list of the folder's files cannot be read"):
+            check_manifest(folder)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hrkd.support.messages import Found, did_you_mean, first_line, first_of, misspelt, suggestion
+from hrkd.support.messages import Found, did_you_mean, first_line, first_of, misspelt, suggestion, visible
 
 
 def test_a_suggestion_is_the_nearest_name_whatever_its_case():
@@ -35,3 +35,8 @@ def test_problems_that_come_one_by_one_read_as_those_in_a_list():
 def test_the_first_line_of_an_error_is_never_empty():
     assert first_line(OSError("\n  no such file\nuse another")) == "no such file"
     assert first_line(KeyError()) == "KeyError()"
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert visible("\x1b[31mred\x07 nul\0 \x9b \r") == r"\x1b[31mred\x07 nul\x00 \x9b \r"
+    assert visible("two\nlines\tand a tab, \u00e9 \u4e66") == "two\nlines\tand a tab, \u00e9 \u4e66"

@@ -47,3 +47,11 @@ def test_longer_words_than_the_width_are_broken(width: int) -> None:
     text = shown(PlainTable("", ("k", "v"), (("x" * 50, "y" * 50),)), width)
     assert (text.count("x"), text.count("y")) == (50, 50)
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_names_with_control_characters_are_shown_as_escapes():
+    table = PlainTable("a\x07", ("domain", "b\x1b"), (("\x1b]0;x\x07", "1"),), ("nul\0",))
+    assert table.to_markdown().splitlines() == [
+        *(r"## a\x07", "", r"| domain | b\x1b |", "| --- | ---: |", r"| \x1b]0;x\x07 | 1 |"),
+        *("", r"* nul\x00"),
+    ]

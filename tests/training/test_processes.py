@@ -60,8 +60,13 @@ def start(folder, *, stop_after=99):
 
 
 def run(*arguments):
+    done = started(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def started(*arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    return subprocess.run(
         [*command, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
@@ -69,7 +74,6 @@ def run(*arguments):
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
@@ -102,3 +106,8 @@ def test_two_processes_make_a_meta_teacher_and_a_student_in_two_stages(tmp_path)
         assert json.loads((tmp_path / "run" / stage / "stage.json").read_text())["processes"] == 2
     assert {row["level"] for row in results["ratios"]} == {0, 1}
     assert (tmp_path / "run" / "metrics" / "levels" / "relations").is_dir()
+    refused = started("-m", "hrkd", "compress", str(tmp_path / "recipe.yaml"), "--student.width", "12")
+    told = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, refused.stderr
+    assert "was made with other settings" in told[0]
+    assert "src/hrkd/" not in refused.stderr, "no traceback but that of the launcher"

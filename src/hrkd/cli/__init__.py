@@ -6,7 +6,6 @@ and ``--version`` answer at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,10 @@ from contextlib import contextmanager
 
 from cyclopts import App, CycloptsError, UnknownOptionError
 
-from hrkd.errors import HrkdError
+from hrkd.cli.output import ReaderGoneError, standard_output
+from hrkd.errors import HrkdError, RecipeError
+from hrkd.support.launch import launch
+from hrkd.support.messages import first_line, visible
 
 __all__ = ["VERBS", "main"]
 
@@ -33,6 +35,9 @@ VERBS = {
     "recipe": "List the packaged recipes, print one, or print the schema of all fields.",
 }
 """Verb to the first line of its help; the rest stands at its function."""
+
+TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "evaluate"}
+"""Verbs that several processes of a launch work on; all others are the work of the first alone."""
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -52,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if not launch().is_first and (tokens[:1] == [] or tokens[0] not in TOGETHER or "--help" in tokens):
+            return 0
         if tokens and tokens[0] in VERBS:
             from hrkd.cli.flags import join_switches
 
@@ -60,20 +67,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from hrkd.cli.prediction import guarded
 
                 tokens = guarded(tokens)
-        with _terminations():
+        with standard_output(), _terminations():
             _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        return _reader_gone()
+    except (ReaderGoneError, BrokenPipeError):
+        return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
         _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
         return TERMINATED if how == "terminated" else INTERRUPTED
+    except RuntimeError as error:
+        if not _is_of_group(error):
+            raise
+        return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
     return 0
+
+
+def _is_of_group(error: RuntimeError) -> bool:
+    """Whether an error says that processes which were started together have lost each other."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or launch().size == 1:
+        return False
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 @contextmanager
@@ -117,12 +135,6 @@ def _version() -> str:
     return hrkd.__version__
 
 
-def _reader_gone() -> int:
-    """The status for a pipe whose reader, such as `head`, wants no more; what is left in buffers goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return READER_GONE
-
-
 def _where_to_look(tokens: Sequence[str]) -> str:
     verb = f" {tokens[0]}" if tokens and tokens[0] in VERBS else ""
     return f"`hrkd{verb} --help` lists what there is."
@@ -135,5 +147,14 @@ def _dashed(error: CycloptsError, tokens: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    """Tell what is wrong, once on each machine; returns the status."""
+    if sys.stderr is not None and _is_to_speak():
+        sys.stderr.write(f"error: {visible(message)}\n")
     return USER_ERROR
+
+
+def _is_to_speak() -> bool:
+    try:
+        return launch().is_first_of_machine
+    except RecipeError:
+        return True

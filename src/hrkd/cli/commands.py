@@ -21,6 +21,8 @@ from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_reci
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
 from hrkd.support.atomic_files import check_can_be_written, write_json
+from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -232,12 +234,16 @@ def data(
     tokenizer: Annotated[
         str | None, Parameter(help="Folder or hub name of a tokenizer, to count tokens; default: the recipe's teacher.")
     ] = None,
+    linear_models: Annotated[
+        bool, Parameter(help="Show what linear models reach on dev, and what domains give each other; some seconds.")
+    ] = True,
     json_file: JsonFile = None,
     flags: Flags = None,
 ) -> None:
     """Describe the data of a recipe: sizes, labels, lengths, repeated texts.
 
-    Only the data section of the recipe is needed.
+    And what linear models reach on dev, of each domain alone and of all together. Only the data section of the recipe
+    is needed.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
     _check_json(json_file)
@@ -245,7 +251,7 @@ def data(
     console = prepare()
     from hrkd.run.describe_data import describe_data
 
-    _write_json(json_file, describe_data(checked, tokenizer, show=console.print))
+    _write_json(json_file, describe_data(checked, tokenizer, linear_models=linear_models, show=console.print))
 
 
 def _check_json(file: Path | None) -> None:
@@ -257,7 +263,7 @@ def _check_json(file: Path | None) -> None:
 
 
 def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
-    if file is not None:
+    if file is not None and launch().is_first:
         write_json(file, figures)
 
 
@@ -344,7 +350,7 @@ def export(
         from hrkd.deploy.export import export_plain
 
     for domain, folder in export_plain(student, output, overwrite=overwrite).items():
-        console.print(f"{domain}: {folder}", soft_wrap=True)
+        console.print(visible(f"{domain}: {folder}"), soft_wrap=True)
 
 
 def cache(
@@ -359,8 +365,9 @@ def cache(
 ) -> None:
     """List, and clear, what is kept on disk for later runs.
 
-    Rows of tables as they were checked, token ids, and what teachers said of training texts. A cache is read by every
-    later run with the same table, with the same texts and tokenizer, or with the same teacher, texts and layer map.
+    Rows of tables as they were checked, token ids, what linear models said of dev and test, and what teachers said of
+    training texts. A cache is read by every later run with the same table, with the same texts and tokenizer, with the
+    same labelled rows, or with the same teacher, texts and layer map.
     """
     if older_than is not None and not 0 <= older_than < float("inf"):
         raise RecipeError(f"--older-than: expected a number of days from 0, got {older_than:g}")

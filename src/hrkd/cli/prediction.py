@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -125,9 +124,8 @@ def predict_texts(
             raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
     found = _predictor(student).answers(asked).tolist()
-    with _standard_output():
-        for text, probabilities in zip(texts, found, strict=True):
-            sys.stdout.write(answer_line(text, probabilities, facts.labels, all_labels))
+    for text, probabilities in zip(texts, found, strict=True):
+        sys.stdout.write(answer_line(text, probabilities, facts.labels, all_labels))
 
 
 def predict_lines(
@@ -145,8 +143,7 @@ def predict_lines(
         raise RecipeError(f"{NAME}: empty; give either texts to classify, or --input and --output for a file of them")
     _check_no_table(lines, facts)
     predictor = _predictor(student)
-    with _standard_output():
-        label_lines(predictor, lines, sys.stdout, domain=domain, all_labels=all_labels, on_bad_row=flags.on_bad_row)
+    label_lines(predictor, lines, sys.stdout, domain=domain, all_labels=all_labels, on_bad_row=flags.on_bad_row)
 
 
 def _check_no_table(lines: Lines, facts: ModelFacts) -> None:
@@ -204,29 +201,13 @@ def predict_table(
     if kind == ".parquet":
         raise RecipeError("--output -: say what to write: --output-format csv, tsv or jsonl")
     predictor = _predictor(student)
-    with _standard_output():
-        count = label_stream(predictor, job, sys.stdout.buffer, kind)
+    count = label_stream(predictor, job, sys.stdout.buffer, kind)
     logger.info("%s labelled", count_of(count, "text", "texts"))
 
 
 def _check_domain(domain: str | None, facts: ModelFacts) -> None:
     if domain is None and not facts.one_head:
         raise RecipeError(f"--domain: missing; name the domain of the texts ({', '.join(facts.domains)})")
-
-
-@contextmanager
-def _standard_output() -> Iterator[None]:
-    """A context that writes: characters that a terminal cannot show are escaped, a full disk is an error to tell."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DataError(f"standard output: cannot be written ({error.strerror or error})") from error
 
 
 def _predictor(student: Path) -> Predictor:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hrkd.support.allocator import keep_freed_memory
+from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +71,7 @@ def result_console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else WIDTH_OF_FILES
-    return Console(width=width, markup=False, highlight=False)
+    return Console(width=width, markup=False, highlight=False, quiet=not launch().is_first)
 
 
 def progress() -> Progress:
@@ -78,26 +80,30 @@ def progress() -> Progress:
 
     handlers = logging.getLogger("hrkd").handlers
     console = next((handler.console for handler in handlers if hasattr(handler, "console")), None)
-    return Progress(_is_main_process(), console)
+    return Progress(launch().is_first, console)
 
 
 def _log_to_stderr() -> None:
     logger = logging.getLogger("hrkd")
     logger.handlers = [_handler()]
-    logger.setLevel(logging.INFO if _is_main_process() else logging.ERROR)
+    logger.setLevel(logging.INFO if launch().is_first else logging.ERROR)
 
 
 def _handler() -> logging.Handler:
     if not sys.stderr.isatty():
         plain = logging.StreamHandler(sys.stderr)
-        plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+        plain.setFormatter(_Visible("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
         return plain
     from rich.console import Console
     from rich.logging import RichHandler
 
-    return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+    rich = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S")
+    rich.setFormatter(_Visible("%(message)s"))
+    return rich
 
 
-def _is_main_process() -> bool:
-    """False in all but the first process of a launch on several."""
-    return os.environ.get("RANK", "0") == "0"
+class _Visible(logging.Formatter):
+    """Control characters in names of somebody's data are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))

@@ -14,6 +14,7 @@ from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
+from hrkd.report.remarks import LINEAR
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
 from hrkd.support.messages import first_line
@@ -26,6 +27,7 @@ MODELS = {
     "student": ("student", "distilled"),
     "baseline": ("student_without_distillation", "labels"),
     TEACHER: ("teacher", "teacher"),
+    "linear": ("linear", "linear"),
 }
 """Stages, what results.json calls their models, and what kind of model the report calls them."""
 
@@ -38,21 +40,25 @@ Point = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class _Read:
-    """What a finished cell left: its answers and its teacher's, and its results."""
+    """What a finished cell left: its answers, its teacher's and, if it is about all domains, the linear model's."""
 
     cell: Cell
     own: pd.DataFrame
     teacher: pd.DataFrame
+    linear: pd.DataFrame | None
     results: dict[str, Any]
 
 
 def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
     """All models of finished cells, teachers once, and the errors of cells that cannot be compared, by their name.
 
+    The linear model of a data set and amount, which is the same in all its cells, comes from the first that has one.
+
     The models of separate domains are one, if all of them are there.
     """
     models: list[Measured] = []
     teachers: dict[tuple[Any, ...], Measured] = {}
+    linear: dict[tuple[str, str], Measured] = {}
     errors: dict[str, str] = {}
     items: dict[tuple[str, str], tuple[str, pd.DataFrame]] = {}
     points: dict[Point, list[Cell]] = {}
@@ -66,7 +72,9 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         tables = [each.own for each in read], [each.teacher for each in read]
         own, answers = (pd.concat(each).sort_values("id", ignore_index=True) for each in tables)
         name, first = items.setdefault((data, amount), (cells[0].name, own))
-        if not own.drop(columns="predicted").equals(first.drop(columns="predicted")):
+        linear_answers = None if read[0].linear is None else read[0].linear.sort_values("id", ignore_index=True)
+        said = [own] if linear_answers is None else [own, linear_answers]
+        if any(not each.drop(columns="predicted").equals(first.drop(columns="predicted")) for each in said):
             error = f"its test rows are not those of {name}, so that they cannot be compared"
             errors |= {cell.name: error for cell in cells}
             continue
@@ -76,7 +84,9 @@ def collect(plan: GridPlan) -> tuple[list[Measured], dict[str, str]]:
         key = (data, amount, row, teacher_seed)
         if key not in teachers:
             teachers[key] = _measured(read, TEACHER, answers, method=row, seed=teacher_seed, teacher=row)
-    return [*teachers.values(), *models], errors
+        if linear_answers is not None and (data, amount) not in linear:
+            linear[data, amount] = _measured(read, "linear", linear_answers, method=LINEAR, seed=None, teacher=None)
+    return [*teachers.values(), *models, *linear.values()], errors
 
 
 def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
@@ -87,7 +97,9 @@ def _read(plan: GridPlan, cell: Cell, errors: dict[str, str]) -> _Read | None:
         try:
             results = read_json(RunFolder(cell.folder).results, what="the results of a run")
             _check_teacher(plan, cell, results)
-            return _Read(cell, _read_predictions(cell, cell.stage), _read_predictions(cell, TEACHER), results)
+            has_linear = cell.domain is None and "linear" in results["models"]
+            linear = _read_predictions(cell, "linear") if has_linear else None
+            return _Read(cell, _read_predictions(cell, cell.stage), _read_predictions(cell, TEACHER), linear, results)
         except ArtifactError as error:
             errors[cell.name] = str(error)
     return None
@@ -140,7 +152,7 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
 
 
 def _measured(
-    read: Sequence[_Read], stage: str, answers: pd.DataFrame, *, method: str, seed: int | None, teacher: str
+    read: Sequence[_Read], stage: str, answers: pd.DataFrame, *, method: str, seed: int | None, teacher: str | None
 ) -> Measured:
     costs = [_cost(each.cell, stage, each.results) for each in read]
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])

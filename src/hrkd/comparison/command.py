@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from hrkd.comparison.plot import can_plot, plot_comparison
 from hrkd.comparison.processes import changes_of, is_finished, make_runs
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
+from hrkd.support.arguments import check_switch
 from hrkd.support.atomic_files import replace_file, write_json, write_text
+from hrkd.support.launch import launch
 from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["compare"]
@@ -48,10 +49,12 @@ def compare(
         ArtifactError: runs in the output folder were made with other settings, or another comparison is at work
             there.
     """
+    check_switch("report_only", report_only)
+    check_switch("overwrite", overwrite)
     plan = grid if isinstance(grid, GridPlan) else load_grid(grid)
     output, failed = plan.grid.output, dict[str, str]()
     if not report_only:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if launch().size > 1:
             raise RecipeError("hrkd compare starts processes of its own; call it without a launcher, with jobs")
         if not overwrite:
             _check_unchanged(plan)

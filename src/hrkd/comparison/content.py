@@ -10,6 +10,7 @@ import numpy as np
 
 from hrkd.comparison.grid import Grid
 from hrkd.comparison.statistics import bootstrap_interval, domain_mean, holm, mcnemar_test, sign_flip_test
+from hrkd.report.remarks import LINEAR
 from hrkd.support.text_table import megabytes, millions
 
 __all__ = ["COLUMNS", "COSTS", "Measured", "Settings", "common_seeds", "comparison_content", "summary", "tidy_rows"]
@@ -51,11 +52,11 @@ class Measured:
 
     ``amount`` says how much of the training set was used, and ``fraction`` its share or ``shots`` the rows of each
     domain and label; the other is None.
-    ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels. ``teacher`` is the row of the teacher
-    that it learnt or started from, itself for a teacher. ``correct`` (N,) says which items are right, ``domain_ids``
-    (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters and steps. ``ratios``, if any,
-    are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
-    ``train_rows`` are those that it was trained on, by domain, if that is known.
+    ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels, linear. ``teacher`` is the row of the
+    teacher that it learnt or started from, itself for a teacher, None for a linear model. ``correct`` (N,) says which
+    items are right, ``domain_ids`` (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters
+    and steps. ``ratios``, if any, are those of the last epoch: level, domain, mean and std over logged steps of each
+    (None for one step). ``train_rows`` are those that it was trained on, by domain, if that is known.
     """
 
     data: str
@@ -63,7 +64,7 @@ class Measured:
     fraction: float | None
     method: str
     kind: str
-    teacher: str
+    teacher: str | None
     seed: int | None
     domains: tuple[str, ...]
     domain_ids: np.ndarray
@@ -158,7 +159,7 @@ def _table(models: Sequence[Measured], settings: Settings) -> Content:
     """One data set with one fraction."""
     first = models[0]
     teachers = dict.fromkeys(model.method for model in models if model.kind == "teacher")
-    ranks = {name: rank for rank, name in enumerate([*teachers, *settings.methods])}
+    ranks = {name: rank for rank, name in enumerate([*teachers, *settings.methods, LINEAR])}
     rows = sorted(_grouped(models, lambda each: each.method), key=lambda row: ranks[row[0].method])
     return {
         "data": first.data,
@@ -241,11 +242,13 @@ def _missing(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Con
 
 def _differences(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
     """Every method against every baseline, over the seeds that both have; two baselines only once."""
-    methods = {row[0].method: {model.seed: model for model in row} for row in rows if row[0].kind != "teacher"}
+    methods = {row[0].method: row for row in rows if row[0].kind != "teacher"}
     compared = []
     for number, baseline in enumerate(settings.baselines):
-        beside, done = methods.get(baseline, {}), settings.baselines[: number + 1]
-        for name, models in methods.items():
+        beside, done = {model.seed: model for model in methods.get(baseline, ())}, settings.baselines[: number + 1]
+        for name, row in methods.items():
+            # The linear model has no seed: it is held against each of the other's.
+            models = dict.fromkeys(beside, row[0]) if row[0].kind == "linear" else {model.seed: model for model in row}
             seeds = common_seeds(models, beside)
             if seeds and name not in done:
                 pairs = [(models[seed], beside[seed]) for seed in seeds]
@@ -275,10 +278,13 @@ def _compare(pairs: Sequence[tuple[Measured, Measured]], settings: Settings) -> 
 def _beside(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Content]:
     """Every student against those that learn from labels alone (of the same teacher, if any), and its teacher.
 
+    All of these against the linear model, too.
+
     ``accuracies`` are means over the seeds that are compared: those of both, or all where there are none. Teachers that
     all seeds share count for each. The interval is widened to hold 0 where the sign-flip test tells no difference.
     """
     unaided, found = [row for row in rows if row[0].kind == "labels"], []
+    linear = [row for row in rows if row[0].kind == "linear"]
     teachers = {row[0].method: row for row in rows if row[0].kind == "teacher"}
     for row in rows:
         first, others = row[0], []
@@ -286,12 +292,14 @@ def _beside(rows: Sequence[Sequence[Measured]], settings: Settings) -> list[Cont
             others += [other for other in unaided if other[0].teacher == first.teacher] or unaided
         if first.kind != "teacher" and first.teacher in teachers:
             others.append(teachers[first.teacher])
+        if first.kind != "linear":
+            others += linear
         found += [_held_against(row, other, settings) for other in others]
     return found
 
 
 def _held_against(row: Sequence[Measured], other: Sequence[Measured], settings: Settings) -> Content:
-    by_seed, shared = {model.seed: model for model in other}, other[0].kind == "teacher" and len(other) == 1
+    by_seed, shared = {model.seed: model for model in other}, other[0].kind in ("teacher", "linear") and len(other) == 1
     pairs = [(model, other[0] if shared else by_seed[model.seed]) for model in row if shared or model.seed in by_seed]
     ours, theirs = zip(*pairs, strict=True) if pairs else (row, other)
     one, beside = (np.stack([model.correct for model in models]).astype(float) for models in (ours, theirs))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, PositiveInt
 
 from hrkd.recipe.loading import merge_overrides
-from hrkd.recipe.schema import Section
+from hrkd.recipe.schema import Section, Seed
 from hrkd.support.messages import suggestion
 
 __all__ = ["TEACHER", "Grid", "Method", "Overrides"]
@@ -80,7 +80,7 @@ class Grid(Section):
     teacher_seeds: Literal["shared", "own"] = "shared"
     """`shared`: one teacher for all seeds, trained with the first of them; `own`: one for every seed."""
 
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     """Seeds to repeat every run with (`run.seed`)."""
 
     methods: Annotated[dict[str, Method], Field(min_length=1)]

@@ -19,6 +19,7 @@ from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import MethodConfig, Recipe, StudentConfig, TeacherConfig
 from hrkd.recipe.yaml_lines import PathParts, YamlSource, read_yaml_file
 from hrkd.run.identity import recipe_settings, unlike_defaults
+from hrkd.support.arguments import path_of
 from hrkd.support.folder_names import folder_names
 
 __all__ = ["Cell", "GridPlan", "PlannedRun", "load_grid", "settings_of_stage"]
@@ -90,7 +91,8 @@ def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
     if isinstance(source, Mapping):
         name, base = "", YamlSource(data=dict(source))
     else:
-        name, base = str(source), read_yaml_file(Path(source), "grid file")
+        path = path_of("grid", source, "the path of a YAML file, or a mapping as it holds it", RecipeError)
+        name, base = str(source), read_yaml_file(path, "grid file")
     if not isinstance(base.data, dict):
         raise RecipeError(f"{name}: expected the fields of a grid, such as recipe, methods and baseline")
     data = _without_empty(base.data) | dict(overrides or {})

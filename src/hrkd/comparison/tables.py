@@ -8,6 +8,7 @@ from typing import Any
 from hrkd.comparison.content import COSTS
 from hrkd.report.remarks import (
     SYNTHETIC,
+    below_linear,
     beside_teacher,
     on_distillation,
     points,
@@ -23,6 +24,7 @@ __all__ = ["comparison_markdown", "comparison_tables"]
 
 MISSING = "missing"
 ENOUGH_SEEDS = 3
+BELOW = "let it read more of each text (data.max_length), train it longer (training.epochs), or make it larger"
 SEEN = {"fraction": "the same training rows as the student", "all": "all training rows"}
 
 Row = Mapping[str, Any]
@@ -84,7 +86,7 @@ def _accuracies(table: Row, content: Row) -> PlainTable:
     for row in table["methods"]:
         accuracies = [row["accuracy"].get(name) for name in (*domains, "mean")]
         cells = [or_nothing(each, _with_deviation) for each in accuracies]
-        rows.append((row["name"], *cells, str(len(row["seeds"]))))
+        rows.append((row["name"], *cells, NOTHING if row["kind"] == "linear" else str(len(row["seeds"]))))
     there = {row["name"] for row in table["methods"]}
     absent = [each["method"] for each in table["missing"] if each["method"] not in there]
     rows += [(name, *(MISSING for _ in (*domains, "mean")), "0") for name in absent]
@@ -122,17 +124,32 @@ def _warnings_of(table: Row) -> list[str]:
         if each["kind"] == "teacher" and each["interval"][0] > 0
     ]
     found += [
+        told
+        for each in beside
+        for ours, theirs in [each["accuracies"]]
+        if each["kind"] == "linear"
+        and (told := below_linear(_named(rows[each["method"]]), ours, theirs, each, BELOW)) is not None
+    ]
+    found += [
         f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
         for row in rows.values()
         if row["kind"] == "teacher" and _is_own(row)
     ]
-    few = [row["name"] for row in rows.values() if row["kind"] != "teacher" and len(row["seeds"]) < ENOUGH_SEEDS]
+    few = [
+        row["name"]
+        for row in rows.values()
+        if row["kind"] in ("distilled", "labels") and len(row["seeds"]) < ENOUGH_SEEDS
+    ]
     if few:
         found.append(
             f"Fewer than {ENOUGH_SEEDS} seeds: {', '.join(few)}. How much another seed would change is not known."
         )
     found += [f"Missing: {each['method']}, seeds {', '.join(map(str, each['seeds']))}." for each in table["missing"]]
     return found
+
+
+def _named(row: Row) -> str:
+    return f"The {row['name']}" if row["kind"] == "teacher" else str(row["name"])
 
 
 def _is_own(teacher: Row) -> bool:

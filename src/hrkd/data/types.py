@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hrkd.data.columns import integers, renumbered, stacked, take
 from hrkd.errors import DataError, TrainingError
+from hrkd.support.arguments import shown
 from hrkd.support.messages import count_of
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["NO_LABEL", "PARTS", "MultiDomainDataset", "Splits"]
+__all__ = ["NO_LABEL", "PARTS", "MultiDomainDataset", "Splits", "check_dataset"]
 
 NO_LABEL = -1
 """Label id of a row without a label."""
@@ -141,3 +142,13 @@ class Splits:
     def domains(self) -> tuple[str, ...]:
         """Domain names; the same in all parts."""
         return self.train.domains
+
+
+def check_dataset(argument: str, given: Any) -> None:
+    """Whether rows in memory, or None, are what a caller gives.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if given is not None and not isinstance(given, MultiDomainDataset):
+        raise DataError(f"{argument}: expected rows as load_domains makes them of it, got {shown(given)}")

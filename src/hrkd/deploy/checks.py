@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrkd.data.rows import fault_of, held, is_nested, known_as, name_of, text_of
 from hrkd.errors import DataError
+from hrkd.support.arguments import shown
 from hrkd.support.messages import first_of, misspelt
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _listed(argument: str, given: Any, expected: str) -> list[Any]:
             return [held(value) for value in given]
         except TypeError:
             pass
-    raise DataError(f"{argument}: {expected}; got {_shown(given)}")
+    raise DataError(f"{argument}: {expected}; got {shown(given)}")
 
 
 def _names(columns: Any) -> str:
@@ -149,7 +150,7 @@ def _unpacked(items: list[Any], pairs: list[Any] | None) -> tuple[list[Any], lis
 
 def _usable(what: str, values: list[Any]) -> list[str]:
     other = [
-        f"{i} ({_shown(value)})"
+        f"{i} ({shown(value)})"
         for i, value in enumerate(values)
         if is_nested(value) or not (fault_of(value) or isinstance(value, str | Real | Decimal))
     ]
@@ -173,14 +174,8 @@ def _domains(domain: Any, count: int, facts: ModelFacts) -> list[Any]:
 
 
 def _numbers(domains: list[Any], facts: ModelFacts) -> list[int]:
-    if faulty := [f"{i} ({_shown(name)})" for i, name in enumerate(domains) if fault_of(name)]:
+    if faulty := [f"{i} ({shown(name)})" for i, name in enumerate(domains) if fault_of(name)]:
         raise DataError(f"domain: expected a name, got something else at index {first_of(faulty)}")
     if problem := unknown_domains(domains, facts.domains):
         raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}")
     return [number for name in domains if (number := domain_number(name, facts.domains)) is not None]
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    kind = type(value).__name__
-    return "None" if value is None else f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({kind})"

@@ -15,6 +15,8 @@ from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
 from hrkd.models.plain import without_bars
+from hrkd.models.static import is_static
+from hrkd.support.arguments import check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, writing
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
@@ -55,9 +57,16 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
             ``overwrite`` is off), or cannot be written; a written classifier does not give the student's
             probabilities. Then nothing is written, and an earlier export is kept.
     """
-    output = Path(output_folder).expanduser()
+    student = path_of("student_folder", student_folder, "the folder of a student")
+    output = path_of("output_folder", output_folder)
+    check_switch("overwrite", overwrite)
     _check_output(output, overwrite)
-    model, tokenizer = open_model(student_folder)
+    model, tokenizer = open_model(student)
+    if is_static(model):
+        raise ArtifactError(
+            f"{student_folder}: a static student is of no family that transformers alone knows, and has no plain form; "
+            "use hrkd predict, or hrkd.Predictor"
+        )
     tokenizer.model_max_length = model.config.max_tokens
     if model.config.keep == "tail":
         tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved
@@ -65,7 +74,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
         logger.warning(
             "%s reads the %s of texts longer than %s tokens (data.keep); plain classifiers read the head alone, and "
             "label such texts less well: measure them (hrkd evaluate), or use hrkd predict",
-            student_folder, model.config.keep, model.config.max_tokens,
+            student, model.config.keep, model.config.max_tokens,
         )  # fmt: skip
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
 from hrkd.errors import ArtifactError, DataError, HrkdError
+from hrkd.support.arguments import check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
 
@@ -57,6 +57,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger("hrkd.predict")
+
+TABLE = "the path of a table"
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,10 @@ def look_through(
     ``output`` None: it is written to a stream, as ``kind``. The other arguments and the errors are those of
     :func:`predict_file`.
     """
-    source, target = _path("input", input), None if output is None else _path("output", output)
+    source, target = (
+        path_of("input", input, TABLE, DataError),
+        None if output is None else path_of("output", output, TABLE, DataError),
+    )
     check_is_plain(source)
     if target is not None:
         check_output(target)
@@ -193,17 +198,6 @@ def _notes(job: TableJob) -> Sequence[str]:
     long = LongRows(part, ColumnNames(text=columns.text, label=None, domain=columns.domain))
     long.known["domain"].update(job.facts.domains)
     return (*part.notes, *long.notes())
-
-
-def _path(argument: str, given: Any) -> Path:
-    """A path that a caller gives.
-
-    Raises:
-        DataError: it is something else.
-    """
-    if not isinstance(given, str | os.PathLike) or not str(given):
-        raise DataError(f"{argument}: expected the path of a table, got {given!r}")
-    return Path(given).expanduser()
 
 
 def check_output(path: Path) -> None:
@@ -282,6 +276,9 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     """
     if how.on_bad_row not in ("stop", "skip", "blank"):
         raise DataError(f"on_bad_row: expected stop, skip or blank, got {how.on_bad_row!r}")
+    check_switch("all_labels", how.all_labels)
+    if not isinstance(how.prefix, str):
+        raise DataError(f"prefix: expected text to put before the names of added columns, got {shown(how.prefix)}")
     own = facts.columns or {}
     pair = how.text_pair if how.text_pair is not None else own.get("text_pair")
     check_pairs(pair is not None, facts, how="text_pair (--pair-column)")
@@ -374,7 +371,7 @@ def label_file(
     progress: Progress | None = None,
 ) -> int:
     """Label a table that was looked at and write it; see :func:`predict_file`."""
-    target = _path("output", output)
+    target = path_of("output", output, TABLE, DataError)
     batch_size = check_batch_size(batch_size)
     with ExitStack() as stack:
         journal: Journal | None = None

@@ -16,6 +16,7 @@ from hrkd.deploy.checks import Asked, ask, check_batch_size
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.open_model import ModelFacts, open_model
+from hrkd.support.arguments import check_switch
 from hrkd.support.messages import first_line, first_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Predictor:
             ArtifactError: ``folder`` is no hrkd model, or is damaged.
             ModelError: there is no such device.
         """
+        try:
+            if device is not None and torch.device(device).type == "meta":
+                raise ModelError("device: 'meta' computes nothing; try 'cpu'")
+        except (RuntimeError, TypeError) as error:
+            raise ModelError(f"device: {device!r} cannot be used ({first_line(error)}); try 'cpu'") from error
         model, tokenizer = open_model(folder)
         if device is None:
             accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -94,6 +100,7 @@ class Predictor:
                 where the model takes none, or none where it takes pairs.
             ArtifactError: the model's answers are not finite.
         """
+        check_switch("all_labels", all_labels)
         probabilities = self.probabilities(texts, domain=domain, text_pairs=text_pairs, batch_size=batch_size)
         labels = self.facts.labels
         ranked = [

@@ -45,6 +45,7 @@ OF_USE = frozenset(
         *("transformers_weights", "quantization_config", "dtype", "torch_dtype", "torchscript"),
         *("id2label", "label2id", "num_labels", "problem_type", "function_to_apply", "task_specific_params"),
         *("return_dict", "use_return_dict", "output_attentions", "output_hidden_states"),
+        "chunk_size_feed_forward",  # a feed-forward network piece by piece, which only some lengths can be cut into
     }
 )
 OTHER_FAMILY = "choose an encoder of another family, such as bert, roberta, distilbert, electra, deberta-v2, modernbert"

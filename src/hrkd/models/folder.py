@@ -25,6 +25,7 @@ from hrkd.support.stage_files import STAGES
 __all__ = [
     "CONFIG",
     "ModelFolder",
+    "check_no_pointer",
     "check_unchanged",
     "fetch",
     "found_instead",
@@ -41,6 +42,7 @@ CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter_config.json"
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.codes", "*.jinja")
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 NOT_ASKED = "the hub is not asked, as HF_HUB_OFFLINE is set, and nothing of this name was fetched before"
 PICKLES = "weights are read from safetensors alone, as other files can run code; save the model with safetensors"
@@ -166,6 +168,7 @@ def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
             if path.is_symlink() or path.exists():
                 raise ModelError(f"{path}: no file that can be read; restore the folder")
             raise ModelError(f"{where}: no model: {CONFIG} is missing; {found_instead(folder)}")
+        check_no_pointer(path, where)
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
@@ -233,6 +236,20 @@ def _reading(where: str | Path) -> Iterator[None]:
         raise ModelError(f"{where}: cannot be read ({error}); look at its access rights and links") from error
 
 
+def check_no_pointer(file: Path, where: str | Path) -> None:
+    """Whether a file is there itself, and not the line that stands for it where Git LFS has not fetched it.
+
+    Raises:
+        ModelError: it is such a line.
+    """
+    with _reading(where), file.open("rb") as content:
+        if content.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ModelError(
+                f"{where}: {file.name} is a pointer of Git LFS, not the file itself; fetch it (git lfs pull), or "
+                "download the model anew"
+            )
+
+
 def _is_adapter(where: str | Path) -> ModelError:
     return ModelError(
         f"{where}: holds an adapter ({ADAPTER}), which hrkd does not open; merge it into its model "
@@ -298,6 +315,7 @@ def _tensor_sizes(file: Path, where: str | Path) -> list[int]:
     """Elements of each tensor in a file, from its head."""
     from safetensors import SafetensorError, safe_open
 
+    check_no_pointer(file, where)
     try:
         with safe_open(str(file), framework="np") as content:
             parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ModelError
+from hrkd.support.arguments import shown
 from hrkd.support.messages import suggestion
 
-__all__ = ["MODEL_TYPE", "is_own", "locate", "neighbour"]
+__all__ = ["MODEL_TYPE", "STATIC", "is_own", "locate", "neighbour"]
 
 MODEL_TYPE = "hrkd_multi_domain"
 """What config.json says of a model that hrkd wrote."""
+STATIC = "hrkd_static"
+"""What it says of an encoder without layers."""
 
 
 def is_own(config: Mapping[str, Any]) -> bool:
@@ -26,6 +29,8 @@ def locate(source: str | Path) -> str:
     Raises:
         ModelError: ``source`` looks like a path, and there is no such folder.
     """
+    if not isinstance(source, str | Path):
+        raise ModelError(f"expected the folder or hub name of a model, got {shown(source)}")
     try:
         folder = Path(source).expanduser()
         if folder.is_dir():

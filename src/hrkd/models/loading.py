@@ -7,23 +7,25 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from hrkd.errors import ModelError
-from hrkd.models.domain_teachers import AnyTeacher, Combine, combined
+from hrkd.models.domain_teachers import AnyTeacher, Combine, DomainTeachers, combined
 from hrkd.models.families import longest_input
 from hrkd.models.folder import fetch, look_into, read_fields
 from hrkd.models.kind import is_own
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.open_model import open_model, own_config
 from hrkd.models.plain import load_plain_classifier, plain_config
-from hrkd.models.tokenizers import check_same_tokenizer
+from hrkd.models.probe import check_outputs
+from hrkd.models.tokenizers import check_fits, check_same_tokenizer
 from hrkd.models.trial import try_encoder
 from hrkd.recipe.rules import ONE_CLASSIFIER
+from hrkd.support.arguments import shown
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import count_of
 
-__all__ = ["folders_of", "load_fine_tuned", "read_config"]
+__all__ = ["check_answers", "folders_of", "load_fine_tuned", "read_config"]
 
 
 def load_fine_tuned(
@@ -66,6 +68,27 @@ def load_fine_tuned(
     return combined(models, combine).eval()
 
 
+def check_answers(
+    teacher: AnyTeacher, tokenizer: PreTrainedTokenizerBase, places: Sequence[str], *, longest: int, pairs: bool
+) -> None:
+    """Whether each classifier of a teacher, on the processor, answers to what its tokenizer makes of a few texts.
+
+    Args:
+        teacher: as :func:`load_fine_tuned` gives it.
+        tokenizer: its own.
+        places: what messages call each of its classifiers.
+        longest: also ask about a text of so many tokens.
+        pairs: ask about pairs of texts.
+
+    Raises:
+        ModelError: tokenizer and encoder do not fit, a pass fails, or outputs are NaN or infinite.
+    """
+    models = teacher.classifiers if isinstance(teacher, DomainTeachers) else (teacher,)
+    for model, place in zip(models, places, strict=True):
+        check_fits(tokenizer, model.encoder.config, pairs=pairs, where=place)
+        check_outputs(model, tokenizer, where=place, longest=longest, pairs=pairs)
+
+
 def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | dict[str, str]:
     """Where the one model for all ``domains`` is, or that of each domain, in their order.
 
@@ -81,6 +104,8 @@ def folders_of(spec: str | Mapping[str, str], domains: Sequence[str]) -> str | d
         if len(folders) > len(set(folders.values())) == 1:  # an export of one head
             return folders[domains[0]]
         return {domain: folders[domain] for domain in domains}
+    if not isinstance(spec, Mapping):
+        raise ModelError(f"teacher.fine_tuned: expected a folder, or one for each domain, got {shown(spec)}")
     missing, unknown = [d for d in domains if d not in spec], [d for d in spec if d not in domains]
     if missing or unknown:
         problems = [("no folder for", missing), ("not in the data:", unknown)]

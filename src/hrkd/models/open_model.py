@@ -12,6 +12,7 @@ from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields, unfinished_run
 from hrkd.models.kind import is_own, neighbour
 from hrkd.recipe.schema import Keep
+from hrkd.support.arguments import path_of
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest
 
@@ -58,7 +59,7 @@ def read_facts(folder: str | Path) -> ModelFacts:
     Raises:
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
-    return _facts(_check(Path(folder).expanduser(), weights=False))
+    return _facts(_check(path_of("folder", folder, "the folder of a student"), weights=False))
 
 
 def _facts(folder: ModelFolder) -> ModelFacts:
@@ -103,7 +104,7 @@ def own_config(folder: str | Path) -> MultiDomainConfig:
     Raises:
         ArtifactError: the folder is missing, holds something else, or is damaged.
     """
-    return _config(_check(Path(folder).expanduser()))
+    return _config(_check(path_of("folder", folder, "the folder of a student")))
 
 
 def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTokenizerBase]:
@@ -112,13 +113,13 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
     Raises:
         ArtifactError: the folder is missing, holds something else, or is damaged; weights or outputs are no numbers.
     """
-    found = _check(Path(folder).expanduser())  # before the imports, which take far longer
+    found = _check(path_of("folder", folder, "the folder of a student"))  # before the imports, which take far longer
     config = _config(found)
     from hrkd.models.families import longest_input
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.models.plain import check_size
     from hrkd.models.probe import check_finite, check_outputs, opening
-    from hrkd.models.tokenizers import load_tokenizer
+    from hrkd.models.tokenizers import check_fits, load_tokenizer
 
     with _damaged(), opening(found.path, "the model cannot be loaded", RESTORE):
         check_size(config.plain_config(), lambda: MultiDomainClassifier(config), found, found.path)
@@ -129,6 +130,8 @@ def open_model(folder: str | Path) -> tuple[MultiDomainClassifier, PreTrainedTok
                 f"{found.path / CONFIG}: max_tokens: {config.max_tokens}, the encoder takes {longest}; {RESTORE}"
             )
         tokenizer = load_tokenizer(found.path)
+        pairs = (config.columns or {}).get("text_pair") is not None
+        check_fits(tokenizer, model.encoder.config, pairs=pairs, where=str(found.path))
         check_finite(model, found.path)
         check_outputs(model, tokenizer, where=found.path)
     return model, tokenizer

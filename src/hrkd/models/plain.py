@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
+import hrkd.models.static  # noqa: F401  # makes the family known to transformers' tables
 from hrkd.errors import ModelError
 from hrkd.models.families import OTHER_FAMILY, without_use
 from hrkd.models.folder import CONFIG, ModelFolder, look_into

@@ -22,6 +22,7 @@ from hrkd.models.families import (
     family_of,
     without_use,
 )
+from hrkd.models.kind import STATIC
 from hrkd.models.layer_map import uniform_layer_map
 
 __all__ = ["StudentShape", "resolve_shape", "shape_of", "student_config"]
@@ -41,11 +42,13 @@ class StudentShape:
 
 
 def shape_of(config: PreTrainedConfig) -> StudentShape:
-    """The shape that an encoder's configuration describes, whatever its family calls the fields.
+    """The shape that an encoder's configuration describes, whatever its family calls the fields; a static one has none.
 
     Raises:
         ModelError: the configuration lacks one of them.
     """
+    if config.model_type == STATIC:
+        return StudentShape(0, config.hidden_size, 0, 0)
     names = (*SIZES, family_of(config).feed_forward)
     sizes: list[Any] = [getattr(config, name, None) for name in names]
     if missing := [name for name, size in zip(names, sizes, strict=True) if not isinstance(size, int)]:

@@ -12,10 +12,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from hrkd.errors import ModelError
-from hrkd.models.folder import CONFIG, check_unchanged, fetch, read_fields
+from hrkd.models.folder import CONFIG, check_no_pointer, check_unchanged, fetch, read_fields
 from hrkd.models.kind import is_own
 from hrkd.models.plain import OWN_CODE
 from hrkd.models.probe import PROBES, opening
+from hrkd.support.arguments import shown
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.messages import count_of, first_of
 
@@ -35,12 +36,17 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         ArtifactError: a folder of one model per domain is damaged, or one of hrkd was changed since it was written.
         ModelError: there is none, it has no vocabulary, or it needs code of its own.
     """
+    if not isinstance(source, str | Path):
+        raise ModelError(f"source: expected the folder or hub name of a tokenizer, got {shown(source)}")
     if folders := domain_folders(source):
         source = next(iter(folders.values()))
     folder = fetch(source, weights=False)
     if not any((folder / name).is_file() for name in VOCABULARY_FILES):
         raise ModelError(f"{source}: no tokenizer (none of {', '.join(VOCABULARY_FILES)}); save it beside the model")
     check_unchanged(folder)
+    for name in VOCABULARY_FILES:
+        if (folder / name).is_file():
+            check_no_pointer(folder / name, source)
     advice = "save the whole tokenizer beside the model"
     with opening(source, "no tokenizer that can be loaded", advice):
         fields = read_fields(folder, source) if (folder / CONFIG).is_file() else {}
@@ -57,6 +63,12 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
         known = len(tokenizer) > len(tokenizer.all_special_tokens)
     if not known:
         raise ModelError(f"{source}: the tokenizer has no vocabulary; {advice}")
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= 1:
+        raise ModelError(
+            f"{source}: {TOKENIZER_CONFIG}: model_max_length: expected a number of tokens from 1, found {longest!r}; "
+            "correct it, or remove it where there is no limit"
+        )
     return tokenizer
 
 

@@ -22,10 +22,12 @@ from hrkd.recipe.locations import Locations, flag_name
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
+from hrkd.support.arguments import shown
 from hrkd.support.messages import suggestion
 
 __all__ = [
     "check_recipe",
+    "check_source",
     "load_recipe",
     "merge_overrides",
     "packaged_recipe_text",
@@ -65,9 +67,24 @@ def load_recipe(
         RecipeError: ``source`` cannot be read, or a field is unknown, wrong or in contradiction to another;
             all problems together, in the order of the lines.
     """
+    check_source(source)
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise RecipeError(f"overrides: expected a mapping of fields, got {shown(overrides)}")
     if source is None and not overrides:
         raise RecipeError(f"no recipe: name a file, a packaged recipe ({_choices()}) or set fields")
     return check_recipe(*read_recipe(source), overrides, needed)
+
+
+def check_source(source: Any) -> None:
+    """Whether a value may be that of a recipe.
+
+    Raises:
+        RecipeError: it is neither a name or path, nor a mapping, nor None.
+    """
+    if not isinstance(source, str | Path | Mapping | None):
+        raise RecipeError(
+            f"recipe: expected a packaged name, the path of a YAML file, or a mapping of sections, got {shown(source)}"
+        )
 
 
 def check_recipe(

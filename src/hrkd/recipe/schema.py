@@ -29,6 +29,7 @@ from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
 from hrkd.support.folder_names import fault_of_path
 
 __all__ = [
+    "SEEDS",
     "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -36,6 +37,7 @@ __all__ = [
     "MethodConfig",
     "Recipe",
     "RunConfig",
+    "Seed",
     "StudentConfig",
     "StudentTrainingConfig",
     "SyntheticConfig",
@@ -46,12 +48,17 @@ __all__ = [
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+SEEDS = 2**32
+"""Seeds that there are: numpy's generators take no others."""
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 Keep = Literal["head", "tail", "head_tail", "windows"]
 # The names that accelerate knows, written out so that a recipe is checked without importing it.
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
 ]
 
+STATIC_LEARNING_RATE = 1e-2
+"""Of a student without layers."""
 PLACES = ("source", "unlabelled", "splits_file", "model", "fine_tuned", "checkpoint", "folder", "output")
 """Fields of any section that name files or folders."""
 
@@ -173,7 +180,7 @@ class DataConfig(Section):
     sizes: Literal["paper"] | dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] | None = None
     """Exact train, dev and test sizes per domain; `paper`: those of the HRKD and Meta-KD papers for Amazon Reviews."""
 
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Seed = 0
     """Seed of the split and of few-shot draws; apart from `run.seed`, so that seeds of training share one split."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -327,11 +334,19 @@ class StudentConfig(Section):
 
     leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"baseline"})
 
+    kind: Literal["encoder", "static"] = "encoder"
+    """A smaller encoder, or a model without layers: the sum of a text's token vectors, which start from the teacher's
+    embeddings, and of hashed pairs of neighbours, with the heads behind it; it learns from the teacher's predictions,
+    at a learning rate of 0.01 where none is given."""
+
+    pair_buckets: Annotated[int, Field(ge=0)] = 65_536
+    """For `static`: vectors that pairs of neighbouring tokens share, by a hash; 0: single tokens alone."""
+
     layers: PositiveInt | None = None
     """Transformer layers."""
 
     width: PositiveInt | None = None
-    """Hidden size; the number of heads must divide it."""
+    """Hidden size; the number of heads must divide it. A static student has 64 by default."""
 
     heads: PositiveInt | None = None
     """Attention heads; default: as many as the teacher where they divide the width."""
@@ -375,9 +390,38 @@ class StudentConfig(Section):
         names = ("layers", "width", "heads", "feed_forward", "times_smaller")
         return {name: getattr(self, name) for name in names}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _static_learns_faster(cls, given: Any) -> Any:
+        """Where no learning rate is given, a static student has its own."""
+        if not isinstance(given, dict) or given.get("kind") != "static":
+            return given
+        training = given.get("training", {})
+        if isinstance(training, BaseModel):
+            training = training.model_dump(exclude_unset=True)
+        if not isinstance(training, dict):
+            return given
+        return given | {"training": {"learning_rate": STATIC_LEARNING_RATE} | training}
+
     def _contradictions(self) -> Iterator[str]:
+        if self.kind == "static":
+            yield from self._static_contradictions()
+            return
+        if self.pair_buckets != type(self).model_fields["pair_buckets"].default:
+            yield "pair_buckets: belongs to a static student; leave it out or set kind: static"
         yield from self._size_contradictions()
         yield from self._start_contradictions()
+
+    def _static_contradictions(self) -> Iterator[str]:
+        given = ("layers", "heads", "feed_forward", "times_smaller", "checkpoint", "teacher_layers")
+        for name in given:
+            if getattr(self, name) is not None:
+                yield f"{name}: a static student has no layers; leave it out"
+        for name in ("start", "layer_map"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                yield f"{name}: a static student starts from the teacher's embeddings and has no layers; leave it out"
+        if self.vocabulary != "all" and self.pair_buckets:
+            yield "vocabulary: pairs are hashed by the ids of all pieces; set pair_buckets: 0, or leave vocabulary out"
 
     def _size_contradictions(self) -> Iterator[str]:
         by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
@@ -575,6 +619,10 @@ class EvaluationConfig(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of the intervals."""
 
+    linear: bool = True
+    """Measure a linear model too (TF-IDF and logistic regression on the whole texts of the same training rows), so that
+    one sees what has to be surpassed."""
+
 
 class RunConfig(Section):
     """Where a run goes and how it is executed."""
@@ -582,7 +630,7 @@ class RunConfig(Section):
     output: Path = Path("runs/hrkd")
     """Folder for everything the run writes."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of weights, order of examples and dropout."""
 
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -644,7 +692,16 @@ class Recipe(Section):
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
 
+    @property
+    def distillation(self) -> MethodConfig:
+        """The method, as far as the student has what it is about: of a static one, predictions alone."""
+        return self.method if self.student.kind == "encoder" else self.method.predictions_alone()
+
     def _contradictions(self) -> Iterator[str]:
+        if self.student.kind == "static" and self.method.stages == "two":
+            yield "method.stages: two: a static student has no levels, which are the first stage; leave stages out"
+        if self.student.kind == "static" and self.method.prediction_weight == 0:
+            yield "method.prediction_weight: 0 leaves a static student, which has no levels, nothing to learn"
         several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)
         if self.method.expertise and several:
             yield "method.expertise: compares domains in the states of one teacher, and each has its own; leave it out"

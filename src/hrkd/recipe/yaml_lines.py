@@ -20,6 +20,11 @@ __all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml", "read_ya
 
 PathParts = tuple[str | int, ...]
 
+MOST_LEVELS = 50
+"""Lists and mappings within each other; a recipe has five."""
+MOST_VALUES = 100_000
+"""In one text, aliases replaced by what they stand for."""
+
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _SWITCHES = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,300}")
@@ -37,11 +42,16 @@ class Problem:
 
 @dataclass
 class YamlSource:
-    """What a YAML text holds: ``data``, the line (from 1) of every path in it, and problems of form."""
+    """What a YAML text holds: ``data``, the line (from 1) of every path in it, and problems of form.
+
+    ``name`` is that of the text in messages, ``values`` the number of values read so far.
+    """
 
     data: Any = None
     lines: dict[PathParts, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    name: str = ""
+    values: int = 0
 
     def line_of(self, path: PathParts) -> int | None:
         """The line of ``path``, or of the nearest part of the tree above it; None for an empty tree."""
@@ -81,6 +91,8 @@ def read_yaml(text: str, name: str) -> YamlSource:
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
+    except RecursionError:
+        raise RecipeError(f"{name}: lists or mappings within each other, more than {MOST_LEVELS} deep") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}" if mark else name
@@ -88,7 +100,7 @@ def read_yaml(text: str, name: str) -> YamlSource:
         raise RecipeError(f"{place}: not YAML: {words}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
-    source = YamlSource()
+    source = YamlSource(name=name)
     if node is not None:
         source.data = _value(node, (), source, ())
     return source
@@ -121,6 +133,12 @@ def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
 
 def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]) -> Any:
     """``node`` as plain data; ``above`` are the nodes that hold it, to notice one that holds itself."""
+    place = f"{source.name}:{node.start_mark.line + 1}"
+    if len(path) > MOST_LEVELS:
+        raise RecipeError(f"{place}: lists or mappings within each other, more than {MOST_LEVELS} deep")
+    source.values += 1
+    if source.values > MOST_VALUES:
+        raise RecipeError(f"{place}: more than {MOST_VALUES:,} values, those that aliases (*name) repeat counted too")
     source.lines.setdefault(path, node.start_mark.line + 1)
     if any(node is holder for holder in above):
         source.problems.append(Problem(path, "an alias (*name) that contains itself"))

@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hrkd.recipe.schema import Keep
 from hrkd.report.remarks import CLASSES, SYNTHETIC, figure, intervals_note, worst_class
-from hrkd.report.tables import OWN_SIZES, remarks_of
+from hrkd.report.tables import OWN_SIZES, about_linear, remarks_of
 from hrkd.support.atomic_files import write_text
 from hrkd.support.text_table import PlainTable
 from hrkd.training.metrics import METRICS
@@ -20,6 +20,8 @@ from hrkd.training.metrics import METRICS
 __all__ = ["write_model_card"]
 
 TAGS = ("hrkd", "knowledge-distillation", "multi-domain")
+SHOWN = ("linear", "teacher", "student")
+"""Models that a card tells of."""
 TEMPLATE = Path(__file__).with_suffix(".md")
 ON_HUB = {name: metric.hub for name, metric in METRICS.items() if metric.hub is not None}
 """The Hub's name of each figure that its metadata hold."""
@@ -97,7 +99,7 @@ def write_model_card(
         accuracies=_accuracies(models) if student else "",
         classes=CLASSES,
         intervals=intervals_note(student["confidence"]) if student and student.get("confidence") else "",
-        remarks=[told for told in remarks_of(known) if told != SYNTHETIC] if student else [],
+        remarks=_remarks(known) if student else [],
         test_rows=student["mean"]["examples"] if student else 0,
         train_rows=sum(known.get("train_rows", {}).values()),
         sizes=_sizes(models),
@@ -136,22 +138,29 @@ def _eval_results(test: Scores | None, dataset: str) -> list[EvalResult]:
     ]
 
 
+def _remarks(results: Results) -> list[str]:
+    """But for the synthetic corpus, which the card's limits tell."""
+    found = [told for told in remarks_of(results) if told != SYNTHETIC]
+    return [*found, about_linear(results)] if results["models"].get("linear") else found
+
+
 def _accuracies(models: Mapping[str, Any]) -> str:
-    """Those of teacher (if it was measured) and student by domain, with the student's other figures, as a table."""
-    measured = [models[name] for name in ("teacher", "student") if models.get(name, {}).get("test")]
-    tests, student = [model["test"] for model in measured], measured[-1]["test"]
+    """Those of student, teacher and linear model (if measured) by domain, with the student's other figures."""
+    measured = [models[name] for name in SHOWN if models.get(name, {}).get("test")]
+    tests, student = [model["test"] for model in measured], models["student"]["test"]
     lines = [(domain, [test["domains"][domain] for test in tests]) for domain in student["domains"]]
     lines.append(("Mean", [test["mean"] for test in tests]))
     rows = [
         (
             name,
-            f"{figures[-1]['examples']:,}",
+            f"{own['examples']:,}",
             *(figure(each, "accuracy", bounds=True) for each in figures),
-            figure(figures[-1], "macro_f1", bounds=True),
-            worst_class(figures[-1]),
-            figure(figures[-1], "agreement"),
+            figure(own, "macro_f1", bounds=True),
+            worst_class(own),
+            figure(own, "agreement"),
         )
         for name, figures in lines
+        for own in [figures[measured.index(models["student"])]]
     ]
     others = (METRICS["macro_f1"].title, "Worst class", METRICS["agreement"].title)
     columns = ("Domain", "Test rows", *(model["title"] for model in measured), *others)
@@ -159,8 +168,8 @@ def _accuracies(models: Mapping[str, Any]) -> str:
 
 
 def _sizes(models: Mapping[str, Any]) -> str:
-    """Those of teacher and student as a table; nothing where neither is known."""
-    known = [models[name] for name in ("teacher", "student") if models.get(name, {}).get("parameters") is not None]
+    """Those of all these models as a table; nothing where none is known."""
+    known = [models[name] for name in SHOWN if models.get(name, {}).get("parameters") is not None]
     rows = tuple((model["title"], *(form(model[size]) for size, (_, form) in OWN_SIZES.items())) for model in known)
     columns = ("Model", *(heading for heading, _ in OWN_SIZES.values()))
     return PlainTable("", columns, rows).to_markdown().rstrip() if rows else ""

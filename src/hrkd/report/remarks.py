@@ -11,7 +11,10 @@ from hrkd.training.metrics import METRICS
 
 __all__ = [
     "CLASSES",
+    "LINEAR",
     "SYNTHETIC",
+    "below_linear",
+    "beside_own",
     "beside_teacher",
     "figure",
     "intervals_note",
@@ -32,6 +35,8 @@ CLASSES = (
     "Macro-F1: of the classes that occur among a domain's labels or predictions. Worst class: that with the lowest "
     "recall, and how many rows have it."
 )
+LINEAR = "TF-IDF + logistic regression"
+"""What tables call the linear model. No method of a grid can have this name."""
 SYNTHETIC = "The corpus is synthetic: these figures say nothing about real text."
 
 
@@ -140,6 +145,31 @@ def beside_teacher(
         )
     kept = f"keeps {percent(reached / its)} % of the {teacher}'s accuracy" if its else f"is held against the {teacher}"
     return f"{student[0].upper()}{student[1:]} {kept}: {percent(reached)} of {percent(its)} % ({evidence})."
+
+
+def below_linear(
+    model: str, reached: float, linear: float, paired: Mapping[str, Any], advice: str, split: str = "test"
+) -> str | None:
+    """That a model is less accurate than the linear one, and what to do; None where the rows do not show that.
+
+    Args: ``model`` is what the sentence begins with, with its accuracy ``reached``; others as above.
+    """
+    if paired["interval"][1] >= 0:
+        return None
+    return (
+        f"{model} ({percent(reached)} %) is below {LINEAR} ({percent(linear)} %; {_evidence(paired, split)}): {advice}."
+    )
+
+
+def beside_own(shared: float, own: float, paired: Mapping[str, Any]) -> str:
+    """Whether domains give each other anything, as far as dev rows and linear models of all and of each domain tell."""
+    (low, high), do = paired["interval"], "are not shown to help each other"
+    if low > 0 or high < 0:
+        do = "help each other" if low > 0 else "hurt each other"
+    return (
+        f"Domains {do} here: a linear model of all, with features of each, reaches {percent(shared)} %, one for each "
+        f"domain {percent(own)} % ({_evidence(paired, 'dev')})."
+    )
 
 
 def _evidence(paired: Mapping[str, Any], split: str) -> str:

@@ -17,7 +17,10 @@ from rich.table import Table
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import (
     CLASSES,
+    LINEAR,
     SYNTHETIC,
+    below_linear,
+    beside_own,
     beside_teacher,
     figure,
     intervals_note,
@@ -36,6 +39,7 @@ from hrkd.training.metrics import METRICS
 
 __all__ = [
     "OWN_SIZES",
+    "about_linear",
     "cache_table",
     "classes_table",
     "data_table",
@@ -45,6 +49,7 @@ __all__ = [
     "results_markdown",
     "results_table",
     "scores_table",
+    "sharing_table",
     "sizes_table",
 ]
 
@@ -117,6 +122,8 @@ def results_table(results: Row, split: str = "test") -> PlainTable:
     name = results.get("recipe_name")
     title = f"{name + ': a' if name else 'A'}ccuracy on the {split} set, in %"
     notes = remarks_of(results, split)
+    if results["models"].get("linear", {}).get(split):
+        notes.append(about_linear(results))
     if any("worst_class" in model[split]["mean"] for model in models):
         notes.append(CLASSES)
     if level is not None:
@@ -217,6 +224,7 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
     found += on_endings(models.values())
     found += on_vocabulary(models.values())
+    found += _below_linear(models, accuracies, split)
     if student is None:
         return found
     reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})
@@ -231,6 +239,49 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     if teacher in paired:
         found.append(beside_teacher("teacher", accuracies[teacher], "the student", reached, paired[teacher], split))
     return found + _far_below(student[split])
+
+
+MORE_TEXT = "let it read more of each text (data.max_length)"
+ADVICE = {
+    "teacher": f"{MORE_TEXT} and train it longer (teacher.training.epochs), or take a larger encoder (teacher.model)",
+    "student": (
+        f"{MORE_TEXT}, distil it longer (student.training.epochs) or on more text (data.unlabelled), or make it larger"
+    ),
+    "student_without_distillation": f"{MORE_TEXT} and train it longer (student.training.epochs)",
+}
+"""What to do about a model that is below the linear one."""
+
+
+def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str) -> list[str]:
+    """Which models the linear one surpasses; that without distillation only where it is what the run is about."""
+    names, found = {"teacher": "The teacher", "student": "The student"}, list[str]()
+    if "student" not in models:
+        names["student_without_distillation"] = "The student without distillation"
+    for name, title in names.items():
+        paired = models.get(name, {}).get("paired", {}).get(split, {}).get("linear")
+        if paired is None or "linear" not in models:
+            continue
+        advice = "so is its teacher, which is to be mended first" if name == "student" and found else ADVICE[name]
+        told = below_linear(title, accuracies[name], accuracies["linear"], paired, advice, split)
+        found += [] if told is None else [told]
+    return found
+
+
+LINEAR_FORMS = {
+    "pooled": "one model of all domains",
+    "crossed": "one model of all domains, with features of each domain besides",
+    "own": "a model for each domain",
+}
+
+
+def about_linear(results: Row) -> str:
+    """What the linear model of ``results`` is, and what it costs."""
+    model = results["models"]["linear"]
+    return (
+        f"{LINEAR}: words and pairs of words of the whole texts, {LINEAR_FORMS[model['form']]}, C = "
+        f"{model['strength']:g}, as is best on dev; {count_of(model['rows'])} of train, trained in "
+        f"{results['seconds']['linear']:.1f} s; {model['texts_per_second']:,.0f} texts a second on one core."
+    )
 
 
 def _far_below(scores: Row) -> list[str]:
@@ -341,6 +392,33 @@ def reading_table(rows: Sequence[Row], max_length: int | None) -> PlainTable | N
     notes = ("Read: % of all tokens with data.keep: head, tail or head_tail; windows read all.",)
     header = ("Input, tokens", "Whole texts, %", "Read, %", "Windows a text")
     return PlainTable("What a model would read", header, lines, notes)
+
+
+def sharing_table(found: Row) -> PlainTable:
+    """What linear models of each form reach, and what that says of the domains.
+
+    Args:
+        found: ``linear`` of what :func:`hrkd.run.describe_data.describe_data` returns.
+    """
+    forms = {"own": "Own rows alone", "pooled": "All pooled", "crossed": "Shared and own"}
+    counts = {"Training rows": found["train_rows"], "Dev rows": found["dev_rows"]}
+    rows = [
+        (
+            domain,
+            *(f"{of[domain]:,}" for of in counts.values()),
+            *(percent(found["accuracy"][form][domain]) for form in forms),
+        )
+        for domain in found["train_rows"]
+    ]
+    means = {form: sum(found["accuracy"][form].values()) / len(rows) for form in forms}
+    rows.append(("Mean", *(f"{sum(of.values()):,}" for of in counts.values()), *map(percent, means.values())))
+    part = " Some rows of each domain only, so that it takes seconds." if found["is_part"] else ""
+    notes = (
+        f"{LINEAR} on the whole texts, measured on dev, where C is chosen too.{part} Own: a model for each domain. "
+        "Pooled: one of all, which does not know them. Shared and own: one of all, with features of each besides.",
+        beside_own(means["crossed"], means["own"], found["paired"]),
+    )
+    return PlainTable(f"{LINEAR}: accuracy in %", ("Domain", *counts, *forms.values()), tuple(rows), notes)
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -22,6 +22,7 @@ from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
 from hrkd.run.identity import model_settings
 from hrkd.run.prepare import PreparedData, prepare_data
+from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import write_json
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress, Show, quiet
@@ -78,7 +79,7 @@ class Context(Workplace):
         """
         accelerator = start_accelerator(recipe.run, trains=folder is not None)
         main, cache = accelerator.is_main_process, cache_folder(recipe.cache.folder)
-        teacher = None if external_teacher is None else teacher_in(Path(external_teacher))
+        teacher = None if external_teacher is None else teacher_in(path_of("teacher_folder", external_teacher))
         own = recipe.run.output / "teacher"
         if teacher is not None and recipe.teacher.fine_tuned is None and teacher.resolve() == own.resolve():
             teacher = None

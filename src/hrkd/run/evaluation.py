@@ -15,14 +15,15 @@ from transformers import PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.rows import fault_of, is_nested, name_of
 from hrkd.data.splits.split_files import seen_texts
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.errors import RecipeError
 from hrkd.models.facts import facts_of
-from hrkd.models.loading import load_fine_tuned
+from hrkd.models.loading import check_answers, folders_of, load_fine_tuned
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.tokenizers import load_tokenizer
-from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.loading import check_source, load_recipe
 from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
@@ -31,10 +32,11 @@ from hrkd.run.folder import splits_beside
 from hrkd.run.measure import predictions, scores
 from hrkd.run.prepare import load_labelled
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
-from hrkd.support.atomic_files import read_json
+from hrkd.support.arguments import path_of, shown
+from hrkd.support.atomic_files import read_record
 from hrkd.support.caches import cache_folder
-from hrkd.support.domain_index import domain_folders
-from hrkd.support.messages import count_of
+from hrkd.support.domain_index import domain_folders, read_domain_index
+from hrkd.support.messages import count_of, first_of
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.support.stage_files import STAGE_RECORD
 from hrkd.training.session import start_accelerator
@@ -74,7 +76,11 @@ def evaluate(
         ArtifactError: no model there, or a damaged one.
         DataError, ModelError: the data's domains or labels are not the model's.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder, "the folder of a run or model")
+    teacher = None if teacher is None else path_of("teacher", teacher, "the folder of a model")
+    if not isinstance(recipe, Recipe):
+        check_source(recipe)
+    check_dataset("data", data)
     check_measurable(folder, split, data_named=recipe is not None or data is not None)
     is_run = (folder / "recipe.yaml").is_file()
     if is_run:
@@ -84,21 +90,53 @@ def evaluate(
     facts = facts_of(folder)
     workplace = _workplace(recipe, progress)
     measured = _rows(workplace, folder, facts, data, split, is_run=is_run)
-    names = list(labels or facts.labels)
+    names = _names_of_outputs(folder, facts, labels)
+    rows = as_model_says(measured.rows, facts, names)
+    _tell_of_other_domains(folder, rows.domains)
+    predicted, tokens = _predictions(workplace, folder, facts, names, rows)
+    agreed_with = None
+    if teacher is not None:
+        other = facts_of(teacher)
+        meant = _meant_by(other, facts, names, recipe.teacher.labels)
+        agreed_with, _ = _predictions(workplace, teacher, other, meant, rows)
+    found = scores(workplace, predicted, tokens, teacher=agreed_with).to_dict()
+    if workplace.accelerator.is_main_process:
+        show(scores_table(found, title=f"{folder} on {measured.which}"))
+    return found
+
+
+def _names_of_outputs(folder: Path, facts: ModelFacts, labels: Sequence[str] | None) -> list[str]:
+    """What the data calls the model's outputs, in their order: one name for each, and none twice."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence | None):
+        raise RecipeError(f"labels: expected a list of names, got {shown(labels)}")
+    given = facts.labels if labels is None else labels
+    if odd := [repr(name) for name in given if is_nested(name) or fault_of(name)]:
+        raise RecipeError(f"labels: expected a name for each output of the model, got {first_of(odd)}")
+    names = [name if isinstance(name, str) else name_of(name) for name in given]
     if len(names) != len(facts.labels):
         raise RecipeError(
             f"--labels: {len(names)} names ({', '.join(names)}) for {len(facts.labels)} outputs of the model "
             f"({', '.join(facts.labels)}); give one for each, in their order"
         )
-    rows = as_model_says(measured.rows, facts, names)
-    predicted, tokens = _predictions(workplace, folder, facts, rows)
-    agreed_with = None
-    if teacher is not None:
-        agreed_with, _ = _predictions(workplace, Path(teacher), facts_of(teacher), rows)
-    found = scores(workplace, predicted, tokens, teacher=agreed_with).to_dict()
-    if workplace.accelerator.is_main_process:
-        show(scores_table(found, title=f"{folder} on {measured.which}"))
-    return found
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        what = f"{folder}: its outputs are called" if labels is None else "--labels:"
+        raise RecipeError(
+            f"{what} {', '.join(names)}: {', '.join(twice)} stands there twice; give each output a name of its own "
+            "(--labels), in their order"
+        )
+    return names
+
+
+def _meant_by(
+    teacher: ModelFacts, model: ModelFacts, names: Sequence[str], said: Sequence[str] | None
+) -> Sequence[str]:
+    """What the data calls a teacher's outputs: as they are called, as the recipe ``said``, or as the model's are."""
+    if set(teacher.labels) == set(names):
+        return teacher.labels
+    if said is not None and len(said) == len(teacher.labels):
+        return said
+    renamed = dict(zip(model.labels, names, strict=True))
+    return [renamed.get(name, name) for name in teacher.labels]
 
 
 def _workplace(recipe: Recipe, progress: Progress | None) -> Workplace:
@@ -127,7 +165,8 @@ def _rows(
         logger.warning("data.keep: %s plays no part here: %s reads a text's %s", said.keep, folder, facts.keep)
     rows = load_labelled(data, workplace.cache, to_measure=True)[0] if given is None else given
     if split != "all" and record.is_file():
-        digest = read_json(record, what="the record of a stage").get("data")
+        advice = "restore the model's folder from a copy"
+        digest = read_record(record, what="the record of a stage", advice=advice).get("data")
         own = own_part(data, rows, digest=str(digest), split=split or "test")
         if own is not None:
             return MeasuredRows(own, split or "test")
@@ -150,14 +189,28 @@ def _tell_of_seen(folder: Path, rows: MultiDomainDataset) -> None:
         logger.warning("%s of %s were train rows of %s: the figures are too good there", number, all_rows, folder)
 
 
+def _tell_of_other_domains(folder: Path, domains: Sequence[str]) -> None:
+    """Warn where an export's classifier of some domains is measured on rows of others."""
+    index = read_domain_index(folder.parent)
+    own = [] if index is None else [d for d, place in index.folders.items() if place.resolve() == folder.resolve()]
+    if own and (others := [domain for domain in domains if domain not in own]):
+        logger.warning(
+            "%s: is the classifier of %s, and measured on rows of %s too; %s has that of each domain",
+            folder, ", ".join(own), first_of(others), folder.parent,
+        )  # fmt: skip
+
+
 def _is_data_of(run: Path, data: DataConfig) -> bool:
     return load_recipe(run / "recipe.yaml").data == data
 
 
 def _predictions(
-    workplace: Workplace, folder: Path, facts: ModelFacts, rows: MultiDomainDataset
+    workplace: Workplace, folder: Path, facts: ModelFacts, names: Sequence[str], rows: MultiDomainDataset
 ) -> tuple[np.ndarray, TokenizedDataset]:
-    """What the model of a folder says of rows: probabilities, shape (rows, C), of their labels; and its token ids."""
+    """What the model of a folder, whose outputs are called ``names``, says of rows.
+
+    Returns probabilities, shape (rows, C), of their labels; and its token ids.
+    """
     tokenizer = load_tokenizer(folder)
     longest = facts.max_tokens or _plain_length(workplace.recipe.data, tokenizer, folder)
     combine = workplace.recipe.teacher.combine if domain_folders(folder) else "route"
@@ -166,9 +219,12 @@ def _predictions(
         domains=rows.domains,
         labels=rows.labels,
         max_tokens=longest,
-        teacher_labels=None if set(rows.labels) == set(facts.labels) else rows.labels,
+        teacher_labels=None if list(names) == facts.labels else names,
         combine=combine,
     )
+    spec = folders_of(str(folder), rows.domains)
+    places = [spec] if isinstance(spec, str) else list(spec.values())
+    check_answers(model, tokenizer, places, longest=longest, pairs=rows.has_pairs)
     keep = facts.keep if facts.max_tokens else workplace.recipe.data.keep
     tokens = tokenize(rows, tokenizer, longest, cache=workplace.cache, keep=keep)
     return predictions(workplace, model, tokens), tokens

@@ -21,11 +21,10 @@ Whatever else is in it belongs to others, and stays.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from hrkd.support.atomic_files import (
     write_text,
     writing,
 )
+from hrkd.support.launch import launch
 from hrkd.support.locks import Lock
 from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
@@ -52,6 +52,7 @@ __all__ = ["RunFolder", "environment", "splits_beside"]
 logger = logging.getLogger("hrkd")
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
+DESCRIBED = ("splits.json", "data.json", "results.json")
 FOLDERS = ("metrics", "checkpoints", "predictions")
 WRITTEN = re.compile(r"recipe\.yaml|(environment|splits|data|results)\.json|results\.md|" + "|".join(STAGES))
 """Names of what a run writes into its folder itself, where somebody else may be writing too."""
@@ -62,7 +63,8 @@ PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenize
 class RunFolder:
     """One output folder; ``overwrite``: stages that were made with other settings may be made anew.
 
-    ``results`` is the results file, ``predictions`` the folder of what models say of the test rows.
+    ``lock`` makes the folder one process's own; ``results`` is the results file, ``predictions`` the folder of what
+    models say of the test rows.
     """
 
     def __init__(self, path: Path, overwrite: bool = False) -> None:
@@ -71,7 +73,7 @@ class RunFolder:
         self.results = path / "results.json"
         self.predictions = path / "predictions"
         self.card = path / "student" / "README.md"
-        self._lock = Lock(path / LOCK)
+        self.lock = Lock(path / LOCK)
 
     @classmethod
     @contextmanager
@@ -86,7 +88,7 @@ class RunFolder:
         """
         folder = cls(run.output, run.overwrite)
         check_can_be_written(folder.path, is_folder=True)
-        with folder._lock:
+        with folder.lock:
             if folder.is_run:
                 folder.take()
             yield folder
@@ -104,8 +106,8 @@ class RunFolder:
         Raises:
             ArtifactError: another process is at work there, or it cannot be written.
         """
-        if os.environ.get("RANK", "0") == "0":
-            return self._lock.take(
+        if launch().is_first:
+            return self.lock.take(
                 lambda holder: (
                     f"{self.path}: hrkd is at work here{holder}; wait for it or end it first, or choose "
                     "another run.output"
@@ -152,11 +154,13 @@ class RunFolder:
                 while ``overwrite`` is off; a finished one that is damaged; or a link where hrkd would write and remove.
         """
         if not self.is_run and (foreign := self._foreign()):
+            self._check_not_cut()
             raise ArtifactError(
                 f"{self.path}: not empty and not a run of hrkd (found {foreign}); choose another run.output"
             )
         for name in FOLDERS:
             self._check_no_link(self.path / name)
+        self._check_room(planned)
         for name, settings in planned.items():
             files = self.stage(name)
             changes = self.changes(name, settings)
@@ -167,12 +171,36 @@ class RunFolder:
             if changes and (name in kept or not self.overwrite):
                 raise ArtifactError(self._refusal(name, "; ".join(map(explain, changes)), is_kept=name in kept))
 
+    def _check_not_cut(self) -> None:
+        """Raise with what is missing where it was a run once: stages, and one of the two files that make it one."""
+        missing = [name for name in (RECIPE, ENVIRONMENT) if not (self.path / name).is_file()]
+        if len(missing) == 1 and (any(self.stage(name).is_begun for name in STAGES) or self.results.is_file()):
+            raise ArtifactError(
+                f"{self.path}: looks like a run of hrkd whose {missing[0]} is missing; restore it from a copy, or "
+                "choose another run.output"
+            )
+
     def _foreign(self) -> str:
         """One of the things in the folder of which it is not known that hrkd wrote them."""
         if not self.path.is_dir():
             return ""
         others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT))
         return next((path.name for path in others if not is_leftover(path)), "")
+
+    def _check_room(self, planned: Iterable[str]) -> None:
+        """Whether nothing else is in the way of what is to be written for the ``planned`` stages."""
+        folders, files = [self.path / name for name in FOLDERS], [self.results.with_suffix(".md")]
+        files += [self.path / name for name in (RECIPE, ENVIRONMENT, LOCK, *DESCRIBED)]
+        for name in planned:
+            stage = self.stage(name)
+            folders += [stage.model, stage.metrics, stage.checkpoint]
+            files += [self.predictions / f"{name}.parquet", *filter(None, (stage.begun, stage.best_per_domain))]
+        wrong = [(path, "a file", "folder") for path in folders if path.exists() and not path.is_dir()]
+        wrong += [(path, "a folder", "file") for path in files if path.is_dir()]
+        for path, found, wanted in wrong:
+            raise ArtifactError(
+                f"{path}: is {found}, where hrkd writes a {wanted}; move it, or choose another run.output"
+            )
 
     def _check_no_link(self, folder: Path) -> None:
         if folder.is_symlink():

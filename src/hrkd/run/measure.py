@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ import pandas as pd
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
+from hrkd.report.remarks import LINEAR
 from hrkd.run.context import Context, Workplace
+from hrkd.run.linear import linear_answers
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
@@ -34,24 +36,24 @@ def measure_models(
 ) -> dict[str, Any]:
     """Sizes and scores of every model on dev and test, by its name in results.json.
 
-    The student also has its paired differences to the others, ``paired``, by part and the other's name. What models say
-    of test is written into the run's folder.
+    Besides, a model has its paired differences to others, ``paired``, by part and the other's name: the student to all,
+    others to the linear model. What models say of test is written into the run's folder.
     """
     data, parts = teacher.data, {"dev": teacher.data.dev, "test": teacher.data.test}
     said = {"teacher": {part: teacher_predictions(context, teacher.model, rows) for part, rows in parts.items()}}
     of_teacher = said["teacher"]
 
-    def measured(name: str, title: str, stage: str, finished: FinishedStage) -> dict[str, Any]:
-        said[name] = {
-            part: predictions(context, finished.model, _split_by(context, finished, rows))
-            for part, rows in parts.items()
-        }
-        _write(context, stage, said[name]["test"])
-        agreed = {
-            part: scores(context, said[name][part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts
-        }
-        kept = {"vocabulary": finished.record["vocabulary"]} if "vocabulary" in finished.record else {}
-        return {"title": title, **_sizes(finished.model), **kept, **agreed, "training": ending_of(finished.record)}
+    def told(name: str, stage: str, answers: dict[str, np.ndarray]) -> dict[str, Any]:
+        said[name] = answers
+        _write(context, stage, answers["test"])
+        return {part: scores(context, answers[part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts}
+
+    def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
+        rows_of = {part: _split_by(context, of, rows) for part, rows in parts.items()}
+        answers = {part: predictions(context, of.model, rows) for part, rows in rows_of.items()}
+        kept = {"vocabulary": of.record["vocabulary"]} if "vocabulary" in of.record else {}
+        ended = {"training": ending_of(of.record)}
+        return {"title": title, **_sizes(of.model), **kept, **told(name, stage, answers), **ended}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {
@@ -65,7 +67,7 @@ def measure_models(
     if teacher.record is not None:
         models["teacher"]["training"] = ending_of(teacher.record)
     if student is not None:
-        title = "Student (HRKD)" if context.recipe.method.relates_domains else "Student"
+        title = "Student (HRKD)" if context.recipe.distillation.relates_domains else "Student"
         models["student"] = measured("student", title, "student", student)
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {
@@ -75,8 +77,17 @@ def measure_models(
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
         models[name] = measured(name, title, "baseline", baseline)
-    if student is not None:
-        models["student"]["paired"] = {part: _paired(context, said, part, rows) for part, rows in parts.items()}
+    if context.recipe.evaluation.linear:
+        linear = linear_answers(context)
+        models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
+    else:
+        _forget(context, "linear")
+    for name in said:
+        others = [other for other in said if other != name and (name == "student" or other == "linear")]
+        if others and name != "linear":
+            models[name]["paired"] = {
+                part: _paired(context, said, part, rows, name, others) for part, rows in parts.items()
+            }
     return models
 
 
@@ -89,15 +100,19 @@ def _split_by(context: Context, stage: FinishedStage, rows: TokenizedDataset) ->
 
 
 def _paired(
-    context: Context, said: Mapping[str, Mapping[str, np.ndarray]], part: str, rows: TokenizedDataset
+    context: Context,
+    said: Mapping[str, Mapping[str, np.ndarray]],
+    part: str,
+    rows: TokenizedDataset,
+    name: str,
+    others: Sequence[str],
 ) -> dict[str, Any]:
-    """How much more accurate the student is than each other model on the same rows, by the other's name."""
-    right = {name: label_ids_of(of_parts[part]) == rows.texts.label_ids for name, of_parts in said.items()}
+    """How much more accurate a model is than each of some others on the same rows, by the other's name."""
+    right = {each: label_ids_of(said[each][part]) == rows.texts.label_ids for each in (name, *others)}
     confidence = context.recipe.evaluation.confidence
     return {
-        name: paired_difference(right["student"], others, rows.texts.domain_ids, confidence).to_dict()
-        for name, others in right.items()
-        if name != "student"
+        other: paired_difference(right[name], right[other], rows.texts.domain_ids, confidence).to_dict()
+        for other in others
     }
 
 
@@ -158,6 +173,12 @@ def _write(context: Context, stage: str, predicted: np.ndarray) -> None:
     }
     with replace_file(context.folder.predictions / f"{stage}.parquet") as new:
         pd.DataFrame(columns).to_parquet(new, index=False)
+
+
+def _forget(context: Context, stage: str) -> None:
+    """Remove what a model said of test in an earlier call."""
+    if context.accelerator.is_main_process:
+        (context.folder.predictions / f"{stage}.parquet").unlink(missing_ok=True)
 
 
 def _sizes(model: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers, combined, encoders_of
 from hrkd.models.families import parts_of
 from hrkd.models.layer_map import resolve_layer_map
-from hrkd.models.loading import folders_of, load_fine_tuned, read_config
+from hrkd.models.loading import check_answers, folders_of, load_fine_tuned, read_config
 from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.probe import check_outputs
@@ -27,6 +27,7 @@ from hrkd.models.shape import resolve_shape, shape_of, student_config
 from hrkd.models.sizes import size_rows
 from hrkd.models.start.build import settle_start
 from hrkd.models.start.initialise import check_narrower
+from hrkd.models.static import static_config
 from hrkd.models.tokenizers import check_fits, check_same_tokenizer, load_tokenizer
 from hrkd.models.trace import AttentionKind
 from hrkd.models.trial import try_encoder, try_start, try_vocabulary
@@ -73,6 +74,11 @@ def precheck(context: Context, *, trained: bool) -> None:
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
     checkpoint = recipe.student.checkpoint
+    if recipe.student.kind == "static":
+        _try(context, encoders, tokenizer)
+        small = Encoder("student", _static_config(context, encoder, tokenizer), heads)
+        context.show(sizes_table(size_rows(teacher, _outline(context, small, splits.domains), ())))
+        return
     if checkpoint is None:
         small = Encoder("student", _student_config(context, encoder), heads)
         student = _outline(context, small, splits.domains)
@@ -156,8 +162,6 @@ def _finished(
     encoders = [Encoder(f"{field}{place}", *read_config(place)) for place in dict.fromkeys(places)]
     tokenizer, pairs = load_tokenizer(places[0]), _has_pairs(context)
     _try(context, encoders, tokenizer)
-    for encoder in encoders:
-        check_fits(tokenizer, encoder.config, pairs=pairs, where=encoder.name)
     teacher = load_fine_tuned(
         source,
         domains=splits.domains,
@@ -166,9 +170,7 @@ def _finished(
         teacher_labels=teacher_labels,
         combine=config.combine,
     )
-    models = teacher.classifiers if isinstance(teacher, DomainTeachers) else (teacher,)
-    for model, place in zip(models, places, strict=True):
-        check_outputs(model, tokenizer, where=f"{field}{place}", longest=longest, pairs=pairs)
+    check_answers(teacher, tokenizer, [f"{field}{place}" for place in places], longest=longest, pairs=pairs)
     return encoders, tokenizer, teacher
 
 
@@ -207,6 +209,11 @@ def _student_config(context: Context, teacher: PreTrainedModel) -> PreTrainedCon
     if config.teacher_layers is not None:
         resolve_layer_map(config.teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")
     return student_config(teacher.config, shape, resolve_layer_map(config.layer_map, shape.layers, wide.layers))
+
+
+def _static_config(context: Context, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    config, pieces = context.recipe.student, teacher.get_input_embeddings().num_embeddings
+    return static_config(pieces, width=config.width, pair_buckets=config.pair_buckets, padding=tokenizer.pad_token_id)
 
 
 def _check_start(context: Context, teacher: PreTrainedModel, student: PreTrainedModel) -> None:

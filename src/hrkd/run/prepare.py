@@ -17,7 +17,7 @@ from hrkd.data.splits.fewshot import few_shot
 from hrkd.data.splits.split import split_domains
 from hrkd.data.splits.unlabelled import Unlabelled, choose_unlabelled
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
-from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.data.types import MultiDomainDataset, Splits, check_dataset
 from hrkd.errors import DataError
 from hrkd.recipe.schema import DataConfig, Keep
 from hrkd.support.progress import Progress
@@ -106,6 +106,8 @@ def prepare_data(
     Raises:
         DataError: see :mod:`hrkd.data`.
     """
+    check_dataset("data", dataset)
+    check_dataset("unlabelled", unlabelled)
     words: tuple[str, ...] = ()
     if dataset is None:
         dataset, words = load_labelled(config, cache)

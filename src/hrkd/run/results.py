@@ -32,6 +32,10 @@ def build_results(
         "student_without_distillation": None if baseline is None else baseline.record,
     }
     costs = {name: training_cost(record) for name, record in records.items() if record is not None}
+    models = measure_models(context, teacher, student, baseline)
+    figures = {figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS}
+    if "linear" in models:
+        figures["seconds"]["linear"] = models["linear"].pop("seconds")
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -43,9 +47,9 @@ def build_results(
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
-        "models": measure_models(context, teacher, student, baseline),
+        "models": models,
         "ratios": None if student is None else _ratios(context),
-        **{figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS},
+        **figures,
         "notes": list(context.data.splits.notes),
     }
 
@@ -57,6 +61,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
     """
     if not context.accelerator.is_main_process:
         return
+    context.folder.lock.check()
     edited = context.folder.card_is_edited
     tables = [table for table in (results_table(results), ratios_table(results)) if table is not None]
     write_text(context.folder.path / "results.md", "\n".join(table.to_markdown() for table in tables))
@@ -72,7 +77,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
             base_model=context.recipe.teacher.model,
             labels=results["labels"],
             domains=results["domains"],
-            method=method_in_words(context.recipe.method),
+            method=method_in_words(context.recipe.distillation),
             max_tokens=context.recipe.data.max_length,
             keep=context.recipe.data.keep,
             synthetic=results["synthetic"],
@@ -100,7 +105,7 @@ def method_in_words(method: MethodConfig) -> str:
 
 def _ratios(context: Context) -> list[dict[str, Any]] | None:
     """How much domains counted at the end of the student's training; None where they all count the same."""
-    method = context.recipe.method
+    method = context.recipe.distillation
     if not method.weighs_domains:
         return None
     files = context.folder.stage("student" if method.stages == "one" else "levels")

@@ -77,10 +77,12 @@ class Stage(ABC):
             logger.info("%s: finished before, taken from %s", self.name, files.model)
         else:
             if accelerator.is_main_process:
+                self.context.folder.lock.check()
                 self._begin()
             accelerator.wait_for_everyone()
             self.make()
         if accelerator.is_main_process:
+            self.context.folder.lock.check()
             self._end()
         accelerator.wait_for_everyone()
         what = f"the record of the {self.name}'s training"
@@ -126,6 +128,7 @@ class ModelStage(Stage):
         """Train the model, and write it with both records in one step."""
         trained = self.train(self._session())
         if self.context.accelerator.is_main_process:
+            self.context.folder.lock.check()
             trained.model.config.columns = self.context.data.columns
             trained.model.config.keep = self.context.recipe.data.keep
             trained.model.config.hrkd_version = metadata.version("hrkd")
@@ -151,6 +154,7 @@ class ModelStage(Stage):
             context.recipe.evaluation,
             metrics=self.files.metrics,
             checkpoint=self.files.checkpoint,
+            before_saving=context.folder.lock.check,
             steps_before=steps_before(context.folder.path, self.name.partition("/")[0]) + self.steps,
             progress=context.progress,
             title=self.title,

@@ -149,7 +149,7 @@ class Student(PupilStage):
 
     def train(self, session: Session) -> TrainedModel:
         """Distil; after the levels, if they are a stage of their own, predictions alone."""
-        recipe, method = self.context.recipe, self.context.recipe.method
+        recipe, method = self.context.recipe, self.context.recipe.distillation
         record: dict[str, Any] = {}
         if method.stages == "two":
             levels = Levels(self.context, self.teacher).load()

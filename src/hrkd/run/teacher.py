@@ -93,6 +93,7 @@ class SingleDomainTeachers(Stage):
             part = SingleDomainTeacher(context, f"teacher/{name}", domain, tokenizer, data, steps=steps)
             records[domain] = part.finish()
         if context.accelerator.is_main_process:
+            context.folder.lock.check()
             write_json(self.files.training, _of_all_domains(records))
             write_domain_index(self.files.model, names, "teachers")
             write_json(self.files.settings, self.record_to_write())

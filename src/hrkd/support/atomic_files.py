@@ -280,7 +280,7 @@ def read_json(path: Path, *, what: str, advice: str = "") -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: {what} is missing{ending}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: {what} cannot be read ({error}){ending}") from error
 
 

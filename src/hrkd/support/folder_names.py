@@ -16,6 +16,8 @@ MOST_BYTES = 255
 """Of one name, in most file systems."""
 MOST_OF_A_PATH = 4096
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # by Windows
+OWN_FILES = re.compile(r"(domains|manifest|stage|training|config)\.json|readme\.md", re.IGNORECASE)
+"""Files that lie beside the folders of domains."""
 
 
 def folder_names(domains: Sequence[str]) -> dict[str, str]:
@@ -39,7 +41,12 @@ def folder_names(domains: Sequence[str]) -> dict[str, str]:
 def _safe(domain: str) -> str:
     name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", domain))
     name = name.encode()[:LONGEST].decode(errors="ignore").strip(".-")
-    return f"domain-{name}".rstrip("-") if not name or RESERVED.fullmatch(name.split(".")[0]) else name
+    return f"domain-{name}".rstrip("-") if not name or _is_taken(name) else name
+
+
+def _is_taken(name: str) -> bool:
+    """Whether something else has this name: a device of Windows, or a file that hrkd writes."""
+    return bool(RESERVED.fullmatch(name.split(".")[0]) or OWN_FILES.fullmatch(name))
 
 
 def fault_of_path(path: str | Path) -> str | None:

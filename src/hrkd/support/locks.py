@@ -29,6 +29,7 @@ class Lock:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lock = FileLock(file, timeout=0)
+        self._taken: os.stat_result | None = None
 
     def take(self, refusal: Callable[[str], str]) -> bool:
         """Take it, unless this object holds it; the folder of the file is made. Returns whether it was taken now.
@@ -47,10 +48,33 @@ class Lock:
                 self._lock.acquire()
             except Timeout:
                 raise ArtifactError(refusal(self._holder())) from None
+            self._taken = self.file.stat()
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         with suppress(OSError):  # some systems let nobody write to a file that is locked
             self.file.write_text(json.dumps({"process": os.getpid(), "host": platform.node(), "since": since}))
         return True
+
+    def check(self) -> None:
+        """Whether the file is still the one that this object locked, before something is written that it guards.
+
+        Raises:
+            ArtifactError: somebody removed it, so that another process may hold one in its place. Where this object
+                holds nothing, nothing is looked at.
+        """
+        if self._taken is None:
+            return
+        try:
+            same = os.path.samestat(self.file.stat(), self._taken)
+        except FileNotFoundError:
+            same = False
+        except OSError:  # which says nothing of the file
+            same = True
+        if not same:
+            raise ArtifactError(
+                f"{self.file}: was removed or replaced while hrkd (process {os.getpid()}) is at work here, so that "
+                "another command may be writing here too; this one stops. Once no other is at work, the same command "
+                "goes on from its checkpoint"
+            )
 
     def _holder(self) -> str:
         try:
@@ -65,4 +89,5 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._taken = None
         self._lock.release()

@@ -36,8 +36,8 @@ def write_manifest(folder: Path, names: Sequence[str] | None = None) -> None:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Whether ``folder`` lists its files: an older one does not."""
-    return (folder / MANIFEST).is_file()
+    """Whether ``folder`` lists its files: an older one does not. A list that cannot be read is one."""
+    return (folder / MANIFEST).is_symlink() or (folder / MANIFEST).exists()
 
 
 def check_manifest(folder: Path, *, advice: str = RESTORE) -> None:
@@ -95,7 +95,7 @@ def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {advice}") from error
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or content.get("format") != HEAD["format"]:

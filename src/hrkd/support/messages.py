@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "first_of",
     "misspelt",
     "suggestion",
+    "visible",
 ]
 
 SHOWN = 5
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def first_of(problems: Sequence[str], separator: str = ", ", *, total: int | None = None) -> str:
@@ -95,3 +98,8 @@ def misspelt(names: Sequence[object], known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """What an error of a library says, without its details."""
     return next(iter(str(error).strip().splitlines()), repr(error))
+
+
+def visible(text: str) -> str:
+    """``text`` with what a terminal would obey (control characters but for ends of lines and tabs) as escapes."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -12,6 +12,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from hrkd.support.messages import visible
+
 __all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "with_deviation"]
 
 NOTHING = "-"
@@ -50,13 +52,22 @@ def megabytes(size: float) -> str:
 
 @dataclass(frozen=True)
 class PlainTable:
-    """Rows of as many cells as there are ``columns``; the first ``keys`` ones name the row. ``notes`` stand below."""
+    """Rows of as many cells as there are ``columns``; the first ``keys`` ones name the row. ``notes`` stand below.
+
+    Control characters in names of somebody's data are escaped in all of it.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     keys: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", visible(self.title))
+        object.__setattr__(self, "rows", tuple(tuple(map(visible, row)) for row in self.rows))
+        for name in ("columns", "notes"):
+            object.__setattr__(self, name, tuple(map(visible, getattr(self, name))))
 
     def transposed(self) -> PlainTable:
         """Rows and columns exchanged; the corner stays."""

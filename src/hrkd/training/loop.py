@@ -346,6 +346,8 @@ class _Training:
         accelerator = self.session.accelerator
         drawn = gather_object([random_state()])
         if accelerator.is_main_process and self.session.checkpoint is not None:
+            if self.session.before_saving is not None:
+                self.session.before_saving()
             save_checkpoint(
                 self.session.checkpoint,
                 self.module,

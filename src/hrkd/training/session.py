@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,9 @@ from hrkd.data.batching import TokenizedDataset
 from hrkd.errors import RecipeError
 from hrkd.models.cpu_kernels import use_kernels
 from hrkd.models.threads import threads_for
-from hrkd.recipe.schema import EvaluationConfig, RunConfig
+from hrkd.recipe.schema import SEEDS, EvaluationConfig, RunConfig
+from hrkd.support.launch import launch
+from hrkd.support.messages import first_line
 from hrkd.support.progress import Progress
 from hrkd.training.record import Recorder
 
@@ -35,6 +36,7 @@ class Session:
         evaluation: how the dev set is measured.
         metrics: folder for the tables of every ``run.log_every``-th step.
         checkpoint: folder for exact resume after a kill; the caller removes it once the result is saved.
+        before_saving: called before a checkpoint is written; what it raises ends the training.
         steps_before: added to the step that trackers are told, for trainings that share one tracker.
         compile_backend: compile the encoder that is trained with this backend of torch.compile; default: not at all,
             or with ``run.fast`` inductor.
@@ -47,6 +49,7 @@ class Session:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     metrics: Path | None = None
     checkpoint: Path | None = None
+    before_saving: Callable[[], None] | None = None
     steps_before: int = 0
     compile_backend: str | None = None
     progress: Progress = field(default_factory=lambda: Progress(False))
@@ -63,7 +66,7 @@ class Session:
     def draw_apart(self) -> None:
         """From here on every process draws dropout of its own; all weights are drawn before, alike in each."""
         if self.accelerator.num_processes > 1:
-            set_seed(self.run.seed, device_specific=True)
+            set_seed((self.run.seed + self.accelerator.process_index) % SEEDS)
 
 
 def start_accelerator(run: RunConfig, *, trains: bool = False) -> Accelerator:
@@ -94,12 +97,21 @@ def grouped_accelerator(*, cpu: bool = False, **options: Any) -> Accelerator:
     Raises:
         RecipeError: they find no common group.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-    accelerator = Accelerator(cpu=cpu, **options)
-    if started > 1 and accelerator.num_processes == 1 and accelerator.device.type == "cpu":
-        # Without a device of another kind accelerate makes a group only where the processor is asked for.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        accelerator = Accelerator(cpu=True, **options)
+    group = launch()
+    started = group.size
+    try:
+        accelerator = Accelerator(cpu=cpu, **options)
+        if started > 1 and accelerator.num_processes == 1 and accelerator.device.type == "cpu":
+            # Without a device of another kind accelerate makes a group only where the processor is asked for.
+            AcceleratorState._reset_state(reset_partial_state=True)
+            accelerator = Accelerator(cpu=True, **options)
+    except (ValueError, RuntimeError, OSError) as error:
+        if not group.is_group:
+            raise
+        raise RecipeError(
+            f"the {started} processes that were started together find no group ({first_line(error)}); start them with "
+            "torchrun, or one without its variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT)"
+        ) from error
     if accelerator.num_processes < started:
         raise RecipeError(
             f"{started} processes were started together, and accelerate makes no group of them on "

@@ -141,7 +141,10 @@ def distill_from_models(
     session = _titled(session, "distillation")
     _check_fit(teacher, student, train_set, dev_set, method)
     set_seed(session.run.seed)
-    levels = resolve_layer_map(layer_map, shape_of(student.encoder.config).layers, _shape(teacher).layers)
+    own = shape_of(student.encoder.config).layers
+    if not own and method.hidden_weight:
+        raise ModelError("a student without layers has no levels to imitate; set method.hidden_weight: 0")
+    levels = resolve_layer_map(layer_map, own, _shape(teacher).layers) if own else (0,)
     transfer = _domain_head(teacher, levels) if method.transfer_weight else None
     attention = attention_kind(method, *encoders_of(teacher), student.encoder)
     if method.attention == "auto" and attention == "probabilities":

@@ -19,6 +19,7 @@ from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.start.initialise import copy_heads, copy_teacher_layers, narrow_teacher
+from hrkd.models.static import static_classifier, static_config
 from hrkd.models.tokenizers import check_same_tokenizer
 
 __all__ = ["Start", "StartedStudent", "build_student", "settle_start", "student_from_checkpoint"]
@@ -111,6 +112,25 @@ def student_from_checkpoint(
     check_same_tokenizer(tokenizer, str(source))
     plain = load_plain_classifier(source, teacher.labels, fine_tuned=False)
     return StartedStudent(_around(plain, teacher).eval(), None, "checkpoint", (f"start: checkpoint {source}",))
+
+
+def static_student(
+    teacher: AnyTeacher, tokenizer: PreTrainedTokenizerBase, *, width: int | None, pair_buckets: int
+) -> StartedStudent:
+    """A student without layers, with the teacher's domains, labels, kind of heads and lengths.
+
+    Args:
+        teacher: whose (first) table of embeddings it starts from; left as it is.
+        tokenizer: the teacher's.
+        width: of its vectors; None: 64.
+        pair_buckets: vectors that hashed pairs of tokens share.
+    """
+    table = _first(teacher).encoder.get_input_embeddings().weight
+    config = static_config(len(table), width=width, pair_buckets=pair_buckets, padding=tokenizer.pad_token_id)
+    config.num_labels = len(teacher.labels)
+    plain = static_classifier(config, table)
+    note = "start: principal components of the teacher's embeddings; a static student has no levels to imitate"
+    return StartedStudent(_around(plain, teacher).eval(), None, "principal_components", (note,))
 
 
 def settle_start(

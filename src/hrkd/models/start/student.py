@@ -11,7 +11,7 @@ from hrkd.data.batching import TokenizedDataset, length_sorted_batches
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.shape import resolve_shape, shape_of
-from hrkd.models.start.build import StartedStudent, build_student, student_from_checkpoint
+from hrkd.models.start.build import StartedStudent, build_student, static_student, student_from_checkpoint
 from hrkd.recipe.schema import StudentConfig
 
 __all__ = ["start_student"]
@@ -46,6 +46,8 @@ def start_student(
     """
     set_seed(seed)
     config = encoders_of(teacher)[0].config
+    if settings.kind == "static":
+        return static_student(teacher, tokenizer, width=settings.width, pair_buckets=settings.pair_buckets), ()
     if settings.checkpoint is not None:
         started = student_from_checkpoint(settings.checkpoint, teacher, tokenizer)
         layers = shape_of(started.model.encoder.config).layers

@@ -1,0 +1,51 @@
+"""What domains give each other, as far as linear models show it, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hrkd.data.splits.draws import stable_rng
+from hrkd.data.types import MultiDomainDataset, Splits
+from hrkd.linear.model import Form, fit_each_form
+
+__all__ = ["MOST_ROWS", "Sharing", "measure_sharing"]
+
+MOST_ROWS = {"train": 2_000, "dev": 4_000}
+"""Rows of all domains together that are looked at, so that it takes some seconds."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """The best linear model of each form, on the same rows.
+
+    ``right`` says which of the ``dev`` rows each has right, shape (rows,). ``train`` are the rows that all have learnt
+    from, and ``strengths`` their C, chosen on ``dev``. ``is_part``: there are more rows than these.
+    """
+
+    train: MultiDomainDataset
+    dev: MultiDomainDataset
+    right: dict[Form, npt.NDArray[np.bool_]]
+    strengths: dict[Form, float]
+    is_part: bool
+
+
+def measure_sharing(splits: Splits) -> Sharing:
+    """Fit models of each domain alone, of all domains together, and of both, and look at dev.
+
+    Of every domain as many rows are drawn, with a fixed seed, as fit into :data:`MOST_ROWS`.
+    """
+    train, dev = (_some(part, MOST_ROWS[name]) for name, part in splits if name in MOST_ROWS)
+    models = fit_each_form(train, dev)
+    right = {form: model.predict(dev).argmax(axis=1) == dev.label_ids for form, model in models.items()}
+    is_part = len(train) < len(splits.train) or len(dev) < len(splits.dev)
+    return Sharing(train, dev, right, {form: model.strength for form, model in models.items()}, is_part)
+
+
+def _some(part: MultiDomainDataset, most: int) -> MultiDomainDataset:
+    domain_ids, limit = part.domain_ids, max(1, most // len(part.domains))
+    drawn = stable_rng(0, "linear").permutation(len(part))
+    kept = [drawn[domain_ids[drawn] == d][:limit] for d in range(len(part.domains))]
+    return part.select(np.sort(np.concatenate(kept)))
