@@ -163,7 +163,7 @@ class TestErrors:
             "baseline: uniform\njobs: 0\n",
         )
         assert lines == [
-            "grid.yaml:2: seeds, item 2: 'x' is not allowed: must be a whole number, at least 0",
+            "grid.yaml:2: seeds, item 2: 'x' is not allowed: must be a whole number, at least 0 and at most 4294967295",
             "grid.yaml:3: fractions, item 1: 0 is not allowed: must be a number, above 0 and at most 1",
             "grid.yaml:4: method: unknown field; did you mean 'methods'?",
             "grid.yaml:7: methods.uniform.learns_from: 'hope' is not allowed: must be one of teacher, labels",
