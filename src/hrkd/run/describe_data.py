@@ -68,11 +68,11 @@ def describe_data(
     ):
         if table is not None:
             show(table)
-    for note in prepared.splits.notes:
-        show(visible(note))
     if linear_models:
         content["linear"] = _sharing(prepared.splits)
         show(sharing_table(content["linear"]))
+    for note in prepared.splits.notes:
+        show(visible(note))
     return content
 
 
