@@ -109,9 +109,7 @@ def on_distillation(
         other: the model without distillation, with its accuracy ``alone``.
         paired: difference, interval, confidence and examples of both on the same rows of ``split``.
     """
-    (low, high), did = paired["interval"], "did not help measurably"
-    if low > 0 or high < 0:
-        did = "helped" if low > 0 else "hurt"
+    did = _verdict(paired, "helped", "hurt", "did not help measurably")
     return (
         f"Distillation {did} here: {student} reaches {percent(reached)} %, {other} {percent(alone)} % "
         f"({_evidence(paired, split)})."
@@ -163,13 +161,17 @@ def below_linear(
 
 def beside_own(shared: float, own: float, paired: Mapping[str, Any]) -> str:
     """Whether domains give each other anything, as far as dev rows and linear models of all and of each domain tell."""
-    (low, high), do = paired["interval"], "are not shown to help each other"
-    if low > 0 or high < 0:
-        do = "help each other" if low > 0 else "hurt each other"
+    do = _verdict(paired, "help each other", "hurt each other", "are not shown to help each other")
     return (
         f"Domains {do} here: a linear model of all, with features of each, reaches {percent(shared)} %, one for each "
         f"domain {percent(own)} % ({_evidence(paired, 'dev')})."
     )
+
+
+def _verdict(paired: Mapping[str, Any], better: str, worse: str, unclear: str) -> str:
+    """What to say of a paired difference: by the side of 0 on which its interval lies, if it lies on one."""
+    low, high = paired["interval"]
+    return better if low > 0 else worse if high < 0 else unclear
 
 
 def _evidence(paired: Mapping[str, Any], split: str) -> str:
