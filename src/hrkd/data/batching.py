@@ -107,6 +107,13 @@ class TokenizedDataset:
             counts += np.bincount(pc.list_flatten(table["input_ids"]).to_numpy(), minlength=ids)
         return counts
 
+    def content(self) -> Iterator[bytes]:
+        """What the tokenizer gave for all rows, in pieces, for a hash; where rows end is not in it."""
+        for table in self.rows.with_format("arrow").iter(CHUNK):
+            for column in table.column_names:
+                for piece in table[column].chunks:
+                    yield piece.flatten().to_numpy(zero_copy_only=False).tobytes()
+
     def of_texts(self, logits: np.ndarray) -> np.ndarray:
         """Logits of the texts, (texts, C), from those of the rows: windows have the mean of their probabilities."""
         return mean_of_windows(logits, self.owners)

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from hrkd.errors import DataError
+from hrkd.models.digests import bytes_of
 from hrkd.support.atomic_files import clear_leftovers, writing
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def hash_of(predictor: Predictor, source: Path, **options: Any) -> str:
     total.update(f"{model.config.to_json_string()} {model.device.type}".encode())
     for name, tensor in model.state_dict().items():
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().flatten().view(dtype=torch.uint8).numpy().data)
+        total.update(bytes_of(tensor))
     if tokenizer.is_fast:
         # What truncates and pads is set by the last call.
         rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}

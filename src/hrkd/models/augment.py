@@ -27,6 +27,7 @@ from hrkd.data.batching import TokenizedDataset
 from hrkd.data.columns import CHUNK, renumbered
 from hrkd.data.splits.draws import stable_rng
 from hrkd.data.types import NO_LABEL
+from hrkd.models.digests import bytes_of
 from hrkd.models.folder import look_into
 from hrkd.models.plain import without_bars
 from hrkd.models.probe import opening
@@ -234,15 +235,13 @@ def _replaced(
 def _hash(*tensors: Tensor) -> str:
     total = hashlib.sha256()
     for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        total.update(bytes_of(tensor))
     return total.hexdigest()
 
 
 def _mark(data: TokenizedDataset, copies: int, seed: int, mark: str) -> str:
     total = hashlib.sha256(json.dumps([copies, seed, mark, SHARE, CANDIDATES]).encode())
-    for table in data.rows.with_format("arrow").iter(CHUNK):
-        for column in table.column_names:
-            for piece in table[column].chunks:
-                total.update(piece.flatten().to_numpy(zero_copy_only=False).tobytes())
+    for piece in data.content():
+        total.update(piece)
     total.update(data.lengths.tobytes())
     return total.hexdigest()[:20]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hrkd.data.batching import Batch, TokenizedDataset
 from hrkd.errors import TrainingError
+from hrkd.models.digests import bytes_of
 from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace
 from hrkd.recipe.schema import CacheConfig
@@ -222,15 +223,13 @@ def fingerprint(
     total = hashlib.sha256(repr(settings if compute == "fp32" else (*settings, compute)).encode())
     for name, tensor in sorted(teacher.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        total.update(bytes_of(tensor))
     if isinstance(teacher, AveragedTeacher):  # of the same weights as a routed one
         total.update(b"average")
     for encoder in getattr(teacher, "encoders", None) or [teacher.encoder]:
         total.update(encoder.config.to_json_string(use_diff=True).encode())
-    for table in data.rows.with_format("arrow").iter(1000):
-        for column in table.column_names:
-            for chunk in table[column].chunks:
-                total.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
+    for piece in data.content():
+        total.update(piece)
     total.update(data.lengths.tobytes() + data.domain_ids.tobytes())
     return total.hexdigest()
 
