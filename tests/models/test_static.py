@@ -13,7 +13,8 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
-from hrkd.models.static import MULTIPLIER, is_static, static_classifier, static_config
+from hrkd.models.start.build import static_classifier
+from hrkd.models.static import MULTIPLIER, StaticConfig, is_static
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
@@ -26,8 +27,7 @@ STATIC = {
 
 def classifier(**sizes):
     torch.manual_seed(0)
-    config = static_config(40, **{"width": 6, "pair_buckets": 30, "padding": 0} | sizes)
-    config.num_labels = 3
+    config = StaticConfig(40, **{"hidden_size": 6, "pair_buckets": 30, "num_labels": 3} | sizes)
     plain = static_classifier(config, torch.randn(40, 10))
     with torch.no_grad():
         for parameter in plain.parameters():
@@ -67,13 +67,13 @@ def test_padding_changes_nothing(pair_buckets):
 def test_the_start_keeps_what_principal_components_keep():
     torch.manual_seed(0)
     table = torch.randn(40, 3) @ torch.randn(3, 10) + 5
-    config = static_config(40, width=4, pair_buckets=0, padding=0)
+    config = StaticConfig(40, hidden_size=4, pair_buckets=0)
     vectors = static_classifier(config, table).bag.tokens.weight
     centred = table - table.mean(dim=0)
     ratio = torch.cdist(vectors, vectors) / torch.cdist(centred, centred).clamp_min(1e-9)
     several = ratio[~torch.eye(40, dtype=torch.bool)]
     torch.testing.assert_close(several, several.mean().expand_as(several), rtol=1e-3, atol=0)
-    wide = static_classifier(static_config(40, width=16, pair_buckets=0, padding=0), table).bag.tokens.weight
+    wide = static_classifier(StaticConfig(40, hidden_size=16, pair_buckets=0), table).bag.tokens.weight
     assert wide[:, 10:].abs().max() == 0
 
 

@@ -213,7 +213,8 @@ def test_text_without_labels_counts_for_the_student_alone(teacher, tmp_path):
     assert alone["student_without_distillation"]["vocabulary"] == results["student_without_distillation"]["vocabulary"]
 
 
-def test_a_tokenizer_that_cannot_be_made_smaller_is_told_before_any_training(tmp_path):
+@pytest.mark.parametrize("static", [False, True])
+def test_a_tokenizer_that_cannot_be_made_smaller_is_told_before_any_training(tmp_path, static):
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<pad>": 1, "good": 2, "bad": 3}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     folder = tmp_path / "model"
@@ -222,6 +223,8 @@ def test_a_tokenizer_that_cannot_be_made_smaller_is_told_before_any_training(tmp
     BertForSequenceClassification(BertConfig(vocab_size=4, pad_token_id=1, **sizes)).save_pretrained(folder)
     base = recipe(tmp_path / "run").model_dump(mode="json")
     base["teacher"] = {"model": str(folder), "allow_weak": True}
+    if static:
+        base["student"] = {"kind": "static", "pair_buckets": 0, "vocabulary": 3}
     with pytest.raises(ModelError, match=r"^student\.vocabulary: .* the kind WordLevel, .*; leave the field out"):
         compress(base)
     assert not (tmp_path / "run").exists()

@@ -1,27 +1,25 @@
 """A model without layers: the sum of a text's token vectors, and of hashed pairs of neighbours, before the heads.
 
-Hundreds of times quicker than an encoder, and of the order of words it knows pairs alone. It is a family as
-transformers has them, so that all that is built on one (saving, opening, predicting) works; transformers alone does not
-know it.
+It looks numbers up and adds them; of the order of words it knows pairs alone. It is a family as transformers has them,
+so that all that is built on one (saving, opening, predicting) works; transformers alone does not know it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from hrkd.models.kind import STATIC
+from hrkd.recipe.schema import StudentConfig
 
 __all__ = [
     "StaticConfig",
     "StaticEncoder",
     "StaticForSequenceClassification",
     "is_static",
-    "static_classifier",
     "static_config",
 ]
 
@@ -73,10 +71,6 @@ class StaticEncoder(PreTrainedModel):  # type: ignore[misc]
         self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.pairs = nn.Embedding(config.pair_buckets, config.hidden_size) if config.pair_buckets else None
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02) if module is not self.pairs else nn.init.zeros_(module.weight)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The table of token vectors."""
@@ -141,27 +135,8 @@ def is_static(model: PreTrainedModel) -> bool:
     return isinstance(model.encoder, StaticEncoder)
 
 
-def static_config(vocab_size: int, *, width: int | None = None, pair_buckets: int, padding: int | None) -> StaticConfig:
-    """A configuration for the ids of a teacher's table; ``width`` None: 64."""
-    sizes = {} if width is None else {"hidden_size": width}
-    return StaticConfig(vocab_size, **sizes, pair_buckets=pair_buckets, pad_token_id=padding)
-
-
-@torch.no_grad()
-def static_classifier(config: StaticConfig, embeddings: Tensor) -> StaticForSequenceClassification:
-    """A classifier whose token vectors are those of a teacher, (V, Ht), on their first principal components.
-
-    They are scaled to a root mean square of 0.02 a number, as random ones would have; pairs start at zero. Where the
-    teacher is narrower, further numbers are zero.
-    """
-    vectors = embeddings.detach().float().cpu()
-    vectors = vectors - vectors.mean(dim=0)
-    _, _, components = torch.linalg.svd(vectors, full_matrices=False)
-    projected = vectors @ components[: config.hidden_size].T
-    model = StaticForSequenceClassification(config)
-    table = model.bag.tokens.weight.zero_()
-    table[:, : projected.shape[1]] = projected * (0.02 / projected.square().mean().sqrt().clamp_min(1e-12))
-    if model.bag.pairs is not None:
-        model.bag.pairs.weight.zero_()
-    model.eval()
-    return model
+def static_config(teacher: PreTrainedModel, padding: int | None, settings: StudentConfig) -> StaticConfig:
+    """A configuration for the token ids of a teacher's encoder, of the size that a recipe names."""
+    sizes = {} if settings.width is None else {"hidden_size": settings.width}
+    table = teacher.get_input_embeddings()
+    return StaticConfig(table.num_embeddings, pair_buckets=settings.pair_buckets, pad_token_id=padding, **sizes)

@@ -27,7 +27,7 @@ from hrkd.models.probe import PROBES
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.start.build import Start, build_student
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys, set_attention
-from hrkd.models.vocabulary import smaller_vocabulary
+from hrkd.models.vocabulary import smaller_vocabulary, token_ids_of
 from hrkd.support.messages import first_line
 
 __all__ = ["try_encoder", "try_start", "try_vocabulary"]
@@ -188,15 +188,17 @@ def _steps(
 def _small(config: PreTrainedConfig) -> PreTrainedConfig:
     """The same encoder with fewer layers and words, and narrower; heads of odd width stay odd."""
     shape = shape_of(config)
+    if not shape.layers:  # a static one is small as it is
+        small = copy.deepcopy(config)
+        small.num_labels = len(LABELS)
+        return small
     layers, heads, head_width = min(LAYERS, shape.layers), min(HEADS, shape.heads), shape.width // shape.heads
     width = heads * min(head_width, HEAD_WIDTH + head_width % 2)
     small = student_config(config, StudentShape(layers, width, heads, min(shape.feed_forward, 2 * width)))
     small.num_labels = len(LABELS)
-    special = [
-        value for name, value in small.to_dict().items() if name.endswith("_token_id") and isinstance(value, int)
-    ]
+    special = token_ids_of(small.to_dict())
     if isinstance(getattr(small, "vocab_size", None), int):
-        small.vocab_size = min(small.vocab_size, max(special, default=0) + WORDS)
+        small.vocab_size = min(small.vocab_size, max(special.values(), default=0) + WORDS)
     return small
 
 

@@ -20,7 +20,7 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.smaller_tokenizer import check_kind, pieces_to_keep, smaller_tokenizer
 from hrkd.recipe.schema import Keep
 
-__all__ = ["Vocabulary", "choose_vocabulary", "smaller_vocabulary"]
+__all__ = ["Vocabulary", "choose_vocabulary", "smaller_vocabulary", "token_ids_of"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Vocabulary:
         fields = dict(model.config.encoder)
         size = model.encoder.config.attribute_map.get("vocab_size", "vocab_size")
         fields[size] = int((self.kept < _table(model.encoder).num_embeddings).sum())
-        for name, old in _special(fields).items():
+        for name, old in token_ids_of(fields).items():
             fields[name] = new.get(old)
         return fields
 
@@ -111,7 +111,7 @@ def smaller_vocabulary(
         ModelError: as there.
     """
     _table(model.encoder)
-    also = set(_special(model.config.encoder).values())
+    also = set(token_ids_of(model.config.encoder).values())
     # Positions are counted from the padding's id where their table leaves out a row for it.
     positions = getattr(getattr(model.encoder, "embeddings", None), "position_embeddings", None)
     if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
@@ -145,7 +145,7 @@ def _behind_cuts(tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, ma
     return found
 
 
-def _special(fields: dict[str, Any]) -> dict[str, int]:
+def token_ids_of(fields: dict[str, Any]) -> dict[str, int]:
     """The fields of a configuration that are ids of tokens."""
     return {name: value for name, value in fields.items() if name.endswith("_token_id") and isinstance(value, int)}
 

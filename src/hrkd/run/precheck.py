@@ -76,7 +76,9 @@ def precheck(context: Context, *, trained: bool) -> None:
     checkpoint = recipe.student.checkpoint
     if recipe.student.kind == "static":
         _try(context, encoders, tokenizer)
-        small = Encoder("student", _static_config(context, encoder, tokenizer), heads)
+        small = Encoder("student", static_config(encoder, tokenizer.pad_token_id, recipe.student), heads)
+        if recipe.student.vocabulary != "all":
+            try_vocabulary(small.config, tokenizer)
         context.show(sizes_table(size_rows(teacher, _outline(context, small, splits.domains), ())))
         return
     if checkpoint is None:
@@ -209,11 +211,6 @@ def _student_config(context: Context, teacher: PreTrainedModel) -> PreTrainedCon
     if config.teacher_layers is not None:
         resolve_layer_map(config.teacher_layers, shape.layers, wide.layers, field="student.teacher_layers")
     return student_config(teacher.config, shape, resolve_layer_map(config.layer_map, shape.layers, wide.layers))
-
-
-def _static_config(context: Context, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
-    config, pieces = context.recipe.student, teacher.get_input_embeddings().num_embeddings
-    return static_config(pieces, width=config.width, pair_buckets=config.pair_buckets, padding=tokenizer.pad_token_id)
 
 
 def _check_start(context: Context, teacher: PreTrainedModel, student: PreTrainedModel) -> None:

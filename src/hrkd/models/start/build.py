@@ -19,10 +19,20 @@ from hrkd.models.multi_domain import HeadMode, MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.shape import StudentShape, shape_of, student_config
 from hrkd.models.start.initialise import copy_heads, copy_teacher_layers, narrow_teacher
-from hrkd.models.static import static_classifier, static_config
+from hrkd.models.start.principal import StateMoments, principal_components
+from hrkd.models.static import StaticConfig, StaticForSequenceClassification, static_config
 from hrkd.models.tokenizers import check_same_tokenizer
+from hrkd.recipe.schema import StudentConfig
 
-__all__ = ["Start", "StartedStudent", "build_student", "settle_start", "student_from_checkpoint"]
+__all__ = [
+    "Start",
+    "StartedStudent",
+    "build_student",
+    "settle_start",
+    "static_classifier",
+    "static_student",
+    "student_from_checkpoint",
+]
 
 Start = Literal["auto", "teacher_layers", "principal_components", "random"]
 
@@ -114,23 +124,41 @@ def student_from_checkpoint(
     return StartedStudent(_around(plain, teacher).eval(), None, "checkpoint", (f"start: checkpoint {source}",))
 
 
-def static_student(
-    teacher: AnyTeacher, tokenizer: PreTrainedTokenizerBase, *, width: int | None, pair_buckets: int
-) -> StartedStudent:
+def static_student(teacher: AnyTeacher, tokenizer: PreTrainedTokenizerBase, settings: StudentConfig) -> StartedStudent:
     """A student without layers, with the teacher's domains, labels, kind of heads and lengths.
 
     Args:
         teacher: whose (first) table of embeddings it starts from; left as it is.
         tokenizer: the teacher's.
-        width: of its vectors; None: 64.
-        pair_buckets: vectors that hashed pairs of tokens share.
+        settings: its size.
     """
-    table = _first(teacher).encoder.get_input_embeddings().weight
-    config = static_config(len(table), width=width, pair_buckets=pair_buckets, padding=tokenizer.pad_token_id)
+    encoder = _first(teacher).encoder
+    config = static_config(encoder, tokenizer.pad_token_id, settings)
     config.num_labels = len(teacher.labels)
-    plain = static_classifier(config, table)
+    plain = static_classifier(config, encoder.get_input_embeddings().weight)
     note = "start: principal components of the teacher's embeddings; a static student has no levels to imitate"
     return StartedStudent(_around(plain, teacher).eval(), None, "principal_components", (note,))
+
+
+@torch.no_grad()
+def static_classifier(config: StaticConfig, embeddings: Tensor) -> StaticForSequenceClassification:
+    """A classifier whose token vectors are those of a teacher, (V, Ht), less their mean, on their principal components.
+
+    They are scaled to a root mean square of 0.02 a number, as random ones would have; pairs start at zero. Where the
+    teacher is narrower, further numbers are zero.
+    """
+    vectors = embeddings.detach().cpu().double()
+    vectors = vectors - vectors.mean(dim=0)
+    width = min(config.hidden_size, vectors.shape[1])
+    moments = StateMoments({0: vectors.mean(dim=0)}, {0: vectors.T @ vectors / len(vectors)})
+    projected = vectors @ principal_components(moments, [0], width)
+    plain = StaticForSequenceClassification(config)
+    table = plain.bag.tokens.weight.zero_()
+    table[:, :width] = projected * (0.02 / projected.square().mean().sqrt().clamp_min(1e-12))
+    if plain.bag.pairs is not None:
+        plain.bag.pairs.weight.zero_()
+    plain.eval()
+    return plain
 
 
 def settle_start(

@@ -47,7 +47,7 @@ def start_student(
     set_seed(seed)
     config = encoders_of(teacher)[0].config
     if settings.kind == "static":
-        return static_student(teacher, tokenizer, width=settings.width, pair_buckets=settings.pair_buckets), ()
+        return static_student(teacher, tokenizer, settings), ()
     if settings.checkpoint is not None:
         started = student_from_checkpoint(settings.checkpoint, teacher, tokenizer)
         layers = shape_of(started.model.encoder.config).layers
