@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from cyclopts import Parameter
 
 from hrkd.cli.terminal import heavy_imports, progress, result_console
-from hrkd.data.readers.places import check_source_is_there
+from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
 from hrkd.deploy.checks import ask, unknown_domains
 from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
 from hrkd.errors import DataError, RecipeError
@@ -29,7 +29,7 @@ __all__ = ["TableFlags", "guarded", "predict_lines", "predict_table", "predict_t
 logger = logging.getLogger("hrkd.predict")
 
 StreamFormat = Literal["csv", "tsv", "jsonl"]
-FILES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
+FILES = (*TABLE_SUFFIXES, ".txt")
 STREAMS = ("/dev/stdin", "/dev/stdout")
 FLAG = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)
 Given = TypeVar("Given", str, str | None, list[str] | None)
@@ -120,7 +120,7 @@ def predict_texts(
     """Print label, score and text of texts that are arguments."""
     _check_domain(domain, facts)
     for text in texts:
-        if any(text.lower().removesuffix(".gz").endswith(end) for end in FILES) and Path(text).is_file():
+        if text.lower().removesuffix(".gz").endswith(FILES) and Path(text).is_file():
             raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
     found = _predictor(student).answers(asked).tolist()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,19 +51,15 @@ class Predictor:
             ArtifactError: ``folder`` is no hrkd model, or is damaged.
             ModelError: there is no such device.
         """
-        try:
+        with _telling_of(device):
             if device is not None and torch.device(device).type == "meta":
                 raise ModelError("device: 'meta' computes nothing; try 'cpu'")
-        except (RuntimeError, TypeError) as error:
-            raise ModelError(f"device: {device!r} cannot be used ({first_line(error)}); try 'cpu'") from error
         model, tokenizer = open_model(folder)
         if device is None:
             accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
             device = accelerator or "cpu"
-        try:
+        with _telling_of(device):
             return cls(model.to(device), tokenizer)
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise ModelError(f"device: {device!r} cannot be used ({first_line(error)}); try 'cpu'") from error
 
     @cached_property
     def facts(self) -> ModelFacts:
@@ -144,7 +140,7 @@ class Predictor:
             chosen = order[start : start + batch_size]
             batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
             of_rows[chosen] = self._probabilities(batch, domain_ids[chosen])
-        found = of_rows if len(of_rows) == len(asked.texts) else mean_by_owner(of_rows, owners)
+        found = mean_by_owner(of_rows, owners)
         _check_finite(found)
         return found
 
@@ -162,6 +158,15 @@ class Predictor:
         if len(ids[0]) > len(ids[-1]):
             return dict(self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device))
         return {name: torch.tensor(rows, device=self.model.device) for name, rows in batch.items()}
+
+
+@contextmanager
+def _telling_of(device: Any) -> Iterator[None]:
+    """Name the device in what torch says against it."""
+    try:
+        yield
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ModelError(f"device: {device!r} cannot be used ({first_line(error)}); try 'cpu'") from error
 
 
 def _check_finite(probabilities: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
 from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, no_such_path, plain_stem, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
-from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows
+from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows, repeated_keys
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
 from hrkd.support.messages import Found, count_of, first_of
@@ -362,15 +362,11 @@ def _read_jsonl(file: Path) -> Part:
     check_text(file)
     columns: dict[str, None] = {}
     faults, twice, count = Found(), Found(), 0
-
     again: list[str] = []
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            again.extend(name for name in found if names.count(name) > 1)
-        return found
+        again.extend(repeated_keys(pairs))
+        return dict(pairs)
 
     for number, row in _json_rows(file, members):
         if again:

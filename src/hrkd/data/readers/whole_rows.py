@@ -30,6 +30,7 @@ __all__ = [
     "check_names",
     "field_rows",
     "json_rows",
+    "repeated_keys",
 ]
 
 DECODER = json.JSONDecoder()
@@ -254,12 +255,18 @@ def _keys_twice(line: str) -> list[str]:
     found: dict[str, None] = {}
 
     def look_at(pairs: list[tuple[str, Any]]) -> None:
-        if len({name for name, _ in pairs}) < len(pairs):
-            names = [name for name, _ in pairs]
-            found.update((repr(name), None) for name in names if names.count(name) > 1)
+        found.update((repr(name), None) for name in repeated_keys(pairs))
 
     json.loads(line, object_pairs_hook=look_at)
     return list(found)
+
+
+def repeated_keys(pairs: Sequence[tuple[str, Any]]) -> list[str]:
+    """Keys that an object of JSON has more than once, as often as it has them."""
+    if len(dict(pairs)) == len(pairs):
+        return []
+    names = [name for name, _ in pairs]
+    return [name for name in names if names.count(name) > 1]
 
 
 def check_names(names: Sequence[str], kept_by: str) -> None:
