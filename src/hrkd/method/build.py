@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hrkd.method.compare_aggregate import CompareAggregate, LevelMean, NoHierarchy
-from hrkd.method.domain_graph import PublishedGraph, RandomScores, RelationalGraph, UniformScores
+from hrkd.method.contrasts import shares
+from hrkd.method.domain_graph import ContrastGraph, PublishedGraph, RandomScores, RelationalGraph, UniformScores
 from hrkd.method.ratios import DomainRatios
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ RELATIONAL_WIDTH = 16
 
 
 def build_domain_ratios(
-    method: MethodConfig, *, levels: int, domains: int, width: int, domain_weights: Sequence[float] | None = None
+    method: MethodConfig,
+    *,
+    levels: int,
+    domains: int,
+    width: int,
+    domain_weights: Sequence[float] | None = None,
+    relations: Tensor | None = None,
 ) -> DomainRatios:
     """Hierarchy and graph by name, for K ``levels``, D ``domains`` and prototypes of ``width`` H.
 
@@ -28,23 +35,30 @@ def build_domain_ratios(
         method: the fields ``graph`` to ``graph_dropout`` are read. With ``graph: uniform`` or ``random`` hierarchical
             ratios are logged all the same.
         domain_weights: (D), how much each domain counts before the graph speaks; default: all alike.
+        relations: (K, D, D), for ``graph: contrast``: :func:`hrkd.method.contrasts.contrast_relations`.
     """
     centre = method.form.centred if method.centre_prototypes is None else method.centre_prototypes
     return DomainRatios(
         HIERARCHIES[method.hierarchy](method, levels, domains, width),
-        GRAPHS[method.graph](method, levels, width),
+        GRAPHS[method.graph](method, levels, width, relations),
         centre=centre,
         weights=domain_weights,
     )
 
 
-def _published(method: MethodConfig, levels: int, width: int) -> nn.Module:
+def _published(method: MethodConfig, levels: int, width: int, _: Tensor | None) -> nn.Module:
     # All heads together are as wide as a prototype: 1 / heads of the paper's K x heads x H x H weights.
     return PublishedGraph(levels, width, **_layer(method, width, otherwise=max(1, width // method.graph_heads)))
 
 
-def _relational(method: MethodConfig, levels: int, width: int) -> nn.Module:
+def _relational(method: MethodConfig, levels: int, width: int, _: Tensor | None) -> nn.Module:
     return RelationalGraph(levels, width, **_layer(method, width, otherwise=RELATIONAL_WIDTH))
+
+
+def _contrast(method: MethodConfig, _: int, width: int, relations: Tensor | None) -> nn.Module:
+    if relations is None:
+        raise ValueError(f"graph: {method.graph} is made of relations between domains; give them")
+    return ContrastGraph(shares(relations), width, **_layer(method, width, otherwise=RELATIONAL_WIDTH))
 
 
 def _layer(method: MethodConfig, width: int, *, otherwise: int) -> dict[str, Any]:
@@ -60,9 +74,10 @@ HIERARCHIES: dict[str, Callable[[MethodConfig, int, int, int], nn.Module]] = {
     "mean": lambda *_: LevelMean(),
     "none": lambda *_: NoHierarchy(),
 }
-GRAPHS: dict[str, Callable[[MethodConfig, int, int], nn.Module]] = {
+GRAPHS: dict[str, Callable[[MethodConfig, int, int, Tensor | None], nn.Module]] = {
     "published": _published,
     "relational": _relational,
+    "contrast": _contrast,
     "random": lambda *_: RandomScores(),
     "uniform": lambda *_: UniformScores(),
 }

@@ -2,7 +2,7 @@
 
 A graph form is a module that maps level representations (K, D, H) to one score per level and domain (K, D);
 :mod:`hrkd.method.ratios` turns scores into ratios. :class:`PublishedGraph` is the paper's form,
-:class:`RelationalGraph` the package's own.
+:class:`RelationalGraph` and :class:`ContrastGraph` the package's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from hrkd.method.initial_weights import xavier_uniform
 
-__all__ = ["GraphAttention", "PublishedGraph", "RandomScores", "RelationalGraph", "UniformScores"]
+__all__ = ["ContrastGraph", "GraphAttention", "PublishedGraph", "RandomScores", "RelationalGraph", "UniformScores"]
 
 
 class GraphAttention(nn.Module):
@@ -167,6 +167,49 @@ class RelationalGraph(nn.Module):
             left_KMDG[..., :, None, :] + right_KMDG[..., None, :, :], self.negative_slope
         )
         return torch.einsum("kmdeg,kmg->kmde", pairs_KMDEG, self.attention).softmax(dim=-1)
+
+
+class ContrastGraph(nn.Module):
+    """A graph whose domains look at each other in the measure in which the same sets their classes apart.
+
+    ``y_i = ELU(S x_i + sum_j a_ij R x_j)`` with heads concatenated, ``score_i = v' y_i``, where ``a`` are the
+    ``shares`` and the rest is as in :class:`RelationalGraph`: what domains have in common is measured
+    (:func:`hrkd.method.contrasts.contrast_relations`), what follows from it for their ratios is learnt.
+
+    Args:
+        shares: (K, D, D), rows sum to one (:func:`hrkd.method.contrasts.shares`).
+        width: H, width of the representations.
+        heads: M.
+        head_width: width of each of them.
+        dropout: on the shares, while training.
+
+    Weights: ``related`` and ``own`` (K, M, H, head_width), Xavier uniform with gain 1.414; ``readout`` v
+    (K, M * head_width), zero.
+    """
+
+    def __init__(
+        self, shares: Tensor, width: int, *, heads: int = 8, head_width: int = 16, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.shares: Tensor
+        self.register_buffer("shares", shares.detach().clone(), persistent=False)
+        shape = (len(shares), heads, width, head_width)
+        self.related, self.own = (nn.Parameter(torch.empty(shape)) for _ in range(2))
+        self.readout = nn.Parameter(torch.zeros(len(shares), heads * head_width))
+        for weight in (self.related, self.own):
+            xavier_uniform(weight, width + head_width)
+
+    def forward(self, states_KDH: Tensor) -> Tensor:
+        """Shapes: (K, D, H) -> scores (K, D)."""
+        related_KMDG, own_KMDG = (states_KDH[:, None] @ each for each in (self.related, self.own))
+        shares_K1DE = functional.dropout(self.shares, self.dropout, self.training)[:, None]
+        hidden_KDF = functional.elu(own_KMDG + shares_K1DE @ related_KMDG).transpose(1, 2).flatten(start_dim=2)
+        return torch.einsum("kdf,kf->kd", hidden_KDF, self.readout)
+
+    def relations(self, states_KDH: Tensor) -> Tensor:
+        """The shares, whatever the states: (K, D, H) -> (K, D, D); each row sums to one."""
+        return self.shares.expand(len(states_KDH), -1, -1)
 
 
 class RandomScores(nn.Module):

@@ -190,6 +190,7 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         *,
         hidden_states: bool | Sequence[int] = False,
         attention: bool = False,
+        every_head: bool = False,
         **inputs: Tensor,
     ) -> EncoderTrace:
         """One pass over rows of any domains.
@@ -197,6 +198,10 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         Shapes: input_ids, attention_mask (B, T); domain_ids (B,), indices into ``domains``; further ``inputs``
         (token_type_ids) as the family's tokenizer gives them. ``hidden_states``: all, none, or those of the given
         levels in their order. What ``attention`` returns is settled by :func:`hrkd.models.trace.set_attention`.
+        ``every_head``: what the heads of all domains say of each row, too.
+
+        Raises:
+            ModelError: ``every_head`` is asked of a model with one head for all domains.
         """
         wanted = hidden_states if isinstance(hidden_states, bool) else sorted(set(hidden_states))
         outputs = self.encoder(
@@ -208,11 +213,22 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             **inputs,
         )
         levels = range(len(outputs.hidden_states)) if hidden_states is True else hidden_states or ()
+        of_heads = self._head_logits(outputs, attention_mask) if every_head else None
+        own = None if of_heads is None else of_heads[torch.arange(len(domain_ids), device=of_heads.device), domain_ids]
         return EncoderTrace(
-            logits=self._logits(outputs, attention_mask, domain_ids),
+            logits=self._logits(outputs, attention_mask, domain_ids) if own is None else own,
             hidden_states=tuple(outputs.hidden_states[level] for level in levels),
             attention=tuple(outputs.attentions) if attention else (),
+            head_logits=of_heads,
         )
+
+    def _head_logits(self, outputs: Any, attention_mask: Tensor) -> Tensor:
+        if len(self.heads) != len(self.domains):
+            raise ModelError(
+                "this model has one head for all domains; there is nothing that heads could learn from others"
+            )
+        part = BaseModelOutputWithPooling(outputs.last_hidden_state, getattr(outputs, "pooler_output", None))
+        return torch.stack([head(part, attention_mask) for head in self.heads], dim=1).to(part.last_hidden_state.dtype)
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,19 +62,22 @@ class EncoderTrace:
     probabilities, or :class:`QueriesKeys`.
     Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and probability 0.
     ``score_norms``, where they are known: for each of ``attention`` that holds queries and keys, (B,), see
-    :func:`hrkd.method.losses.score_norms`.
+    :func:`hrkd.method.losses.score_norms`. ``head_logits`` (B, D, C), where they are asked for: what the head of every
+    domain says of each row, whatever its own domain.
     """
 
     logits: Tensor
     hidden_states: tuple[Tensor, ...] = ()
     attention: tuple[Tensor | QueriesKeys, ...] = ()
     score_norms: tuple[Tensor, ...] = ()
+    head_logits: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them, in the order of the fields."""
         attention = (each if isinstance(each, QueriesKeys) else (each,) for each in self.attention)
-        return (self.logits, *self.hidden_states, *chain.from_iterable(attention), *self.score_norms)
+        heads = () if self.head_logits is None else (self.head_logits,)
+        return (self.logits, *self.hidden_states, *chain.from_iterable(attention), *self.score_norms, *heads)
 
     def map(self, function: Callable[..., Tensor], *others: EncoderTrace) -> EncoderTrace:
         """The trace of what ``function`` makes of each tensor, and of those in its place in ``others``."""
@@ -90,6 +93,7 @@ class EncoderTrace:
             tuple(map(function, *(trace.hidden_states for trace in traces))),
             tuple(map(both, *(trace.attention for trace in traces))),
             tuple(map(function, *(trace.score_norms for trace in traces))),
+            None if self.head_logits is None else function(*(cast(Tensor, trace.head_logits) for trace in traces)),
         )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 __all__ = ["GRAPH_FORMS", "Graph", "GraphForm"]
 
-Graph = Literal["published", "relational", "random", "uniform"]
+Graph = Literal["published", "relational", "contrast", "random", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class GraphForm:
         starts_uniform: it gives 1/D until it is learnt.
         centred: what all domains have in common is taken out of the prototypes, unless a recipe says otherwise.
         momentum: of the prototypes, unless a recipe says otherwise.
+        reads_relations: it is given what sets the classes apart in each domain, and how alike that is.
     """
 
     relates: bool = False
@@ -33,6 +34,7 @@ class GraphForm:
     starts_uniform: bool = False
     centred: bool = False
     momentum: float = 0.0
+    reads_relations: bool = False
 
 
 GRAPH_FORMS: dict[Graph, GraphForm] = {
@@ -41,6 +43,15 @@ GRAPH_FORMS: dict[Graph, GraphForm] = {
     # nothing of what they share.
     "relational": GraphForm(
         relates=True, weighs=True, learnable=True, starts_uniform=True, centred=True, momentum=0.95
+    ),
+    "contrast": GraphForm(
+        relates=True,
+        weighs=True,
+        learnable=True,
+        starts_uniform=True,
+        centred=True,
+        momentum=0.95,
+        reads_relations=True,
     ),
     "random": GraphForm(weighs=True),
     "uniform": GraphForm(),

@@ -38,6 +38,12 @@ def method_contradictions(method: MethodConfig) -> Iterator[str]:
         yield "domain_weights: weigh the levels' losses, whose hidden_weight is 0; leave one of them out"
     if not prediction and method.label_weight:
         yield "label_weight: is part of the prediction loss, whose prediction_weight is 0; leave one of them out"
+    if not prediction and method.related_weight:
+        yield "related_weight: is part of the prediction loss, whose prediction_weight is 0; leave one of them out"
+    if method.related_weight and method.counts_padding:
+        yield "related_weight: is none of the public code's losses; leave it out, or reductions: public_code"
+    if method.domain_relations != "contrast" and not method.reads_relations:
+        yield "domain_relations: nothing reads them; set graph: contrast or related_weight, or leave them out"
     if method.stages == "two":
         for name in ("hidden_weight", "prediction_weight"):
             if getattr(method, name) == 0:

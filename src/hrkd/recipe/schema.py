@@ -458,8 +458,9 @@ class MethodConfig(Section):
     """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
 
     graph: Graph = "published"
-    """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which starts
-    at 1/D and has to be learnt; numbers drawn anew in every step; or 1/D each (no graph)."""
+    """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which start at
+    1/D and have to be learnt, of attention (relational) or of what sets the classes apart in each domain (contrast);
+    numbers drawn anew in every step; or 1/D each (no graph)."""
 
     learning: Literal["fixed", "joint", "meta"] = "fixed"
     """How the graph is learnt: not at all, as in the paper's public code; with the objective; or by what a step of the
@@ -476,11 +477,11 @@ class MethodConfig(Section):
     """Updates of the student from one gradient of meta learning to the next."""
 
     centre_prototypes: bool | None = None
-    """Take what all domains have in common out of the prototypes first; default: for the relational graph only."""
+    """Take what all domains have in common out of the prototypes first; default: for the package's graphs only."""
 
     prototype_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Weight of earlier steps in the prototypes that ratios are made of, a moving average; default: 0.95 for the
-    relational graph, 0 (this step alone) for others."""
+    package's graphs, 0 (this step alone) for others."""
 
     domain_weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
     """How much domains count at every level before the graph speaks, by name, as `{books: 3}`; others have 1."""
@@ -520,6 +521,15 @@ class MethodConfig(Section):
     level_epochs: PositiveInt | None = None
     """With two stages, how many of `student.training.epochs` the first has; default: half of them, rounded up."""
 
+    related_weight: NonNegative = 0.0
+    """Weight, within the prediction loss, of what each head of the student learns on the texts of all domains from the
+    teacher's heads of domains in which the same sets the classes apart, in that measure; for a teacher with a head per
+    domain."""
+
+    domain_relations: Literal["contrast", "permuted"] = "contrast"
+    """For `related_weight` and the contrast graph, how domains are related: as the teacher's states of labelled texts
+    say, or, as a control, by the same numbers between other domains."""
+
     temperature: PositiveFloat = 1.0
     """Softmax temperature of the prediction loss, for teacher and student."""
 
@@ -542,7 +552,7 @@ class MethodConfig(Section):
     """Attention heads of the graph's first layer."""
 
     graph_width: PositiveInt | Literal["hidden"] | None = None
-    """Width of each of these heads; default: 16 for the relational graph, for the published one the teacher's hidden
+    """Width of each of these heads; default: 16 for the package's graphs, for the published one the teacher's hidden
     size / heads; `hidden`: that size itself (paper)."""
 
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -569,17 +579,27 @@ class MethodConfig(Section):
         return self.hidden_weight > 0 and self.form.relates
 
     @property
+    def reads_relations(self) -> bool:
+        """Whether it is asked how domains are related."""
+        return self.related_weight > 0 or (self.relates_domains and self.form.reads_relations)
+
+    @property
     def weighs_domains(self) -> bool:
         """Whether domains can count differently."""
         return self.hidden_weight > 0 and self.form.weighs
 
     def levels_alone(self) -> MethodConfig:
         """The first of two stages: hidden states and attention, without predictions."""
-        return self._one_stage(prediction_weight=0.0, label_weight=0.0)
+        off: dict[str, Any] = {"prediction_weight": 0.0, "label_weight": 0.0, "related_weight": 0.0}
+        if not self.form.reads_relations:
+            off["domain_relations"] = "contrast"
+        return self._one_stage(**off)
 
     def predictions_alone(self) -> MethodConfig:
         """The second of two stages, which has no levels to be weighed."""
-        off = {"hidden_weight": 0.0, "transfer_weight": 0.0, "expertise": False, "domain_weights": None}
+        off: dict[str, Any] = {"hidden_weight": 0.0, "transfer_weight": 0.0, "expertise": False, "domain_weights": None}
+        if not self.related_weight:
+            off["domain_relations"] = "contrast"
         return self._one_stage(graph="uniform", hierarchy="none", learning="fixed", **off)
 
     def _one_stage(self, **changes: Any) -> MethodConfig:
@@ -703,8 +723,13 @@ class Recipe(Section):
         if self.student.kind == "static" and self.method.prediction_weight == 0:
             yield "method.prediction_weight: 0 leaves a static student, which has no levels, nothing to learn"
         several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)
-        if self.method.expertise and several:
-            yield "method.expertise: compares domains in the states of one teacher, and each has its own; leave it out"
+        compares = {"expertise": self.method.expertise, "related_weight": self.method.related_weight}
+        for name in (name for name, given in compares.items() if given and several):
+            yield f"method.{name}: compares domains in the states of one teacher, and each has its own; leave it out"
+        if self.method.related_weight and self.teacher.heads == "shared":
+            yield "method.related_weight: heads learn from each other, and teacher.heads: shared is one; leave it out"
+        if self.method.form.reads_relations and several and self.method.relates_domains:
+            yield f"method.graph: {self.method.graph}: compares domains in the states of one teacher; choose another"
         if self.method.transfer_weight and not (self.teacher.meta_kd or self.teacher.fine_tuned):
             yield "method.transfer_weight: only a meta-teacher has features that carry over; set teacher.meta_kd"
         if self.teacher.combine == "average" and self.method.hidden_weight:

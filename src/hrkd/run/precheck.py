@@ -34,7 +34,7 @@ from hrkd.models.trial import try_encoder, try_start, try_vocabulary
 from hrkd.report.tables import sizes_table
 from hrkd.run.context import Context
 from hrkd.run.teacher import finished_teacher
-from hrkd.training.checks import attention_kind, check_last_layer
+from hrkd.training.checks import attention_kind, check_heads, check_last_layer
 
 __all__ = ["precheck", "precheck_teacher"]
 
@@ -97,6 +97,7 @@ def precheck(context: Context, *, trained: bool) -> None:
     _try(context, [*encoders, small], tokenizer, kind)
     if recipe.student.vocabulary != "all":
         try_vocabulary(small.config, tokenizer)
+    check_heads(teacher, None, recipe.method)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
     context.show(sizes_table(size_rows(teacher, student, layer_map)))

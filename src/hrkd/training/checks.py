@@ -9,10 +9,18 @@ from transformers import PreTrainedModel
 from hrkd.errors import DataError, ModelError
 from hrkd.models.domain_teachers import AnyTeacher, DomainTeachers
 from hrkd.models.families import has_local_windows, has_raw_scores
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import AttentionKind, choose_attention
 from hrkd.recipe.schema import MethodConfig
 
-__all__ = ["attention_kind", "check_expertise", "check_last_layer", "check_meta_teacher", "weights_of_domains"]
+__all__ = [
+    "attention_kind",
+    "check_heads",
+    "check_last_layer",
+    "check_meta_teacher",
+    "check_states",
+    "weights_of_domains",
+]
 
 
 def attention_kind(method: MethodConfig, *encoders: PreTrainedModel) -> AttentionKind:
@@ -78,14 +86,40 @@ def check_last_layer(layer_map: Sequence[int], layers: int) -> None:
         )
 
 
-def check_expertise(teacher: AnyTeacher) -> None:
-    """Whether the states of all domains lie in one space, so that ``expertise`` can compare them.
+def check_states(teacher: AnyTeacher, method: MethodConfig) -> None:
+    """Whether the states of all domains lie in one space, where a method compares them.
 
     Raises:
         ModelError: each domain has an encoder of its own.
     """
-    if isinstance(teacher, DomainTeachers):
+    fields = {"expertise": method.expertise, "related_weight": method.related_weight, "graph: contrast": True}
+    compares = method.expertise or method.reads_relations
+    if compares and isinstance(teacher, DomainTeachers):
+        field = next(name for name, given in fields.items() if given)
         raise ModelError(
-            "expertise: compares examples of different domains in the teacher's states, and here each domain has an "
-            "encoder of its own; use one teacher for all, or leave expertise out"
+            f"{field}: compares texts of different domains in the teacher's states, and here each domain has an "
+            f"encoder of its own; use one teacher for all, or leave {field} out"
         )
+
+
+def check_heads(teacher: AnyTeacher, student: MultiDomainClassifier | None, method: MethodConfig) -> None:
+    """Whether teacher and student have a head for each of several domains, where heads are to learn from others.
+
+    Raises:
+        ModelError: one of them has one head for all domains.
+        DataError: there are too few domains.
+    """
+    if method.domain_relations == "permuted" and len(teacher.domains) < 3:
+        raise DataError(
+            "domain_relations: permuted: two domains have one relation, which cannot be given to others; leave it out"
+        )
+    if not method.related_weight:
+        return
+    if len(teacher.domains) < 2:
+        raise DataError("related_weight: relates domains, and the data has one; leave it out")
+    for name, model in {"teacher": teacher, "student": student}.items():
+        if isinstance(model, MultiDomainClassifier) and len(model.heads) == 1:
+            raise ModelError(
+                f"related_weight: heads learn from those of related domains, and this {name} has one head for all; "
+                "leave related_weight out, or use a teacher with a head per domain"
+            )

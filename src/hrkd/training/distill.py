@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hrkd.data.batching import Batch
+from hrkd.method.contrasts import related_losses
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.loss_units import score_variances, state_variances
 from hrkd.method.losses import (
@@ -81,6 +82,8 @@ class Distillation(Trainable):
         row_weights: factors of all losses of an example, one for each row of the training set, (N,).
         transfer: a meta-teacher's head, whose features of the teacher's last state the student is to have too; only for
             a layer map that ends with the teacher's last layer. A copy is made.
+        shares: (D, D), how much each head of the student learns from each of the teacher's, where the method has a
+            ``related_weight``; the teacher then says what all its heads make of a batch.
 
     The student runs in the precision of the training, and so does a teacher that is asked in every step; a cache is
     filled in single precision. All that follows is in single precision.
@@ -98,6 +101,7 @@ class Distillation(Trainable):
         attention: AttentionKind = "scores",
         row_weights: Tensor | None = None,
         transfer: DomainHead | None = None,
+        shares: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -109,6 +113,8 @@ class Distillation(Trainable):
         self.attention = attention
         self.row_weights = row_weights
         self.transfer = None if transfer is None else copy.deepcopy(transfer).requires_grad_(False)
+        self.shares: Tensor | None
+        self.register_buffer("shares", shares, persistent=False)
         levels, width, _ = fit.weight.shape
         # Buffers, so that they are in the checkpoint: a resumed training goes on in the same units, with the same
         # average and the same count. Units are zeros until they are measured.
@@ -143,7 +149,7 @@ class Distillation(Trainable):
         """Forget the batches of before."""
         self._support: Batch | None = None
         self._query: Batch | None = None
-        self._query_logits = torch.empty(0)  # what the teacher says of the query
+        self._query_said: EncoderTrace | None = None  # by the teacher, of the query
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
@@ -161,7 +167,7 @@ class Distillation(Trainable):
         """The objective of one batch."""
         teacher = self.teacher(batch)
         if self.method.learning == "meta" and self.training:
-            self._query, self._query_logits = batch, teacher.logits
+            self._query, self._query_said = batch, replace(teacher, hidden_states=(), attention=())
         tables = self.losses(batch, teacher)
         with _no_autocast(tables.hidden):
             ratios: Ratios = self.ratios(self._move(tables.prototypes) if self.training else tables.prototypes)
@@ -202,10 +208,10 @@ class Distillation(Trainable):
 
     def prediction_losses(self, batch: Batch) -> Tensor:
         """The prediction loss of each domain alone, (D,); no level is looked at."""
-        student = self.student(**batch.inputs, domain_ids=batch.domain_ids)
-        logits = self.teacher(batch).logits if batch is not self._query else self._query_logits
+        student = self.student(**batch.inputs, domain_ids=batch.domain_ids, every_head=self.shares is not None)
+        known = self._query_said if batch is self._query else None
         with _no_autocast(student.logits):
-            return self._prediction(student.logits.float(), logits, batch)
+            return self._prediction(student.map(Tensor.float), known or self.teacher(batch), batch)
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
         """The loss tables of one batch, given the teacher's trace of the mapped levels."""
@@ -214,6 +220,7 @@ class Distillation(Trainable):
             domain_ids=batch.domain_ids,
             hidden_states=self.method.hidden_weight > 0,
             attention=self.attention != "none",
+            every_head=self.shares is not None,
         )
         with _no_autocast(student.logits):
             return self._compare(student.map(Tensor.float), teacher, batch)
@@ -221,7 +228,7 @@ class Distillation(Trainable):
     def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
         domains = len(self.student.domains)
         mask, domain_ids = batch.mask, batch.domain_ids
-        prediction = self._prediction(student.logits, teacher.logits, batch)
+        prediction = self._prediction(student, teacher, batch)
         if not self.method.hidden_weight:
             return self._without_levels(prediction)
         common, weights = (mask, domain_ids, domains), self._weights(batch)
@@ -295,12 +302,12 @@ class Distillation(Trainable):
             ours_BH, theirs_BH, batch.domain_ids, domains, row_weights=weights
         )
 
-    def _prediction(self, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """With the teacher's classes and, where they have a weight, with the labels, (D,)."""
+    def _prediction(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> Tensor:
+        """With the teacher's classes and, where they have a weight, with the labels and the related heads, (D,)."""
         common, weights = (batch.domain_ids, len(self.student.domains)), self._weights(batch)
         loss_D = prediction_losses(
-            student,
-            teacher,
+            student.logits,
+            teacher.logits,
             *common,
             temperature=self.method.temperature,
             reductions=self.method.reductions,
@@ -308,8 +315,12 @@ class Distillation(Trainable):
         )
         if self.method.label_weight:
             loss_D = loss_D + self.method.label_weight * label_losses(
-                student, batch.labels, *common, row_weights=weights
+                student.logits, batch.labels, *common, row_weights=weights
             )
+        if self.shares is not None:
+            heads = cast(Tensor, student.head_logits), cast(Tensor, teacher.head_logits)
+            related_D = related_losses(*heads, self.shares, temperature=self.method.temperature, row_weights=weights)
+            loss_D = loss_D + self.method.related_weight * related_D
         return loss_D
 
     def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:

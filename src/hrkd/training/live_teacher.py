@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -36,12 +37,16 @@ class LiveTeacher:
         teacher: frozen and put into evaluation mode here, and made to give ``attention``.
         layer_map: teacher level of each student level, length K, first 0.
         attention: what is read of it; "none": nothing.
+        every_head: whether the heads of all domains are asked about each row.
     """
 
-    def __init__(self, teacher: AnyTeacher, layer_map: Sequence[int], *, attention: AttentionKind) -> None:
+    def __init__(
+        self, teacher: AnyTeacher, layer_map: Sequence[int], *, attention: AttentionKind, every_head: bool = False
+    ) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.layer_map = tuple(layer_map)
         self.attention = attention
+        self.every_head = every_head
         self._layers = sorted({level - 1 for level in self.layer_map[1:]})
         for encoder in encoders_of(teacher):
             set_attention(encoder, attention, layers=self._layers)
@@ -55,11 +60,12 @@ class LiveTeacher:
                 domain_ids=batch.domain_ids,
                 hidden_states=self.layer_map,
                 attention=self.attention != "none",
+                **({"every_head": True} if self.every_head else {}),
             )
         # A family without the attention interface gives all layers.
         order = self._layers if len(trace.attention) == len(self._layers) else list(range(len(trace.attention)))
         scores = tuple(trace.attention[order.index(level - 1)] for level in self.layer_map[1:]) if order else ()
-        return EncoderTrace(trace.logits, trace.hidden_states, scores)
+        return EncoderTrace(trace.logits, trace.hidden_states, scores, head_logits=trace.head_logits)
 
     def without_logits(self, probe: Batch) -> LiveTeacher | None:
         """A reader of the same that ends with the last mapped layer, and whose logits mean nothing.
@@ -72,7 +78,8 @@ class LiveTeacher:
             return None
         expected = self(probe)
         short = copy.copy(self)
-        short.teacher = cut_off(self.teacher, last)
+        short.teacher, short.every_head = cut_off(self.teacher, last), False
         found = short(probe)
+        expected = replace(expected, head_logits=None)
         pairs = zip(found.tensors[1:], expected.tensors[1:], strict=True)  # all but the logits
         return short if all(torch.allclose(one, other, atol=1e-5) for one, other in pairs) else None

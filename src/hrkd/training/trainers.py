@@ -13,6 +13,7 @@ from torch import Tensor
 from hrkd.data.batching import MultiDomainLoader, TokenizedDataset
 from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method.build import build_domain_ratios
+from hrkd.method.contrasts import permuted, shares
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.meta_kd import DomainHead, expertise_weights
 from hrkd.method.ratios import DomainRatios
@@ -24,11 +25,13 @@ from hrkd.models.trace import set_attention
 from hrkd.recipe.schema import CacheConfig, MethodConfig, StudentTrainingConfig, TrainingConfig
 from hrkd.training.checks import (
     attention_kind,
-    check_expertise,
+    check_heads,
     check_last_layer,
     check_meta_teacher,
+    check_states,
     weights_of_domains,
 )
+from hrkd.training.contrast import measure_relations
 from hrkd.training.distill import Distillation
 from hrkd.training.ending import planned_epochs
 from hrkd.training.evaluate import typicality
@@ -115,7 +118,8 @@ def distill_from_models(
     nothing while the heads are not trained, then ``method.predictions_alone()``.
 
     Args:
-        train_set: labels of its rows are read for ``expertise`` and ``label_weight`` alone; else they may have none.
+        train_set: labels of its rows are read for ``expertise``, ``label_weight``, ``related_weight`` and the contrast
+            graph alone; else they may have none.
         method: losses, graph, hierarchy and how they are learnt; ``stages`` is not looked at. Default: HRKD as
             published.
         settings: epochs, learning rate and the like; default: those of
@@ -131,9 +135,11 @@ def distill_from_models(
 
     Raises:
         ArtifactError: the teacher cache is damaged, or there is no room for it.
-        DataError: too few examples, domains that are not the models', or a weight for a domain that is none of them.
+        DataError: too few examples, domains that are not the models', a weight for a domain that is none of them, or no
+            labels to tell relations between domains by.
         ModelError: a layer map that does not fit, attention that a family cannot give, ``transfer_weight`` with a
-            teacher that has no domain head, or ``expertise`` with an encoder for each domain.
+            teacher that has no domain head, ``expertise`` or relations with an encoder for each domain, or
+            ``related_weight`` with one head for all.
         TrainingError: a row of the dev set has no label (with ``label_weight``: no training row has one), or the loss
             is not finite.
     """
@@ -151,24 +157,29 @@ def distill_from_models(
         logger.info("%s: no raw attention scores in this family; attention losses compare probabilities", session.title)
     fit = FitLayers(len(levels), shape_of(student.encoder.config).width, _shape(teacher).width, basis=basis)
     momentum = method.momentum if ratios is None else method.prototype_momentum or 0.0
-    if ratios is None:
-        ratios = build_domain_ratios(
-            method,
-            levels=len(levels),
-            domains=len(student.domains),
-            width=_shape(teacher).width,
-            domain_weights=weights_of_domains(method.domain_weights, student.domains),
-        )
+    weights = weights_of_domains(method.domain_weights, student.domains)
     rows = settings.batch_size * len(student.domains)
     pad_to = student.config.max_tokens if method.counts_padding else None  # or its averages would depend on the batch
     try:
         with computing(session.run, teacher, student, data=train_set, rows=rows):
             set_attention(student.encoder, attention)
             device = session.accelerator.device
-            live = LiveTeacher(teacher.to(device), levels if method.hidden_weight else (), attention=attention)
+            asked = levels if method.hidden_weight else ()
+            every_head = method.related_weight > 0
+            live = LiveTeacher(teacher.to(device), asked, attention=attention, every_head=every_head)
             loader = _loader(train_set, settings, session, pad_to=pad_to)
             epochs = planned_epochs(settings, len(loader))
             source = _teacher_source(live, train_set, method, cache, session, epochs=epochs)
+            relations = _relations(source, teacher, levels, train_set, method, session)
+            if ratios is None:
+                ratios = build_domain_ratios(
+                    method,
+                    levels=len(levels),
+                    domains=len(student.domains),
+                    width=_shape(teacher).width,
+                    domain_weights=weights,
+                    relations=relations,
+                )
             trust = expertise_weights(*_typicality(source, train_set, session)) if method.expertise else None
             module = Distillation(
                 student,
@@ -180,6 +191,7 @@ def distill_from_models(
                 attention=attention,
                 row_weights=trust,
                 transfer=transfer,
+                shares=shares(relations[-1]) if every_head and relations is not None else None,
             )
             session.draw_apart()
             return train(
@@ -227,8 +239,8 @@ def _check_fit(
     _check_labels(dev_set)
     if tuple(teacher.labels) != tuple(student.labels):
         raise ModelError(f"teacher and student differ in labels: {teacher.labels} and {student.labels}")
-    if method.expertise:
-        check_expertise(teacher)
+    check_states(teacher, method)
+    check_heads(teacher, student, method)
     if method.label_weight and (train_set.label_ids_or_none < 0).all():
         raise TrainingError("label_weight: no row of the training set has a label; leave it out")
 
@@ -260,6 +272,24 @@ def _teacher_source(
     if isinstance(source, CachedTeacher) and source.live is None:
         live.teacher.cpu()  # an accelerator's memory is for the student now
     return source
+
+
+def _relations(
+    source: TeacherSource,
+    teacher: AnyTeacher,
+    levels: Sequence[int],
+    train_set: TokenizedDataset,
+    method: MethodConfig,
+    session: Session,
+) -> Tensor | None:
+    """Those of the domains at every level, (K, D, D), if the method reads them."""
+    if not method.reads_relations:
+        return None
+    device = session.accelerator.device
+    if not method.hidden_weight:  # then it gives no states
+        source = LiveTeacher(teacher.to(device), levels, attention="none")
+    found = measure_relations(source, train_set, device, progress=session.progress)
+    return permuted(found, session.run.seed) if method.domain_relations == "permuted" else found
 
 
 def _typicality(source: TeacherSource, train_set: TokenizedDataset, session: Session) -> tuple[Tensor, Tensor, Tensor]:

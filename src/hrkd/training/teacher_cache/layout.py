@@ -26,8 +26,8 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 class RowLayout:
     """What is kept of a row of n tokens.
 
-    K states (n, H), then queries and keys of L layers, (N, n, dh) each; and in full precision C logits and L
-    :func:`hrkd.method.losses.score_norms`.
+    K states (n, H), then queries and keys of L layers, (N, n, dh) each; and in full precision C logits, L
+    :func:`hrkd.method.losses.score_norms` and, where ``domains`` is not 0, the logits of all D heads.
     """
 
     states: int
@@ -36,6 +36,7 @@ class RowLayout:
     heads: int
     head_width: int
     classes: int
+    domains: int = 0
 
     @classmethod
     def of(cls, trace: EncoderTrace) -> RowLayout:
@@ -43,12 +44,33 @@ class RowLayout:
         states, factors = trace.hidden_states, _factors(trace)
         _, heads, _, head_width = factors[0].queries.shape if factors else (0, 0, 0, 0)
         width = states[0].shape[-1] if states else 0
-        return cls(len(states), width, len(factors), heads, head_width, trace.logits.shape[1])
+        domains = 0 if trace.head_logits is None else trace.head_logits.shape[1]
+        return cls(len(states), width, len(factors), heads, head_width, trace.logits.shape[1], domains)
 
     @property
     def numbers(self) -> int:
         """Numbers of one token."""
         return self.states * self.width + self.layers * 2 * self.heads * self.head_width
+
+    @property
+    def few(self) -> int:
+        """Numbers of a row in full precision."""
+        return self.classes + self.layers + self.domains * self.classes
+
+    def pack_few(self, trace: EncoderTrace) -> Tensor:
+        """Those of all rows of a trace, (B, few)."""
+        heads = () if trace.head_logits is None else (trace.head_logits.float().flatten(start_dim=1),)
+        return torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms), *heads], dim=1)
+
+    def unpack_few(self, numbers: Tensor, row: int | Tensor, into: EncoderTrace) -> None:
+        """The inverse of :meth:`pack_few` for one row (few,), or several (rows, few)."""
+        sizes = [self.classes, *(1 for _ in range(self.layers)), self.domains * self.classes]
+        logits, *norms, heads = torch.split(numbers, sizes, dim=-1)
+        into.logits[row] = logits
+        for target, norm in zip(into.score_norms, norms, strict=True):
+            target[row] = norm.squeeze(-1)
+        if into.head_logits is not None:
+            into.head_logits[row] = heads.reshape(*heads.shape[:-1], self.domains, self.classes)
 
     def pack(self, trace: EncoderTrace, row: int, valid_T: Tensor) -> Tensor:
         """One row of a trace, its ``valid_T`` (T,) tokens, as (n x numbers,)."""
@@ -78,6 +100,7 @@ class RowLayout:
             tuple(empty(rows, tokens, self.width) for _ in range(self.states)),
             tuple(QueriesKeys(empty(*factors), empty(*factors)) for _ in range(self.layers)),
             tuple(torch.empty(rows) for _ in range(self.layers)),
+            torch.empty(rows, self.domains, self.classes) if self.domains else None,
         )
 
 

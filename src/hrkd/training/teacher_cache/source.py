@@ -77,10 +77,7 @@ class CachedTeacher:
         trace = self.layout.empty(len(mask), mask.shape[1], self._dtype, self._buffers)
         for i in np.flatnonzero(cached):
             numbers, small = self.files.read(rows[i])
-            few = torch.from_numpy(small)
-            trace.logits[i] = few[: self.layout.classes]
-            for target, norm in zip(trace.score_norms, few[self.layout.classes :], strict=True):
-                target[i] = norm
+            self.layout.unpack_few(torch.from_numpy(small), int(i), trace)
             self.layout.unpack(torch.from_numpy(numbers).view(self._dtype), int(i), mask[i], trace)
             self.files.let_go(rows[i])
         self.files.let_go()
@@ -104,11 +101,11 @@ class CachedTeacher:
             mine[others] = _narrowed(theirs.masked_fill(padding[..., None], 0), self.files.index.precision)
         for mine, theirs in zip(chain(*_factors(into)), chain(*_factors(outputs)), strict=True):
             mine[others] = _narrowed(theirs.masked_fill(padding[:, None, :, None], 0), self.files.index.precision)
-        for mine, theirs in zip((into.logits, *into.score_norms), (outputs.logits, *outputs.score_norms), strict=True):
-            mine[others] = theirs.float().cpu()
         if self.files.index.all_rows:
-            known = self.files.small[batch.indices.cpu().numpy()[positions], : self.layout.classes]
-            into.logits[others] = torch.from_numpy(known)
+            known = torch.from_numpy(self.files.small[batch.indices.cpu().numpy()[positions]])
+        else:
+            known = self.layout.pack_few(outputs).cpu()
+        self.layout.unpack_few(known, others, into)
 
 
 def teacher_source(
@@ -134,7 +131,8 @@ def teacher_source(
     """
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
-    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision, rules.compute)[:20]
+    asked = live.layer_map, live.attention, rules.precision, rules.compute, live.every_head
+    mark = fingerprint(live.teacher, data, *asked)[:20]
     percent, kept = _kept_rows(data.lengths, layout.numbers, rules)
     if not kept.any():
         logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
@@ -145,8 +143,7 @@ def teacher_source(
         name = f"{mark}-{percent}"
         folder = caches / name
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
-        small = layout.classes + layout.layers
-        sizes = len(data), int(offsets[-1]), layout.numbers, small
+        sizes = len(data), int(offsets[-1]), layout.numbers, layout.few
         of = str(getattr(live.teacher, "name_or_path", ""))
         index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of)
         _check_room(folder, index)
@@ -217,10 +214,12 @@ def fingerprint(
     kind: AttentionKind,
     precision: Precision,
     compute: Compute,
+    every_head: bool = False,
 ) -> str:
     """SHA-256 over everything that decides the content of a cache."""
-    settings = (tuple(layer_map), kind, precision)  # of older caches, which were all computed in 32-bit
-    total = hashlib.sha256(repr(settings if compute == "fp32" else (*settings, compute)).encode())
+    # Older caches were all computed in 32-bit, and no head was asked about others' rows.
+    younger = (*([compute] if compute != "fp32" else ()), *(["every head"] if every_head else ()))
+    total = hashlib.sha256(repr((tuple(layer_map), kind, precision, *younger)).encode())
     for name, tensor in sorted(teacher.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(bytes_of(tensor))
@@ -293,8 +292,7 @@ def _fill(
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
             valid = batch.mask.bool()
-            small = torch.cat([trace.logits.float(), *(norms[:, None] for norms in trace.score_norms)], dim=1)
-            few = small.cpu().numpy()
+            few = layout.pack_few(trace).cpu().numpy()
             for i, row in enumerate(rows):
                 if not waiting[row]:
                     continue

@@ -1,0 +1,100 @@
+"""What sets the classes apart in each domain, and how alike that is in different domains.
+
+A prototype, the mean over all classes of a domain, does not tell whether what speaks for a class in one domain speaks
+for it in another. The contrasts of the classes do: where the same words mean different labels they point apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["class_contrasts", "contrast_relations", "permuted", "related_losses", "shares"]
+
+LEAST_SIGNAL = 0.1
+"""Of a squared length, the share that is taken for signal at least: where both halves differ, none is to be seen."""
+
+
+def class_contrasts(sums_KDCH: Tensor, counts_DC: Tensor) -> Tensor:
+    """Mean of each class of a domain minus the mean of these means, (K, D, C * H); 0 for a class without texts.
+
+    Shapes: sums of the token means of texts (K, D, C, H), numbers of texts (D, C).
+    """
+    there = (counts_DC > 0).to(sums_KDCH.dtype)[..., None]
+    means = sums_KDCH / counts_DC.clamp_min(1)[..., None].to(sums_KDCH.dtype)
+    middle = (means * there).sum(dim=-2, keepdim=True) / there.sum(dim=-2, keepdim=True).clamp_min(1)
+    return ((means - middle) * there).flatten(start_dim=-2)
+
+
+def contrast_relations(halves_2KDF: Tensor) -> Tensor:
+    """Cosines between the contrasts of domains, smoothed, (K, D, D): 1 on the diagonal, symmetric, within -1 and 1.
+
+    Contrasts of few texts are mostly noise. So each is known twice, of either half of the texts: the product of both
+    halves is a squared length without the noise, and where the cosines of both halves differ as much as those of
+    different pairs of domains do, all are drawn to their mean (James and Stein), whereby nothing is told apart.
+
+    Shapes: contrasts of both halves (2, K, D, F).
+    """
+    one, two = halves_2KDF
+    whole = (one + two) / 2
+    inner_KDD = whole @ whole.mT
+    length_KD = inner_KDD.diagonal(dim1=-2, dim2=-1)
+    tiny = torch.finfo(whole.dtype).tiny
+    scale_KD = torch.maximum((one * two).sum(dim=-1), LEAST_SIGNAL * length_KD).clamp_min(tiny).rsqrt()
+    scale_KDD = scale_KD[..., :, None] * scale_KD[..., None, :]
+    cosines = inner_KDD * scale_KDD
+    domains = cosines.shape[-1]
+    same = torch.eye(domains, dtype=torch.bool, device=cosines.device)
+    if domains < 2:
+        return torch.ones_like(cosines)
+    halves = [(each @ each.mT * scale_KDD)[:, ~same] for each in (one, two)]
+    others = cosines[:, ~same]
+    noise_K = (halves[0] - halves[1]).square().mean(dim=-1) / 4
+    spread_K = others.var(dim=-1, correction=0)
+    kept_K = ((spread_K - noise_K) / spread_K.clamp_min(tiny)).clamp(0, 1)
+    mean_K11 = others.mean(dim=-1)[:, None, None]
+    smoothed = (mean_K11 + kept_K[:, None, None] * (cosines - mean_K11)).clamp(-1, 1)
+    return torch.where(same, torch.ones_like(smoothed), smoothed)
+
+
+def permuted(relations_KDD: Tensor, seed: int) -> Tensor:
+    """The same numbers between other domains, a control: domains change places, none keeps its own.
+
+    With two domains nothing changes, as there is one number.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    domains = relations_KDD.shape[-1]
+    # Each domain takes the place of the next one in a random cycle.
+    cycle = torch.randperm(domains, generator=generator)
+    order = torch.empty_like(cycle)
+    order[cycle] = cycle.roll(-1)
+    return relations_KDD[..., order, :][..., order]
+
+
+def shares(relations_DD: Tensor) -> Tensor:
+    """Positive relations as rows that sum to one, (..., D, D): how much each domain takes of each other one."""
+    positive = relations_DD.clamp_min(0)
+    return positive / positive.sum(dim=-1, keepdim=True)
+
+
+def related_losses(
+    student_BDC: Tensor,
+    teacher_BDC: Tensor,
+    shares_DD: Tensor,
+    *,
+    temperature: float,
+    row_weights: Tensor | None = None,
+) -> Tensor:
+    """Soft cross-entropy of every head of the student with the teacher's heads of related domains, (D,).
+
+    ``-t^2 sum_c (sum_e shares[d, e] softmax(teacher_e / t))_c log softmax(student_d / t)_c``, mean over the texts of
+    all domains.
+
+    Shapes: logits of every head (B, D, C); shares (D, D), rows sum to one; ``row_weights`` (B,).
+    """
+    said_BDC = (teacher_BDC.float() / temperature).softmax(dim=-1)
+    target_BDC = torch.einsum("de,bec->bdc", shares_DD, said_BDC)
+    loss_BD = -(target_BDC * (student_BDC.float() / temperature).log_softmax(dim=-1)).sum(dim=-1) * temperature**2
+    if row_weights is not None:
+        loss_BD = loss_BD * row_weights[:, None]
+    return loss_BD.mean(dim=0)
