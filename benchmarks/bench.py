@@ -105,7 +105,11 @@ def distillation(
     student: nn.Module, source: TeacherSource, domains: int, *, graph: bool = True, levels: int = len(LAYER_MAP)
 ) -> Distillation:
     """HRKD, or plain distillation with uniform ratios."""
-    method = MethodConfig() if graph else MethodConfig(graph="uniform", hierarchy="none")
+    method = (
+        MethodConfig(preset="published")
+        if graph
+        else MethodConfig(preset="published", graph="uniform", hierarchy="none")
+    )
     set_attention(student.encoder, "queries_keys")
     return Distillation(
         student,
@@ -187,7 +191,9 @@ def plain_setting(data: TokenizedDataset) -> PlainLoop:
     names = data.source.domains
     teacher, student = bert(TEACHER, names), bert(STUDENT, names, seed=1)
     fit = nn.ModuleList(nn.Linear(STUDENT["width"], TEACHER["width"]) for _ in LAYER_MAP)
-    ratios = build_domain_ratios(MethodConfig(), levels=len(LAYER_MAP), domains=len(names), width=TEACHER["width"])
+    ratios = build_domain_ratios(
+        MethodConfig(preset="published"), levels=len(LAYER_MAP), domains=len(names), width=TEACHER["width"]
+    )
     return PlainLoop(teacher, student, fit, ratios, LAYER_MAP)
 
 

@@ -28,7 +28,9 @@ LEVELS, SEEDS, DRAWS = 5, 3, 20
 
 def ratios(width: str | None, domains: int, hidden: int) -> DomainRatios:
     """A published graph with its hierarchy."""
-    return build_domain_ratios(MethodConfig(graph_width=width), levels=LEVELS, domains=domains, width=hidden)
+    return build_domain_ratios(
+        MethodConfig(preset="published", graph_width=width), levels=LEVELS, domains=domains, width=hidden
+    )
 
 
 def distances(width: str | None, domains: int, hidden: int, noise: float) -> torch.Tensor:

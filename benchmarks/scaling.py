@@ -79,7 +79,10 @@ def times_of(size: Size) -> dict[str, float]:
     hrkd = distillation(bert(sizes, names, tokens=size.tokens), lambda _: trace, size.domains, levels=size.layers + 1)
     graphs = [
         build_domain_ratios(
-            MethodConfig(graph_width=width), levels=size.layers + 1, domains=size.domains, width=TEACHER["width"]
+            MethodConfig(preset="published", graph_width=width),
+            levels=size.layers + 1,
+            domains=size.domains,
+            width=TEACHER["width"],
         )
         for width in (None, "hidden")
     ]

@@ -127,7 +127,7 @@ def tiny_recipe(output, **changes):
             "heads": 2,
             "training": {"epochs": 2, "batch_size": 4, "learning_rate": 5e-4},
         },
-        "method": {"graph_heads": 2},
+        "method": {"preset": "published", "graph_heads": 2},
         "evaluation": {"bootstrap": 50, "linear": False},
         "run": {"output": str(output), "device": "cpu"},
     }
@@ -148,15 +148,15 @@ def distil(teacher, student, train_set, dev_set, **options):
 
 
 def method_of(options):
-    """The method that some of the ``options`` are fields of; they are taken out."""
-    return MethodConfig(**_taken(options, MethodConfig.model_fields))
+    """The published method, save for the ``options`` that are fields of it; they are taken out."""
+    return MethodConfig(**{"preset": "published"} | _taken(options, MethodConfig.model_fields))
 
 
 def ratios_of(levels, domains, width, *, weights=None, **fields):
     """``build_domain_ratios``, with the fields of the method by their own names; one that is never learnt will do."""
     if fields.get("graph") == "relational":
         fields = {"learning": "joint", **fields}
-    method = MethodConfig(**fields)
+    method = MethodConfig(**{"preset": "published"} | fields)
     return build_domain_ratios(method, levels=levels, domains=domains, width=width, domain_weights=weights)
 
 

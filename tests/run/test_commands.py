@@ -414,4 +414,4 @@ def test_fast_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
     ],
 )
 def test_a_card_says_what_was_done(fields, words):
-    assert method_in_words(MethodConfig(**fields)) == words
+    assert method_in_words(MethodConfig(**{"preset": "published"} | fields)) == words

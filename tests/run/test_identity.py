@@ -73,7 +73,7 @@ def test_the_baseline_knows_no_method_and_the_teacher_no_student(tmp_path):
 
 
 def test_fields_may_be_left_out():
-    method = MethodConfig(temperature=2.0, hidden_weight=0.5)
+    method = MethodConfig(preset="published", temperature=2.0, hidden_weight=0.5)
     assert unlike_defaults(method, but=frozenset({"temperature"})) == {"hidden_weight": 0.5}
 
 
@@ -81,7 +81,7 @@ def test_every_graph_of_the_recipe_has_its_properties():
     assert set(GRAPH_FORMS) == set(Graph.__args__)
     for name, form in GRAPH_FORMS.items():
         learnt = {"learning": "joint"} if form.learnable else {}
-        assert MethodConfig(graph=name, **learnt).momentum == form.momentum
+        assert MethodConfig(preset="published", graph=name, **learnt).momentum == form.momentum
 
 
 def test_a_record_of_a_later_version_is_refused(tmp_path):

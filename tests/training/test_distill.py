@@ -171,7 +171,9 @@ def family_distillation(family, teacher, student, wanted, **options):
     levels = resolve_layer_map("uniform", *layers)
     ratios = ratios_of(len(levels), 3, widths[1], graph_heads=2)
     reader = LiveTeacher(teacher, levels, attention=kind)
-    module = Distillation(student, FitLayers(len(levels), *widths, **options), ratios, reader, MethodConfig())
+    module = Distillation(
+        student, FitLayers(len(levels), *widths, **options), ratios, reader, MethodConfig(preset="published")
+    )
     batch = Batch(tiny_batch(family), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
     return module.train(), batch
 
@@ -417,7 +419,7 @@ def same(one, other):
 )
 def test_choices_that_rule_each_other_out_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        MethodConfig(**choices)
+        MethodConfig(**{"preset": "published"} | choices)
 
 
 def test_domains_count_as_their_weights_say(tiny, tmp_path):

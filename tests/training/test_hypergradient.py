@@ -130,7 +130,7 @@ def test_every_family_has_forward_derivatives(family):
     ratios = ratios_of(3, 3, 32, graph="relational", graph_dropout=0.0, hierarchy="none")
     nn.init.normal_(ratios.graph.readout)
     module = Distillation(
-        student, FitLayers(3, 16, 32), ratios, reader, MethodConfig(learning="meta"), attention=kind
+        student, FitLayers(3, 16, 32), ratios, reader, MethodConfig(preset="published", learning="meta"), attention=kind
     ).train()
     support, query = (
         Batch(tiny_batch(family, seed=seed), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))

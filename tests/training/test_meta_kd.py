@@ -150,7 +150,7 @@ def test_what_cannot_be_is_refused(tiny, tmp_path):
     with pytest.raises(ModelError, match=r"last layer, 2, which the layer map does not imitate"):
         distil(meta_teacher(tiny), tiny.model(width=8, layers=1), layer_map=[1], transfer_weight=1.0, **train)
     with pytest.raises(ValueError, match=r"expertise: its weights come from the teacher's states"):
-        MethodConfig(expertise=True, hidden_weight=0)
+        MethodConfig(preset="published", expertise=True, hidden_weight=0)
     with pytest.raises(RecipeError, match=r"method\.transfer_weight.*set teacher\.meta_kd"):
         tiny_recipe(tmp_path, **{"method.transfer_weight": 1.0})
     parts = {domain: tiny.model().eval() for domain in tiny.splits.domains}

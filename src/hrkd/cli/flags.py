@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_args, get_or
 from cyclopts import Group, Parameter, Token
 
 from hrkd.recipe.fields import RecipeField, annotation_at, expected, members, recipe_fields
+from hrkd.recipe.presets import recommended
 
 __all__ = ["Flags", "join_switches", "overrides_of", "takes_fields"]
 
@@ -93,14 +94,23 @@ def _flag(field: RecipeField, group: Group) -> Any:
     origins = [get_origin(kind) or kind for kind in kinds]
     metavar = _METAVARS.get(origins[0], "TEXT")
     if bool in origins:
-        facts = [f"default true; --{field.name} false turns it off" if field.default else "default false"]
+        off = f"--{field.name} false turns it off"
+        facts = [*_defaults(field), *([off] if field.default or recommended(field.path) else [])]
         return Annotated[str, Parameter(help=_help(field, facts), group=group, negative=(), metavar="")]
     facts = [_FORMS[origin].format(field.name) for origin in origins if origin in _FORMS] or _bounds(field)
-    facts += [f"default {field.default}"] if field.default not in (None, []) else []
+    facts += _defaults(field) if field.default not in (None, []) else []
     parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar)
     if dict in origins:
         return Annotated[_mapping_hint(kinds, origins), parameter, Parameter(converter=_words)]
     return Annotated[list[str] if list in origins else str, parameter]
+
+
+def _defaults(field: RecipeField) -> list[str]:
+    """The default in words, or those of the presets where these differ."""
+    usual, preset = (
+        str(value).lower() if isinstance(value, bool) else value for value in (field.default, recommended(field.path))
+    )
+    return [f"default {usual}"] if preset is None else [f"recommended {preset}", f"published {usual}"]
 
 
 def _mapping_hint(kinds: Sequence[Any], origins: Sequence[Any]) -> Any:

@@ -11,7 +11,7 @@ from hrkd.data.splits.draws import stable_rng
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.linear.model import Form, fit_each_form
 
-__all__ = ["MOST_ROWS", "Sharing", "measure_sharing"]
+__all__ = ["MOST_ROWS", "Sharing", "mean_over_domains", "measure_sharing"]
 
 MOST_ROWS = {"train": 2_000, "dev": 4_000}
 """Rows of all domains together that are looked at, so that it takes some seconds."""
@@ -42,6 +42,11 @@ def measure_sharing(splits: Splits) -> Sharing:
     right = {form: model.predict(dev).argmax(axis=1) == dev.label_ids for form, model in models.items()}
     is_part = len(train) < len(splits.train) or len(dev) < len(splits.dev)
     return Sharing(train, dev, right, {form: model.strength for form, model in models.items()}, is_part)
+
+
+def mean_over_domains(right: npt.NDArray[np.bool_], domain_ids: npt.NDArray[np.int64]) -> float:
+    """Accuracy, as a mean over the domains that have rows."""
+    return float(np.mean([right[domain_ids == d].mean() for d in np.unique(domain_ids)]))
 
 
 def _some(part: MultiDomainDataset, most: int) -> MultiDomainDataset:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["class_contrasts", "contrast_relations", "permuted", "related_losses", "shares"]
+__all__ = ["class_contrasts", "contrast_relations", "permuted", "related_losses", "shares", "smoothed_cosines"]
 
 LEAST_SIGNAL = 0.1
 """Of a squared length, the share that is taken for signal at least: where both halves differ, none is to be seen."""
@@ -27,27 +27,30 @@ def class_contrasts(sums_KDCH: Tensor, counts_DC: Tensor) -> Tensor:
 
 
 def contrast_relations(halves_2KDF: Tensor) -> Tensor:
+    """:func:`smoothed_cosines` of the contrasts of either half of the texts, (2, K, D, F) -> (K, D, D)."""
+    return smoothed_cosines(torch.einsum("akdf,bkef->abkde", halves_2KDF, halves_2KDF))
+
+
+def smoothed_cosines(products_22KDD: Tensor) -> Tensor:
     """Cosines between the contrasts of domains, smoothed, (K, D, D): 1 on the diagonal, symmetric, within -1 and 1.
 
     Contrasts of few texts are mostly noise. So each is known twice, of either half of the texts: the product of both
     halves is a squared length without the noise, and where the cosines of both halves differ as much as those of
     different pairs of domains do, all are drawn to their mean (James and Stein), whereby nothing is told apart.
 
-    Shapes: contrasts of both halves (2, K, D, F).
+    Shapes: products of the contrasts of half a and domain d with those of half b and domain e (2, 2, K, D, D).
     """
-    one, two = halves_2KDF
-    whole = (one + two) / 2
-    inner_KDD = whole @ whole.mT
-    length_KD = inner_KDD.diagonal(dim1=-2, dim2=-1)
-    tiny = torch.finfo(whole.dtype).tiny
-    scale_KD = torch.maximum((one * two).sum(dim=-1), LEAST_SIGNAL * length_KD).clamp_min(tiny).rsqrt()
+    inner_KDD = products_22KDD.mean(dim=(0, 1))
+    tiny = torch.finfo(inner_KDD.dtype).tiny
+    signal_KD, length_KD = (each.diagonal(dim1=-2, dim2=-1) for each in (products_22KDD[0, 1], inner_KDD))
+    scale_KD = torch.maximum(signal_KD, LEAST_SIGNAL * length_KD).clamp_min(tiny).rsqrt()
     scale_KDD = scale_KD[..., :, None] * scale_KD[..., None, :]
     cosines = inner_KDD * scale_KDD
     domains = cosines.shape[-1]
     same = torch.eye(domains, dtype=torch.bool, device=cosines.device)
     if domains < 2:
         return torch.ones_like(cosines)
-    halves = [(each @ each.mT * scale_KDD)[:, ~same] for each in (one, two)]
+    halves = [(products_22KDD[half, half] * scale_KDD)[:, ~same] for half in (0, 1)]
     others = cosines[:, ~same]
     noise_K = (halves[0] - halves[1]).square().mean(dim=-1) / 4
     spread_K = others.var(dim=-1, correction=0)

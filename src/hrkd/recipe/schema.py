@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hrkd.recipe.graph_forms import GRAPH_FORMS, Graph, GraphForm
+from hrkd.recipe.presets import Preset, with_preset
 from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
 from hrkd.support.folder_names import fault_of_path
 
@@ -457,6 +458,12 @@ def _uneven_heads(place: str, width: int | None, heads: int | None) -> Iterator[
 class MethodConfig(Section):
     """HRKD itself: losses, prototypes, hierarchy, graph. See docs/method.md."""
 
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"preset"})  # but the fields that it fills in do not
+
+    preset: Preset = "recommended"
+    """What holds for fields that are left out: what has been measured to be best (docs/evidence.md), also of `data` and
+    `student.training`, or the paper's own (`published`)."""
+
     graph: Graph = "published"
     """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which start at
     1/D and have to be learnt, of attention (relational) or of what sets the classes apart in each domain (contrast);
@@ -557,6 +564,14 @@ class MethodConfig(Section):
 
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the graph's inputs and attention while training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        preset = given.get("preset", cls.model_fields["preset"].default)
+        return with_preset(preset, {"method": given})["method"]
 
     @property
     def form(self) -> GraphForm:
@@ -711,6 +726,18 @@ class Recipe(Section):
 
     run: RunConfig = RunConfig()
     """Where a run goes and how it is executed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        method, preset = given.get("method", {}), MethodConfig.model_fields["preset"].default
+        if isinstance(method, MethodConfig):
+            preset = method.preset
+        elif isinstance(method, dict):
+            preset = method.get("preset", preset)
+        return {name: value for name, value in with_preset(preset, given).items() if name in given}
 
     @property
     def distillation(self) -> MethodConfig:

@@ -16,6 +16,7 @@ __all__ = [
     "below_linear",
     "beside_own",
     "beside_teacher",
+    "beside_unrelated",
     "figure",
     "intervals_note",
     "on_distillation",
@@ -166,6 +167,23 @@ def beside_own(shared: float, own: float, paired: Mapping[str, Any]) -> str:
         f"Domains {do} here: a linear model of all, with features of each, reaches {percent(shared)} %, one for each "
         f"domain {percent(own)} % ({_evidence(paired, 'dev')})."
     )
+
+
+def beside_unrelated(found: Mapping[str, Any]) -> str:
+    """Whether it can pay to relate domains, as far as dev rows and a linear check tell.
+
+    Args:
+        found: ``linear.relations`` of what :func:`hrkd.run.describe_data.describe_data` returns, with its check.
+    """
+    accuracy, gain, control = found["accuracy"], found["paired"], found["paired_control"]
+    told = (
+        f"a linear model of related domains reaches {percent(accuracy['related'])} %, one of equal relations "
+        f"{percent(accuracy['equal'])} % ({_evidence(gain, 'dev')}), one of the same relations between other domains "
+        f"{percent(accuracy['permuted'])} % ({_evidence(control, 'dev')})"
+    )
+    if gain["interval"][0] > 0 and control["interval"][0] > 0:
+        return f"Relating domains can pay here (method.related_weight): {told}."
+    return f"Relating domains is not shown to pay here, beyond what all share and each has alone: {told}."
 
 
 def _verdict(paired: Mapping[str, Any], better: str, worse: str, unclear: str) -> str:

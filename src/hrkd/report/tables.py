@@ -22,6 +22,7 @@ from hrkd.report.remarks import (
     below_linear,
     beside_own,
     beside_teacher,
+    beside_unrelated,
     figure,
     intervals_note,
     on_distillation,
@@ -45,6 +46,7 @@ __all__ = [
     "data_table",
     "ratios_table",
     "reading_table",
+    "relations_table",
     "remarks_of",
     "results_markdown",
     "results_table",
@@ -419,6 +421,23 @@ def sharing_table(found: Row) -> PlainTable:
         beside_own(means["crossed"], means["own"], found["paired"]),
     )
     return PlainTable(f"{LINEAR}: accuracy in %", ("Domain", *counts, *forms.values()), tuple(rows), notes)
+
+
+def relations_table(found: Row) -> PlainTable:
+    """How alike what sets the classes apart is in different domains, and whether it can pay to relate these.
+
+    Args:
+        found: ``linear.relations`` of what :func:`hrkd.run.describe_data.describe_data` returns.
+    """
+    matrix = found["matrix"]
+    rows = tuple((domain, *(f"{value:.2f}" for value in own.values())) for domain, own in matrix.items())
+    notes = [
+        "Cosines of what sets the classes apart in TF-IDF, smoothed: 1 the same words speak for the same classes, 0 "
+        "other words, below 0 the same words for other classes."
+    ]
+    if "accuracy" in found:
+        notes.append(beside_unrelated(found))
+    return PlainTable("Relations between domains", ("Domain", *matrix), rows, tuple(notes))
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

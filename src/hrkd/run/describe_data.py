@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from hrkd.data.describe import describe
-from hrkd.data.types import MultiDomainDataset, Splits
-from hrkd.linear.sharing import measure_sharing
+from hrkd.data.types import MultiDomainDataset
+from hrkd.linear.relations import RelatedRows, right_by_relations
+from hrkd.linear.sharing import Sharing, mean_over_domains, measure_sharing
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import EvaluationConfig, Recipe
-from hrkd.report.tables import classes_table, data_table, reading_table, sharing_table
+from hrkd.report.tables import classes_table, data_table, reading_table, relations_table, sharing_table
 from hrkd.run.prepare import prepare_data
 from hrkd.support.caches import cache_folder
 from hrkd.support.messages import visible
@@ -24,6 +25,8 @@ from hrkd.support.progress import Show, quiet
 from hrkd.training.intervals import paired_difference
 
 __all__ = ["describe_data"]
+
+CONFIDENCE = EvaluationConfig().confidence
 
 
 def describe_data(
@@ -42,7 +45,8 @@ def describe_data(
         tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
         data, unlabelled: as :func:`hrkd.run.commands.compress`.
         linear_models: fit linear models on some of the rows too, to see what domains give each other (``linear`` in
-            what is returned: rows, accuracies and C of each form, and the paired difference of crossed to own).
+            what is returned: rows, accuracies and C of each form, the paired difference of crossed to own, and
+            ``relations`` between domains with what a model of them reaches).
         show: receives the tables.
 
     Raises:
@@ -69,27 +73,54 @@ def describe_data(
         if table is not None:
             show(table)
     if linear_models:
-        content["linear"] = _sharing(prepared.splits)
+        found = measure_sharing(prepared.splits)
+        content["linear"] = _sharing(found)
         show(sharing_table(content["linear"]))
+        if len(prepared.splits.domains) > 1:
+            content["linear"]["relations"] = _relations(found)
+            show(relations_table(content["linear"]["relations"]))
     for note in prepared.splits.notes:
         show(visible(note))
     return content
 
 
-def _sharing(splits: Splits) -> dict[str, Any]:
+def _sharing(found: Sharing) -> dict[str, Any]:
     """What linear models of each form reach on dev, as plain data."""
-    found = measure_sharing(splits)
-    domains, domain_ids = splits.domains, found.dev.domain_ids
+    domains, domain_ids = found.train.domains, found.dev.domain_ids
 
     def accuracies(right: np.ndarray) -> dict[str, float]:
         return {name: float(right[domain_ids == d].mean()) for d, name in enumerate(domains)}
 
-    confidence = EvaluationConfig().confidence
     return {
         "train_rows": found.train.rows_by_domain(),
         "dev_rows": found.dev.rows_by_domain(),
         "is_part": found.is_part,
         "accuracy": {form: accuracies(right) for form, right in found.right.items()},
         "strength": found.strengths,
-        "paired": paired_difference(found.right["crossed"], found.right["own"], domain_ids, confidence).to_dict(),
+        "paired": paired_difference(found.right["crossed"], found.right["own"], domain_ids, CONFIDENCE).to_dict(),
     }
+
+
+def _relations(found: Sharing) -> dict[str, Any]:
+    """How domains are related by what sets their classes apart, and what linear models make of it, as plain data."""
+    import torch
+
+    from hrkd.method.contrasts import permuted, smoothed_cosines
+
+    domains, domain_ids = found.train.domains, found.dev.domain_ids
+    rows = RelatedRows.of(found.train, found.dev)
+    relations = smoothed_cosines(torch.from_numpy(rows.products)[:, :, None])
+    matrix = relations[0].numpy()
+    told: dict[str, Any] = {
+        "matrix": {
+            one: dict(zip(domains, map(float, own), strict=True)) for one, own in zip(domains, matrix, strict=True)
+        }
+    }
+    if len(domains) < 3:  # with two there is one relation, and no control
+        return told
+    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0].numpy()}
+    right = right_by_relations(rows, compared)
+    told["accuracy"] = {name: mean_over_domains(each, domain_ids) for name, each in right.items()}
+    for name, other in {"paired": "equal", "paired_control": "permuted"}.items():
+        told[name] = paired_difference(right["related"], right[other], domain_ids, CONFIDENCE).to_dict()
+    return told

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hrkd.data.batching import TokenizedDataset
-from hrkd.data.splits.draws import stable_rng
+from hrkd.data.splits.draws import by_turns, stable_rng
 from hrkd.errors import DataError
 from hrkd.method.contrasts import class_contrasts, contrast_relations
 from hrkd.method.meta_kd import token_means
@@ -35,7 +35,7 @@ def measure_relations(
     labels, domains = data.label_ids_or_none, data.domain_ids
     drawn = stable_rng(0, "relations").permutation(np.flatnonzero(labels >= 0))[:MOST_ROWS]
     sizes = len(data.source.domains), len(data.source.labels)
-    halves = _halves(labels[drawn], domains[drawn])
+    halves = by_turns(domains[drawn] * sizes[1] + labels[drawn])
     order = np.argsort(-data.lengths[drawn], kind="stable")
     sums = torch.empty(0)
     counts = torch.zeros(2, *sizes, device=device)
@@ -62,12 +62,3 @@ def measure_relations(
         )
     sums = sums.view(len(sums), 2, *sizes, -1)
     return contrast_relations(torch.stack([class_contrasts(sums[:, half], counts[half]) for half in (0, 1)]))
-
-
-def _halves(labels: np.ndarray, domains: np.ndarray) -> np.ndarray:
-    """0 or 1 for each row, by turns within each class of each domain."""
-    found = np.zeros(len(labels), dtype=np.int64)
-    for cell in np.unique(domains * (labels.max(initial=0) + 1) + labels):
-        members = np.flatnonzero(domains * (labels.max(initial=0) + 1) + labels == cell)
-        found[members] = np.arange(len(members)) % 2
-    return found

@@ -14,7 +14,17 @@ import numpy.typing as npt
 from hrkd.data.columns import chunks_of, ranks_of, repeated
 from hrkd.data.types import MultiDomainDataset
 
-__all__ = ["Pool", "Sides", "allocate", "draw_sides", "ending_keys", "normalised", "stable_rng", "text_keys"]
+__all__ = [
+    "Pool",
+    "Sides",
+    "allocate",
+    "by_turns",
+    "draw_sides",
+    "ending_keys",
+    "normalised",
+    "stable_rng",
+    "text_keys",
+]
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.int8]
@@ -36,6 +46,15 @@ class Pool:
 def stable_rng(seed: int, *names: str | int) -> np.random.Generator:
     """A generator that depends on ``seed`` and ``names`` alone: equal in every process, whatever the hash seed."""
     return np.random.default_rng([seed, *(n if isinstance(n, int) else zlib.crc32(n.encode()) for n in names)])
+
+
+def by_turns(groups: Ints) -> Ints:
+    """0 or 1 for each row, by turns within its group, (rows,): two halves of every group."""
+    order = np.argsort(groups, kind="stable")
+    _, first, counts = np.unique(groups[order], return_index=True, return_counts=True)
+    halves = np.empty(len(groups), dtype=np.int64)
+    halves[order] = (np.arange(len(groups)) - np.repeat(first, counts)) % 2
+    return halves
 
 
 def text_keys(*parts: MultiDomainDataset) -> list[Ints]:

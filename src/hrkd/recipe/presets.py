@@ -1,0 +1,60 @@
+"""Named settings for fields that a recipe leaves out. Nothing here imports torch.
+
+The fields' own defaults are those of the paper, so that ``published`` fills in nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+__all__ = ["PRESETS", "Preset", "recommended", "with_preset"]
+
+Preset = Literal["recommended", "published"]
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "recommended": {
+        "data": {"keep": "head_tail"},
+        "student": {"training": {"learning_rate": 6e-4, "average_weights": True}},
+        "method": {"graph": "uniform", "hierarchy": "none", "hidden_weight": 0.1},
+    },
+    "published": {},
+}
+"""By section; docs/evidence.md says what the values rest on."""
+
+
+def with_preset(preset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` sections of a recipe, and the preset's values in the place of what they leave out.
+
+    A preset that there is none of fills in nothing; it is told where the field is checked. A student without layers is
+    trained in its own way.
+    """
+    values = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+    student = given.get("student")
+    kind = student.get("kind") if isinstance(student, Mapping) else getattr(student, "kind", None)
+    return _filled({name: value for name, value in values.items() if (name, kind) != ("student", "static")}, given)
+
+
+def recommended(path: Sequence[str]) -> Any:
+    """What the preset of that name has for a field; None: the field's default."""
+    here: Any = PRESETS["recommended"]
+    for part in path:
+        here = here.get(part) if isinstance(here, dict) else None
+    return here
+
+
+def _filled(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` and, behind it, the ``values`` that it leaves out."""
+    filled = dict(given)
+    for name, value in values.items():
+        there = filled.get(name, {} if isinstance(value, dict) else None)
+        if isinstance(value, dict):
+            if isinstance(there, BaseModel):
+                there = there.model_dump(exclude_unset=True)
+            if isinstance(there, Mapping):  # anything else is an error of the section's
+                filled[name] = _filled(value, there)
+        elif name not in filled:
+            filled[name] = value
+    return filled

@@ -1,0 +1,73 @@
+"""The linear check on relations between domains."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from hrkd.data.splits.draws import by_turns
+from hrkd.linear.relations import RelatedRows, right_by_relations
+from hrkd.linear.words import WordCounts
+from hrkd.method.contrasts import class_contrasts, contrast_relations, permuted, smoothed_cosines
+from hrkd.recipe.loading import load_recipe
+from hrkd.run.describe_data import describe_data
+from hrkd.run.prepare import prepare_data
+
+
+def splits(relatedness, examples=300, domains=4):
+    corpus = {"domains": domains, "examples": examples, "relatedness": relatedness, "label_noise": 0.0}
+    data = load_recipe({"data": {"format": "synthetic", "synthetic": corpus, "dev": 0.4}}, needed=("data",)).data
+    return prepare_data(data, None, None).splits
+
+
+def test_products_are_those_of_contrasts_of_tf_idf():
+    parts = splits(0.8, examples=60)
+    found = RelatedRows.of(parts.train, parts.dev)
+    _, counts = WordCounts.fit(parts.train)
+    rows = TfidfTransformer(sublinear_tf=True).fit_transform(counts).toarray()
+    cells = parts.train.domain_ids * 2 + parts.train.label_ids
+    halves = by_turns(cells)
+    sums, numbers = np.zeros((2, 4, 2, rows.shape[1])), np.zeros((2, 4, 2))
+    for row, half, d, c in zip(rows, halves, parts.train.domain_ids, parts.train.label_ids, strict=True):
+        sums[half, d, c] += row
+        numbers[half, d, c] += 1
+    both = torch.stack([class_contrasts(torch.tensor(sums[h])[None], torch.tensor(numbers[h])) for h in (0, 1)])
+    relations = smoothed_cosines(torch.from_numpy(found.products)[:, :, None])
+    torch.testing.assert_close(relations, contrast_relations(both))
+    np.testing.assert_allclose(found.within, rows @ rows.T, atol=1e-12)
+
+
+def test_related_domains_are_found_and_help():
+    parts = splits(1.0, examples=400, domains=8)
+    rows = RelatedRows.of(parts.train, parts.dev)
+    relations = smoothed_cosines(torch.from_numpy(rows.products)[:, :, None])
+    matrix = relations[0].numpy()
+    same_group = np.arange(8)[:, None] // 2 == np.arange(8)[None] // 2
+    apart = same_group & ~np.eye(8, dtype=bool)
+    assert matrix[apart].mean() > matrix[~same_group].mean() + 0.3
+    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0].numpy()}
+    right = {name: each.mean() for name, each in right_by_relations(rows, compared).items()}
+    assert right["related"] > right["permuted"]
+    assert right["related"] > right["equal"]
+
+
+def test_halves_of_every_group():
+    groups = np.array([3, 1, 3, 3, 1, 7, 3])
+    found = by_turns(groups)
+    assert found.tolist() == [0, 0, 1, 0, 1, 0, 1]
+    assert by_turns(np.array([], dtype=np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("domains", [2, 3])
+def test_the_data_command_shows_them(domains):
+    shown = []
+    corpus = {"domains": domains, "examples": 80}
+    content = describe_data({"data": {"format": "synthetic", "synthetic": corpus}}, show=shown.append)
+    found = content["linear"]["relations"]
+    names = list(content["linear"]["train_rows"])
+    assert list(found["matrix"]) == names
+    assert all(found["matrix"][name][name] == 1 for name in names)
+    table = next(each for each in shown if getattr(each, "title", "") == "Relations between domains")
+    assert table.columns == ("Domain", *names)
+    assert ("paired" in found) is (domains > 2)
+    assert len(table.notes) == (2 if domains > 2 else 1)
