@@ -12,6 +12,7 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     ModernBertConfig,
+    MPNetConfig,
     RobertaConfig,
 )
 
@@ -28,8 +29,8 @@ from hrkd.training.trainers import distill_from_models, fine_tune
 DOMAINS = ("books", "dvd", "kitchen")
 LABELS = ("bad", "fair", "good")
 VOCABULARY = 60
-FAMILIES = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2")
-PAD = {"roberta": 1}
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2", "mpnet")
+PAD = {"roberta": 1, "mpnet": 1}
 
 
 def tiny_configs(*, layers=3, width=32, heads=4, feed_forward=48):
@@ -52,6 +53,7 @@ def tiny_configs(*, layers=3, width=32, heads=4, feed_forward=48):
         "electra": ElectraConfig(**common, **sizes, embedding_size=16),
         "modernbert": ModernBertConfig(**common, **sizes, **ids, local_attention=6),
         "deberta-v2": DebertaV2Config(**common, **sizes, **relative),
+        "mpnet": MPNetConfig(**common, **sizes),
     }
 
 

@@ -21,7 +21,7 @@ def config_of(family, **more):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_of_the_table_pass_with_every_start(family):
     teacher = tiny_configs()[family]
-    kind = "probabilities" if family == "deberta-v2" else "scores"
+    kind = "probabilities" if family in ("deberta-v2", "mpnet") else "scores"
     try_encoder(teacher, kind, where="here")
     try_encoder(teacher, "none", where="here")
     try_start(teacher, student_config(teacher, StudentShape(2, 32, 4, 48)), "teacher_layers")

@@ -58,7 +58,8 @@ class Parts:
 
     ``layers`` is the list of layers; ``query`` to ``position_key`` are names within one layer, the others within the
     encoder. ``position_query`` and ``position_key`` project relative positions that are multiplied with keys and with
-    queries; ``embedding_projection`` widens embeddings that are narrower than the states. ``dense`` (in the encoder if
+    queries; ``head_bias`` is a table with a number for every distance and head, which all layers add to their scores;
+    ``embedding_projection`` widens embeddings that are narrower than the states. ``dense`` (in the encoder if
     ``pools``, else in the head) and ``out`` are the head's two maps.
     """
 
@@ -81,6 +82,7 @@ class Parts:
     embedding_norm: str = "embeddings.LayerNorm"
     embedding_projection: str = ""
     relative_table: str = ""
+    head_bias: str = ""
     relative_norm: str = ""
     pools: bool = False
     dense: str = "classifier.dense"
@@ -128,6 +130,15 @@ DEBERTA = Parts(
     dense="pooler.dense",
     out="classifier",
 )
+MPNET = Parts(
+    query="attention.attn.q",
+    key="attention.attn.k",
+    value="attention.attn.v",
+    mix="attention.attn.o",
+    attention_norm="attention.LayerNorm",
+    tables=("embeddings.word_embeddings", "embeddings.position_embeddings"),
+    head_bias="encoder.relative_attention_bias",
+)
 FAMILIES = {
     "bert": Family(BERT),
     "camembert": Family(ROBERTA),
@@ -139,6 +150,7 @@ FAMILIES = {
     "gte": Family(rotary=True),
     "jina_embeddings_v3": Family(rotary=True),
     "modernbert": Family(rotary=True),
+    "mpnet": Family(MPNET),
     "nomic_bert": Family(rotary=True),
     "roberta": Family(ROBERTA),
     "roformer": Family(rotary=True),

@@ -182,6 +182,18 @@ def test_deberta_with_keys_shared_by_content_and_position():
     assert torch.isfinite(traced(narrowed(teacher, "deberta-v2", width=16).model, "deberta-v2").logits).all()
 
 
+def test_biases_of_heads_go_with_the_heads_that_all_layers_keep():
+    teacher = tiny_model("mpnet")
+    with torch.no_grad():  # two of four heads say nothing, in one layer by far the loudest of the others
+        for layer in teacher.encoder.encoder.layer:
+            layer.attention.attn.o.weight.view(32, 4, 8)[:, [0, 2]] = 0
+        teacher.encoder.encoder.layer[0].attention.attn.o.weight.view(32, 4, 8)[:, 3] *= 20
+    started = narrowed(teacher, "mpnet", heads=2)
+    table = teacher.encoder.encoder.relative_attention_bias.weight
+    assert torch.equal(started.model.encoder.encoder.relative_attention_bias.weight, table[:, [1, 3]])
+    assert torch.allclose(traced(started.model, "mpnet").logits, traced(teacher, "mpnet").logits, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["modernbert"])
 def test_other_families_name_the_starts_that_are_possible(family):
     with pytest.raises(ModelError, match=r"not available for modernbert.*teacher_layers.*checkpoint.*random"):

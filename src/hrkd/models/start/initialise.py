@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
 from hrkd.models.start.calibrate import calibrate_norms
 from hrkd.models.start.narrow import narrow_embeddings, narrow_head, narrow_layer
-from hrkd.models.start.narrow_attention import Plan
+from hrkd.models.start.narrow_attention import Plan, common_heads
 from hrkd.models.start.principal import principal_components, read_moments
 
 __all__ = ["check_narrower", "copy_heads", "copy_teacher_layers", "narrow_teacher"]
@@ -87,7 +88,13 @@ def narrow_teacher(
     basis = principal_components(moments, layer_map, narrow.width)
     plan = Plan(parts, wide, narrow, basis, moments, torch.Generator().manual_seed(seed))
     state, heads = _precise(teacher.state_dict()), [_precise(head) for head in teacher_heads]
+    bias = f"{parts.head_bias}.weight"
+    if parts.head_bias:
+        of_layers = {layer - 1: _below(state, f"{parts.layers}.{layer - 1}.") for layer in layers}
+        plan = replace(plan, heads=common_heads(plan, of_layers))
     new = narrow_embeddings(plan, state)
+    if plan.heads is not None:
+        new[bias] = state[bias][:, list(plan.heads)]
     for index, layer in enumerate(layers):
         part = narrow_layer(plan, _below(state, f"{parts.layers}.{layer - 1}."), layer)
         new |= {f"{parts.layers}.{index}.{name}": tensor for name, tensor in part.items()}

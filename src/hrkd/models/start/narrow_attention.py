@@ -5,7 +5,8 @@
   gives scores of the teacher's size.
 * Values: the same for each head's value-output product around the mean state, whose image is kept exactly.
 
-With fewer heads than the teacher's, those with the largest value-output product are kept.
+With fewer heads than the teacher's, those with the largest value-output product are kept; the same in all layers where
+a family's layers share what belongs to heads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hrkd.models.families import Parts
 from hrkd.models.shape import StudentShape
 from hrkd.models.start.principal import StateMoments, product_maps
 
-__all__ = ["Plan", "most_important", "narrow_attention", "present"]
+__all__ = ["Plan", "common_heads", "most_important", "narrow_attention", "present"]
 
 RIDGE = 1e-6  # relative; keeps moments of few states invertible
 
@@ -30,7 +31,8 @@ class Plan:
     """What is narrowed to what: 64-bit weights on the CPU in, such weights out.
 
     ``basis`` V has shape (H, Hs); ``moments`` holds the teacher's levels before and after every layer that is used;
-    ``generator`` draws what has no counterpart in the teacher.
+    ``generator`` draws what has no counterpart in the teacher. ``heads`` are those kept in all layers; None: each layer
+    keeps its own.
     """
 
     parts: Parts
@@ -39,20 +41,30 @@ class Plan:
     basis: Tensor
     moments: StateMoments
     generator: torch.Generator
+    heads: tuple[int, ...] | None = None
 
 
 def narrow_attention(plan: Plan, state: Mapping[str, Tensor], level: int) -> dict[str, Tensor]:
     """Query, key, value and output maps of one layer whose input is the teacher's ``level``."""
-    basis = plan.basis
-    mean, second = basis.mT @ plan.moments.means[level], basis.mT @ plan.moments.seconds[level] @ basis
+    mean, second = _moments(plan, level)
     # Attention weights sum to one, so that the mean of the values passes through whatever a head looks at; rank is
     # needed for what differs from the mean alone. Scores have no such constant: they are fitted to whole states.
     spread = _root(second - torch.outer(mean, mean))
-    kept = _kept_heads(plan, state, spread)
+    kept = plan.heads or most_important(_importance(plan, state, spread), plan.student.heads).tolist()
     return {
         **_queries_and_keys(plan, state, kept, mean, second),
         **_values_and_output(plan, state, kept, plan.moments.means[level], spread),
     }
+
+
+def common_heads(plan: Plan, layers: Mapping[int, Mapping[str, Tensor]]) -> tuple[int, ...]:
+    """The heads that matter most in all ``layers`` (by the level that each reads) together."""
+    total = torch.zeros(plan.teacher.heads, dtype=plan.basis.dtype)
+    for level, state in layers.items():
+        mean, second = _moments(plan, level)
+        found = _importance(plan, state, _root(second - torch.outer(mean, mean)))
+        total += found / found.sum()
+    return tuple(most_important(total, plan.student.heads).tolist())
 
 
 def most_important(importance: Tensor, count: int) -> Tensor:
@@ -111,10 +123,17 @@ def _values_and_output(
     }
 
 
-def _kept_heads(plan: Plan, state: Mapping[str, Tensor], spread: Tensor) -> list[int]:
+def _moments(plan: Plan, level: int) -> tuple[Tensor, Tensor]:
+    """Mean (Hs,) and second moments (Hs, Hs) of a level's states on the basis."""
+    basis = plan.basis
+    return basis.mT @ plan.moments.means[level], basis.mT @ plan.moments.seconds[level] @ basis
+
+
+def _importance(plan: Plan, state: Mapping[str, Tensor], spread: Tensor) -> Tensor:
+    """How large each head's value-output product is, (N,)."""
     products = _outputs(plan, state) @ (_values(plan, state) @ spread)
-    kept: list[int] = most_important(torch.linalg.matrix_norm(products), plan.student.heads).tolist()
-    return kept
+    sizes: Tensor = torch.linalg.matrix_norm(products)
+    return sizes
 
 
 def _rows(plan: Plan, state: Mapping[str, Tensor], name: str) -> Tensor:
