@@ -228,7 +228,7 @@ class TestErrors:
         assert lines == [
             "grid.yaml:4: data.mine.data.dev: 2 is not allowed: must be a number, above 0 and below 1",
             "grid.yaml:7: methods.uniform.method.graph: 'unifrom' is not allowed: must be one of published, "
-            "relational, random, uniform",
+            "relational, contrast, random, uniform",
             "grid.yaml:10: methods.hrkd.student.layrs: unknown field; did you mean 'layers'?",
         ]
 
