@@ -17,7 +17,8 @@ Preset = Literal["recommended", "published"]
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "recommended": {
         "data": {"keep": "head_tail"},
-        "student": {"training": {"learning_rate": 6e-4, "average_weights": True}},
+        "teacher": {"training": {"min_steps": 300, "average_weights": True}},
+        "student": {"training": {"learning_rate": 6e-4, "min_steps": 1000, "average_weights": True}},
         "method": {"graph": "uniform", "hierarchy": "none", "hidden_weight": 0.1},
     },
     "published": {},

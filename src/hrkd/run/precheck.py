@@ -70,6 +70,7 @@ def precheck(context: Context, *, trained: bool) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, context.accelerator.num_processes)
     encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))
+    check_heads(teacher, None, recipe.distillation)
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
     heads: HeadMode = "per_domain" if isinstance(teacher, DomainTeachers) else teacher.config.heads
@@ -97,7 +98,6 @@ def precheck(context: Context, *, trained: bool) -> None:
     _try(context, [*encoders, small], tokenizer, kind)
     if recipe.student.vocabulary != "all":
         try_vocabulary(small.config, tokenizer)
-    check_heads(teacher, None, recipe.method)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
     context.show(sizes_table(size_rows(teacher, student, layer_map)))
