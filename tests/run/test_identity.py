@@ -74,7 +74,7 @@ def test_the_baseline_knows_no_method_and_the_teacher_no_student(tmp_path):
 
 def test_fields_may_be_left_out():
     method = MethodConfig(preset="published", temperature=2.0, hidden_weight=0.5)
-    assert unlike_defaults(method, but=frozenset({"temperature"})) == {"hidden_weight": 0.5}
+    assert unlike_defaults(method, but=frozenset({"temperature", "preset"})) == {"hidden_weight": 0.5}
 
 
 def test_every_graph_of_the_recipe_has_its_properties():

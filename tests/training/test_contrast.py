@@ -51,6 +51,14 @@ def test_texts_without_a_label_are_not_looked_at(tiny):
     assert torch.equal(measure_relations(live, more, CPU), measure_relations(live, tiny.train, CPU))
 
 
+def test_relations_in_words():
+    matrix = torch.tensor([[1.0, 0.5, -0.25], [0.5, 1.0, 0.0], [-0.25, 0.0, 1.0]])
+    told = contrast.in_words(matrix, ("books", "dvd", "pans"))
+    assert told == "0.08 on average (books and dvd 0.50, dvd and pans 0.00, books and pans -0.25)"
+    many = contrast.in_words(torch.eye(16), [f"d{n}" for n in range(16)])
+    assert many.count(" and ") == 6
+
+
 def test_no_labels_are_told(tiny):
     live = LiveTeacher(tiny.model(seed=1), (0, 2), attention="none")
     with pytest.raises(DataError, match="none has two labelled texts of two classes each"):

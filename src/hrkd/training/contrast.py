@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,8 +17,9 @@ from hrkd.method.meta_kd import token_means
 from hrkd.support.progress import Progress
 from hrkd.training.live_teacher import TeacherSource
 
-__all__ = ["measure_relations"]
+__all__ = ["in_words", "measure_relations"]
 
+MOST_NAMED = 3
 MOST_ROWS = 4_000
 """That are looked at, of all domains together."""
 TOKENS_IN_A_BATCH = 8_192
@@ -62,3 +66,13 @@ def measure_relations(
         )
     sums = sums.view(len(sums), 2, *sizes, -1)
     return contrast_relations(torch.stack([class_contrasts(sums[:, half], counts[half]) for half in (0, 1)]))
+
+
+def in_words(relations_DD: Tensor, domains: Sequence[str]) -> str:
+    """Mean relation between two domains, and the pairs that are most and least related."""
+    pairs = [(float(relations_DD[one, other]), one, other) for one, other in combinations(range(len(domains)), 2)]
+    order = sorted(pairs, reverse=True)
+    told = [f"{domains[one]} and {domains[other]} {value:.2f}" for value, one, other in order]
+    some = told if len(told) <= 2 * MOST_NAMED else [*told[:MOST_NAMED], "...", *told[-MOST_NAMED:]]
+    mean = sum(value for value, *_ in pairs) / max(1, len(pairs))
+    return f"{mean:.2f} on average ({', '.join(some)})"

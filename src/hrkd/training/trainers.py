@@ -31,7 +31,7 @@ from hrkd.training.checks import (
     check_states,
     weights_of_domains,
 )
-from hrkd.training.contrast import measure_relations
+from hrkd.training.contrast import in_words, measure_relations
 from hrkd.training.distill import Distillation
 from hrkd.training.ending import planned_epochs
 from hrkd.training.evaluate import typicality
@@ -289,7 +289,11 @@ def _relations(
     if not method.hidden_weight:  # then it gives no states
         source = LiveTeacher(teacher.to(device), levels, attention="none")
     found = measure_relations(source, train_set, device, progress=session.progress)
-    return permuted(found, session.run.seed) if method.domain_relations == "permuted" else found
+    if method.domain_relations == "permuted":
+        found = permuted(found, session.run.seed)
+    told = in_words(found[-1], train_set.source.domains)
+    logger.info("%s: relations between domains at the last level: %s", session.title, told)
+    return found
 
 
 def _typicality(source: TeacherSource, train_set: TokenizedDataset, session: Session) -> tuple[Tensor, Tensor, Tensor]:
