@@ -19,7 +19,7 @@ def main() -> None:
     fitted = torch.randn(LEVELS, ROWS, TOKENS, WIDTH)
     teacher = list(torch.randn(LEVELS, ROWS, TOKENS, WIDTH))
 
-    ratios = build_domain_ratios(MethodConfig(), levels=LEVELS, domains=DOMAINS, width=WIDTH).eval()
+    ratios = build_domain_ratios(MethodConfig(preset="published"), levels=LEVELS, domains=DOMAINS, width=WIDTH).eval()
     with torch.no_grad():
         result = ratios(prototypes(fitted, mask, domain_ids, DOMAINS))
     losses = hidden_losses(fitted, teacher, mask, domain_ids, DOMAINS, reductions="masked")

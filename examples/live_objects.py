@@ -57,7 +57,7 @@ def main(output: Path, examples: int, epochs: int) -> None:
         student.model,
         train_set,
         dev_set,
-        method=MethodConfig(graph="published"),
+        method=MethodConfig(preset="published"),
         settings=training,
         layer_map=layer_map,
         basis=student.basis,

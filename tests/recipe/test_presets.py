@@ -3,12 +3,12 @@
 import pytest
 
 from hrkd.errors import RecipeError
-from hrkd.recipe.loading import load_recipe, recipe_to_yaml
-from hrkd.recipe.presets import PRESETS, recommended
+from hrkd.recipe.loading import load_recipe, recipe_json_schema, recipe_to_yaml
+from hrkd.recipe.presets import PRESETS, preset_values, recommended
 from hrkd.recipe.schema import DataConfig, MethodConfig, Recipe, StudentConfig
 from hrkd.run.identity import differences, recipe_settings
 
-PLAIN = {"data": {"source": "a.csv"}, "teacher": {"model": "encoder"}, "student": {"layers": 2}}
+PLAIN = {"data": {"source": "a.csv"}, "teacher": {"model": "encoder"}, "student": {"layers": 2, "width": 24}}
 
 
 def value_at(recipe, path):
@@ -50,7 +50,7 @@ def test_what_is_given_goes_first():
     given = {
         "data": {"source": "a.csv", "keep": "tail"},
         "teacher": {"model": "encoder"},
-        "student": {"layers": 2, "training": {"epochs": 3, "learning_rate": 1e-3}},
+        "student": {"layers": 2, "width": 24, "training": {"epochs": 3, "learning_rate": 1e-3}},
         "method": {"hidden_weight": 0.7, "graph": "random"},
     }
     recipe = load_recipe(given)
@@ -65,7 +65,7 @@ def test_sections_as_objects_are_filled_alike():
     made = Recipe(
         data=DataConfig(source="a.csv"),
         teacher=parts.teacher,
-        student=StudentConfig(layers=2),
+        student=StudentConfig(layers=2, width=24),
         method=MethodConfig(preset="recommended"),
     )
     assert made == parts
@@ -83,6 +83,42 @@ def test_a_resolved_recipe_reads_back_the_same(preset, tmp_path):
 def test_a_student_without_layers_keeps_its_own_training(preset):
     recipe = load_recipe({**PLAIN, "student": {"kind": "static"}, "method": {"preset": preset}})
     assert recipe.student == StudentConfig(kind="static")
+
+
+@pytest.mark.parametrize(
+    ("student", "rate"),
+    [
+        ({"layers": 2, "width": 24}, recommended(("student", "training", "learning_rate"))),
+        ({"times_smaller": 4.0}, recommended(("student", "training", "learning_rate"))),
+        ({"layers": 2, "width": 24, "start": "random"}, recommended(("student", "training", "learning_rate"))),
+        ({"layers": 2}, 5e-5),
+        ({"layers": 2, "width": 24, "start": "teacher_layers"}, 5e-5),
+        ({"checkpoint": "small"}, 5e-5),
+    ],
+)
+def test_weights_that_were_pre_trained_keep_the_lower_rate(student, rate):
+    assert load_recipe({**PLAIN, "student": student}).student.training.learning_rate == rate
+
+
+def test_nothing_is_recommended_for_data_that_trains_nothing():
+    data = load_recipe(None, {"data.source": "a.csv"}, needed=("data",)).data
+    assert data == DataConfig(source="a.csv")
+    assert data.model_fields_set == {"source"}
+    assert load_recipe(PLAIN, needed=("data", "teacher")).data.keep == recommended(("data", "keep"))
+
+
+def test_a_form_shows_what_is_recommended():
+    schema = recipe_json_schema()
+    for path, value in preset_values():
+        here, seen = schema, []
+        for name in path:
+            here = here["properties"][name]
+            seen.append(here)
+            if "$ref" in here:
+                here = schema["$defs"][here["$ref"].rpartition("/")[2]]
+        assert here["default"] == value, path
+        section = seen[-2].get("default") if len(seen) > 1 else None
+        assert section is None or section[path[-1]] == value, path
 
 
 def test_the_name_of_a_preset_decides_no_weights():

@@ -411,6 +411,10 @@ def test_fast_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
         ({"graph": "random"}, "distillation of the teacher's hidden states, attention and predictions"),
         ({"graph": "uniform", "attention": "none"}, "distillation of the teacher's hidden states and predictions"),
         ({"hidden_weight": 0, "label_weight": 1}, "distillation of the teacher's predictions, beside the labels"),
+        (
+            {"hidden_weight": 0, "related_weight": 1},
+            "distillation of the teacher's predictions, beside those of related domains",
+        ),
     ],
 )
 def test_a_card_says_what_was_done(fields, words):

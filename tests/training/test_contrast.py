@@ -1,6 +1,7 @@
 """Relations of domains by what sets their classes apart, measured in a teacher and used in distillation."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from hrkd.models.domain_teachers import combined
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import CacheConfig
-from hrkd.training import contrast
+from hrkd.training import contrast, evaluate
 from hrkd.training.contrast import measure_relations
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.session import Session
@@ -28,13 +29,12 @@ CPU = torch.device("cpu")
 
 
 def test_relations_row_by_row(tiny, monkeypatch):
-    monkeypatch.setattr(contrast, "TOKENS_IN_A_BATCH", 60)
+    monkeypatch.setitem(evaluate.TOKENS_IN_A_BATCH, "cpu", 60)
     live = LiveTeacher(tiny.model(seed=1), (0, 1, 2), attention="none")
     found = measure_relations(live, tiny.train, CPU)
     domains, labels = len(tiny.splits.domains), len(tiny.splits.labels)
-    drawn = contrast.stable_rng(0, "relations").permutation(len(tiny.train))
     sums, counts = torch.zeros(2, 3, domains, labels, 16), torch.zeros(2, domains, labels)
-    for row in drawn:
+    for row in range(len(tiny.train)):
         batch = tiny.train.batch([row])
         d, c = int(batch.domain_ids), int(batch.labels)
         half = int(counts[:, d, c].sum()) % 2
@@ -59,10 +59,33 @@ def test_relations_in_words():
     assert many.count(" and ") == 6
 
 
-def test_no_labels_are_told(tiny):
+def test_no_labels_are_told_before_anything_is_computed(tiny):
+    one_domain = np.flatnonzero(tiny.train.texts.domain_ids == 0)
+    for texts in ([0, 1], one_domain):
+        with pytest.raises(DataError, match="fewer than two domains have two labelled texts of two classes"):
+            distil(tiny.model(seed=1), tiny.model(width=8), tiny.train.select(texts), tiny.dev, related_weight=1.0)
+
+
+def test_windows_of_a_text_are_in_one_half_and_few_texts_of_each_class_will_do(tiny, monkeypatch):
+    asked = []
+
+    def source(batch):
+        asked.extend(batch.indices.tolist())
+        return live(batch)
+
     live = LiveTeacher(tiny.model(seed=1), (0, 2), attention="none")
-    with pytest.raises(DataError, match="none has two labelled texts of two classes each"):
-        measure_relations(live, tiny.train.select([0, 1]), CPU)
+    whole = measure_relations(source, tiny.train, CPU)
+    # Each text twice is each text's window twice: nothing is known better by it.
+    twice = np.repeat(np.arange(len(tiny.train)), 2)
+    windows = replace(tiny.train, rows=tiny.train.rows.select(twice), lengths=tiny.train.lengths[twice], owners=twice)
+    torch.testing.assert_close(measure_relations(live, windows, CPU), whole, rtol=1e-4, atol=1e-4)
+    asked.clear()
+    cells = len(tiny.splits.domains) * len(tiny.splits.labels)
+    monkeypatch.setattr(contrast, "MOST_TEXTS", 4 * cells)
+    measure_relations(source, tiny.train, CPU)
+    drawn = tiny.train.texts.select(asked)
+    counts = np.bincount(drawn.domain_ids * len(tiny.splits.labels) + drawn.label_ids)
+    assert (counts == 4).all()
 
 
 def test_every_head_says_what_it_says_of_its_own_texts(tiny):

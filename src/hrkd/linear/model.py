@@ -192,8 +192,8 @@ def _fitted(
         most = max(2, MOST_WEIGHTS // (number * (1 if len(shares) == 2 else len(shares))))
         places = _places(form, rows.domain_ids, number)
         learners = [_Learner(rows[own], shares, crossed=crossed, most=most) for own in places]
-        _merit, strength, parts = _best(form, learners, choosing)
-        yield _merit, LinearModel(form, strength, len(train), words, parts)
+        merit, strength, parts = _best(form, learners, choosing)
+        yield merit, LinearModel(form, strength, len(train), words, parts)
 
 
 def _best(form: Form, learners: Sequence[_Learner], choosing: _Rows | None) -> tuple[Merit, float, tuple[_Part, ...]]:

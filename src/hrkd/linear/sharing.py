@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.splits.draws import stable_rng
+from hrkd.data.splits.draws import some_of_each
 from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.linear.model import Form, fit_each_form
 
@@ -50,7 +50,4 @@ def mean_over_domains(right: npt.NDArray[np.bool_], domain_ids: npt.NDArray[np.i
 
 
 def _some(part: MultiDomainDataset, most: int) -> MultiDomainDataset:
-    domain_ids, limit = part.domain_ids, max(1, most // len(part.domains))
-    drawn = stable_rng(0, "linear").permutation(len(part))
-    kept = [drawn[domain_ids[drawn] == d][:limit] for d in range(len(part.domains))]
-    return part.select(np.sort(np.concatenate(kept)))
+    return part.select(some_of_each(part.domain_ids, most, name="linear"))

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 from hrkd.errors import RecipeError
 from hrkd.recipe.fields import is_section
 from hrkd.recipe.locations import Locations, flag_name
+from hrkd.recipe.presets import preset_values
 from hrkd.recipe.problems import find_problems
-from hrkd.recipe.schema import Recipe
+from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
 from hrkd.support.arguments import shown
 from hrkd.support.messages import suggestion
@@ -121,7 +122,10 @@ def check_recipe(
         problems += find_problems(error, complete)
     if problems:
         raise locations.error(problems)
-    return recipe.model_copy(update={name: type(getattr(recipe, name)).model_construct() for name in unset})
+    left_out: dict[str, Any] = {name: type(getattr(recipe, name)).model_construct() for name in unset}
+    if "teacher" in unset and "data" in merged:  # nothing is trained, so that a preset has nothing to say
+        left_out["data"] = DataConfig.model_validate(merged["data"])
+    return recipe.model_copy(update=left_out)
 
 
 def packaged_recipes() -> tuple[str, ...]:
@@ -151,7 +155,22 @@ def recipe_to_yaml(recipe: Recipe) -> str:
 
 def recipe_json_schema() -> dict[str, Any]:
     """JSON Schema of a recipe file, for editors and forms."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+    schema = Recipe.model_json_schema()
+    for path, value in preset_values():
+        _set_default(schema, path, value)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _set_default(schema: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Write a default into the field of a schema, and into those of the sections that it stands in."""
+    here = schema
+    for place, name in enumerate(path):
+        here = here["properties"][name]
+        if isinstance(here.get("default"), dict) and len(path) - place == 2:
+            here["default"][path[-1]] = value
+        if "$ref" in here:
+            here = schema["$defs"][here["$ref"].rpartition("/")[2]]
+    here["default"] = value
 
 
 def read_recipe(source: str | Path | Mapping[str, Any] | None) -> tuple[str, YamlSource]:

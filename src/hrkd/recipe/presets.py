@@ -5,12 +5,13 @@ The fields' own defaults are those of the paper, so that ``published`` fills in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-__all__ = ["PRESETS", "Preset", "recommended", "with_preset"]
+__all__ = ["PRESETS", "Preset", "preset_values", "recommended", "with_preset"]
 
 Preset = Literal["recommended", "published"]
 
@@ -30,12 +31,33 @@ def with_preset(preset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """``given`` sections of a recipe, and the preset's values in the place of what they leave out.
 
     A preset that there is none of fills in nothing; it is told where the field is checked. A student without layers is
-    trained in its own way.
+    trained in its own way, and one whose weights were pre-trained at the field's own learning rate.
     """
-    values = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-    student = given.get("student")
-    kind = student.get("kind") if isinstance(student, Mapping) else getattr(student, "kind", None)
-    return _filled({name: value for name, value in values.items() if (name, kind) != ("student", "static")}, given)
+    values = copy.deepcopy(PRESETS.get(preset, {})) if isinstance(preset, str) else {}
+    student = given.get("student", {})
+    said = student.model_dump(exclude_unset=True) if isinstance(student, BaseModel) else student
+    if "student" in values and isinstance(said, Mapping):
+        if said.get("kind") == "static":
+            values.pop("student")
+        elif _is_pretrained(said):
+            values["student"]["training"].pop("learning_rate")
+    return _filled(values, given)
+
+
+def _is_pretrained(student: Mapping[str, Any]) -> bool:
+    """Whether a student starts from weights as they were pre-trained or fine-tuned, not from narrowed ones."""
+    as_wide = student.get("width") is None and student.get("times_smaller") is None
+    start = student.get("start", "auto")
+    return start in ("checkpoint", "teacher_layers") or (start == "auto" and as_wide)
+
+
+def preset_values(values: Mapping[str, Any] = PRESETS["recommended"]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The recommended values with the paths of their fields."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from (((name, *path), below) for path, below in preset_values(value))
+        else:
+            yield (name,), value
 
 
 def recommended(path: Sequence[str]) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hrkd.recipe.presets import recommended
+
 if TYPE_CHECKING:
     from hrkd.recipe.schema import MethodConfig
 
@@ -59,6 +61,7 @@ def method_contradictions(method: MethodConfig) -> Iterator[str]:
             )
         return
     if not method.form.learnable:
-        yield f"learning: {method.learning}: graph: {method.graph} has nothing to be learnt; use fixed"
+        by = " (of preset: recommended)" if method.graph == recommended(("method", "graph")) else ""
+        yield f"learning: {method.learning}: graph: {method.graph}{by} has nothing to be learnt; use fixed"
     if not hidden:
         yield f"learning: {method.learning}: ratios weigh the levels' losses, whose hidden_weight is 0; use fixed"

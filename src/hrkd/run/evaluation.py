@@ -201,7 +201,9 @@ def _tell_of_other_domains(folder: Path, domains: Sequence[str]) -> None:
 
 
 def _is_data_of(run: Path, data: DataConfig) -> bool:
-    return load_recipe(run / "recipe.yaml").data == data
+    """Whether these are the rows of a run, however much of each is read."""
+    reading = {"keep": data.keep, "max_length": data.max_length}
+    return load_recipe(run / "recipe.yaml").data.model_copy(update=reading) == data
 
 
 def _predictions(

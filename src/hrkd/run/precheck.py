@@ -34,7 +34,7 @@ from hrkd.models.trial import try_encoder, try_start, try_vocabulary
 from hrkd.report.tables import sizes_table
 from hrkd.run.context import Context
 from hrkd.run.teacher import finished_teacher
-from hrkd.training.checks import attention_kind, check_heads, check_last_layer
+from hrkd.training.checks import attention_kind, check_heads, check_last_layer, check_states
 
 __all__ = ["precheck", "precheck_teacher"]
 
@@ -70,6 +70,7 @@ def precheck(context: Context, *, trained: bool) -> None:
     for training in (recipe.student.training, recipe.teacher.training):
         check_step_sizes(splits.train, training.batch_size, context.accelerator.num_processes)
     encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))
+    check_states(teacher, recipe.distillation)
     check_heads(teacher, None, recipe.distillation)
     encoder = encoders_of(teacher)[0]
     wide = shape_of(encoder.config)
@@ -110,6 +111,8 @@ def precheck_teacher(context: Context) -> None:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
     encoders, tokenizer, teacher = _teacher(context, None, None)
+    check_states(teacher, context.recipe.method)
+    check_heads(teacher, None, context.recipe.method)
     _try(context, encoders, tokenizer, attention_kind(context.recipe.method, *encoders_of(teacher)))
 
 

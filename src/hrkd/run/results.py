@@ -100,7 +100,9 @@ def method_in_words(method: MethodConfig) -> str:
         attention = "" if method.attention == "none" else ", attention"
         of_levels = "token relations" if method.level_loss == "relations" else f"hidden states{attention}"
         words = f"distillation of the teacher's {of_levels} and predictions"
-    return f"{words}, beside the labels" if method.label_weight else words
+    beside = ["the labels"] if method.label_weight else []
+    beside += ["those of related domains"] if method.related_weight else []
+    return f"{words}, beside {' and '.join(beside)}" if beside else words
 
 
 def _ratios(context: Context) -> list[dict[str, Any]] | None:

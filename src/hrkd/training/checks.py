@@ -113,10 +113,11 @@ def check_heads(teacher: AnyTeacher, student: MultiDomainClassifier | None, meth
         raise DataError(
             "domain_relations: permuted: two domains have one relation, which cannot be given to others; leave it out"
         )
+    if method.reads_relations and len(teacher.domains) < 2:
+        field = "related_weight" if method.related_weight else f"graph: {method.graph}"
+        raise DataError(f"{field}: relates domains, and the data has one; leave it out")
     if not method.related_weight:
         return
-    if len(teacher.domains) < 2:
-        raise DataError("related_weight: relates domains, and the data has one; leave it out")
     for name, model in {"teacher": teacher, "student": student}.items():
         if isinstance(model, MultiDomainClassifier) and len(model.heads) == 1:
             raise ModelError(

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from hrkd.data.batching import TokenizedDataset
-from hrkd.data.splits.draws import by_turns, stable_rng
+from hrkd.data.splits.draws import by_turns, some_of_each
 from hrkd.errors import DataError
 from hrkd.method.contrasts import class_contrasts, contrast_relations
 from hrkd.method.meta_kd import token_means
 from hrkd.support.progress import Progress
+from hrkd.training.evaluate import token_batches
 from hrkd.training.live_teacher import TeacherSource
 
-__all__ = ["in_words", "measure_relations"]
+__all__ = ["check_contrasts", "in_words", "measure_relations"]
 
 MOST_NAMED = 3
-MOST_ROWS = 4_000
+MOST_TEXTS = 4_000
 """That are looked at, of all domains together."""
-TOKENS_IN_A_BATCH = 8_192
 
 
 @torch.no_grad()
@@ -31,41 +31,52 @@ def measure_relations(
 ) -> Tensor:
     """:func:`hrkd.method.contrasts.contrast_relations` at every level that ``source`` gives, (K, D, D), on ``device``.
 
-    Rows without a label are left out; of more than :data:`MOST_ROWS`, some are drawn, with a fixed seed.
+    Texts without a label are left out; of more than :data:`MOST_TEXTS`, some of each class of each domain are drawn,
+    with a fixed seed. All windows of a text are in the same half.
 
     Raises:
-        DataError: no domain has labelled texts of two classes.
+        DataError: as :func:`check_contrasts`.
     """
-    labels, domains = data.label_ids_or_none, data.domain_ids
-    drawn = stable_rng(0, "relations").permutation(np.flatnonzero(labels >= 0))[:MOST_ROWS]
-    sizes = len(data.source.domains), len(data.source.labels)
-    halves = by_turns(domains[drawn] * sizes[1] + labels[drawn])
-    order = np.argsort(-data.lengths[drawn], kind="stable")
-    sums = torch.empty(0)
-    counts = torch.zeros(2, *sizes, device=device)
+    check_contrasts(data)
+    domains, labels = len(data.texts.domains), len(data.texts.labels)
+    cells = data.texts.domain_ids * labels + data.texts.label_ids_or_none
+    texts = some_of_each(np.where(data.texts.label_ids_or_none < 0, -1, cells), MOST_TEXTS, name="relations")
+    halves = np.full(len(data.texts), -1)
+    halves[texts] = by_turns(cells[texts])
+    drawn = np.flatnonzero(halves[data.owners] >= 0)
+    places = torch.from_numpy(halves * domains * labels + cells).to(device)
+    owners = torch.from_numpy(data.owners).to(device)
+    sums, counts = torch.empty(0), torch.zeros(2 * domains * labels, device=device)
     with (progress or Progress(False)).bar("relations", total=len(drawn), unit="texts") as bar:
-        start = 0
-        while start < len(order):
-            places = order[start : start + max(1, TOKENS_IN_A_BATCH // int(data.lengths[drawn[order[start]]]))]
-            batch = data.batch(drawn[places]).to(device)
-            states = source(batch).hidden_states
-            means = torch.stack([token_means(level.float(), batch.mask) for level in states])
-            cells = (torch.from_numpy(halves[places]).to(device) * sizes[0] + batch.domain_ids) * sizes[
-                1
-            ] + batch.labels
+        for rows in token_batches(data.lengths, drawn, device):
+            batch = data.batch(rows).to(device)
+            means = torch.stack([token_means(level.float(), batch.mask) for level in source(batch).hidden_states])
             if not len(sums):
-                sums = means.new_zeros(len(means), 2 * sizes[0] * sizes[1], means.shape[-1])
-            sums.index_add_(1, cells, means)
-            counts.view(-1).index_add_(0, cells, torch.ones_like(cells, dtype=counts.dtype))
-            bar.advance(len(places))
-            start += len(places)
-    if not ((counts > 0).all(dim=0).sum(dim=-1) > 1).any():
+                sums = means.new_zeros(len(means), len(counts), means.shape[-1])
+            into = places[owners[batch.indices]]
+            sums.index_add_(1, into, means)
+            counts.index_add_(0, into, torch.ones_like(counts[into]))
+            bar.advance(len(rows))
+    sums = sums.view(len(sums), 2, domains, labels, -1)
+    numbers = counts.view(2, domains, labels)
+    return contrast_relations(torch.stack([class_contrasts(sums[:, half], numbers[half]) for half in (0, 1)]))
+
+
+def check_contrasts(data: TokenizedDataset) -> None:
+    """Whether two domains have texts that tell what sets their classes apart: two of either half, of two classes.
+
+    Raises:
+        DataError: they have not.
+    """
+    labels, known = len(data.texts.labels), data.texts.label_ids_or_none >= 0
+    cells = data.texts.domain_ids[known] * labels + data.texts.label_ids_or_none[known]
+    counts = np.bincount(cells, minlength=len(data.texts.domains) * labels).reshape(-1, labels)
+    if ((counts > 1).sum(axis=1) > 1).sum() < 2:
         raise DataError(
-            "relations between domains: none has two labelled texts of two classes each, so nothing tells what sets "
-            "its classes apart; give more labelled rows, or leave graph: contrast and related_weight out"
+            "relations between domains: fewer than two domains have two labelled texts of two classes each, so nothing "
+            "tells what sets their classes apart; give more labelled rows, or leave graph: contrast and related_weight "
+            "out"
         )
-    sums = sums.view(len(sums), 2, *sizes, -1)
-    return contrast_relations(torch.stack([class_contrasts(sums[:, half], counts[half]) for half in (0, 1)]))
 
 
 def in_words(relations_DD: Tensor, domains: Sequence[str]) -> str:

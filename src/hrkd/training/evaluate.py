@@ -17,9 +17,12 @@ from hrkd.models.trace import EncoderTrace
 from hrkd.recipe.schema import EvaluationConfig
 from hrkd.support.progress import Progress
 
-__all__ = ["predict_logits", "probabilities_of", "traces", "typicality"]
+__all__ = ["predict_logits", "probabilities_of", "token_batches", "traces", "typicality"]
 
 DEFAULTS = EvaluationConfig()
+TOKENS_IN_A_BATCH = {"cpu": 1024}
+OTHER_TOKENS_IN_A_BATCH = 8192
+"""Of the teacher, by device: on a processor they share its memory with everything else."""
 
 
 @torch.no_grad()
@@ -71,6 +74,17 @@ def traces(
         for batch in length_sorted_batches(data, batch_size):
             yield batch, source(batch.to(device))
             bar.advance(len(batch.labels))
+
+
+def token_batches(lengths: np.ndarray, rows: np.ndarray, device: torch.device) -> Iterator[np.ndarray]:
+    """Rows longest first, as many at a time as a device takes with their padding."""
+    tokens = TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    start = 0
+    while start < len(order):
+        count = max(1, tokens // int(lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, shape_of
 from hrkd.models.trace import set_attention
+from hrkd.recipe.presets import recommended
 from hrkd.recipe.schema import CacheConfig, MethodConfig, StudentTrainingConfig, TrainingConfig
 from hrkd.training.checks import (
     attention_kind,
@@ -31,7 +32,7 @@ from hrkd.training.checks import (
     check_states,
     weights_of_domains,
 )
-from hrkd.training.contrast import in_words, measure_relations
+from hrkd.training.contrast import check_contrasts, in_words, measure_relations
 from hrkd.training.distill import Distillation
 from hrkd.training.ending import planned_epochs
 from hrkd.training.evaluate import typicality
@@ -120,10 +121,9 @@ def distill_from_models(
     Args:
         train_set: labels of its rows are read for ``expertise``, ``label_weight``, ``related_weight`` and the contrast
             graph alone; else they may have none.
-        method: losses, graph, hierarchy and how they are learnt; ``stages`` is not looked at. Default: HRKD as
-            published.
-        settings: epochs, learning rate and the like; default: those of
-            :class:`hrkd.recipe.schema.StudentTrainingConfig`.
+        method: losses, graph, hierarchy and how they are learnt; ``stages`` is not looked at. Default: what is
+            recommended (:mod:`hrkd.recipe.presets`).
+        settings: epochs, learning rate and the like; default: what is recommended.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         ratios: a module of one's own, in the place of the graph and hierarchy that ``method`` names; it maps prototypes
@@ -143,7 +143,8 @@ def distill_from_models(
         TrainingError: a row of the dev set has no label (with ``label_weight``: no training row has one), or the loss
             is not finite.
     """
-    method, settings = method or MethodConfig(), settings or StudentTrainingConfig()
+    method = method or MethodConfig()
+    settings = settings or StudentTrainingConfig(**recommended(("student", "training")))
     session = _titled(session, "distillation")
     _check_fit(teacher, student, train_set, dev_set, method)
     set_seed(session.run.seed)
@@ -170,7 +171,9 @@ def distill_from_models(
             loader = _loader(train_set, settings, session, pad_to=pad_to)
             epochs = planned_epochs(settings, len(loader))
             source = _teacher_source(live, train_set, method, cache, session, epochs=epochs)
-            relations = _relations(source, teacher, levels, train_set, method, session)
+            relations = None
+            if method.related_weight or (ratios is None and method.reads_relations):
+                relations = _relations(source, teacher, train_set, method, session)
             if ratios is None:
                 ratios = build_domain_ratios(
                     method,
@@ -241,6 +244,8 @@ def _check_fit(
         raise ModelError(f"teacher and student differ in labels: {teacher.labels} and {student.labels}")
     check_states(teacher, method)
     check_heads(teacher, student, method)
+    if method.reads_relations:
+        check_contrasts(train_set)
     if method.label_weight and (train_set.label_ids_or_none < 0).all():
         raise TrainingError("label_weight: no row of the training set has a label; leave it out")
 
@@ -277,18 +282,19 @@ def _teacher_source(
 def _relations(
     source: TeacherSource,
     teacher: AnyTeacher,
-    levels: Sequence[int],
     train_set: TokenizedDataset,
     method: MethodConfig,
     session: Session,
-) -> Tensor | None:
-    """Those of the domains at every level, (K, D, D), if the method reads them."""
-    if not method.reads_relations:
-        return None
+) -> Tensor:
+    """Those of the domains at every level, (K, D, D)."""
     device = session.accelerator.device
-    if not method.hidden_weight:  # then it gives no states
-        source = LiveTeacher(teacher.to(device), levels, attention="none")
-    found = measure_relations(source, train_set, device, progress=session.progress)
+    if method.hidden_weight:
+        found = measure_relations(source, train_set, device, progress=session.progress)
+    else:  # the source gives no states, and a student may have no layers
+        was_on = encoders_of(teacher)[0].device
+        own = LiveTeacher(teacher.to(device), (_shape(teacher).layers,), attention="none")
+        found = measure_relations(own, train_set, device, progress=session.progress)
+        teacher.to(was_on)
     if method.domain_relations == "permuted":
         found = permuted(found, session.run.seed)
     told = in_words(found[-1], train_set.source.domains)

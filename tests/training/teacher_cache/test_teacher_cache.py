@@ -20,6 +20,7 @@ from hrkd.models.domain_teachers import combined
 from hrkd.recipe.schema import CacheConfig
 from hrkd.support.atomic_files import CannotWriteError
 from hrkd.support.caches import cached_folders, clear_cache
+from hrkd.training import evaluate
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.teacher_cache import source as cache_source
@@ -102,7 +103,7 @@ def test_a_second_run_computes_nothing(tiny, tmp_path):
 
 
 def test_an_interrupted_build_goes_on(tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(cache_source.TOKENS_IN_A_BATCH, "cpu", 200)
+    monkeypatch.setitem(evaluate.TOKENS_IN_A_BATCH, "cpu", 200)
     live, rows = reader(tiny), []
 
     class Killed(Counted):

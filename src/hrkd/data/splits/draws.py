@@ -22,6 +22,7 @@ __all__ = [
     "draw_sides",
     "ending_keys",
     "normalised",
+    "some_of_each",
     "stable_rng",
     "text_keys",
 ]
@@ -55,6 +56,18 @@ def by_turns(groups: Ints) -> Ints:
     halves = np.empty(len(groups), dtype=np.int64)
     halves[order] = (np.arange(len(groups)) - np.repeat(first, counts)) % 2
     return halves
+
+
+def some_of_each(groups: Ints, most: int, *, name: str) -> Ints:
+    """Places of at most ``most`` rows in all, in their order: equally many of each group, as far as it has them.
+
+    Rows of a negative group are left out. The draw has a fixed seed, of its own for each ``name``.
+    """
+    drawn = stable_rng(0, name).permutation(len(groups))
+    kinds = np.unique(groups[groups >= 0])
+    limit = max(1, most // max(1, len(kinds)))
+    kept = [drawn[groups[drawn] == kind][:limit] for kind in kinds]
+    return np.sort(np.concatenate([*kept, np.empty(0, dtype=np.int64)]))
 
 
 def text_keys(*parts: MultiDomainDataset) -> list[Ints]:

@@ -63,7 +63,7 @@ def common_heads(plan: Plan, layers: Mapping[int, Mapping[str, Tensor]]) -> tupl
     for level, state in layers.items():
         mean, second = _moments(plan, level)
         found = _importance(plan, state, _root(second - torch.outer(mean, mean)))
-        total += found / found.sum()
+        total += found / found.sum().clamp_min(torch.finfo(found.dtype).tiny)
     return tuple(most_important(total, plan.student.heads).tolist())
 
 

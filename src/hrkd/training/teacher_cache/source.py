@@ -31,7 +31,7 @@ from hrkd.support.allocator import give_back
 from hrkd.support.atomic_files import CannotWriteError, writing
 from hrkd.support.caches import cache_folder
 from hrkd.support.progress import Progress
-from hrkd.training.evaluate import DEFAULTS, predict_logits, traces
+from hrkd.training.evaluate import DEFAULTS, predict_logits, token_batches, traces
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
@@ -43,9 +43,6 @@ logger = logging.getLogger("hrkd.training")
 Compute = Literal["fp32", "bf16"]
 """How a teacher computes what is cached."""
 
-TOKENS_IN_A_BATCH = {"cpu": 1024}
-OTHER_TOKENS_IN_A_BATCH = 8192
-"""Of the teacher, by device: on a processor they share its memory with everything else."""
 SHARE_OF_FREE_DISK = 0.95
 ADVICE = (
     "make room, name a cache.folder on another disk, or set a lower cache.gigabytes (the rest is computed each epoch)"
@@ -193,7 +190,7 @@ def teacher_logits(
         outputs = teacher_source(live, data, rules=exact, device=device, progress=progress)
     except CannotWriteError as error:
         logger.warning("%s (what the teacher says is computed without)", error)
-        for rows in _batches(data.lengths, np.arange(len(data)), _tokens_of(device)):
+        for rows in token_batches(data.lengths, np.arange(len(data)), device):
             logits[rows] = live(data.batch(rows).to(device)).logits.float().cpu().numpy()
         return data.of_texts(logits)
     for batch, trace in traces(outputs, data, device, batch_size=batch_size):
@@ -269,10 +266,6 @@ def _check_room(folder: Path, index: CacheIndex) -> None:
         )
 
 
-def _tokens_of(device: torch.device) -> int:
-    return TOKENS_IN_A_BATCH.get(device.type, OTHER_TOKENS_IN_A_BATCH)
-
-
 def _fill(
     files: CacheFiles,
     layout: RowLayout,
@@ -287,7 +280,7 @@ def _fill(
         waiting = np.zeros(len(data), dtype=bool)
         waiting[todo] = True
         # The batches are those of all rows, however many were done before: a row's last digits depend on its batch.
-        batches = _batches(data.lengths, files.wanted(), _tokens_of(device))
+        batches = token_batches(data.lengths, files.wanted(), device)
         for count, rows in enumerate((rows for rows in batches if waiting[rows].any()), 1):
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
@@ -315,13 +308,3 @@ def _narrowed(values: Tensor, precision: Precision) -> Tensor:
             "cache.precision to bf16 or fp32"
         )
     return small
-
-
-def _batches(lengths: np.ndarray, rows: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Rows longest first, as many at a time as have about ``tokens`` with their padding."""
-    order = rows[np.argsort(-lengths[rows], kind="stable")]
-    start = 0
-    while start < len(order):
-        count = max(1, tokens // int(lengths[order[start]]))
-        yield order[start : start + count]
-        start += count
