@@ -6,12 +6,13 @@ import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from hrkd.data.splits.draws import by_turns
-from hrkd.linear.relations import RelatedRows, right_by_relations
+from hrkd.linear.relations import RelatedRows, permuted, right_by_relations, smoothed_cosines
 from hrkd.linear.words import WordCounts
-from hrkd.method.contrasts import class_contrasts, contrast_relations, permuted, smoothed_cosines
+from hrkd.method.contrasts import class_contrasts
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.describe_data import describe_data
 from hrkd.run.prepare import prepare_data
+from hrkd.training.contrast import contrast_relations
 
 
 def splits(relatedness, examples=300, domains=4):
@@ -32,20 +33,20 @@ def test_products_are_those_of_contrasts_of_tf_idf():
         sums[half, d, c] += row
         numbers[half, d, c] += 1
     both = torch.stack([class_contrasts(torch.tensor(sums[h])[None], torch.tensor(numbers[h])) for h in (0, 1)])
-    relations = smoothed_cosines(torch.from_numpy(found.products)[:, :, None])
-    torch.testing.assert_close(relations, contrast_relations(both))
+    relations = smoothed_cosines(found.products[:, :, None])
+    np.testing.assert_allclose(relations, contrast_relations(both).numpy(), atol=1e-9)
     np.testing.assert_allclose(found.within, rows @ rows.T, atol=1e-12)
 
 
 def test_related_domains_are_found_and_help():
     parts = splits(1.0, examples=400, domains=8)
     rows = RelatedRows.of(parts.train, parts.dev)
-    relations = smoothed_cosines(torch.from_numpy(rows.products)[:, :, None])
-    matrix = relations[0].numpy()
+    relations = smoothed_cosines(rows.products[:, :, None])
+    matrix = relations[0]
     same_group = np.arange(8)[:, None] // 2 == np.arange(8)[None] // 2
     apart = same_group & ~np.eye(8, dtype=bool)
     assert matrix[apart].mean() > matrix[~same_group].mean() + 0.3
-    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0].numpy()}
+    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0]}
     right = {name: each.mean() for name, each in right_by_relations(rows, compared).items()}
     assert right["related"] > right["permuted"]
     assert right["related"] > right["equal"]

@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from hrkd.method.contrasts import class_contrasts, contrast_relations, permuted, related_losses, shares
+from hrkd.linear import relations as linear
+from hrkd.method.contrasts import class_contrasts, related_losses, shares
+from hrkd.training.contrast import contrast_relations
+
+
+def permuted(relations, seed):
+    return torch.from_numpy(linear.permuted(relations.numpy(), seed))
 
 
 def drawn(*shape, seed=0):

@@ -11,14 +11,14 @@ from accelerate import Accelerator
 
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.contrasts import class_contrasts, contrast_relations, shares
+from hrkd.method.contrasts import class_contrasts, shares
 from hrkd.method.domain_graph import ContrastGraph
 from hrkd.models.domain_teachers import combined
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import CacheConfig
 from hrkd.training import contrast, evaluate
-from hrkd.training.contrast import measure_relations
+from hrkd.training.contrast import contrast_relations, measure_relations
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.session import Session
 from hrkd.training.teacher_cache import source as cache_source

@@ -1,4 +1,4 @@
-"""Can it pay to relate domains? A linear check, on the rows of :mod:`hrkd.linear.sharing`.
+"""How domains are related by what sets their classes apart, and a linear check of whether it can pay to relate them.
 
 One ridge regression on TF-IDF for all domains, by a kernel: the product of two texts counts by how their domains are
 related. With equal relations these are shared and own features; with those of what sets the classes apart, what is said
@@ -18,13 +18,69 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.linear.sharing import mean_over_domains
 from hrkd.linear.words import WordCounts
 
-__all__ = ["RelatedRows", "right_by_relations"]
+__all__ = ["RelatedRows", "permuted", "right_by_relations", "smoothed_cosines"]
 
 Floats = npt.NDArray[np.float64]
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Inverses of the regularisation to choose from."""
 WEIGHTS = ((0.0, 1.0), (0.0, 0.3), (1.0, 1.0))
 """Of what all domains share and of what each has alone, beside the relations, to choose from."""
+LEAST_SIGNAL = 0.5
+"""Of a squared length, the share that is taken for signal at least: where both halves differ, none is to be seen."""
+TRIES = 200
+
+
+def smoothed_cosines(products: Floats) -> Floats:
+    """Cosines between the contrasts of domains, smoothed, (K, D, D): 1 on the diagonal, symmetric, within -1 and 1.
+
+    Contrasts of few texts are mostly noise. So each is known twice, of either half of the texts: the product of both
+    halves is a squared length without the noise (which is not taken for more than half of it), and where the cosines of
+    both halves differ as much as those of different pairs of domains do, all are drawn to their mean (James and Stein),
+    whereby nothing is told apart. A domain that has no contrast is related to the others by the mean.
+
+    Shapes: products of the contrasts of half a and domain d with those of half b and domain e (2, 2, K, D, D).
+    """
+    inner = products.mean(axis=(0, 1))
+    domains, tiny = inner.shape[-1], np.finfo(float).tiny
+    smoothed: Floats = np.ones_like(inner)
+    if domains < 2:
+        return smoothed
+    signal, length = (each.diagonal(axis1=-2, axis2=-1) for each in (products[0, 1], inner))
+    scale = np.maximum(np.maximum(signal, LEAST_SIGNAL * length), tiny) ** -0.5
+    scales = scale[..., :, None] * scale[..., None, :]
+    apart = ~np.eye(domains, dtype=bool)
+    others = (inner * scales)[:, apart]
+    one, two = ((products[half, half] * scales)[:, apart] for half in (0, 1))
+    there = length > 0
+    known = (there[..., :, None] & there[..., None, :])[:, apart].astype(float)
+    number = known.sum(axis=-1, keepdims=True).clip(min=1)
+    mean = (others * known).sum(axis=-1, keepdims=True) / number
+    noise = (np.square(one - two) * known).sum(axis=-1, keepdims=True) / number / 4
+    spread = (np.square(others - mean) * known).sum(axis=-1, keepdims=True) / number
+    kept = ((spread - noise) / spread.clip(min=tiny)).clip(0, 1)
+    smoothed[:, apart] = (mean + kept * known * (others - mean)).clip(-1, 1)
+    return smoothed
+
+
+def permuted(relations: Floats, seed: int) -> Floats:
+    """The same numbers between other domains, (K, D, D), a control: domains change places, none keeps its own.
+
+    Of many random cycles of the domains the one is taken whose numbers agree least with the true ones, summed over
+    levels: else a pair of related domains might come to lie on another. With two domains nothing changes, as there is
+    one number.
+    """
+    generator, domains = np.random.default_rng(seed), relations.shape[-1]
+    others = relations * ~np.eye(domains, dtype=bool)
+    best, order = np.inf, np.arange(domains)
+    for _ in range(TRIES):
+        cycle = generator.permutation(domains)
+        tried = np.empty_like(cycle)
+        tried[cycle] = np.roll(cycle, -1)
+        agreement = float((others * others[:, tried][:, :, tried]).sum())
+        if agreement < best - 1e-9:
+            best, order = agreement, tried
+    found: Floats = relations[:, order][:, :, order]
+    return found
 
 
 @dataclass(frozen=True)

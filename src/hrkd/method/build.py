@@ -35,7 +35,7 @@ def build_domain_ratios(
         method: the fields ``graph`` to ``graph_dropout`` are read. With ``graph: uniform`` or ``random`` hierarchical
             ratios are logged all the same.
         domain_weights: (D), how much each domain counts before the graph speaks; default: all alike.
-        relations: (K, D, D), for ``graph: contrast``: :func:`hrkd.method.contrasts.contrast_relations`.
+        relations: (K, D, D), for ``graph: contrast``: :func:`hrkd.training.contrast.contrast_relations`.
     """
     centre = method.form.centred if method.centre_prototypes is None else method.centre_prototypes
     return DomainRatios(

@@ -9,12 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["class_contrasts", "contrast_relations", "permuted", "related_losses", "shares", "smoothed_cosines"]
+__all__ = ["class_contrasts", "related_losses", "shares"]
 
 POWER = 4
-TRIES = 200
-LEAST_SIGNAL = 0.5
-"""Of a squared length, the share that is taken for signal at least: where both halves differ, none is to be seen."""
 
 
 def class_contrasts(sums_KDCH: Tensor, counts_DC: Tensor) -> Tensor:
@@ -26,66 +23,6 @@ def class_contrasts(sums_KDCH: Tensor, counts_DC: Tensor) -> Tensor:
     means = sums_KDCH / counts_DC.clamp_min(1)[..., None].to(sums_KDCH.dtype)
     middle = (means * there).sum(dim=-2, keepdim=True) / there.sum(dim=-2, keepdim=True).clamp_min(1)
     return ((means - middle) * there).flatten(start_dim=-2)
-
-
-def contrast_relations(halves_2KDF: Tensor) -> Tensor:
-    """:func:`smoothed_cosines` of the contrasts of either half of the texts, (2, K, D, F) -> (K, D, D)."""
-    return smoothed_cosines(torch.einsum("akdf,bkef->abkde", halves_2KDF, halves_2KDF))
-
-
-def smoothed_cosines(products_22KDD: Tensor) -> Tensor:
-    """Cosines between the contrasts of domains, smoothed, (K, D, D): 1 on the diagonal, symmetric, within -1 and 1.
-
-    Contrasts of few texts are mostly noise. So each is known twice, of either half of the texts: the product of both
-    halves is a squared length without the noise (which is not taken for more than half of it), and where the
-    cosines of both halves differ as much as those of different pairs of domains do, all are drawn to their mean (James
-    and Stein), whereby nothing is told apart. A domain that has no contrast is related to the
-    others by the mean.
-
-    Shapes: products of the contrasts of half a and domain d with those of half b and domain e (2, 2, K, D, D).
-    """
-    inner_KDD = products_22KDD.mean(dim=(0, 1))
-    tiny = torch.finfo(inner_KDD.dtype).tiny
-    signal_KD, length_KD = (each.diagonal(dim1=-2, dim2=-1) for each in (products_22KDD[0, 1], inner_KDD))
-    scale_KD = torch.maximum(signal_KD, LEAST_SIGNAL * length_KD).clamp_min(tiny).rsqrt()
-    scale_KDD = scale_KD[..., :, None] * scale_KD[..., None, :]
-    cosines = inner_KDD * scale_KDD
-    domains = cosines.shape[-1]
-    same = torch.eye(domains, dtype=torch.bool, device=cosines.device)
-    if domains < 2:
-        return torch.ones_like(cosines)
-    halves = [(products_22KDD[half, half] * scale_KDD)[:, ~same] for half in (0, 1)]
-    others, there = cosines[:, ~same], length_KD > 0
-    known = (there[..., :, None] & there[..., None, :])[:, ~same].to(cosines.dtype)
-    number_K1 = known.sum(dim=-1, keepdim=True).clamp_min(1)
-    mean_K1 = (others * known).sum(dim=-1, keepdim=True) / number_K1
-    noise_K1 = ((halves[0] - halves[1]).square() * known).sum(dim=-1, keepdim=True) / number_K1 / 4
-    spread_K1 = ((others - mean_K1).square() * known).sum(dim=-1, keepdim=True) / number_K1
-    kept_K1 = ((spread_K1 - noise_K1) / spread_K1.clamp_min(tiny)).clamp(0, 1)
-    smoothed = torch.ones_like(cosines)
-    smoothed[:, ~same] = (mean_K1 + kept_K1 * known * (others - mean_K1)).clamp(-1, 1)
-    return smoothed
-
-
-def permuted(relations_KDD: Tensor, seed: int) -> Tensor:
-    """The same numbers between other domains, a control: domains change places, none keeps its own.
-
-    Of many random cycles of the domains the one is taken whose numbers agree least with the true ones, summed over
-    levels: else a pair of related domains might come to lie on another. With two domains nothing changes, as there is
-    one number.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    domains = relations_KDD.shape[-1]
-    others = relations_KDD - torch.diag_embed(relations_KDD.diagonal(dim1=-2, dim2=-1))
-    best, order = torch.inf, torch.arange(domains)
-    for _ in range(TRIES):
-        cycle = torch.randperm(domains, generator=generator)
-        tried = torch.empty_like(cycle)
-        tried[cycle] = cycle.roll(-1)
-        agreement = float((others * others[..., tried, :][..., tried]).sum())
-        if agreement < best - 1e-9:
-            best, order = agreement, tried
-    return relations_KDD[..., order, :][..., order]
 
 
 def shares(relations_DD: Tensor) -> Tensor:

@@ -174,7 +174,7 @@ class ContrastGraph(nn.Module):
 
     ``y_i = ELU(S x_i + sum_j a_ij R x_j)`` with heads concatenated, ``score_i = v' y_i``, where ``a`` are the
     ``shares`` and the rest is as in :class:`RelationalGraph`: what domains have in common is measured
-    (:func:`hrkd.method.contrasts.contrast_relations`), what follows from it for their ratios is learnt.
+    (:func:`hrkd.training.contrast.contrast_relations`), what follows from it for their ratios is learnt.
 
     Args:
         shares: (K, D, D), rows sum to one (:func:`hrkd.method.contrasts.shares`).

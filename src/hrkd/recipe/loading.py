@@ -123,7 +123,7 @@ def check_recipe(
     if problems:
         raise locations.error(problems)
     left_out: dict[str, Any] = {name: type(getattr(recipe, name)).model_construct() for name in unset}
-    if "teacher" in unset and "data" in merged:  # nothing is trained, so that a preset has nothing to say
+    if "teacher" not in needed and "data" in merged:  # nothing is trained, so that a preset has nothing to say
         left_out["data"] = DataConfig.model_validate(merged["data"])
     return recipe.model_copy(update=left_out)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
-from hrkd.linear.relations import RelatedRows, right_by_relations
+from hrkd.linear.relations import RelatedRows, permuted, right_by_relations, smoothed_cosines
 from hrkd.linear.sharing import Sharing, mean_over_domains, measure_sharing
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import EvaluationConfig, Recipe
@@ -103,14 +103,10 @@ def _sharing(found: Sharing) -> dict[str, Any]:
 
 def _relations(found: Sharing) -> dict[str, Any]:
     """How domains are related by what sets their classes apart, and what linear models make of it, as plain data."""
-    import torch
-
-    from hrkd.method.contrasts import permuted, smoothed_cosines
-
     domains, domain_ids = found.train.domains, found.dev.domain_ids
     rows = RelatedRows.of(found.train, found.dev)
-    relations = smoothed_cosines(torch.from_numpy(rows.products)[:, :, None])
-    matrix = relations[0].numpy()
+    relations = smoothed_cosines(rows.products[:, :, None])
+    matrix = relations[0]
     told: dict[str, Any] = {
         "matrix": {
             one: dict(zip(domains, map(float, own), strict=True)) for one, own in zip(domains, matrix, strict=True)
@@ -118,7 +114,7 @@ def _relations(found: Sharing) -> dict[str, Any]:
     }
     if len(domains) < 3:  # with two there is one relation, and no control
         return told
-    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0].numpy()}
+    compared = {"equal": np.ones_like(matrix), "related": matrix, "permuted": permuted(relations, 0)[0]}
     right = right_by_relations(rows, compared)
     told["accuracy"] = {name: mean_over_domains(each, domain_ids) for name, each in right.items()}
     for name, other in {"paired": "equal", "paired_control": "permuted"}.items():

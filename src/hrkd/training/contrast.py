@@ -12,13 +12,14 @@ from torch import Tensor
 from hrkd.data.batching import TokenizedDataset
 from hrkd.data.splits.draws import by_turns, some_of_each
 from hrkd.errors import DataError
-from hrkd.method.contrasts import class_contrasts, contrast_relations
+from hrkd.linear.relations import smoothed_cosines
+from hrkd.method.contrasts import class_contrasts
 from hrkd.method.meta_kd import token_means
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import token_batches
 from hrkd.training.live_teacher import TeacherSource
 
-__all__ = ["check_contrasts", "in_words", "measure_relations"]
+__all__ = ["check_contrasts", "contrast_relations", "in_words", "measure_relations"]
 
 MOST_NAMED = 3
 MOST_TEXTS = 4_000
@@ -29,7 +30,7 @@ MOST_TEXTS = 4_000
 def measure_relations(
     source: TeacherSource, data: TokenizedDataset, device: torch.device, *, progress: Progress | None = None
 ) -> Tensor:
-    """:func:`hrkd.method.contrasts.contrast_relations` at every level that ``source`` gives, (K, D, D), on ``device``.
+    """:func:`contrast_relations` at every level that ``source`` gives, (K, D, D), on ``device``.
 
     Texts without a label are left out; of more than :data:`MOST_TEXTS`, some of each class of each domain are drawn,
     with a fixed seed. All windows of a text are in the same half.
@@ -60,6 +61,16 @@ def measure_relations(
     sums = sums.view(len(sums), 2, domains, labels, -1)
     numbers = counts.view(2, domains, labels)
     return contrast_relations(torch.stack([class_contrasts(sums[:, half], numbers[half]) for half in (0, 1)]))
+
+
+def contrast_relations(halves_2KDF: Tensor) -> Tensor:
+    """:func:`hrkd.linear.relations.smoothed_cosines` of the contrasts of either half of the texts.
+
+    Shapes: (2, K, D, F) -> (K, D, D), where they lie.
+    """
+    products = torch.einsum("akdf,bkef->abkde", halves_2KDF, halves_2KDF)
+    found = smoothed_cosines(products.detach().cpu().double().numpy())
+    return torch.from_numpy(found).to(halves_2KDF)
 
 
 def check_contrasts(data: TokenizedDataset) -> None:

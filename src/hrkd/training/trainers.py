@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
 from hrkd.data.batching import MultiDomainLoader, TokenizedDataset
 from hrkd.errors import DataError, ModelError, TrainingError
+from hrkd.linear.relations import permuted
 from hrkd.method.build import build_domain_ratios
-from hrkd.method.contrasts import permuted, shares
+from hrkd.method.contrasts import shares
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.meta_kd import DomainHead, expertise_weights
 from hrkd.method.ratios import DomainRatios
@@ -296,7 +298,7 @@ def _relations(
         found = measure_relations(own, train_set, device, progress=session.progress)
         teacher.to(was_on)
     if method.domain_relations == "permuted":
-        found = permuted(found, session.run.seed)
+        found = torch.from_numpy(permuted(found.cpu().numpy(), session.run.seed)).to(found)
     told = in_words(found[-1], train_set.source.domains)
     logger.info("%s: relations between domains at the last level: %s", session.title, told)
     return found
