@@ -56,8 +56,8 @@ def test_what_is_given_goes_first():
     recipe = load_recipe(given)
     assert (recipe.data.keep, recipe.student.training.learning_rate) == ("tail", 1e-3)
     assert (recipe.method.hidden_weight, recipe.method.graph, recipe.method.hierarchy) == (0.7, "random", "none")
-    taken_back = load_recipe(given, {"method.hidden_weight": None})
-    assert taken_back.method.hidden_weight == recommended(("method", "hidden_weight"))
+    taken_back = load_recipe(given, {"method.graph": None})
+    assert taken_back.method.graph == recommended(("method", "graph"))
 
 
 def test_sections_as_objects_are_filled_alike():
