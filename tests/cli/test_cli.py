@@ -357,15 +357,15 @@ class TestFlags:
 
     def test_null_gives_every_field_its_default(self, run, library):
         needed = ("data.source", "teacher.model", "student.layers")
-        run("compress", *FLAGS)
-        plain = recipe_of(library.compress)
         for field in recipe_fields():
             if field.name not in needed:
                 library.compress.reset_mock()
                 assert run("compress", *FLAGS, f"--{field.name}", "null")[::2] == (0, ""), field.name
                 found = functools.reduce(getattr, field.path, recipe_of(library.compress))
-                assert found == functools.reduce(getattr, field.path, plain), field.name
-                assert found == field.default or found == recommended(field.path), field.name
+                preset = recommended(field.path)
+                if field.name == "student.training.learning_rate":  # FLAGS name a student as wide as its teacher
+                    preset = None
+                assert found == (field.default if preset is None else preset), field.name
 
 
 class TestErrors:

@@ -208,7 +208,7 @@ def test_states_of_several_encoders_cannot_be_compared(tiny, field, options):
         name: MultiDomainClassifier.from_plain(each, domains=[name], labels=tiny.splits.labels, max_tokens=32)
         for name, each in parts.items()
     }
-    with pytest.raises(ModelError, match=f"{field}: compares texts of different domains"):
+    with pytest.raises(ModelError, match=f"{field}: compares examples of different domains"):
         distil(combined(alone), tiny.model(), tiny.train, tiny.dev, **options)
 
 

@@ -410,7 +410,11 @@ def same(one, other):
     ("choices", "message"),
     [
         ({"graph": "relational"}, "the relational graph starts at uniform ratios"),
-        ({"graph": "uniform", "learning": "meta"}, "has nothing to be learnt"),
+        ({"graph": "uniform", "learning": "meta"}, "graph: uniform has nothing to be learnt"),
+        (
+            {"preset": "recommended", "learning": "meta"},
+            r"graph: uniform \(of preset: recommended\) has nothing to be learnt",
+        ),
         ({"hidden_weight": 0.0, "learning": "joint"}, "whose hidden_weight is 0"),
         ({"hidden_weight": 0.0, "prediction_weight": 0.0}, "nothing would be distilled"),
         ({"prediction_weight": 0.0, "label_weight": 1.0}, "label_weight: is part of the prediction loss"),

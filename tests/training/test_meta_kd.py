@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused(tiny, tmp_path):
     with pytest.raises(RecipeError, match=r"method\.transfer_weight.*set teacher\.meta_kd"):
         tiny_recipe(tmp_path, **{"method.transfer_weight": 1.0})
     parts = {domain: tiny.model().eval() for domain in tiny.splits.domains}
-    with pytest.raises(ModelError, match=r"expertise: compares texts of different domains"):
+    with pytest.raises(ModelError, match=r"expertise: compares examples of different domains"):
         distil(combined(parts), tiny.model(width=8), expertise=True, **train)
     with pytest.raises(RecipeError, match=r"method\.expertise.*each has its own"):
         tiny_recipe(tmp_path, **{"teacher.encoders": "per_domain", "method.expertise": True})

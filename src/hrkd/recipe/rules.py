@@ -61,7 +61,8 @@ def method_contradictions(method: MethodConfig) -> Iterator[str]:
             )
         return
     if not method.form.learnable:
-        by = " (of preset: recommended)" if method.graph == recommended(("method", "graph")) else ""
+        preset = method.preset == "recommended" and method.graph == recommended(("method", "graph"))
+        by = " (of preset: recommended)" if preset else ""
         yield f"learning: {method.learning}: graph: {method.graph}{by} has nothing to be learnt; use fixed"
     if not hidden:
         yield f"learning: {method.learning}: ratios weigh the levels' losses, whose hidden_weight is 0; use fixed"

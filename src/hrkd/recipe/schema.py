@@ -462,7 +462,7 @@ class MethodConfig(Section):
 
     preset: Preset = "recommended"
     """What holds for fields that are left out: what has been measured to be best (docs/evidence.md), also of `data` and
-    `student.training`, or the paper's own (`published`)."""
+    the `training` of teacher and student, or the paper's own (`published`)."""
 
     graph: Graph = "published"
     """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which start at

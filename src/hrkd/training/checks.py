@@ -92,12 +92,10 @@ def check_states(teacher: AnyTeacher, method: MethodConfig) -> None:
     Raises:
         ModelError: each domain has an encoder of its own.
     """
-    fields = {"expertise": method.expertise, "related_weight": method.related_weight, "graph: contrast": True}
-    compares = method.expertise or method.reads_relations
-    if compares and isinstance(teacher, DomainTeachers):
-        field = next(name for name, given in fields.items() if given)
+    if (method.expertise or method.reads_relations) and isinstance(teacher, DomainTeachers):
+        field = "expertise" if method.expertise else _reader_of_relations(method)
         raise ModelError(
-            f"{field}: compares texts of different domains in the teacher's states, and here each domain has an "
+            f"{field}: compares examples of different domains in the teacher's states, and here each domain has an "
             f"encoder of its own; use one teacher for all, or leave {field} out"
         )
 
@@ -114,8 +112,7 @@ def check_heads(teacher: AnyTeacher, student: MultiDomainClassifier | None, meth
             "domain_relations: permuted: two domains have one relation, which cannot be given to others; leave it out"
         )
     if method.reads_relations and len(teacher.domains) < 2:
-        field = "related_weight" if method.related_weight else f"graph: {method.graph}"
-        raise DataError(f"{field}: relates domains, and the data has one; leave it out")
+        raise DataError(f"{_reader_of_relations(method)}: relates domains, and the data has one; leave it out")
     if not method.related_weight:
         return
     for name, model in {"teacher": teacher, "student": student}.items():
@@ -124,3 +121,8 @@ def check_heads(teacher: AnyTeacher, student: MultiDomainClassifier | None, meth
                 f"related_weight: heads learn from those of related domains, and this {name} has one head for all; "
                 "leave related_weight out, or use a teacher with a head per domain"
             )
+
+
+def _reader_of_relations(method: MethodConfig) -> str:
+    """The field by which a method asks how domains are related."""
+    return "related_weight" if method.related_weight else f"graph: {method.graph}"

@@ -88,13 +88,12 @@ def narrow_teacher(
     basis = principal_components(moments, layer_map, narrow.width)
     plan = Plan(parts, wide, narrow, basis, moments, torch.Generator().manual_seed(seed))
     state, heads = _precise(teacher.state_dict()), [_precise(head) for head in teacher_heads]
-    bias = f"{parts.head_bias}.weight"
+    new = narrow_embeddings(plan, state)
     if parts.head_bias:
         of_layers = {layer - 1: _below(state, f"{parts.layers}.{layer - 1}.") for layer in layers}
-        plan = replace(plan, heads=common_heads(plan, of_layers))
-    new = narrow_embeddings(plan, state)
-    if plan.heads is not None:
-        new[bias] = state[bias][:, list(plan.heads)]
+        heads_kept = common_heads(plan, of_layers)
+        plan, bias = replace(plan, heads=heads_kept), f"{parts.head_bias}.weight"
+        new[bias] = state[bias][:, list(heads_kept)]
     for index, layer in enumerate(layers):
         part = narrow_layer(plan, _below(state, f"{parts.layers}.{layer - 1}."), layer)
         new |= {f"{parts.layers}.{index}.{name}": tensor for name, tensor in part.items()}
