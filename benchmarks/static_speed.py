@@ -63,7 +63,7 @@ def main() -> None:
 def _model_alone(predictor: Predictor, texts: list[str]) -> Callable[[], None]:
     """A pass over all texts, tokenised beforehand."""
     facts = predictor.facts
-    columns, _ = encode(predictor.tokenizer, texts, None, facts.max_tokens, facts.keep)
+    columns, _ = encode(predictor.engine.tokenizer, texts, None, facts.max_tokens, facts.keep)
     order = np.argsort([-len(ids) for ids in columns["input_ids"]], kind="stable")
     batches = [
         {name: [values[i] for i in order[start : start + BATCH]] for name, values in columns.items()}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hrkd.data.splits.split import split_domains
     from hrkd.data.synthetic.corpus import synthetic_reviews
     from hrkd.data.types import MultiDomainDataset
-    from hrkd.deploy.export import export_plain
+    from hrkd.deploy.export.plain import export_plain
     from hrkd.deploy.predict import Predictor
     from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
     from hrkd.models.loading import load_fine_tuned
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hrkd.run.commands import compress, distill, train_baseline, train_teacher
     from hrkd.run.describe_data import describe_data
     from hrkd.run.evaluation import evaluate
+    from hrkd.run.export import export
     from hrkd.training.session import Session
     from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -69,6 +70,7 @@ __all__ = [
     "distill",
     "distill_from_models",
     "evaluate",
+    "export",
     "export_plain",
     "fine_tune",
     "load_domains",
@@ -111,7 +113,8 @@ _HOMES = {
     "distill": "hrkd.run.commands",
     "distill_from_models": "hrkd.training.trainers",
     "evaluate": "hrkd.run.evaluation",
-    "export_plain": "hrkd.deploy.export",
+    "export": "hrkd.run.export",
+    "export_plain": "hrkd.deploy.export.plain",
     "fine_tune": "hrkd.training.trainers",
     "load_domains": "hrkd.data.readers.sources",
     "load_fine_tuned": "hrkd.models.loading",

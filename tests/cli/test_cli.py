@@ -208,6 +208,7 @@ class TestStartUp:
         # of the data, the rules for values and for what is read of a text alone
         assert {name for name in names if name.startswith("hrkd.data")} == {
             "hrkd.data",
+            "hrkd.data.cutting",
             "hrkd.data.reading",
             "hrkd.data.rows",
         }
@@ -480,13 +481,21 @@ class TestVerbs:
         assert json.loads(file.read_text()) == {"domains": ["books"]}
 
     def test_export_names_the_folders(self, run, library, monkeypatch):
-        from hrkd.deploy import export
+        from hrkd.run import export
 
-        fake = create_autospec(export.export_plain, return_value={"books": Path("out/books")})
-        monkeypatch.setattr(export, "export_plain", fake)
+        fake = create_autospec(export.export, side_effect=lambda *_, show, **__: show("books: out/books"))
+        monkeypatch.setattr(export, "export", fake)
         monkeypatch.setattr(commands, "read_facts", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
-        fake.assert_called_once_with(Path("student"), Path("out"), overwrite=False)
+        assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
+        assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0
+        assert fake.call_args.args[2:] == ("onnx", None)
+        assert (fake.call_args.kwargs["allowance"], fake.call_args.kwargs["overwrite"]) == (1.0, False)
+        assert run("export", "student", "out", "--to", "onx")[::2] == (
+            2,
+            "error: --to: there is no 'onx'; possible are plain, onnx, onnx-int8, openvino, openvino-int8; did you "
+            "mean 'onnx'?\n",
+        )
 
     def test_cache_lists_and_clears(self, run, tmp_path):
         assert run("cache", "--folder", str(tmp_path))[1] == f"no caches in {tmp_path}\n"

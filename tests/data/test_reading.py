@@ -3,7 +3,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from hrkd.data.reading import encode, mean_by_owner, mean_of_windows, windows_of
+from hrkd.data.cutting import mean_by_owner, windows_of
+from hrkd.data.reading import encode, mean_of_windows
 from hrkd.errors import DataError
 
 WORDS = [f"w{i}" for i in range(60)]

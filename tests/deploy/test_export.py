@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
 
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, HrkdError
 from hrkd.models.loading import load_fine_tuned

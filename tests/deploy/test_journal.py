@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import DataError
@@ -18,7 +19,7 @@ ROWS = 3500
 
 @pytest.fixture(scope="module")
 def predictor(student, tokenizer):
-    return Predictor(student, tokenizer)
+    return Predictor(TorchEngine(student, tokenizer))
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,13 @@ class Counting(Predictor):
 def interrupted(predictor, table, tmp_path):
     """An output that is not there yet, and its journal of two chunks."""
     with pytest.raises(KeyboardInterrupt):
-        label(Interrupted(predictor.model, predictor.tokenizer), table, tmp_path / "out.csv")
+        label(Interrupted(predictor.engine), table, tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == [".out.csv.hrkd-journal"]
     return tmp_path / "out.csv"
 
 
 def counting(predictor):
-    return Counting(predictor.model, predictor.tokenizer)
+    return Counting(predictor.engine)
 
 
 def test_finished_chunks_are_not_predicted_again(predictor, table, interrupted, expected, caplog):
@@ -103,7 +104,7 @@ def test_a_damaged_end_is_predicted_again(predictor, table, interrupted, expecte
 def test_what_would_change_the_answers_begins_anew(
     predictor, new_student, table, interrupted, tmp_path, change, caplog
 ):
-    options, model = {}, predictor.model
+    options, model = {}, predictor.engine.model
     if change == "input":
         table = tmp_path / "in.csv"
         table.write_text("nr,text,domain\n" + "1,good,books\n" * 2000)
@@ -112,13 +113,13 @@ def test_what_would_change_the_answers_begins_anew(
         model.heads[0].classifier.classifier.bias.data += 0.1
     else:
         options = {change: {"batch_size": 7, "domain": "music"}[change]}
-    again = Counting(model, predictor.tokenizer)
+    again = Counting(TorchEngine(model, predictor.engine.tokenizer))
     with caplog.at_level(logging.INFO, logger="hrkd"):
         labelled = label(again, table, interrupted, **options)
     assert again.count == labelled
     assert "of another model, input or options; begins anew" in caplog.text
     plain = tmp_path / "plain.csv"
-    label(Predictor(model, predictor.tokenizer), table, plain, **options)
+    label(Predictor(TorchEngine(model, predictor.engine.tokenizer)), table, plain, **options)
     assert interrupted.read_bytes() == plain.read_bytes()
 
 
@@ -182,4 +183,4 @@ def test_two_at_a_time_are_refused(predictor, table, tmp_path):
                 label(predictor, table, tmp_path / "out.csv")
             return super().answers(asked, batch_size=batch_size)
 
-    label(Second(predictor.model, predictor.tokenizer), table, tmp_path / "out.csv")
+    label(Second(predictor.engine), table, tmp_path / "out.csv")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
@@ -23,7 +24,7 @@ from hrkd.errors import ArtifactError, DataError
 
 @pytest.fixture(scope="module")
 def predictor(student, tokenizer):
-    return Predictor(student, tokenizer)
+    return Predictor(TorchEngine(student, tokenizer))
 
 
 ROWS = [
@@ -214,7 +215,7 @@ def test_parquet_columns_go_through_untouched(predictor, tmp_path):
     assert found.select(table.column_names).equals(stored)
     assert found.select(table.column_names).schema.equals(stored.schema, check_metadata=True)
     added = found.schema.names[len(table.column_names) :]
-    assert added == ["label", "score", *(f"score_{name}" for name in predictor.model.labels)]
+    assert added == ["label", "score", *(f"score_{name}" for name in predictor.engine.model.labels)]
     assert [found.schema.field(name).type for name in added] == [pa.string(), *[pa.float64()] * 4]
 
 
@@ -406,7 +407,7 @@ def test_all_bad_rows_are_told_together_before_anything_is_predicted(predictor, 
 
 
 def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
-    numbered = Predictor(new_student(domains=["1", "10", "2"]), tokenizer)
+    numbered = Predictor(TorchEngine(new_student(domains=["1", "10", "2"]), tokenizer))
     frame = pd.DataFrame({"text": [1000, 1001, 1002], "domain": [1.0, 10.0, 2.0]})
     frame.to_csv(tmp_path / "in.csv", index=False)
     frame.to_parquet(tmp_path / "in.parquet")
@@ -494,14 +495,14 @@ def test_keys_that_come_twice_are_told_and_stay(predictor, tmp_path, caplog):
 
 
 def test_what_is_written_as_another_format_is_read_back(new_student, tokenizer, tmp_path):
-    of_truth = Predictor(new_student(domains=["False", "True"]), tokenizer)
+    of_truth = Predictor(TorchEngine(new_student(domains=["False", "True"]), tokenizer))
     (tmp_path / "in.jsonl").write_text('{"text": "good", "domain": true}\n{"text": "good", "domain": false}\n')
     predict_file(of_truth, tmp_path / "in.jsonl", tmp_path / "out.csv", prefix="first_")
     predict_file(of_truth, tmp_path / "out.csv", tmp_path / "again.csv")
     rows = read_back(tmp_path / "again.csv")
     assert [row["domain"] for row in rows] == ["true", "false"]
     assert all((row["label"], row["score"]) == (row["first_label"], row["first_score"]) for row in rows)
-    numbered = Predictor(new_student(domains=["0.1", f"{10**20}"]), tokenizer)
+    numbered = Predictor(TorchEngine(new_student(domains=["0.1", f"{10**20}"]), tokenizer))
     own = pa.table({"text": ["good", "good"], "domain": pa.array([0.1, 1e20], pa.float32())})
     pq.write_table(own, tmp_path / "in.parquet")
     predict_file(numbered, tmp_path / "in.parquet", tmp_path / "n.csv", prefix="first_")
@@ -512,7 +513,7 @@ def test_what_is_written_as_another_format_is_read_back(new_student, tokenizer, 
 def of_columns(new_student, tokenizer, **options):
     model = new_student(**options)
     model.config.columns = {"text": "review", "text_pair": None, "label": "stars", "domain": "category"}
-    return Predictor(model, tokenizer)
+    return Predictor(TorchEngine(model, tokenizer))
 
 
 def test_columns_are_the_models_own_unless_others_are_named(new_student, tokenizer, predictor, tmp_path):
@@ -537,7 +538,7 @@ def test_columns_are_the_models_own_unless_others_are_named(new_student, tokeniz
 
 def test_a_model_of_pairs_finds_its_second_texts(new_student, tokenizer, tmp_path):
     own = of_columns(new_student, tokenizer)
-    own.model.config.columns["text_pair"] = "answer"
+    own.engine.model.config.columns["text_pair"] = "answer"
     rows = [{"review": "good", "answer": "bad film", "category": "books"}]
     predict_file(own, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv")
     (answer,) = own(["good"], text_pairs=["bad film"], domain="books")
@@ -550,7 +551,7 @@ def test_a_model_of_pairs_finds_its_second_texts(new_student, tokenizer, tmp_pat
 
 
 def test_one_head_looks_for_no_domain(new_student, tokenizer, tmp_path):
-    shared = Predictor(new_student(heads="shared"), tokenizer)
+    shared = Predictor(TorchEngine(new_student(heads="shared"), tokenizer))
     rows = [{"text": "good", "domain": "never heard of"}]
     assert predict_file(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv") == 1
     assert predict_file(shared, write_csv(tmp_path / "in.csv", [{"text": "good"}]), tmp_path / "out.csv") == 1

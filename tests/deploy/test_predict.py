@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
 
@@ -25,7 +26,7 @@ DOMAINS = ["books", "music", "kitchen & housewares", "music"]
 
 @pytest.fixture(scope="module")
 def predictor(student, tokenizer):
-    return Predictor(student, tokenizer)
+    return Predictor(TorchEngine(student, tokenizer))
 
 
 @torch.no_grad()
@@ -33,8 +34,10 @@ def one_by_one(predictor, texts, domains, pairs=None):
     rows = []
     for i, (text, domain) in enumerate(zip(texts, domains, strict=True)):
         pair = pairs[i] if pairs else None
-        inputs = predictor.tokenizer(text, pair, truncation=True, max_length=12, return_tensors="pt")
-        logits = predictor.model(**inputs, domain_ids=torch.tensor([predictor.model.domains.index(domain)])).logits
+        inputs = predictor.engine.tokenizer(text, pair, truncation=True, max_length=12, return_tensors="pt")
+        logits = predictor.engine.model(
+            **inputs, domain_ids=torch.tensor([predictor.engine.model.domains.index(domain)])
+        ).logits
         rows.append(logits.softmax(-1)[0].numpy())
     return np.stack(rows)
 
@@ -48,7 +51,7 @@ def test_batches_change_nothing_and_order_stays(predictor, batch_size):
 def test_answers_have_the_shape_of_a_pipeline(predictor):
     answers = predictor(TEXTS, domain=DOMAINS)
     expected = one_by_one(predictor, TEXTS, DOMAINS)
-    assert [a["label"] for a in answers] == [predictor.model.labels[c] for c in expected.argmax(1)]
+    assert [a["label"] for a in answers] == [predictor.engine.model.labels[c] for c in expected.argmax(1)]
     assert [a["score"] for a in answers] == pytest.approx(expected.max(1).tolist(), abs=1e-5)
     assert all(type(a["score"]) is float for a in answers)
 
@@ -69,7 +72,7 @@ def test_one_text_gives_a_list_of_one_and_none_gives_none(predictor):
 
 
 def test_the_domain_decides_the_head(predictor):
-    found = predictor.probabilities(["good book"] * 3, domain=predictor.model.domains)
+    found = predictor.probabilities(["good book"] * 3, domain=predictor.engine.model.domains)
     assert np.abs(found[0] - found[1]).max() > 0.01
     assert np.abs(found[1] - found[2]).max() > 0.01
 
@@ -105,7 +108,7 @@ def test_from_pretrained_is_the_same_model_and_quiet(predictor, student_folder, 
     np.testing.assert_allclose(
         loaded.probabilities(TEXTS, domain=DOMAINS), predictor.probabilities(TEXTS, domain=DOMAINS), atol=1e-6
     )
-    assert not loaded.model.training
+    assert not loaded.engine.model.training
     assert not caplog.records
 
 
@@ -188,7 +191,7 @@ def test_numbers_are_texts_as_when_a_table_is_loaded(predictor):
 
 @pytest.mark.parametrize("domain", [1, 1.0, "1", "1.0", " 1 ", np.float32(1), np.int64(1), [1.0], np.array([1])])
 def test_numbers_name_domains_as_in_a_table(new_student, tokenizer, domain):
-    numbered = Predictor(new_student(domains=["1", "10", "2"]), tokenizer)
+    numbered = Predictor(TorchEngine(new_student(domains=["1", "10", "2"]), tokenizer))
     assert numbered(["good"], domain=domain) == numbered(["good"], domain="1")
     with pytest.raises(DataError, match=r"unknown domain 3\.0"):
         numbered(["good"], domain=3.0)
@@ -197,9 +200,9 @@ def test_numbers_name_domains_as_in_a_table(new_student, tokenizer, domain):
 @pytest.mark.parametrize("domain", [True, "true", "TRUE", "True", torch.tensor([True]), [np.True_]])
 def test_truth_is_one_domain_however_it_is_written(new_student, tokenizer, domain):
     for names in (["False", "True"], ["false", "true"]):
-        of_truth = Predictor(new_student(domains=names), tokenizer)
+        of_truth = Predictor(TorchEngine(new_student(domains=names), tokenizer))
         assert of_truth(["good"], domain=domain) == of_truth(["good"], domain=names[1])
-    both = Predictor(new_student(domains=["TRUE", "True"]), tokenizer)
+    both = Predictor(TorchEngine(new_student(domains=["TRUE", "True"]), tokenizer))
     assert both(["good"], domain="TRUE") == both(["good"], domain=" TRUE ")
     with pytest.raises(DataError, match="unknown domain 'true'"):
         both(["good"], domain="true")
@@ -248,7 +251,7 @@ def test_other_values_are_errors_that_name_argument_and_place(predictor, texts, 
 def with_columns(new_student, tokenizer, **columns):
     model = new_student()
     model.config.columns = {"text": "text", "text_pair": None, "label": "label", "domain": "domain"} | columns
-    return Predictor(model, tokenizer)
+    return Predictor(TorchEngine(model, tokenizer))
 
 
 def test_a_model_of_pairs_wants_pairs_and_one_of_single_texts_none(new_student, tokenizer):
@@ -262,7 +265,7 @@ def test_a_model_of_pairs_wants_pairs_and_one_of_single_texts_none(new_student, 
 
 
 def test_one_head_needs_no_domain(new_student, tokenizer):
-    shared = Predictor(new_student(heads="shared"), tokenizer)
+    shared = Predictor(TorchEngine(new_student(heads="shared"), tokenizer))
     assert shared(TEXTS) == shared(TEXTS, domain=DOMAINS) == shared(TEXTS, domain="music")
     with pytest.raises(DataError, match="unknown domain 'musik'"):
         shared(TEXTS, domain="musik")
@@ -273,7 +276,7 @@ def test_answers_that_are_no_numbers_are_errors(new_student, tokenizer, value):
     model = new_student()
     with torch.no_grad():
         next(model.heads[1].parameters()).fill_(value)
-    broken = Predictor(model, tokenizer)
+    broken = Predictor(TorchEngine(model, tokenizer))
     assert broken(["good"], domain="books")[0]["score"] > 0
     with pytest.raises(ArtifactError, match=r"answers are not finite \(for 1 of 2 texts, index 1\)"):
         broken(["good", "bad"], domain=["books", "kitchen & housewares"])

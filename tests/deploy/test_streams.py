@@ -8,6 +8,7 @@ import logging
 
 import pytest
 
+from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import Labelling, label_stream, plan
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.streams import Lines, label_lines, stream_table
@@ -28,7 +29,7 @@ class Lazy(Predictor):
     """Notes how many blocks of its pipe are left when it is asked."""
 
     def __init__(self, predictor, pipe):
-        super().__init__(predictor.model, predictor.tokenizer)
+        super().__init__(predictor.engine)
         self.pipe, self.left = pipe, []
 
     def answers(self, asked, *, batch_size=64):
@@ -38,7 +39,7 @@ class Lazy(Predictor):
 
 @pytest.fixture(scope="module")
 def predictor(student, tokenizer):
-    return Predictor(student, tokenizer)
+    return Predictor(TorchEngine(student, tokenizer))
 
 
 def answers(predictor, *blocks, on_bad_row="stop", all_labels=False, domain="books"):

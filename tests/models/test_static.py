@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hrkd.cli import main
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -111,7 +112,7 @@ def test_a_run_makes_measures_and_predicts(finished):
     model, tokenizer = open_model(finished / "student")
     assert is_static(model)
     assert evaluate(finished)["mean"]["accuracy"] == student["test"]["mean"]["accuracy"]
-    answers = Predictor(model, tokenizer)(["a good read", "dull"], domain=model.domains[0])
+    answers = Predictor(TorchEngine(model, tokenizer))(["a good read", "dull"], domain=model.domains[0])
     assert {each["label"] for each in answers} <= set(model.labels)
     assert load_recipe(finished / "recipe.yaml").student.training.learning_rate == 1e-2
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from hrkd.data.batching import tokenize
 from hrkd.data.readers.sources import load_domains
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.export.plain import export_plain
 from hrkd.errors import ModelError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model

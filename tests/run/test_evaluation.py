@@ -11,7 +11,7 @@ import pytest
 from hrkd.data.assembly import assemble
 from hrkd.data.rows import RawRows
 from hrkd.data.synthetic.corpus import synthetic_reviews
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.models.open_model import read_facts

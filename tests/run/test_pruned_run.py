@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 import hrkd.training.selection as selection
 from hrkd.cli import main
 from hrkd.data.readers.sources import load_domains
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import open_model

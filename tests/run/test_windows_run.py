@@ -9,7 +9,8 @@ from transformers import pipeline
 
 from hrkd.data.reading import encode
 from hrkd.data.synthetic.corpus import synthetic_reviews
-from hrkd.deploy.export import export_plain
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.models.open_model import open_model, read_facts
@@ -49,7 +50,7 @@ def test_an_answer_is_the_mean_over_windows(windows, texts):
     folder, _ = windows
     assert read_facts(folder / "student").keep == read_facts(folder / "teacher").keep == "windows"
     model, tokenizer = open_model(folder / "student")
-    predictor = Predictor(model, tokenizer)
+    predictor = Predictor(TorchEngine(model, tokenizer))
     asked, domain = texts.rows["text"][:], model.domains[0]
     found = predictor.probabilities(asked, domain=domain, batch_size=7)
     columns, owners = encode(tokenizer, asked, None, LENGTH, "windows")

@@ -29,7 +29,7 @@ VERBS = {
     "compare": "Run methods against each other over data sets, fractions and seeds, and test the differences.",
     "evaluate": "Measure a run or a model on each domain.",
     "predict": "Classify texts with a student.",
-    "export": "Write one plain classifier per domain.",
+    "export": "Write the student in a form that runs elsewhere, and check it.",
     "data": "Describe the data of a recipe: sizes, labels, lengths, repeated texts.",
     "cache": "List, and clear, what is kept on disk for later runs.",
     "recipe": "List the packaged recipes, print one, or print the schema of all fields.",

@@ -15,14 +15,22 @@ from cyclopts import Parameter
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
+from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
+from hrkd.deploy.export_folder import facts_of_any
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
-from hrkd.run.first_look import check_measurable, check_named, check_output, check_teacher_is_there, moved_run
+from hrkd.run.first_look import (
+    check_measurable,
+    check_named,
+    check_output,
+    check_teacher_is_there,
+    moved_run,
+    student_in,
+)
 from hrkd.support.atomic_files import check_can_be_written, write_json
 from hrkd.support.launch import launch
-from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -302,7 +310,7 @@ def predict(
     lines = None if given or input_file is not None else standard_input()
     if not given and input_file is None and lines is None:
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
-    facts = read_facts(student)
+    facts = facts_of_any(student)
     prepare_process()
     if input_file is not None and output_file is not None:
         predict_table(student, facts, input_file, output_file, domain=domain, all_labels=all_labels, flags=flags)
@@ -333,24 +341,48 @@ def _check_what_to_predict(
         raise RecipeError(f"{', '.join(names)}: for a table that --input names")
 
 
+@takes_fields("data", "evaluation", "run")
 def export(
-    student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
-    output: Annotated[Path, Parameter(help="Folder to write; one folder per domain comes into it.")],
+    student: Annotated[Path, Parameter(help="Folder of a run, or of a student (or teacher) that hrkd wrote.")],
+    output: Annotated[Path, Parameter(help="Folder to write.")],
+    recipe: RecipeArgument = None,
     /,
     *,
+    to: Annotated[str, Parameter(help=f"What to make: {', '.join(TARGETS)}.")] = PLAIN,
+    domain: Annotated[str | None, Parameter(help="A graph of this domain alone; default: of all, in one.")] = None,
+    allowance: Annotated[
+        float, Parameter(help="Points of accuracy that a form that rounds may lose, on the mean over domains.")
+    ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
+    flags: Flags = None,
 ) -> None:
-    """Write one plain classifier per domain.
+    """Write the student in a form that runs elsewhere, and check it.
 
-    Each is a folder that AutoModelForSequenceClassification and AutoTokenizer of transformers load as it is.
+    plain: a folder for each domain that AutoModelForSequenceClassification and AutoTokenizer of transformers load as
+    it is. onnx, onnx-int8, openvino, openvino-int8: one graph for all domains with its tokenizer, which hrkd predict
+    runs without torch. What is written has been held against the student: its logits, and where it rounds its accuracy
+    on dev rows of the student's run, or of the recipe that is given.
     """
-    read_facts(student)
+    checked = load_recipe(recipe, overrides_of(flags), needed=("data",)) if recipe is not None or flags else None
+    if checked is not None:
+        check_named(checked, "data")
+    check_target(to)
+    read_facts(student_in(student))
     console = prepare()
     with heavy_imports():
-        from hrkd.deploy.export import export_plain
+        from hrkd.run import export as exporting
 
-    for domain, folder in export_plain(student, output, overwrite=overwrite).items():
-        console.print(visible(f"{domain}: {folder}"), soft_wrap=True)
+    exporting.export(
+        student,
+        output,
+        to,
+        checked,
+        domain=domain,
+        allowance=allowance,
+        overwrite=overwrite,
+        show=console.print,
+        progress=progress(),
+    )
 
 
 def cache(

@@ -26,7 +26,6 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from hrkd.errors import DataError
-from hrkd.models.digests import bytes_of
 from hrkd.support.atomic_files import clear_leftovers, writing
 
 if TYPE_CHECKING:
@@ -42,17 +41,7 @@ HEAD = {"format": "hrkd-prediction-journal", "version": 1}
 def hash_of(predictor: Predictor, source: Path, **options: Any) -> str:
     """A hash of all that decides what ``predictor`` finds for the table ``source`` with ``options``."""
     total = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
-    model, tokenizer = predictor.model, predictor.tokenizer
-    total.update(f"{model.config.to_json_string()} {model.device.type}".encode())
-    for name, tensor in model.state_dict().items():
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(bytes_of(tensor))
-    if tokenizer.is_fast:
-        # What truncates and pads is set by the last call.
-        rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-    else:
-        rules = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    total.update(json.dumps(rules, sort_keys=True).encode())
+    total.update(predictor.engine.digest().encode())
     with source.open("rb") as content:
         total.update(hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()

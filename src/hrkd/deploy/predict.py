@@ -2,71 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from hrkd.data.reading import encode, mean_by_owner
+from hrkd.data.cutting import mean_by_owner
 from hrkd.deploy.checks import Asked, ask, check_batch_size
+from hrkd.deploy.export_folder import is_export
 from hrkd.errors import ArtifactError, ModelError
-from hrkd.models.cpu_kernels import cpu_kernels
-from hrkd.models.open_model import ModelFacts, open_model
+from hrkd.models.open_model import ModelFacts
 from hrkd.support.arguments import check_switch
-from hrkd.support.messages import first_line, first_of
+from hrkd.support.messages import first_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    import torch
 
-    from hrkd.models.multi_domain import MultiDomainClassifier
+    from hrkd.deploy.engines.engine import Engine
 
-__all__ = ["Predictor"]
-
-TOKENS_FOR_KERNELS = 512
-"""Tokens of a batch from which the processor's kernels save more than it costs to call them."""
+__all__ = ["Predictor", "softmax"]
 
 Texts = str | Mapping[str, Any] | Iterable[Any]
 """One text or several: strings, or mappings with ``text`` and ``text_pair``; lists, arrays, Series, generators."""
 
 
 class Predictor:
-    """A multi-domain classifier with its tokenizer, ready for text.
+    """A student, or an export of one, ready for text.
 
-    Works on the model's device. Longer texts than the model's ``max_tokens`` are read as in training (``keep``).
+    Longer texts than the model's ``max_tokens`` are read as in training (``keep``).
+
+    Args:
+        engine: what computes: :class:`hrkd.deploy.engines.torch_engine.TorchEngine` or
+            :class:`hrkd.deploy.engines.exported.ExportEngine`.
     """
 
-    def __init__(self, model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model = model.eval()
-        self.tokenizer = tokenizer
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | torch.device | None = None) -> Predictor:
-        """The model in ``folder``; ``device`` None: the accelerator if there is one, else the processor.
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str | torch.device | None = None, threads: int | None = None
+    ) -> Predictor:
+        """The model in ``folder``: one of hrkd, or an export of it to ONNX or OpenVINO, which needs no torch.
+
+        Args:
+            folder: where it lies.
+            device: of a model of hrkd; None: the accelerator if there is one, else the processor.
+            threads: of an export, which runs on the processor; None: as many as its runtime takes. Of a model of hrkd
+                torch decides (``torch.set_num_threads``).
 
         Raises:
-            ArtifactError: ``folder`` is no hrkd model, or is damaged.
-            ModelError: there is no such device.
+            ArtifactError: ``folder`` is neither, or is damaged.
+            ModelError: there is no such device, or what runs the export is not installed.
         """
-        with _telling_of(device):
-            if device is not None and torch.device(device).type == "meta":
-                raise ModelError("device: 'meta' computes nothing; try 'cpu'")
-        model, tokenizer = open_model(folder)
-        if device is None:
-            accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-            device = accelerator or "cpu"
-        with _telling_of(device):
-            return cls(model.to(device), tokenizer)
+        if is_export(folder):
+            from hrkd.deploy.engines.exported import ExportEngine
 
-    @cached_property
+            if device is not None and str(device) != "cpu":
+                raise ModelError(f"device: {str(device)!r} cannot be used: {folder} is an export, for the processor")
+            return cls(ExportEngine(folder, threads=threads))
+        from hrkd.deploy.engines.torch_engine import TorchEngine
+
+        if threads is not None:
+            raise ModelError(f"threads: {folder} is a model of hrkd, for which torch decides; leave it out")
+        return cls(TorchEngine.open(folder, device=device))
+
+    @property
     def facts(self) -> ModelFacts:
         """What the model says of itself: domains, labels, whether it takes pairs."""
-        config = self.model.config
-        names = list(self.model.domains), list(self.model.labels)
-        return ModelFacts(*names, config.max_tokens, config.heads == "shared", config.columns, config.keep)
+        return self.engine.facts
 
     def __call__(
         self,
@@ -120,7 +125,6 @@ class Predictor:
         """
         return self.answers(ask(texts, domain, text_pairs, self.facts), batch_size=batch_size)
 
-    @torch.inference_mode()
     def answers(self, asked: Asked, *, batch_size: int = 64) -> np.ndarray:
         """As :meth:`probabilities`, of what has been checked.
 
@@ -131,42 +135,31 @@ class Predictor:
         batch_size = check_batch_size(batch_size)
         if not asked.texts:
             return np.empty((0, len(self.facts.labels)))
-        columns, owners = encode(self.tokenizer, asked.texts, asked.pairs, self.facts.max_tokens, self.facts.keep)
-        domain_ids = torch.tensor(asked.domains, device=self.model.device)[torch.from_numpy(owners)]
-        lengths = list(map(len, columns["input_ids"]))
-        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-        of_rows = np.empty((len(lengths), len(self.facts.labels)))
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
-            of_rows[chosen] = self._probabilities(batch, domain_ids[chosen])
-        found = mean_by_owner(of_rows, owners)
+        logits, owners = self.logits(asked, batch_size=batch_size)
+        found = mean_by_owner(softmax(logits), owners)
         _check_finite(found)
         return found
 
-    def _probabilities(self, batch: dict[str, list[list[int]]], domain_ids: torch.Tensor) -> np.ndarray:
-        inputs = self._padded(batch)
-        many = inputs["input_ids"].numel() >= TOKENS_FOR_KERNELS
-        with cpu_kernels(self.model.device) if many else nullcontext():
-            logits = self.model(**inputs, domain_ids=domain_ids).logits
-        probabilities: np.ndarray = logits.float().softmax(dim=-1).cpu().numpy()
-        return probabilities
-
-    def _padded(self, batch: dict[str, list[list[int]]]) -> dict[str, torch.Tensor]:
-        """A batch, longest row first, as tensors; one that needs no padding costs less than the tokenizer takes."""
-        ids = batch["input_ids"]
-        if len(ids[0]) > len(ids[-1]):
-            return dict(self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device))
-        return {name: torch.tensor(rows, device=self.model.device) for name, rows in batch.items()}
+    def logits(self, asked: Asked, *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of the rows of what is asked, (rows, C), and the number of the text that each row is of, (rows,)."""
+        columns, owners = self.engine.encode(asked.texts, asked.pairs)
+        domain_ids = np.asarray(asked.domains, dtype=np.int64)[owners]
+        lengths = list(map(len, columns["input_ids"]))
+        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        found = np.empty((len(lengths), len(self.facts.labels)), dtype=np.float32)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
+            found[chosen] = self.engine.logits(batch, domain_ids[chosen])
+        return found, owners
 
 
-@contextmanager
-def _telling_of(device: Any) -> Iterator[None]:
-    """Name the device in what torch says against it."""
-    try:
-        yield
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ModelError(f"device: {device!r} cannot be used ({first_line(error)}); try 'cpu'") from error
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits (rows, C), in 64 bits."""
+    with np.errstate(invalid="ignore"):  # what is not finite is told of by who asked
+        powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        found: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+        return found
 
 
 def _check_finite(probabilities: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """One encoder, one classification head per domain (or one for all): teacher and student alike.
 
 The encoder and the heads are those of the family's own ``AutoModelForSequenceClassification``, so that every
-head can be written back as a plain classifier with equal logits (:mod:`hrkd.deploy.export`).
+head can be written back as a plain classifier with equal logits (:mod:`hrkd.deploy.export.plain`).
 """
 
 from __future__ import annotations
@@ -213,7 +213,13 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             **inputs,
         )
         levels = range(len(outputs.hidden_states)) if hidden_states is True else hidden_states or ()
-        of_heads = self._head_logits(outputs, attention_mask) if every_head else None
+        of_heads = None
+        if every_head:
+            if len(self.heads) != len(self.domains):
+                raise ModelError(
+                    "this model has one head for all domains; there is nothing that heads could learn from others"
+                )
+            of_heads = self.head_logits(outputs, attention_mask, range(len(self.heads)))
         own = None if of_heads is None else of_heads[torch.arange(len(domain_ids), device=of_heads.device), domain_ids]
         return EncoderTrace(
             logits=self._logits(outputs, attention_mask, domain_ids) if own is None else own,
@@ -222,13 +228,11 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             head_logits=of_heads,
         )
 
-    def _head_logits(self, outputs: Any, attention_mask: Tensor) -> Tensor:
-        if len(self.heads) != len(self.domains):
-            raise ModelError(
-                "this model has one head for all domains; there is nothing that heads could learn from others"
-            )
+    def head_logits(self, outputs: Any, attention_mask: Tensor, heads: Sequence[int]) -> Tensor:
+        """What some heads, by number, say of each row of the encoder's outputs, (B, heads, C)."""
         part = BaseModelOutputWithPooling(outputs.last_hidden_state, getattr(outputs, "pooler_output", None))
-        return torch.stack([head(part, attention_mask) for head in self.heads], dim=1).to(part.last_hidden_state.dtype)
+        said = [cast(PlainHead, self.heads[head])(part, attention_mask) for head in heads]
+        return torch.stack(said, dim=1).to(part.last_hidden_state.dtype)
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state

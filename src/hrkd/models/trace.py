@@ -11,7 +11,7 @@ compared their attention dropout is off; :func:`set_attention` with any other ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple, cast
@@ -30,6 +30,7 @@ __all__ = [
     "EncoderTrace",
     "QueriesKeys",
     "choose_attention",
+    "score_terms",
     "set_attention",
 ]
 
@@ -206,16 +207,20 @@ def _check_comparable(query: Tensor, key: Tensor, others: dict[str, Any]) -> Non
             f"attention with {query.shape[1]} query heads and {key.shape[1]} key heads (grouped-query attention) "
             "cannot be compared; use method.attention: none"
         )
-    terms = [name for name, value in others.items() if value is not None and _is_score_term(name, value)]
-    if terms:
+    if terms := score_terms(others):
         raise ModelError(
-            f"the attention scores have further terms ({', '.join(sorted(terms))}) that cannot be compared; "
+            f"the attention scores have further terms ({', '.join(terms)}) that cannot be compared; "
             "use method.attention: none"
         )
 
 
-def _is_score_term(name: str, value: Any) -> bool:
-    return name in SCORE_TERMS or (isinstance(value, Tensor) and name not in HARMLESS_TENSORS)
+def score_terms(others: Mapping[str, Any]) -> list[str]:
+    """Names of what a family hands to its attention function, ``others``, that are further terms of the scores."""
+    return sorted(
+        name
+        for name, value in others.items()
+        if value is not None and (name in SCORE_TERMS or (isinstance(value, Tensor) and name not in HARMLESS_TENSORS))
+    )
 
 
 def _attend(

@@ -44,6 +44,7 @@ __all__ = [
     "cache_table",
     "classes_table",
     "data_table",
+    "export_table",
     "ratios_table",
     "reading_table",
     "relations_table",
@@ -185,6 +186,38 @@ def scores_table(scores: Row, title: str) -> PlainTable:
     notes += [CLASSES] if classes else []
     notes += [intervals_note(level)] if level else []
     return PlainTable(f"{title}, in %", columns, rows, tuple(notes))
+
+
+def export_table(record: Row, folder: Path, megabytes_before: float) -> PlainTable:
+    """What an export was found to say beside its student, on each domain, in %.
+
+    Args:
+        record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it.
+        folder: Where it lies.
+        megabytes_before: Size of the student's folder.
+    """
+    checks, size = record["checks"], sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
+    accuracy = checks.get("accuracy", {})
+    rows = [
+        (name, f"{own['texts']:,}", percent(own["student"]), percent(own["export"])) for name, own in accuracy.items()
+    ]
+    if rows:
+        means = [sum(own[which] for own in accuracy.values()) / len(accuracy) for which in ("student", "export")]
+        rows.append(("Mean", f"{checks['texts']:,}", percent(means[0]), percent(means[1])))
+    on = count_of(checks["texts"], "text", "texts")
+    others = count_of(checks["other_answers"], "answer is another", "answers are others")
+    notes = [
+        f"{folder}: {megabytes(size)} MB ({megabytes_before / size:.1f} times smaller than the student's folder).",
+        f"On {on} logits differ by {checks['largest_difference']:.2g} at most (largest logit "
+        f"{checks['largest_logit']:.2g}); {others}.",
+    ]
+    if not rows:
+        notes.append("Checked on random words, not on labelled rows: name a recipe with its data to see accuracy.")
+    if len(checks["tried"]) > 1:
+        notes += ["Other ways were tried before:", *checks["tried"][:-1]]
+    return PlainTable(
+        f"Export to {record['target']}", ("Domain", "Texts", "Student", "Export"), tuple(rows), tuple(notes)
+    )
 
 
 def _measured(results: Row, split: str) -> list[Row]:

@@ -41,7 +41,7 @@ from hrkd.support.progress import Progress, Show, quiet
 from hrkd.support.stage_files import STAGE_RECORD
 from hrkd.training.session import start_accelerator
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "rows_of_model", "workplace_of"]
 
 logger = logging.getLogger("hrkd")
 
@@ -88,8 +88,8 @@ def evaluate(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
     facts = facts_of(folder)
-    workplace = _workplace(recipe, progress)
-    measured = _rows(workplace, folder, facts, data, split, is_run=is_run)
+    workplace = workplace_of(recipe, progress)
+    measured = rows_of_model(workplace, folder, facts, data, split, is_run=is_run)
     names = _names_of_outputs(folder, facts, labels)
     rows = as_model_says(measured.rows, facts, names)
     _tell_of_other_domains(folder, rows.domains)
@@ -139,13 +139,14 @@ def _meant_by(
     return [renamed.get(name, name) for name in teacher.labels]
 
 
-def _workplace(recipe: Recipe, progress: Progress | None) -> Workplace:
+def workplace_of(recipe: Recipe, progress: Progress | None) -> Workplace:
+    """What a model is asked with, as a recipe says."""
     accelerator = start_accelerator(recipe.run)
     shown = progress or Progress(accelerator.is_main_process)
     return Workplace(recipe, accelerator, shown, cache_folder(recipe.cache.folder))
 
 
-def _rows(
+def rows_of_model(
     workplace: Workplace,
     folder: Path,
     facts: ModelFacts,

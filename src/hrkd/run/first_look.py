@@ -21,6 +21,7 @@ __all__ = [
     "check_teacher_is_finished",
     "check_teacher_is_there",
     "moved_run",
+    "student_in",
     "teacher_in",
 ]
 
@@ -63,6 +64,13 @@ def teacher_in(folder: Path) -> Path:
         raise ArtifactError(f"{folder}: no teacher can be there: {fault}")
     if (folder / "recipe.yaml").is_file() and not is_finished_stage(folder):
         return RunFolder(folder).stage("teacher").model
+    return folder
+
+
+def student_in(folder: Path) -> Path:
+    """The folder of a student that was named by it, or by the folder of the run that made it."""
+    if not fault_of_path(folder) and (folder / "recipe.yaml").is_file() and not is_finished_stage(folder):
+        return RunFolder(folder).stage("student").model
     return folder
 
 

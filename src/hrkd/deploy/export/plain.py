@@ -22,7 +22,7 @@ from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.manifest import write_manifest
 
-__all__ = ["export_plain"]
+__all__ = ["export_plain", "probe_texts"]
 
 logger = logging.getLogger("hrkd")
 
@@ -79,7 +79,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
     whose = {ALL_DOMAINS: model.domains[0]} if one else {name: domain for domain, name in names.items()}
-    texts = _probe_texts(tokenizer, model.config.max_tokens)
+    texts = probe_texts(tokenizer, model.config.max_tokens)
     with replace_folder(output) as new, without_bars():
         for name, domain in whose.items():
             model.to_plain(domain).save_pretrained(new / name)
@@ -117,7 +117,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
 
 
-def _probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
+def probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
     """Random texts of the tokenizer's vocabulary, the shortest of one token, the longest beyond ``max_tokens``."""
     special = set(tokenizer.all_special_ids)
     ids = torch.tensor(sorted(i for i in tokenizer.get_vocab().values() if i not in special))

@@ -1,0 +1,147 @@
+"""Exports of a student, run by ONNX Runtime or OpenVINO. Neither torch nor transformers is imported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from hrkd.data.cutting import Ints, cut_rows
+from hrkd.deploy.engines.engine import Columns, padded
+from hrkd.deploy.engines.openvino_package import import_quietly
+from hrkd.deploy.export_folder import RESTORE, ExportRecord, read_export
+from hrkd.errors import ArtifactError, ModelError
+from hrkd.models.open_model import ModelFacts
+from hrkd.support.manifest import file_sum
+from hrkd.support.messages import first_line
+
+__all__ = ["ExportEngine"]
+
+COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""Names of models' inputs, and what the tokenizers library calls them."""
+
+Run = Callable[[dict[str, Any]], npt.NDArray[np.float32]]
+
+
+class ExportEngine:
+    """The graph and the tokenizer of an export.
+
+    Args:
+        folder: where it lies.
+        threads: of the processor; None: as many as the runtime takes by itself.
+
+    Raises:
+        ArtifactError: the folder is no export, or damaged.
+        ModelError: the package that runs it is not installed.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        self.folder = Path(folder).expanduser()
+        self.record = read_export(self.folder)
+        self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
+        runtime = _openvino if self.record.target.startswith("openvino") else _onnx
+        self._run = runtime(self.folder / self.record.model, threads)
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the student says of itself."""
+        return self.record.facts
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
+        """As :func:`hrkd.data.reading.encode`, by the tokenizers library alone."""
+        keep, longest, tokenizer = self.facts.keep, self.facts.max_tokens, self.tokenizer
+        tokenizer.no_padding()
+        if keep == "head":
+            tokenizer.enable_truncation(longest, strategy="longest_first", direction=self.record.truncation_side)
+        else:
+            tokenizer.no_truncation()
+        asked = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        rows: dict[str, list[list[int]]] = {name: [] for name in self.record.inputs}
+        owners: list[int] = []
+        for i, encoding in enumerate(tokenizer.encode_batch_fast(asked)):
+            columns = {name: getattr(encoding, COLUMNS[name]) for name in rows}
+            for places in _places(encoding, longest, self.record):
+                owners.append(i)
+                for name, values in columns.items():
+                    rows[name].append(values if places is None else [values[place] for place in places])
+        return rows, np.array(owners, dtype=np.int64)
+
+    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:
+        """As :class:`hrkd.deploy.engines.engine.Engine` says."""
+        return self._run({**padded(rows, self.record.padding), "domain_ids": domain_ids})
+
+    def digest(self) -> str:
+        """As :class:`hrkd.deploy.engines.engine.Engine` says."""
+        total = hashlib.sha256()
+        for path in sorted(self.folder.iterdir()):
+            if path.is_file():
+                total.update(f"{path.name} {file_sum(path)}".encode())
+        return total.hexdigest()
+
+
+def _places(encoding: Encoding, longest: int, record: ExportRecord) -> Sequence[list[int] | None]:
+    """Places of the tokens of each row of a text; None: of all."""
+    special = encoding.special_tokens_mask
+    if len(special) <= longest:
+        return [None]
+    whose = encoding.sequence_ids
+    owners = (0, 1) if record.facts.pairs else (0,)
+    parts = [[p for p, text in enumerate(whose) if text == owner and not special[p]] for owner in owners]
+    return list(cut_rows(special, parts, longest, record.facts.keep))
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise ArtifactError(f"{file}: no tokenizer that can be read ({first_line(error)}); {RESTORE}") from error
+
+
+def _onnx(file: Path, threads: int | None) -> Run:
+    """A session of ONNX Runtime on the processor."""
+    try:
+        runtime = import_module("onnxruntime")
+    except ImportError as error:
+        raise ModelError("onnxruntime runs this export, and is not installed; pip install onnxruntime") from error
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ArtifactError(f"{file}: ONNX Runtime cannot open it ({first_line(error)}); {RESTORE}") from error
+    wanted = {each.name for each in session.get_inputs()}
+
+    def run(inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
+        found: npt.NDArray[np.float32] = session.run(["logits"], {n: v for n, v in inputs.items() if n in wanted})[0]
+        return found
+
+    return run
+
+
+def _openvino(file: Path, threads: int | None) -> Run:
+    """A request of OpenVINO on the processor."""
+    openvino = import_quietly("openvino")
+    core = openvino.Core()
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        compiled = core.compile_model(core.read_model(str(file)), "CPU", settings)
+    except Exception as error:
+        raise ArtifactError(f"{file}: OpenVINO cannot open it ({first_line(error)}); {RESTORE}") from error
+    wanted = {port.get_any_name() for port in compiled.inputs}
+    request = compiled.create_infer_request()
+
+    def run(inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
+        found = request.infer({name: values for name, values in inputs.items() if name in wanted})
+        return np.array(found["logits"], dtype=np.float32)
+
+    return run

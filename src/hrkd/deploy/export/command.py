@@ -1,0 +1,210 @@
+"""From a student to one of its other forms: made beside the target folder, checked, and then put in place."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrkd.data.types import MultiDomainDataset
+from hrkd.deploy.checks import Asked
+from hrkd.deploy.engines.exported import ExportEngine
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export.check import Reference, asked_of, faults, hold_against
+from hrkd.deploy.export.plain import probe_texts
+from hrkd.deploy.export.targets import ALLOWANCE, Job, Made, Target, check_target
+from hrkd.deploy.export_folder import EXPORT, ExportRecord, is_export
+from hrkd.deploy.predict import Predictor
+from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.models.open_model import ModelFacts
+from hrkd.support.arguments import check_switch, path_of
+from hrkd.support.atomic_files import replace_folder, write_json, writing
+from hrkd.support.manifest import MANIFEST, file_sum
+
+__all__ = ["check_place", "export_to"]
+
+logger = logging.getLogger("hrkd")
+
+CALIBRATION_TEXTS = 300
+VERSIONS = ("hrkd", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf")
+
+
+def export_to(
+    student: str | Path,
+    output: str | Path,
+    to: str,
+    *,
+    rows: MultiDomainDataset | None = None,
+    calibration: MultiDomainDataset | None = None,
+    domain: str | None = None,
+    allowance: float = ALLOWANCE,
+    overwrite: bool = False,
+) -> ExportRecord:
+    """Write a student in another form, once it is found to say what the student says.
+
+    Args:
+        student: folder of an hrkd model.
+        output: folder to make.
+        to: a target (:data:`hrkd.deploy.export.targets.TARGETS`) other than ``plain``.
+        rows: labelled rows with the student's numbers of labels and domains, such as dev; a target that rounds is held
+            against its student's accuracy on them.
+        calibration: training rows, for targets that need the ranges of activations.
+        domain: the only one whose head is exported; None: all, and each text names its domain.
+        allowance: points of accuracy that may be lost (:func:`hrkd.deploy.export.check.faults`).
+        overwrite: replace an earlier export.
+
+    Raises:
+        ArtifactError: ``student`` is no hrkd model; ``output`` holds something else; no way of making the target
+            passes. An earlier export is as it was.
+        DataError: unknown ``domain``; rows are needed.
+        ModelError: a package is missing, or the student's family cannot be exported.
+    """
+    source = path_of("student", student, "the folder of a student")
+    place = path_of("output", output)
+    check_switch("overwrite", overwrite)
+    target = check_target(to)
+    check_place(place, overwrite)
+    engine = TorchEngine.open(source, device="cpu")
+    _check_tokenizer(engine, source)
+    if domain is not None:
+        engine.model.domain_id(domain)
+    if not target.exact and rows is None:
+        raise DataError(f"--to {to}: is held against the student on labelled rows; name a recipe with its data")
+    if target.calibrated and calibration is None:
+        raise DataError(f"--to {to}: needs training texts; name a recipe with the student's data")
+    reference = _reference(engine, rows, domain)
+    drawn = None if calibration is None else _drawn(asked_of(calibration, engine.facts.domains), CALIBRATION_TEXTS)
+    job = Job(engine.model, engine.tokenizer, domain, drawn)
+    tries: list[str] = []
+    with replace_folder(place) as new:
+        engine.tokenizer.save_pretrained(new)
+        for made in target.make(job, new):
+            record = _record(engine, source, to, made, domain)
+            checks = _checked(new, record, reference)
+            wrong = faults(checks, exact=target.exact, allowance=allowance)
+            logger.info("%s, %s: %s", to, _words(made.settings), "; ".join(wrong) or "passes")
+            if not wrong:
+                checks |= {"allowance": None if target.exact else allowance, "tried": [*tries, _words(made.settings)]}
+                record = replace(record, checks=checks)
+                write_json(new / EXPORT, record.to_dict())
+                return record
+            tries.append(f"{_words(made.settings)}: {'; '.join(wrong)}")
+        raise ArtifactError(
+            f"{place}: nothing was written: no way of making {to} says what the student says.\n"
+            + "\n".join(tries)
+            + "\n"
+            + _advice(target)
+        )
+
+
+def check_place(output: Path, overwrite: bool) -> None:
+    """Whether an export may be written to a folder.
+
+    Raises:
+        ArtifactError: it may not; says why.
+    """
+    with writing(output):
+        if output.exists() and not output.is_dir():
+            raise ArtifactError(f"{output}: is a file; name a folder to export to")
+        if not output.is_dir() or not any(output.iterdir()):
+            return
+    if not is_export(output):
+        raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
+    if not overwrite:
+        raise ArtifactError(
+            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
+        )
+
+
+def _check_tokenizer(engine: TorchEngine, source: Path) -> None:
+    if not engine.tokenizer.is_fast:
+        raise ModelError(
+            f"{source}: its tokenizer ({type(engine.tokenizer).__name__}) has no fast form (tokenizer.json), which is "
+            "what an export takes along; export it with --to plain"
+        )
+
+
+def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str | None) -> Reference:
+    """Texts and the student's logits: of labelled rows, or else of random words of its vocabulary."""
+    facts, labels = engine.facts, None
+    if rows is not None:
+        asked, labels = asked_of(rows, facts.domains), rows.label_ids
+        if domain is not None:
+            own = np.flatnonzero(np.asarray(asked.domains) == facts.domains.index(domain))
+            asked, labels = _taken(asked, own.tolist()), labels[own]
+            if not asked.texts:
+                raise DataError(f"--domain {domain}: the data has no rows of it to check the export with")
+    else:
+        texts = probe_texts(engine.tokenizer, facts.max_tokens)
+        numbers = range(len(facts.domains)) if domain is None else [facts.domains.index(domain)]
+        every = [(text, number) for number in numbers for text in texts]
+        pairs = [text for text, _ in reversed(every)] if facts.pairs else None
+        asked = Asked([text for text, _ in every], pairs, [number for _, number in every])
+    logits, owners = Predictor(engine).logits(asked)
+    if domain is not None:  # the export knows that domain alone
+        asked = replace(asked, domains=[0] * len(asked.texts))
+        return Reference(asked, logits, owners, labels, (domain,))
+    return Reference(asked, logits, owners, labels, tuple(facts.domains))
+
+
+def _taken(asked: Asked, places: list[int]) -> Asked:
+    pairs = None if asked.pairs is None else [asked.pairs[i] for i in places]
+    return Asked([asked.texts[i] for i in places], pairs, [asked.domains[i] for i in places])
+
+
+def _drawn(asked: Asked, most: int) -> Asked:
+    """Some of the texts, in a fixed random order."""
+    return _taken(asked, np.random.default_rng(0).permutation(len(asked.texts))[:most].tolist())
+
+
+def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str | None) -> ExportRecord:
+    facts: ModelFacts = engine.facts
+    if domain is not None:
+        facts = replace(facts, domains=[domain], one_head=True)
+    tokenizer, listed = engine.tokenizer, source / MANIFEST
+    return ExportRecord(
+        target=to,
+        model=made.model,
+        inputs=list(made.inputs),
+        padding={"input_ids": int(tokenizer.pad_token_id), "token_type_ids": int(tokenizer.pad_token_type_id)},
+        truncation_side=tokenizer.truncation_side,
+        facts=facts,
+        made_from={
+            "student": source.name,
+            "manifest": file_sum(listed) if listed.is_file() else None,
+            "versions": {"python": sys.version.split()[0], **_versions()},
+        },
+        settings=made.settings,
+        checks={},
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _checked(folder: Path, record: ExportRecord, reference: Reference) -> dict[str, Any]:
+    """What is found when a folder that is not finished yet is run as it will be."""
+    write_json(folder / EXPORT, record.to_dict())
+    return hold_against(reference, Predictor(ExportEngine(folder)))
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _advice(target: Target) -> str:
+    if target.exact:
+        return "This is a fault of hrkd or of what it exports with: hrkd predict and --to plain are not touched by it."
+    return "Export it in 32 bits (--to onnx), or allow more (--allowance)."

@@ -1,0 +1,113 @@
+"""The folder of an export that hrkd runs without torch: what it says of itself, and whether it is whole.
+
+::
+
+    FOLDER/
+      export.json         what it is, what it was made from, and how it was checked
+      model.onnx          or model.xml and model.bin
+      tokenizer.json      of the tokenizers library, with the files that transformers wants beside it
+      manifest.json
+
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hrkd.errors import ArtifactError
+from hrkd.models.open_model import ModelFacts, read_facts
+from hrkd.support.arguments import path_of
+from hrkd.support.atomic_files import read_record
+from hrkd.support.manifest import check_manifest
+
+__all__ = ["EXPORT", "ExportRecord", "facts_of_any", "is_export", "read_export"]
+
+EXPORT = "export.json"
+HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
+RESTORE = "make the export anew (hrkd export), or restore the folder from a copy"
+NEEDS = {
+    "target": str,
+    "model": str,
+    "inputs": list,
+    "padding": dict,
+    "truncation_side": str,
+    "facts": dict,
+    "made_from": dict,
+    "settings": dict,
+    "checks": dict,
+}
+
+
+@dataclass(frozen=True)
+class ExportRecord:
+    """What an export says of itself.
+
+    Args:
+        target: what it was made for, such as ``onnx-int8``.
+        model: the file to run.
+        inputs: names of the columns of token ids that the model takes, besides ``domain_ids``.
+        padding: what stands behind shorter rows, by column; 0 where it is not said.
+        truncation_side: where the tokenizer cuts a long text whose head is kept.
+        facts: what the student said of itself; a graph of one domain knows that one alone, and asks for no domain.
+        made_from: the student's folder, a hash of its files, and versions of what made the export.
+        settings: how it was made.
+        checks: what was found when it was held against the student.
+    """
+
+    target: str
+    model: str
+    inputs: list[str]
+    padding: dict[str, int]
+    truncation_side: str
+    facts: ModelFacts
+    made_from: dict[str, Any]
+    settings: dict[str, Any]
+    checks: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As export.json holds it."""
+        return {**HEAD, **asdict(self)}
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether a folder says that it is such an export."""
+    try:
+        return (Path(folder).expanduser() / EXPORT).is_file()
+    except (OSError, RuntimeError, ValueError, TypeError):
+        return False
+
+
+def read_export(folder: str | Path) -> ExportRecord:
+    """What an export says of itself, once its files are found to be whole; none is opened.
+
+    Raises:
+        ArtifactError: it is damaged, or was written by a later hrkd.
+    """
+    place = path_of("folder", folder, "the folder of an export")
+    check_manifest(place, advice=RESTORE)
+    file = place / EXPORT
+    record = read_record(file, what="the record of an export", advice=RESTORE, needs=NEEDS)
+    if {name: record.get(name) for name in HEAD} != HEAD:
+        raise ArtifactError(
+            f"{file}: {record.get('format')} version {record.get('version')}, where {HEAD['format']} version "
+            f"{HEAD['version']} is read; use the hrkd that wrote it, or make the export anew"
+        )
+    try:
+        facts = ModelFacts(**record["facts"])
+    except TypeError as error:
+        raise ArtifactError(f"{file}: its facts are no longer what was written ({error}); {RESTORE}") from error
+    if not (place / record["model"]).is_file() or Path(record["model"]).name != record["model"]:
+        raise ArtifactError(f"{place}: {record['model']} is missing; {RESTORE}")
+    return ExportRecord(**{name: record[name] for name in NEEDS if name != "facts"}, facts=facts)
+
+
+def facts_of_any(folder: str | Path) -> ModelFacts:
+    """What a folder that :class:`hrkd.Predictor` opens says of itself; none of its models is opened.
+
+    Raises:
+        ArtifactError: it is no such folder, or damaged.
+    """
+    return read_export(folder).facts if is_export(folder) else read_facts(folder)

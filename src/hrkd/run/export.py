@@ -1,0 +1,108 @@
+"""``hrkd export``: the rows that an export is checked on, and the export."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hrkd.data.types import MultiDomainDataset, check_dataset
+from hrkd.deploy.export.command import check_place, export_to
+from hrkd.deploy.export.plain import export_plain
+from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
+from hrkd.errors import RecipeError
+from hrkd.models.open_model import read_facts
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import Recipe
+from hrkd.report.tables import export_table
+from hrkd.run.evaluation import rows_of_model, workplace_of
+from hrkd.run.first_look import student_in
+from hrkd.run.rows_to_measure import as_model_says
+from hrkd.support.arguments import path_of
+from hrkd.support.progress import Progress, Show, quiet
+
+__all__ = ["export"]
+
+logger = logging.getLogger("hrkd")
+
+
+def export(
+    student: str | Path,
+    output: str | Path,
+    to: str = PLAIN,
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    domain: str | None = None,
+    allowance: float = ALLOWANCE,
+    overwrite: bool = False,
+    data: MultiDomainDataset | None = None,
+    show: Show = quiet,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a student in a form that runs elsewhere, once it is found to say what the student says there.
+
+    Args:
+        student: folder of a student (or teacher) of hrkd, or of a run.
+        output: folder to make.
+        to: ``plain`` (a folder for each domain, for transformers alone), ``onnx``, ``onnx-int8``, ``openvino`` or
+            ``openvino-int8`` (one graph for all domains).
+        recipe: where the rows are that an export is checked on; None: those of the student's run, if it lies in one.
+            Its dev rows are taken, and its train rows to see what the activations are like.
+        domain: a graph of this domain alone.
+        allowance: points of accuracy that a form that rounds may lose on the mean over domains.
+        overwrite: replace an earlier export.
+        data: rows in memory, in the place of the recipe's.
+        show, progress: as :func:`hrkd.run.commands.compress`.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        ArtifactError: no student there; ``output`` cannot be written, or holds something else; no form passes its
+            check. Nothing is written then, and an earlier export is kept.
+        DataError: rows are needed, or are of labels or domains that the student does not know.
+        ModelError: a package is missing, or the student's family cannot be exported.
+        RecipeError: there is no such form.
+    """
+    source = student_in(path_of("student", student, "the folder of a student"))
+    place = path_of("output", output)
+    check_dataset("data", data)
+    target = check_target(to)
+    if to == PLAIN:
+        if domain is not None:
+            raise RecipeError("--domain: a plain export has a folder for each domain; use the one of that name")
+        for name, folder in export_plain(source, place, overwrite=overwrite).items():
+            show(f"{name}: {folder}")
+        return place
+    check_place(place, overwrite)
+    facts = read_facts(source)
+    own = source.parent / "recipe.yaml"
+    if recipe is None and data is None and own.is_file():
+        recipe = own
+    rows = calibration = None
+    if recipe is not None or data is not None:
+        checked = (
+            recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {}, needed=("data",) if recipe else ())
+        )
+        workplace = workplace_of(checked, progress)
+
+        def part(split: str) -> MultiDomainDataset:
+            found = rows_of_model(workplace, source, facts, data, split, is_run=recipe == own)
+            return as_model_says(found.rows, facts, facts.labels)
+
+        rows = part("dev")
+        calibration = part("train") if target.calibrated else None
+    record = export_to(
+        source,
+        place,
+        to,
+        rows=rows,
+        calibration=calibration,
+        domain=domain,
+        allowance=allowance,
+        overwrite=overwrite,
+    )
+    before = sum(file.stat().st_size for file in source.iterdir() if file.is_file()) / 1e6
+    show(export_table(record.to_dict(), place, before))
+    return place
