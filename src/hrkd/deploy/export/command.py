@@ -133,6 +133,10 @@ def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str
     """Texts and the student's logits: of labelled rows, or else of random words of its vocabulary."""
     facts, labels = engine.facts, None
     if rows is not None:
+        if list(rows.labels) != facts.labels:
+            raise DataError(
+                f"rows: expected the labels {tuple(facts.labels)} in this order, as the student's; got {rows.labels}"
+            )
         asked, labels = asked_of(rows, facts.domains), rows.label_ids
         if domain is not None:
             own = np.flatnonzero(np.asarray(asked.domains) == facts.domains.index(domain))

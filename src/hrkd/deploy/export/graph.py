@@ -31,7 +31,7 @@ __all__ = ["GraphFacts", "write_graph"]
 OPSET = 20
 ONE_NODE, ONE_NODE_WINDOWS = "hrkd_onnx", "hrkd_onnx_windows"
 EXAMPLE = (2, 16)
-"""Rows and tokens of the inputs that the graph is traced with: sizes of 1 would be taken for constants."""
+"""Rows and, at most, tokens of the inputs that the graph is traced with: sizes of 1 would be taken for constants."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,20 @@ def write_graph(
             if as_node:
                 continue
             raise ModelError(
-                f"the {model.encoder.config.model_type} family cannot be exported to ONNX ({type(error).__name__}: "
-                f"{first_line(error)}); export it with --to plain, or use hrkd predict with the student itself"
+                f"the {model.encoder.config.model_type} family cannot be exported to ONNX ({_cause_of(error)}); "
+                "export it with --to plain, or use hrkd predict with the student itself"
             ) from error
         _without_notes(program.model)
         program.save(file, external_data=False)
         return GraphFacts(names, "one node" if as_node else "operations")
     raise AssertionError
+
+
+def _cause_of(error: Exception) -> str:
+    """What was met first: the exporter wraps it in advice on itself."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _exported(
@@ -137,7 +144,7 @@ def _exported(
 
 
 def _example(model: MultiDomainClassifier, names: Sequence[str], padding: int | None) -> dict[str, Tensor]:
-    rows, tokens = EXAMPLE
+    rows, tokens = EXAMPLE[0], min(EXAMPLE[1], model.config.max_tokens)
     ids = torch.arange(rows * tokens).reshape(rows, tokens) % (model.encoder.config.vocab_size - 1) + 1
     mask = torch.ones(rows, tokens, dtype=torch.long)
     mask[1, tokens // 2 :] = 0

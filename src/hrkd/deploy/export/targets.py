@@ -79,7 +79,7 @@ def _onnx(job: Job, folder: Path) -> Iterator[Made]:
 
 def _onnx_int8(job: Job, folder: Path) -> Iterator[Made]:
     from hrkd.deploy.export.graph import write_graph
-    from hrkd.deploy.export.int8 import linear_maps, multiplies_in_8_bits, quantise, settings_to_try
+    from hrkd.deploy.export.rounding import linear_maps, multiplies_in_8_bits, quantise, settings_to_try
 
     whole = folder / ".whole.onnx"
     facts = write_graph(job.model, job.tokenizer, whole, domain=job.domain)

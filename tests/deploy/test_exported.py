@@ -1,0 +1,422 @@
+"""Exports that run without torch: they say what the student says, and nothing else is ever put in place."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrkd.data.readers.sources import load_domains
+from hrkd.data.reading import encode
+from hrkd.deploy.checks import Asked
+from hrkd.deploy.engines.exported import ExportEngine
+from hrkd.deploy.engines.openvino_package import REPORTER, import_quietly
+from hrkd.deploy.export import command, rounding
+from hrkd.deploy.export.check import Reference, faults, hold_against
+from hrkd.deploy.export.command import export_to
+from hrkd.deploy.export.targets import TARGETS, check_target
+from hrkd.deploy.export_folder import EXPORT, is_export, read_export
+from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.predict import Predictor
+from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
+from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.static import StaticConfig, StaticForSequenceClassification
+from hrkd.run.rows_to_measure import as_model_says
+from hrkd.support.manifest import write_manifest
+from subwords import subword_model, subwords
+
+TEXTS = ["a good book", "the very good film is not a bad plot song the film is good", "bad", "very bad song"]
+DOMAINS = ["books", "music", "kitchen & housewares", "books"]
+
+
+@pytest.fixture(scope="module")
+def exported(student_folder, tmp_path_factory):
+    """The student as an ONNX graph."""
+    folder = tmp_path_factory.mktemp("onnx") / "export"
+    export_to(student_folder, folder, "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(student):
+    """Rows whose labels are what the student says, but for one in each domain."""
+    texts = [f"{a} {b}" for a in ("good", "bad", "not a", "very") for b in ("book", "film", "plot", "song is bad")]
+    domains = [student.domains[i % 3] for i in range(48)]
+    columns = {"text": [f"{texts[i // 3]} the" for i in range(48)], "domain": domains}
+    columns["label"] = [student.labels[i % 3] for i in range(48)]
+    return load_domains(columns)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_it_says_what_the_student_says(exported, student_folder, batch_size):
+    ours, theirs = Predictor.from_pretrained(student_folder, device="cpu"), Predictor.from_pretrained(exported)
+    asked = {"domain": DOMAINS, "batch_size": batch_size}
+    np.testing.assert_allclose(theirs.probabilities(TEXTS, **asked), ours.probabilities(TEXTS, **asked), atol=1e-6)
+    assert theirs(TEXTS, domain="music", all_labels=True)[0][0].keys() == {"label", "score"}
+    assert theirs.facts == ours.facts
+    assert Predictor.from_pretrained(exported, threads=1)("bad", domain="music") == theirs("bad", domain="music")
+
+
+def test_what_lies_in_the_folder(exported):
+    assert sorted(path.name for path in exported.iterdir()) == [
+        EXPORT, "manifest.json", "model.onnx", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    record = json.loads((exported / EXPORT).read_text())
+    assert record["target"] == "onnx"
+    assert record["settings"] == {"attention": "one node"}
+    assert record["checks"]["largest_difference"] < 1e-5
+    assert record["made_from"]["versions"]["torch"] == torch.__version__
+    content = (exported / "model.onnx").read_bytes()
+    assert b"site-packages" not in content, "no paths of the machine that made it"
+    assert b".py" not in content
+
+
+WITHOUT = """
+import importlib.abc, sys
+
+class Nowhere(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "datasets", "sklearn", "scipy"):
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Nowhere())
+from hrkd.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_predicting_needs_neither_torch_nor_transformers(exported, student_folder, tmp_path):
+    table = tmp_path / "in.csv"
+    table.write_text("text,domain\ngood book,books\nvery bad song,music\n")
+    output = tmp_path / "out.csv"
+    for arguments in (
+        [str(exported), "a good book", "--domain", "books"],
+        [str(exported), "--input", str(table), "--output", str(output)],
+    ):
+        command = [sys.executable, "-c", WITHOUT, "predict", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    predict_file(Predictor.from_pretrained(student_folder, device="cpu"), table, tmp_path / "theirs.csv")
+    assert output.read_text() == (tmp_path / "theirs.csv").read_text()
+
+
+def test_a_graph_of_one_domain_asks_for_none(student_folder, tmp_path):
+    export_to(student_folder, tmp_path / "music", "onnx", domain="music")
+    alone = Predictor.from_pretrained(tmp_path / "music")
+    ours = Predictor.from_pretrained(student_folder, device="cpu")
+    np.testing.assert_allclose(alone.probabilities(TEXTS), ours.probabilities(TEXTS, domain="music"), atol=1e-6)
+    assert alone.facts.domains == ["music"]
+    with pytest.raises(DataError, match="unknown domain 'books'"):
+        alone(TEXTS, domain="books")
+    with pytest.raises(DataError, match=r"unknown domain 'musik'.*did you mean 'music'"):
+        export_to(student_folder, tmp_path / "other", "onnx", domain="musik")
+
+
+def test_one_head_for_all_domains(shared_head_folder, tmp_path):
+    export_to(shared_head_folder, tmp_path / "shared", "onnx")
+    found = Predictor.from_pretrained(tmp_path / "shared").probabilities(TEXTS)
+    ours = Predictor.from_pretrained(shared_head_folder, device="cpu")
+    np.testing.assert_allclose(found, ours.probabilities(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["albert", "deberta-v2", "modernbert", "mpnet", "roberta"])
+def test_other_families(family, tmp_path):
+    subword_model(family).save_pretrained(tmp_path / "student")
+    subwords(family).tokenizer.save_pretrained(tmp_path / "student")
+    record = export_to(tmp_path / "student", tmp_path / "out", "onnx")
+    assert record.settings["attention"] == ("operations" if family in ("deberta-v2", "mpnet") else "one node")
+    ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
+    texts = ["The plot of this book was gripping.", "no", "it is a long story " * 30]
+    np.testing.assert_allclose(
+        Predictor.from_pretrained(tmp_path / "out").probabilities(texts, domain="dvd"),
+        ours.probabilities(texts, domain="dvd"),
+        atol=1e-6,
+    )
+
+
+def test_a_student_without_layers(tokenizer, tmp_path):
+    torch.manual_seed(0)
+    plain = StaticForSequenceClassification(StaticConfig(len(tokenizer), 8, 50, num_labels=2))
+    model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["n", "p"], new_heads=True)
+    model.save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    export_to(tmp_path / "student", tmp_path / "out", "onnx")
+    found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
+    ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
+    np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
+
+
+WORDS = st.sampled_from(["a", "bad", "book", "film", "good", "is", "not", "plot", "unheard", "(", "über", "The"])
+SENTENCES = st.lists(WORDS, min_size=1, max_size=30).map(" ".join)
+
+
+@settings(max_examples=60)
+@given(
+    texts=st.lists(st.tuples(SENTENCES, SENTENCES), min_size=1, max_size=4),
+    keep=st.sampled_from(["head", "tail", "head_tail", "windows"]),
+    pairs=st.booleans(),
+    longest=st.integers(6, 20),
+)
+def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, longest):
+    """Those of the tokenizers library are those that transformers gives."""
+    engine = ExportEngine(exported)
+    columns = {"text": "text", "text_pair": "answer" if pairs else None, "label": "label", "domain": "domain"}
+    facts = replace(engine.record.facts, keep=keep, max_tokens=longest, columns=columns)
+    engine.record = replace(engine.record, facts=facts)
+    first, second = [a for a, _ in texts], [b for _, b in texts] if pairs else None
+    found, owners = engine.encode(first, second)
+    expected, expected_owners = encode(tokenizer, first, second, longest, keep)
+    assert owners.tolist() == expected_owners.tolist()
+    assert {name: list(map(list, rows)) for name, rows in found.items()} == expected
+
+
+def broken(file, output, settings):
+    """As :func:`rounding.quantise`, with weights that were lost."""
+    import onnx
+
+    graph = onnx.load(str(file))
+    for weight in graph.graph.initializer:
+        if len(weight.dims) == 2:
+            weight.raw_data = bytes(len(weight.raw_data))
+    onnx.save(graph, str(output))
+
+
+class TestRounded:
+    def own_labels(self, student_folder, rows):
+        """The rows with the labels that the student gives: it is right about all of them."""
+        ours = Predictor.from_pretrained(student_folder, device="cpu")
+        texts, domains = list(rows.rows["text"][:]), [rows.domains[i] for i in rows.domain_ids]
+        labels = [each["label"] for each in ours(texts, domain=domains)]
+        given = load_domains({"text": texts, "domain": domains, "label": labels})
+        return as_model_says(given, ours.facts, ours.facts.labels)
+
+    def test_one_that_is_as_good_is_written(self, student_folder, labelled, tmp_path):
+        rows = self.own_labels(student_folder, labelled)
+        record = export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
+        assert record.checks["allowance"] == 20
+        assert len(record.checks["tried"]) >= 1
+        whole = sum(own["export"] for own in record.checks["accuracy"].values()) / 3
+        assert whole >= 0.8
+        assert Predictor.from_pretrained(tmp_path / "int8")("bad", domain="music")
+
+    def test_others_are_tried_where_the_first_is_not(self, student_folder, labelled, tmp_path, monkeypatch):
+        right, calls = rounding.quantise, []
+
+        def first_is_broken(file, output, settings):
+            calls.append(settings)
+            (broken if len(calls) == 1 else right)(file, output, settings)
+
+        monkeypatch.setattr(rounding, "quantise", first_is_broken)
+        rows = self.own_labels(student_folder, labelled)
+        record = export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
+        assert len(calls) == 2
+        assert "lost" in record.checks["tried"][0]
+        assert record.settings["per_channel"] is True
+
+    def test_none_is_written_where_all_lose_too_much(self, student_folder, labelled, tmp_path, monkeypatch):
+        rows = self.own_labels(student_folder, labelled)
+        export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
+        before = {path.name: path.read_bytes() for path in (tmp_path / "int8").iterdir()}
+        monkeypatch.setattr(rounding, "quantise", broken)
+        with pytest.raises(
+            ArtifactError, match=r"(?s)nothing was written.*points lost on the mean.*--to onnx"
+        ) as error:
+            export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, overwrite=True)
+        assert str(error.value).count("per_channel") >= 4, "every way that was tried is named"
+        assert {path.name: path.read_bytes() for path in (tmp_path / "int8").iterdir()} == before
+        assert [path.name for path in tmp_path.iterdir()] == ["int8"]
+
+    def test_rows_are_needed(self, student_folder, labelled, tmp_path):
+        with pytest.raises(DataError, match="expected the labels "):
+            export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=replace(labelled, labels=("a", "b", "c")))
+        with pytest.raises(DataError, match="on labelled rows; name a recipe"):
+            export_to(student_folder, tmp_path / "int8", "onnx-int8")
+        assert not (tmp_path / "int8").exists()
+
+    def test_processors_without_8_bit_products_get_7_bits(self, tmp_path, monkeypatch):
+        facts = tmp_path / "cpuinfo"
+        monkeypatch.setattr(rounding, "CPU_FACTS", facts)
+        assert not rounding.multiplies_in_8_bits(), "not known"
+        for flags, can in (("fpu avx2 avx512f", False), ("fpu avx2 avx512_vnni", True), ("fp asimddp", True)):
+            facts.write_text(f"processor : 0\nflags : {flags}\n")
+            assert rounding.multiplies_in_8_bits() is can
+        assert all(each.reduced for each in rounding.settings_to_try(12, reduced=True))
+        assert not next(rounding.settings_to_try(12, reduced=False)).reduced
+
+    @pytest.mark.parametrize("to", ["openvino", "openvino-int8"])
+    def test_openvino(self, student_folder, labelled, tmp_path, to):
+        rows = self.own_labels(student_folder, labelled)
+        record = export_to(student_folder, tmp_path / to, to, rows=rows, calibration=rows, allowance=30)
+        assert (tmp_path / to / "model.bin").is_file()
+        assert record.checks["accuracy"].keys() == set(rows.domains)
+        assert Predictor.from_pretrained(tmp_path / to)("bad", domain="music")
+
+
+def checks(difference=0.0, **lost):
+    accuracy = {name: {"texts": 200, "student": 0.9, "export": 0.9 - points / 100} for name, points in lost.items()}
+    return {"largest_difference": difference, "largest_logit": 10.0, "accuracy": accuracy}
+
+
+@pytest.mark.parametrize(
+    ("found", "exact", "words"),
+    [
+        (checks(9e-4), True, []),
+        (checks(2e-3), True, ["logits differ by 0.002 (at most 0.001 expected)"]),
+        (checks(float("nan")), True, ["logits differ by nan (at most 0.001 expected)"]),
+        (checks(float("nan")), False, ["its logits are not finite, or of other rows"]),
+        (checks(3.0, books=0.5, music=0.5), False, []),
+        (checks(3.0, books=-2, music=0.5), False, []),
+        (checks(3.0, books=0.5, music=1.0), False, [
+            "0.75 points lost on the mean over domains (allowed: 0.5)", "1.00 points lost on music (allowed: 0.50)",
+        ]),
+        (checks(3.0, books=-2, music=1.0), False, ["1.00 points lost on music (allowed: 0.50)"]),
+    ],
+)  # fmt: skip
+def test_what_fails_a_check(found, exact, words):
+    assert faults(found, exact=exact, allowance=0.5) == words
+
+
+def test_one_answer_may_change_where_it_weighs_more_than_the_allowance():
+    few = {
+        "books": {"texts": 50, "student": 0.9, "export": 0.88},
+        "music": {"texts": 50, "student": 0.9, "export": 0.92},
+    }
+    found = checks(1.0) | {"accuracy": few}
+    assert faults(found, exact=False, allowance=0.5) == []
+    few["books"]["export"] = 0.86
+    assert faults(found, exact=False, allowance=0.5) == [
+        "1.00 points lost on the mean over domains (allowed: 0.5)",
+        "4.00 points lost on books (allowed: 2.00)",
+    ]
+
+
+def test_other_rows_are_a_fault(exported):
+    """An export that makes other rows of a text is not held against them one by one."""
+    asked = Asked(["good"], None, [0])
+    reference = Reference(asked, np.zeros((2, 3), np.float32), np.array([0, 0]), None, ("books",))
+    found = hold_against(reference, Predictor.from_pretrained(exported))
+    assert found["largest_difference"] == np.inf
+    assert faults(found, exact=False, allowance=0.5) != []
+
+
+class TestRefusals:
+    def test_no_student(self, tmp_path, exported):
+        with pytest.raises(ArtifactError, match="no such folder"):
+            export_to(tmp_path / "nowhere", tmp_path / "out", "onnx")
+        with pytest.raises(ArtifactError, match="no hrkd model"):
+            export_to(exported, tmp_path / "out", "onnx")
+        assert not (tmp_path / "out").exists()
+
+    def test_a_place_that_is_taken(self, student_folder, exported, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(ArtifactError, match="is a file; name a folder"):
+            export_to(student_folder, tmp_path / "file", "onnx")
+        with pytest.raises(ArtifactError, match="not empty and no earlier export"):
+            export_to(student_folder, tmp_path, "onnx")
+        with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
+            export_to(student_folder, exported, "onnx")
+
+    def test_what_another_put_there_stays(self, student_folder, exported, tmp_path):
+        shutil.copytree(exported, tmp_path / "out")
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+        export_to(student_folder, tmp_path / "out", "onnx", overwrite=True)
+        assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+    def test_a_package_that_is_missing_is_named_with_the_extra(self, student_folder, tmp_path, monkeypatch):
+        monkeypatch.setattr("hrkd.deploy.export.targets.find_spec", lambda name: None)
+        with pytest.raises(ModelError, match=r"needs onnx, onnxscript, onnxruntime, not .*pip install 'hrkd\[onnx\]'"):
+            export_to(student_folder, tmp_path / "out", "onnx")
+        with pytest.raises(RecipeError, match="there is no 'tflite'; possible are plain, onnx"):
+            check_target("tflite")
+        assert set(TARGETS) == {"plain", "onnx", "onnx-int8", "openvino", "openvino-int8"}
+
+    def test_a_tokenizer_without_a_fast_form(self, student, tmp_path, monkeypatch):
+        engine = command.TorchEngine(student, subwords("bert").tokenizer)
+        monkeypatch.setattr(type(engine.tokenizer), "is_fast", False)
+        with pytest.raises(ModelError, match="has no fast form"):
+            command._check_tokenizer(engine, tmp_path)
+
+    def test_a_disk_that_is_full(self, student_folder, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise OSError(28, "No space left on device", str(tmp_path / "out" / "model.onnx"))
+
+        monkeypatch.setattr("torch.onnx.ONNXProgram.save", full)
+        with pytest.raises(ArtifactError, match="cannot be written: No space left on device; make room"):
+            export_to(student_folder, tmp_path / "out", "onnx")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestDamage:
+    @pytest.fixture
+    def folder(self, exported, tmp_path):
+        return shutil.copytree(exported, tmp_path / "export")
+
+    def test_another_byte(self, folder):
+        content = bytearray((folder / "model.onnx").read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / "model.onnx").write_bytes(content)
+        with pytest.raises(ArtifactError, match=r"model.onnx \(.*make the export anew"):
+            Predictor.from_pretrained(folder)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            ("model.onnx", b"nothing", "ONNX Runtime cannot open it"),
+            ("tokenizer.json", b"{}", "no tokenizer that can be read"),
+            (EXPORT, b"{", "the record of an export cannot be read"),
+            (EXPORT, b"{}", "the record of an export is damaged: it lacks target"),
+        ],
+    )
+    def test_files_that_hold_something_else(self, folder, name, content, words):
+        (folder / name).write_bytes(content)
+        write_manifest(folder)
+        with pytest.raises(ArtifactError, match=words):
+            Predictor.from_pretrained(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"version": 2}, "version 2, where hrkd-export version 1 is read"),
+            ({"facts": {"domains": ["a"]}}, "its facts are no longer what was written"),
+            ({"model": "../model.onnx"}, "is missing"),
+            ({"model": "other.onnx"}, "other.onnx is missing"),
+        ],
+    )
+    def test_a_record_that_says_something_else(self, folder, change, words):
+        record = json.loads((folder / EXPORT).read_text())
+        (folder / EXPORT).write_text(json.dumps(record | change))
+        write_manifest(folder)
+        with pytest.raises(ArtifactError, match=words):
+            read_export(folder)
+
+    def test_devices_and_threads(self, folder, student_folder):
+        with pytest.raises(ModelError, match=r"'cuda' cannot be used: .* is an export, for the processor"):
+            Predictor.from_pretrained(folder, device="cuda")
+        with pytest.raises(ModelError, match="is a model of hrkd, for which torch decides"):
+            Predictor.from_pretrained(student_folder, threads=1)
+
+    def test_only_an_export_is_one(self, folder, tmp_path):
+        assert is_export(folder)
+        assert not any(map(is_export, (tmp_path, tmp_path / "nowhere", "x" * 5000, "a\0b")))
+
+
+def test_nothing_is_reported_to_the_makers_of_openvino():
+    """In a process of its own: what one import has done, another cannot undo."""
+    code = (
+        "import sys; from hrkd.deploy.engines.openvino_package import import_quietly\n"
+        "openvino, nncf = import_quietly('openvino'), import_quietly('nncf')\n"
+        "from openvino.tools.ovc import telemetry\n"
+        "from nncf.telemetry import telemetry as other\n"
+        "print(type(telemetry).__module__, type(other).__name__, 'openvino_telemetry' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "MagicMock", "False"]
+    with pytest.raises(ModelError, match=r"nothing_of_that_name is not installed; pip install 'hrkd\[openvino\]'"):
+        import_quietly("nothing_of_that_name")
+    assert REPORTER not in sys.modules or sys.modules[REPORTER] is not None
