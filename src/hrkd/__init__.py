@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StudentTrainingConfig,
         TrainingConfig,
     )
+    from hrkd.run.benchmark import benchmark
     from hrkd.run.commands import compress, distill, train_baseline, train_teacher
     from hrkd.run.describe_data import describe_data
     from hrkd.run.evaluation import evaluate
@@ -64,6 +65,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "__version__",
+    "benchmark",
     "compare",
     "compress",
     "describe_data",
@@ -107,6 +109,7 @@ _HOMES = {
     "StudentTrainingConfig": "hrkd.recipe.schema",
     "TrainingConfig": "hrkd.recipe.schema",
     "TrainingError": "hrkd.errors",
+    "benchmark": "hrkd.run.benchmark",
     "compare": "hrkd.comparison.command",
     "compress": "hrkd.run.commands",
     "describe_data": "hrkd.run.describe_data",

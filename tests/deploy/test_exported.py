@@ -146,7 +146,7 @@ def test_a_student_without_layers(tokenizer, tmp_path):
     model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["n", "p"], new_heads=True)
     model.save_pretrained(tmp_path / "student")
     tokenizer.save_pretrained(tmp_path / "student")
-    export_to(tmp_path / "student", tmp_path / "out", "onnx")
+    assert export_to(tmp_path / "student", tmp_path / "out", "onnx").settings == {"attention": "none"}
     found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
     ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)

@@ -385,6 +385,52 @@ def export(
     )
 
 
+@takes_fields("data", "run")
+def benchmark(
+    *folders: Annotated[
+        Path, Parameter(help="Runs (teacher and student), models, exports; others are compared with the first.")
+    ],
+    recipe: Annotated[
+        str | None, Parameter(help="Recipe whose test texts are taken; default: that of the first folder's run.")
+    ] = None,
+    threads: Annotated[int, Parameter(help="Threads of the processor for each model.")] = 1,
+    texts: Annotated[int, Parameter(help="Texts that are taken.")] = 300,
+    rounds: Annotated[int, Parameter(help="How often each model is asked all of them.")] = 5,
+    batch_size: Annotated[int, Parameter(help="Texts in a forward pass.")] = 32,
+    json_file: JsonFile = None,
+    flags: Flags = None,
+) -> None:
+    """Time models and exports side by side on texts of their own kind.
+
+    One text at a time (median, 95th and 99th percentile) and many, with tokenising; size; seconds until the first
+    answer of a new process. A linear model that is fitted on the same data stands below. Models take turns; leave the
+    machine alone meanwhile.
+    """
+    _check_json(json_file)
+    checked = load_recipe(recipe, overrides_of(flags), needed=("data",)) if recipe is not None or flags else None
+    if checked is not None:
+        check_named(checked, "data")
+    if not folders:
+        raise RecipeError("name at least one folder of a run, a model or an export")
+    for folder in folders:
+        facts_of_any(student_in(folder))
+    console = prepare()
+    with heavy_imports():
+        from hrkd.run import benchmark as benchmarking
+
+    found = benchmarking.benchmark(
+        folders,
+        checked,
+        threads=threads,
+        texts=texts,
+        rounds=rounds,
+        batch_size=batch_size,
+        show=console.print,
+        progress=progress(),
+    )
+    _write_json(json_file, found)
+
+
 def cache(
     *,
     folder: Annotated[

@@ -41,6 +41,7 @@ from hrkd.training.metrics import METRICS
 __all__ = [
     "OWN_SIZES",
     "about_linear",
+    "benchmark_table",
     "cache_table",
     "classes_table",
     "data_table",
@@ -218,6 +219,47 @@ def export_table(record: Row, folder: Path, megabytes_before: float) -> PlainTab
     return PlainTable(
         f"Export to {record['target']}", ("Domain", "Texts", "Student", "Export"), tuple(rows), tuple(notes)
     )
+
+
+def benchmark_table(found: Row) -> PlainTable:
+    """How quick models are, with ratios to the first.
+
+    Args:
+        found: As :func:`hrkd.run.benchmark.benchmark` returns it.
+    """
+    first = found["models"][0]
+
+    def times(value: float, of_first: float) -> str:
+        return "" if value is None or of_first is None else f" ({value / of_first:.1f}x)"
+
+    rows = []
+    for row in found["models"]:
+        middle, late, latest = row["latencies"]
+        rows.append(
+            (
+                _last_parts(row["name"]) if "folder" in row else row["name"],
+                row.get("what", NOTHING),
+                megabytes(row["megabytes"]) + times(first["megabytes"], row["megabytes"]),
+                or_nothing(row["parameters"], millions),
+                f"{row['per_second']:,.0f}" + times(row["per_second"], first["per_second"]),
+                f"{middle:.2f}" + times(first["latencies"][0], middle),
+                f"{late:.2f}",
+                f"{latest:.2f}",
+                or_nothing(row.get("start_seconds"), "{:.1f}".format),
+                or_nothing(row.get("start_processor_seconds"), "{:.1f}".format),
+            )
+        )
+    columns = (
+        "Model", "Runs by", "MB", "M parameters", f"Texts/s, {found['batch_size']} at a time",
+        "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
+    )  # fmt: skip
+    threads, texts = count_of(found["threads"], "thread", "threads"), count_of(found["texts"], "text", "texts")
+    notes = (
+        f"{texts} (median {found['words_median']:.0f} words), {threads}, median of {found['rounds']} rounds in turn; "
+        "tokenising included. In brackets: how many times smaller or quicker than the first.",
+        "First answer: of a new process of hrkd predict, imports included.",
+    )
+    return PlainTable("Speed", columns, tuple(rows), notes)
 
 
 def _measured(results: Row, split: str) -> list[Row]:

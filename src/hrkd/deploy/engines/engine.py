@@ -34,11 +34,15 @@ class Engine(Protocol):
         """A hash of all that decides the numbers."""
 
 
-def padded(rows: Columns, padding: Mapping[str, int]) -> dict[str, Ints]:
-    """Rows, the longest first, as arrays (B, T), with ``padding`` by name (else 0) behind shorter ones."""
+def padded(rows: Columns, padding: Mapping[str, int], *, multiple: int = 1) -> dict[str, Ints]:
+    """Rows, the longest first, as arrays (B, T), with ``padding`` by name (else 0) behind shorter ones.
+
+    ``multiple``: T is the next multiple of it.
+    """
     found = {}
     for name, values in rows.items():
-        array = np.full((len(values), len(values[0])), padding.get(name, 0), dtype=np.int64)
+        length = -(-len(values[0]) // multiple) * multiple
+        array = np.full((len(values), length), padding.get(name, 0), dtype=np.int64)
         for row, numbers in zip(array, values, strict=True):
             row[: len(numbers)] = numbers
         found[name] = array

@@ -26,6 +26,8 @@ __all__ = ["ExportEngine"]
 COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """Names of models' inputs, and what the tokenizers library calls them."""
 
+LENGTHS = 16
+"""Lengths that OpenVINO is asked for are multiples of this."""
 Run = Callable[[dict[str, Any]], npt.NDArray[np.float32]]
 
 
@@ -45,8 +47,10 @@ class ExportEngine:
         self.folder = Path(folder).expanduser()
         self.record = read_export(self.folder)
         self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
-        runtime = _openvino if self.record.target.startswith("openvino") else _onnx
-        self._run = runtime(self.folder / self.record.model, threads)
+        in_openvino = self.record.target.startswith("openvino")
+        self._run = (_openvino if in_openvino else _onnx)(self.folder / self.record.model, threads)
+        # OpenVINO makes itself ready anew for each length that it has not met.
+        self._multiple = min(LENGTHS, self.facts.max_tokens) if in_openvino else 1
 
     @property
     def facts(self) -> ModelFacts:
@@ -74,7 +78,10 @@ class ExportEngine:
 
     def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""
-        return self._run({**padded(rows, self.record.padding), "domain_ids": domain_ids})
+        inputs = padded(rows, self.record.padding, multiple=self._multiple)
+        longest = self.facts.max_tokens
+        inputs = {name: values[:, :longest] for name, values in inputs.items()}
+        return self._run({**inputs, "domain_ids": domain_ids})
 
     def digest(self) -> str:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""

@@ -23,6 +23,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from hrkd.errors import ModelError
 from hrkd.models.families import has_local_windows, has_raw_scores
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.static import is_static
 from hrkd.models.trace import score_terms
 from hrkd.support.messages import first_line
 
@@ -94,7 +95,8 @@ def write_graph(
     pairs = (model.config.columns or {}).get("text_pair") is not None
     given = tokenizer("a", "a" if pairs else None)
     names = [name for name in tokenizer.model_input_names if name in given]
-    tries = [True, False] if one_node and has_raw_scores(model.encoder) else [False]
+    has_attention = not is_static(model)
+    tries = [True, False] if one_node and has_attention and has_raw_scores(model.encoder) else [False]
     for as_node in tries:
         try:
             program = _exported(model, names, tokenizer.pad_token_id, domain, as_node)
@@ -107,7 +109,7 @@ def write_graph(
             ) from error
         _without_notes(program.model)
         program.save(file, external_data=False)
-        return GraphFacts(names, "one node" if as_node else "operations")
+        return GraphFacts(names, "one node" if as_node else "operations" if has_attention else "none")
     raise AssertionError
 
 
