@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hrkd.data.types import MultiDomainDataset
 
 __all__ = [
+    "benchmark",
     "cache",
     "compare",
     "compress",
