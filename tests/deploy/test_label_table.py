@@ -100,7 +100,7 @@ def test_all_labels_and_prefix_and_pairs(predictor, tmp_path):
     [
         ([{"txt": "good"}], {"domain": "books"}, r"in.csv: no column 'text' \(did you mean 'txt'\?\); found txt"),
         ([{"text": "good"}], {}, "in.csv: no column 'domain'; found text"),
-        ([{"text": "good"}], {"domain": "bok"}, r"domain: unknown domain 'bok' \(did you mean 'books'\?\)"),
+        ([{"text": "good"}], {"domain": "bok"}, r"unknown domain 'bok' \(did you mean 'books'\?\)"),
         (
             [{"text": "good", "domain": "books"}, {"text": "bad", "domain": "musik"}],
             {},

@@ -282,7 +282,10 @@ def predict(
     *texts: Annotated[str, Parameter(help="Texts to classify; default: the lines of standard input, one text each.")],
     domain: Annotated[
         str | None,
-        Parameter(help="Domain of the texts; for a table, it goes before the column. One head for all needs none."),
+        Parameter(
+            help="Domain of the texts; for a table, it goes before the column. auto: found by the student itself. One "
+            "head for all needs none."
+        ),
     ] = None,
     text_pair: Annotated[
         list[str] | None, Parameter(negative=(), help="Second text of a pair task; repeat the flag, one for each text.")

@@ -14,9 +14,9 @@ from cyclopts import Parameter
 
 from hrkd.cli.terminal import heavy_imports, progress, result_console
 from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
-from hrkd.deploy.checks import ask, unknown_domains
+from hrkd.deploy.checks import ask, numbers_of
 from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
-from hrkd.errors import DataError, RecipeError
+from hrkd.errors import RecipeError
 from hrkd.support.messages import count_of
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def predict_lines(
 ) -> None:
     """Print label, score and text of each line of standard input, as they come."""
     _check_domain(domain, facts)
-    if domain is not None and (problem := unknown_domains([domain], facts.domains)):
-        raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}")
+    if domain is not None:
+        numbers_of([domain], facts)
     if facts.pairs:
         raise RecipeError(
             f"{NAME}: the model takes pairs of texts; give them as a table (--input - --input-format tsv)"

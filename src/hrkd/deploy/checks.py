@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from hrkd.data.rows import fault_of, held, is_nested, known_as, name_of, text_of
 from hrkd.errors import DataError
+from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import shown
 from hrkd.support.messages import first_of, misspelt
 
 if TYPE_CHECKING:
     from hrkd.models.open_model import ModelFacts
 
-__all__ = ["Asked", "ask", "check_batch_size", "check_pairs", "domain_number", "unknown_domains"]
+__all__ = ["AUTO", "Asked", "ask", "check_batch_size", "check_pairs", "domain_number", "numbers_of", "unknown_domains"]
 
+AUTO = "auto"
+"""In the place of a domain's name: the model finds the domains that a text is like by itself."""
 PIPELINE_KEYS = {"text", "text_pair"}
 TAKEN = "expected a text, several texts, or mappings {'text': ..., 'text_pair': ...} as transformers' pipelines take"
 
@@ -38,7 +41,8 @@ def ask(texts: Any, domain: Any, text_pairs: Any, facts: ModelFacts) -> Asked:
     Args:
         texts: one text or several: strings (numbers become text, as when a table is loaded), or mappings with ``text``
             and, for a pair task, ``text_pair``.
-        domain: of all texts, or one for each; None is for a model with one head for all domains.
+        domain: of all texts, or one for each; None is for a model with one head for all domains, :data:`AUTO` for
+            one that finds domains by itself.
         text_pairs: second texts, as many as texts.
         facts: what the model takes.
 
@@ -91,6 +95,30 @@ def domain_number(value: Any, known: Sequence[str]) -> int | None:
     """The number of a domain among the ``known`` ones, by the rule of loading (1, 1.0 and " 1.0 " are "1"), or None."""
     name = value if value in known else known_as(name_of(value), known)
     return None if name is None else known.index(name)
+
+
+def numbers_of(values: Sequence[Any], facts: ModelFacts) -> list[int]:
+    """The numbers of domains that a caller names; ``auto`` (unless a domain is called so) is for the model to find.
+
+    Raises:
+        DataError: a domain is unknown, each with the nearest known one; or the model cannot find domains by itself.
+    """
+    named = [value for value in values if not _is_auto(value, facts)]
+    if len(named) < len(values) and not (facts.one_head or facts.routes):
+        raise DataError(
+            "domain: 'auto' is not for this model, which keeps no prototypes of its domains (made by an earlier hrkd, "
+            f"or a teacher); name the domain ({', '.join(facts.domains)})"
+        )
+    if problem := unknown_domains(named, facts.domains):
+        also = "; 'auto' lets it find the nearest ones" if facts.routes else ""
+        raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}{also}")
+    by_itself = 0 if facts.one_head else UNKNOWN
+    found = [by_itself if _is_auto(value, facts) else domain_number(value, facts.domains) for value in values]
+    return [number for number in found if number is not None]
+
+
+def _is_auto(value: Any, facts: ModelFacts) -> bool:
+    return isinstance(value, str) and value == AUTO and domain_number(value, facts.domains) is None
 
 
 def unknown_domains(values: Sequence[Any], known: Sequence[str]) -> str | None:
@@ -176,6 +204,4 @@ def _domains(domain: Any, count: int, facts: ModelFacts) -> list[Any]:
 def _numbers(domains: list[Any], facts: ModelFacts) -> list[int]:
     if faulty := [f"{i} ({shown(name)})" for i, name in enumerate(domains) if fault_of(name)]:
         raise DataError(f"domain: expected a name, got something else at index {first_of(faulty)}")
-    if problem := unknown_domains(domains, facts.domains):
-        raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}")
-    return [number for name in domains if (number := domain_number(name, facts.domains)) is not None]
+    return numbers_of(domains, facts)

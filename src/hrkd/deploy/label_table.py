@@ -28,7 +28,7 @@ from hrkd.data.readers.text_files import open_text
 from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
-from hrkd.deploy.checks import check_batch_size, check_pairs, domain_number, unknown_domains
+from hrkd.deploy.checks import check_batch_size, check_pairs, numbers_of
 from hrkd.errors import ArtifactError, DataError, HrkdError
 from hrkd.support.arguments import check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
@@ -117,7 +117,8 @@ def predict_file(
         predictor: The model.
         input: Table to read.
         output: Table to write; not the same file.
-        domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains.
+        domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains;
+            ``auto``: the model finds it by itself.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
         text_pair: Column with the second text of a pair task; default: as there.
         domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``.
@@ -286,9 +287,7 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     if how.domain is not None:
         if fault_of(how.domain):
             raise DataError(f"domain: expected the name of a domain, or None, got {how.domain!r}")
-        if problem := unknown_domains([how.domain], facts.domains):
-            raise DataError(f"domain: {problem}. The model knows {', '.join(facts.domains)}")
-        number = domain_number(how.domain, facts.domains) or 0
+        (number,) = numbers_of([how.domain], facts)
     by_column = how.domain is None and (how.domain_column is not None or not facts.one_head)
     text = own.get("text") or "text" if how.text is None else how.text
     domain = own.get("domain") or "domain" if how.domain_column is None else how.domain_column

@@ -88,6 +88,7 @@ class Predictor:
             texts: One text or several, as transformers' pipelines take them: a string, a mapping with ``text`` and, for
                 a pair task, ``text_pair``, or any sequence, array, column of a frame or generator of these.
             domain: Domain of all texts, or one domain for each; a model with one head for all domains needs none.
+                ``auto``: all heads answer, in the measure in which the text is like their domains' prototypes.
                 Numbers name domains as in a table: 1 and 1.0 are "1".
             text_pairs: Second texts of a pair task, as many as ``texts``.
             batch_size: Texts in a forward pass.

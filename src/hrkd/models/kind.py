@@ -10,10 +10,12 @@ from hrkd.errors import ModelError
 from hrkd.support.arguments import shown
 from hrkd.support.messages import suggestion
 
-__all__ = ["MODEL_TYPE", "STATIC", "is_own", "locate", "neighbour"]
+__all__ = ["MODEL_TYPE", "STATIC", "UNKNOWN", "is_own", "locate", "neighbour"]
 
 MODEL_TYPE = "hrkd_multi_domain"
 """What config.json says of a model that hrkd wrote."""
+UNKNOWN = -1
+"""In the place of a domain's number: the model is to find the domain of a text by itself."""
 STATIC = "hrkd_static"
 """What it says of an encoder without layers."""
 

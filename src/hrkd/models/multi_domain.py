@@ -18,14 +18,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.method.meta_kd import DomainHead
 from hrkd.models.families import longest_input, without_use
-from hrkd.models.kind import MODEL_TYPE
+from hrkd.models.kind import MODEL_TYPE, UNKNOWN
 from hrkd.models.plain import family_config, without_bars
+from hrkd.models.routing import DomainRouter, mixed_logits
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 from hrkd.recipe.schema import Keep
 from hrkd.support.messages import suggestion
 
-__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead"]
+__all__ = ["MultiDomainClassifier", "MultiDomainConfig", "PlainHead", "level_of"]
 
 HeadMode = Literal["per_domain", "shared"]
 
@@ -42,6 +43,8 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         max_tokens: Longest input, in tokens.
         keep: What is read of a longer text (:func:`hrkd.data.reading.encode`); None: an older model, its head.
         domain_head: Whether a meta-teacher's is there.
+        router: ``level`` and ``sharpness`` of a :class:`hrkd.models.routing.DomainRouter`; None: there is none, and
+            every text's domain must be known.
         columns: Names in the table that it was made from of ``text``, ``text_pair`` (None: single texts), ``label`` and
             ``domain``; None: not known.
         hrkd_version: Of the package that made it.
@@ -57,6 +60,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         max_tokens: int = 128,
         keep: Keep | None = None,
         domain_head: bool = False,
+        router: Mapping[str, float] | None = None,
         columns: Mapping[str, str | None] | None = None,
         hrkd_version: str | None = None,
         **kwargs: Any,
@@ -67,6 +71,7 @@ class MultiDomainConfig(PreTrainedConfig):  # type: ignore[misc]
         self.max_tokens = max_tokens
         self.keep = keep or "head"
         self.domain_head = domain_head
+        self.router = None if router is None else dict(router)
         self.columns = None if columns is None else dict(columns)
         self.hrkd_version = hrkd_version
         super().__init__(**kwargs)
@@ -107,6 +112,13 @@ class _Replay(nn.Module):
         outputs, self.outputs = self.outputs, None
         assert outputs is not None
         return outputs
+
+
+def level_of(outputs: Any, level: int) -> Tensor:
+    """The states (B, T, H) of a level; of an encoder without layers, whose states are none, its output (B, 1, H)."""
+    states = getattr(outputs, "hidden_states", None)
+    found: Tensor = outputs.last_hidden_state if states is None else states[level]
+    return found
 
 
 class PlainHead(nn.Module):
@@ -161,6 +173,9 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         self.domain_head: DomainHead | None = None
         if config.domain_head:
             self.add_domain_head()
+        self.router: DomainRouter | None = None
+        if config.router is not None:
+            self.add_router(int(config.router["level"]), float(config.router["sharpness"]))
         self._tied_weights_keys = None
         self.post_init()
 
@@ -171,6 +186,12 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """A :class:`hrkd.method.meta_kd.DomainHead` with random weights, for training a meta-teacher."""
         self.config.domain_head = True
         self.domain_head = DomainHead(shape_of(self.encoder.config).width, len(self.domains))
+
+    def add_router(self, level: int, sharpness: float) -> None:
+        """A :class:`hrkd.models.routing.DomainRouter` that has not met any text."""
+        self.config.router = {"level": level, "sharpness": sharpness}
+        width = getattr(self.encoder.config, "hidden_size", None) or shape_of(self.encoder.config).width
+        self.router = DomainRouter(len(self.domains), width, level, sharpness).to(self.device)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -195,15 +216,20 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
     ) -> EncoderTrace:
         """One pass over rows of any domains.
 
-        Shapes: input_ids, attention_mask (B, T); domain_ids (B,), indices into ``domains``; further ``inputs``
+        Shapes: input_ids, attention_mask (B, T); domain_ids (B,), indices into ``domains``, or
+        :data:`hrkd.models.kind.UNKNOWN` for texts that the router is to look at; further ``inputs``
         (token_type_ids) as the family's tokenizer gives them. ``hidden_states``: all, none, or those of the given
         levels in their order. What ``attention`` returns is settled by :func:`hrkd.models.trace.set_attention`.
         ``every_head``: what the heads of all domains say of each row, too.
 
         Raises:
-            ModelError: ``every_head`` is asked of a model with one head for all domains.
+            ModelError: ``every_head`` is asked of a model with one head for all domains; a domain is unknown, and
+                there is no router.
         """
+        routed = len(self.heads) > 1 and bool((domain_ids == UNKNOWN).any())
         wanted = hidden_states if isinstance(hidden_states, bool) else sorted(set(hidden_states))
+        if routed and wanted is not True:
+            wanted = self._with_level_of_router(wanted or [])
         outputs = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -212,6 +238,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             return_dict=True,
             **inputs,
         )
+        if routed:
+            return EncoderTrace(logits=self.routed_logits(outputs, attention_mask, domain_ids))
         levels = range(len(outputs.hidden_states)) if hidden_states is True else hidden_states or ()
         of_heads = None
         if every_head:
@@ -233,6 +261,28 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         part = BaseModelOutputWithPooling(outputs.last_hidden_state, getattr(outputs, "pooler_output", None))
         said = [cast(PlainHead, self.heads[head])(part, attention_mask) for head in heads]
         return torch.stack(said, dim=1).to(part.last_hidden_state.dtype)
+
+    def _with_level_of_router(self, levels: Sequence[int]) -> list[int]:
+        if self.router is None:
+            raise ModelError(
+                "the domain of a text is not given, and this model has no prototypes to find it by (it was made by an "
+                "hrkd before 0.2, or for one domain); name the domain"
+            )
+        return sorted({*levels, self.router.level})
+
+    def shares(self, outputs: Any, attention_mask: Tensor) -> Tensor:
+        """How far each text is of each domain, (B, D), by the router."""
+        assert self.router is not None
+        states = level_of(outputs, self.router.level)
+        found: Tensor = self.router(states, attention_mask if states.shape[1] > 1 else attention_mask[:, :1])
+        return found
+
+    def routed_logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
+        """Logits (B, C) of the known domains' heads, and where a domain is unknown of all heads by their shares."""
+        every = self.head_logits(outputs, attention_mask, range(len(self.heads)))
+        known = every.gather(1, domain_ids.clamp_min(0)[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
+        mixed = mixed_logits(every, self.shares(outputs, attention_mask))
+        return torch.where((domain_ids == UNKNOWN)[:, None], mixed, known)
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state

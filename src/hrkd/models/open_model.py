@@ -38,6 +38,7 @@ class ModelFacts:
         one_head: it says the same of a text whatever its domain.
         columns: names of ``text``, ``text_pair`` (None: it takes single texts), ``label`` and ``domain`` in the table
             that it was made from; None: an older model, of which it is not known.
+        routes: it can find the domain of a text by itself.
     """
 
     domains: list[str]
@@ -46,6 +47,7 @@ class ModelFacts:
     one_head: bool
     columns: dict[str, str | None] | None
     keep: Keep = "head"
+    routes: bool = False
 
     @property
     def pairs(self) -> bool | None:
@@ -81,7 +83,18 @@ def _facts(folder: ModelFolder) -> ModelFacts:
             f"{place}: its labels, columns, heads, keep or max_tokens are no longer what was written; {RESTORE}"
         )
     names = [labels[i] for i in sorted(labels, key=int)]
-    return ModelFacts(domains, names, longest, heads == "shared", columns, keep)
+    return ModelFacts(domains, names, longest, heads == "shared", columns, keep, _router_of(folder) is not None)
+
+
+def _router_of(folder: ModelFolder) -> dict[str, float] | None:
+    """What its configuration says of a router; None: there is none."""
+    router = folder.fields.get("router")
+    if router is None:
+        return None
+    level, sharpness = (router.get(name) if isinstance(router, dict) else None for name in ("level", "sharpness"))
+    if type(level) is not int or not isinstance(sharpness, float):
+        raise ArtifactError(f"{folder.path / CONFIG}: its router is no longer what was written; {RESTORE}")
+    return {"level": level, "sharpness": sharpness}
 
 
 def _are_columns(value: Any) -> bool:
@@ -157,6 +170,7 @@ def _config(folder: ModelFolder) -> MultiDomainConfig:
             max_tokens=facts.max_tokens,
             keep=facts.keep,
             domain_head=folder.fields.get("domain_head") is True,
+            router=_router_of(folder),
             columns=facts.columns,
             hrkd_version=folder.fields.get("hrkd_version"),
             id2label=dict(enumerate(facts.labels)),

@@ -22,6 +22,7 @@ from hrkd.run.stages import ModelStage, TrainedModel, steps_before
 from hrkd.run.teacher import Teacher
 from hrkd.training.loop import EpochScore, TrainingHistory
 from hrkd.training.record import training_cost
+from hrkd.training.routing import fit_router
 from hrkd.training.selection import BestPerDomain, DevAccuracy, last_epoch
 from hrkd.training.session import Session
 from hrkd.training.trainers import distill_from_models, fine_tune
@@ -78,7 +79,9 @@ class PupilStage(ModelStage):
     def trained(
         self, model: MultiDomainClassifier, vocabulary: Vocabulary | None, history: TrainingHistory, **record: Any
     ) -> TrainedModel:
-        """What a training gives, once the model is without the pieces that it is not to keep."""
+        """What a training gives: with prototypes of the domains, and without the pieces that are not to be kept."""
+        if (routing := fit_router(model, self.teacher.data.train, self.held_out("dev", vocabulary))) is not None:
+            record["routing"] = routing
         if vocabulary is None:
             return TrainedModel(model, self.teacher.tokenizer, history, record)
         record["vocabulary"] = {

@@ -61,7 +61,8 @@ class TorchEngine:
         """What the model says of itself: domains, labels, whether it takes pairs."""
         config = self.model.config
         names = list(self.model.domains), list(self.model.labels)
-        return ModelFacts(*names, config.max_tokens, config.heads == "shared", config.columns, config.keep)
+        one_head, routes = config.heads == "shared", self.model.router is not None
+        return ModelFacts(*names, config.max_tokens, one_head, config.columns, config.keep, routes)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""

@@ -63,12 +63,15 @@ class StudentGraph(nn.Module):
 
     def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
         """Logits (B, C)."""
-        outputs = self.model.encoder(**columns, return_dict=True)
+        routes = self.chooses and self.model.router is not None
+        outputs = self.model.encoder(**columns, output_hidden_states=routes, return_dict=True)
         mask = columns["attention_mask"]
         if not self.chooses:
             return self.model.head_logits(outputs, mask, [self.head or 0])[:, 0]
-        every = self.model.head_logits(outputs, mask, range(len(self.model.heads)))
         assert domain_ids is not None
+        if routes:
+            return self.model.routed_logits(outputs, mask, domain_ids)
+        every = self.model.head_logits(outputs, mask, range(len(self.model.heads)))
         return every.gather(1, domain_ids[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
 
 
