@@ -464,3 +464,74 @@ def test_logits_that_a_teacher_is_measured_by_are_computed_exactly_whatever_the_
     teacher = tiny.model(seed=1).eval()
     found = teacher_logits(teacher, tiny.dev, rules=CacheConfig(folder=tmp_path, compute="bf16"), device=CPU)
     np.testing.assert_allclose(found, predict_logits(teacher, tiny.dev), rtol=1e-4, atol=1e-5)
+
+
+def answering(tiny, **model):
+    """A teacher that is asked for its answers alone."""
+    return Counted(tiny.model(seed=1, **model), (), attention="none")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_answers_are_taken_from_a_cache_of_levels(tiny, tmp_path, caplog, share):
+    """Whether it holds the levels of all rows, or of some and the answers of all."""
+    whole = cached(reader(tiny, (0, 1)), tiny.train, tmp_path).files.index.bytes
+    if share < 1:
+        shutil.rmtree(tmp_path)
+        cached(reader(tiny, (0, 1)), tiny.train, tmp_path, gigabytes=share * whole / 1e9)
+    live = answering(tiny)
+    with caplog.at_level(logging.INFO):
+        source = cached(live, tiny.train, tmp_path)
+    assert live.rows == probed(tiny)
+    assert "logits are taken from" in caplog.text
+    shutil.rmtree(tmp_path)
+    alone = cached(answering(tiny), tiny.train, tmp_path)
+    for batch in batches(tiny):
+        torch.testing.assert_close(source(batch).logits, alone(batch).logits)
+
+
+def test_answers_of_another_teacher_text_or_way_are_not(tiny, tmp_path):
+    cached(reader(tiny), tiny.train, tmp_path)
+    for live, data, rules in (
+        (Counted(tiny.model(seed=2), (), attention="none"), tiny.train, {}),
+        (answering(tiny), tiny.dev, {}),
+        (answering(tiny), tiny.train, {"compute": "bf16"}),
+        (Counted(tiny.model(seed=1), (), attention="none", every_head=True), tiny.train, {}),
+    ):
+        cached(live, data, tmp_path, **rules)
+        assert live.rows == probed(tiny) + len(data)
+
+
+def test_answers_of_every_head_are_taken_too(tiny, tmp_path):
+    levels = Counted(tiny.model(seed=1), (0, 2), attention="queries_keys", every_head=True)
+    cached(levels, tiny.train, tmp_path)
+    live = Counted(tiny.model(seed=1), (), attention="none", every_head=True)
+    source = cached(live, tiny.train, tmp_path)
+    assert live.rows == probed(tiny)
+    for batch in batches(tiny):
+        found, expected = source(batch), LiveTeacher.__call__(live, batch)
+        torch.testing.assert_close(found.logits, expected.logits)
+        torch.testing.assert_close(found.head_logits, expected.head_logits)
+
+
+def test_damaged_levels_give_no_answers(tiny, tmp_path, caplog):
+    folder = cached(reader(tiny), tiny.train, tmp_path).files.folder
+    content = bytearray((folder / "values.bin").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "values.bin").write_bytes(content)
+    live = answering(tiny)
+    with caplog.at_level(logging.WARNING):
+        cached(live, tiny.train, tmp_path)
+    assert "is damaged" in caplog.text
+    assert live.rows > probed(tiny), "what is left is computed"
+
+
+def test_an_older_cache_that_does_not_say_whose_answers_it_holds_is_still_read(tiny, tmp_path):
+    folder = cached(reader(tiny), tiny.train, tmp_path).files.folder
+    index = json.loads((folder / "index.json").read_text())
+    del index["answers"]
+    (folder / "index.json").write_text(json.dumps(index))
+    again, live = reader(tiny), answering(tiny)
+    cached(again, tiny.train, tmp_path)
+    assert again.rows == probed(tiny)
+    cached(live, tiny.train, tmp_path)
+    assert live.rows == probed(tiny) + len(tiny.train)

@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from hrkd.data.batching import Batch, TokenizedDataset
-from hrkd.errors import TrainingError
+from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.digests import bytes_of
 from hrkd.models.domain_teachers import AnyTeacher, AveragedTeacher
 from hrkd.models.trace import AttentionKind, EncoderTrace
@@ -34,7 +34,7 @@ from hrkd.support.progress import Progress
 from hrkd.training.evaluate import DEFAULTS, predict_logits, token_batches, traces
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
-from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision
+from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision, others_with
 
 __all__ = ["CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
 
@@ -128,8 +128,9 @@ def teacher_source(
     """
     probe = data.batch(_shortest_rows(data)).to(device)
     layout = RowLayout.of(live(probe))
-    asked = live.layer_map, live.attention, rules.precision, rules.compute, live.every_head
-    mark = fingerprint(live.teacher, data, *asked)[:20]
+    how = rules.compute, live.every_head
+    mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision, *how)[:20]
+    answers = fingerprint(live.teacher, data, (), "none", "fp32", *how)[:20]
     percent, kept = _kept_rows(data.lengths, layout.numbers, rules)
     if not kept.any():
         logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
@@ -142,9 +143,11 @@ def teacher_source(
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
         sizes = len(data), int(offsets[-1]), layout.numbers, layout.few
         of = str(getattr(live.teacher, "name_or_path", ""))
-        index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of)
+        index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of, answers=answers)
         _check_room(folder, index)
         files = CacheFiles(folder, index, offsets)
+        if not layout.numbers:
+            _take_answers(files, layout, data, caches, progress or Progress(False))
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
         logger.info(
@@ -236,9 +239,41 @@ def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheConfig) -> tuple[i
     counts = len(lengths) * np.arange(101) // 100
     sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
     percent = int(np.flatnonzero(sizes <= rules.gigabytes * 1e9)[-1])
-    kept = np.zeros(len(lengths), dtype=bool)
-    kept[order[: counts[percent]]] = True
-    return percent, kept
+    return percent, _first_rows(len(lengths), percent)
+
+
+def _first_rows(rows: int, percent: int) -> np.ndarray:
+    """The first per cent of the rows in that order, as a mask (rows,)."""
+    kept = np.zeros(rows, dtype=bool)
+    kept[np.random.default_rng(0).permutation(rows)[: rows * percent // 100]] = True
+    return kept
+
+
+def _take_answers(
+    files: CacheFiles, layout: RowLayout, data: TokenizedDataset, caches: Path, progress: Progress
+) -> None:
+    """Fill a cache of logits alone from caches of the same teacher and rows that hold levels besides.
+
+    Their rows are looked at for damage as ever; a damaged cache is left alone here, and named where it is used.
+    """
+    todo = files.missing()
+    for index in others_with(caches, files.index) if len(todo) else ():
+        kept = _first_rows(len(data), int(index.fingerprint.rpartition("-")[2]))
+        offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
+        logger.info("teacher cache: logits are taken from %s", caches / index.fingerprint)
+        try:
+            other = CacheFiles(caches / index.fingerprint, index, offsets)
+            with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
+                for row in todo[other.state[todo] != 0]:
+                    small = other.read(row)[1]
+                    few = np.concatenate([small[: layout.classes], small[len(small) - layout.few + layout.classes :]])
+                    files.write(row, files.values[:0], few)
+                    other.let_go(row)
+                    bar.advance(1)
+        except ArtifactError as error:
+            logger.warning("%s", error)
+        files.flush()
+        todo = files.missing()
 
 
 @contextmanager

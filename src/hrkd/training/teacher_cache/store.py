@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from hrkd.support.atomic_files import CannotWriteError, write_json
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
 from hrkd.support.own_files import remove_own
 
-__all__ = ["CacheFiles", "CacheIndex", "Precision"]
+__all__ = ["CacheFiles", "CacheIndex", "Precision", "others_with"]
 
 Precision = Literal["fp16", "bf16", "fp32"]
 # Numbers are kept as the bits that they are: numpy knows no bfloat16.
@@ -43,7 +44,8 @@ class CacheIndex:
 
     ``tokens`` of all rows that have values, ``width`` numbers a token in ``precision``, and ``small`` numbers a row in
     full precision; with ``all_rows`` also for rows that have no values. ``of``, the teacher's folder or name, is for
-    people: the same cache may be found by another name.
+    people: the same cache may be found by another name. ``answers`` is the same for all caches of a teacher and rows,
+    whatever levels they hold; older ones do not say it.
     """
 
     fingerprint: str
@@ -54,6 +56,7 @@ class CacheIndex:
     precision: Precision
     all_rows: bool = False
     of: str = ""
+    answers: str = ""
     format: str = FORMAT
     version: int = VERSION
 
@@ -61,6 +64,18 @@ class CacheIndex:
     def bytes(self) -> int:
         """Size on disk."""
         return self.tokens * self.width * BITS[self.precision].itemsize + self.rows * (4 * self.small + 8)
+
+
+def others_with(caches: Path, wanted: CacheIndex) -> list[CacheIndex]:
+    """Finished caches that hold the same answers of the same rows as ``wanted``, and levels besides."""
+    found = []
+    for file in sorted(caches.glob("*/index.json")):
+        with suppress(ArtifactError, TypeError, ValueError):
+            index = CacheIndex(**read_index(file.parent))
+            same = index.answers == wanted.answers and index.rows == wanted.rows and index.format == FORMAT
+            if same and index.width and index.fingerprint == file.parent.name and (file.parent / "complete").is_file():
+                found.append(index)
+    return found
 
 
 class CacheFiles:
@@ -110,7 +125,8 @@ class CacheFiles:
     def _check(self, sizes: dict[Path, int]) -> None:
         found = read_index(self.folder)
         expected = asdict(self.index)
-        if not isinstance(found, dict) or {**found, "of": ""} != {**expected, "of": ""}:
+        said = {"of": "", "answers": ""}  # of whom, and in older ones nothing of answers
+        if not isinstance(found, dict) or {**found, **said} != {**expected, **said}:
             raise ArtifactError(
                 f"{self.folder}: not the teacher cache that is looked for; {clearing_advice(self.folder)}"
             )
