@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizer
 
+from hrkd.deploy.export.command import export_to
 from hrkd.models.multi_domain import MultiDomainClassifier
 
 WORDS = ["a", "bad", "book", "film", "good", "is", "not", "plot", "song", "the", "very"]
@@ -64,4 +65,12 @@ def shared_head_folder(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared") / "student"
     make_student(tokenizer, heads="shared").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(student_folder, tmp_path_factory):
+    """The student as an ONNX graph."""
+    folder = tmp_path_factory.mktemp("onnx") / "export"
+    export_to(student_folder, folder, "onnx")
     return folder

@@ -36,14 +36,6 @@ DOMAINS = ["books", "music", "kitchen & housewares", "books"]
 
 
 @pytest.fixture(scope="module")
-def exported(student_folder, tmp_path_factory):
-    """The student as an ONNX graph."""
-    folder = tmp_path_factory.mktemp("onnx") / "export"
-    export_to(student_folder, folder, "onnx")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def labelled(student):
     """Rows whose labels are what the student says, but for one in each domain."""
     texts = [f"{a} {b}" for a in ("good", "bad", "not a", "very") for b in ("book", "film", "plot", "song is bad")]

@@ -30,6 +30,7 @@ VERBS = {
     "evaluate": "Measure a run or a model on each domain.",
     "predict": "Classify texts with a student.",
     "export": "Write the student in a form that runs elsewhere, and check it.",
+    "serve": "Answer questions over HTTP.",
     "benchmark": "Time models and exports side by side on texts of their own kind.",
     "data": "Describe the data of a recipe: sizes, labels, lengths, repeated texts.",
     "cache": "List, and clear, what is kept on disk for later runs.",

@@ -48,6 +48,7 @@ __all__ = [
     "export",
     "predict",
     "recipe",
+    "serve",
     "train_baseline",
     "train_teacher",
 ]
@@ -433,6 +434,36 @@ def benchmark(
         progress=progress(),
     )
     _write_json(json_file, found)
+
+
+def serve(
+    folder: Annotated[Path, Parameter(help="Folder of a student, of its run, or of an export that hrkd runs.")],
+    /,
+    *,
+    host: Annotated[str, Parameter(help="Address to listen at; whoever reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port; 0: any that is free.")] = 8000,
+    threads: Annotated[int | None, Parameter(help="Threads of an export; default: all.")] = None,
+    texts: Annotated[int, Parameter(help="Most texts of a question.")] = 256,
+    characters: Annotated[int, Parameter(help="Most characters of a text.")] = 100_000,
+    batch_size: Annotated[int, Parameter(help="Most texts in a forward pass.")] = 32,
+) -> None:
+    """Answer questions over HTTP.
+
+    POST /predict takes {"texts": [...], "domain": ...}; /model, /health, /metrics (Prometheus) and /openapi.json say
+    the rest, and / is a page to try sentences. What is asked while the model is busy is answered together. Ctrl-C or
+    SIGTERM ends it once all is answered.
+    """
+    folder = student_in(folder)
+    facts_of_any(folder)
+    console = prepare()
+    from hrkd.deploy.serving import server
+
+    def show(line: object) -> None:
+        console.print(line, soft_wrap=True)
+        sys.stdout.flush()  # who has started it waits for this line
+
+    sizes = {"texts": texts, "characters": characters, "batch_size": batch_size}
+    server.serve(folder, host=host, port=port, threads=threads, **sizes, show=show)
 
 
 def cache(

@@ -1,0 +1,220 @@
+"""The routes of ``hrkd serve``, as a FastAPI application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.resources import files
+from typing import Annotated
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hrkd.deploy.checks import AUTO, Asked, ask
+from hrkd.deploy.predict import Predictor
+from hrkd.deploy.serving.batcher import Batcher, BusyError
+from hrkd.errors import DataError, HrkdError
+
+__all__ = ["Limits", "make_app"]
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes.
+
+    Args:
+        texts: of a question.
+        characters: of a text.
+        batch: texts in a forward pass.
+        waiting: texts that may wait; more are refused with status 503.
+    """
+
+    texts: int = 256
+    characters: int = 100_000
+    batch: int = 32
+    waiting: int = 4096
+
+    @property
+    def bytes(self) -> int:
+        """Of a question's body."""
+        return 4 * self.characters * 2 + 64 * 1024 * self.texts
+
+
+class Question(BaseModel):
+    """Texts of one domain, or each of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: Annotated[str | list[str], Field(description="One text, or several.")]
+    domain: Annotated[
+        str | list[str] | None,
+        Field(description="Of all texts, or one for each; `auto`: the student finds it by itself."),
+    ] = None
+    text_pairs: Annotated[str | list[str] | None, Field(description="Second texts of a pair task.")] = None
+
+
+class Answer(BaseModel):
+    """What the student says of a text."""
+
+    label: str
+    score: float = Field(description="Its probability.")
+    scores: dict[str, float] = Field(description="Probabilities of all labels.")
+
+
+class Answers(BaseModel):
+    """As many as there are texts, in their order."""
+
+    answers: list[Answer]
+
+
+class Facts(BaseModel):
+    """What the student says of itself."""
+
+    domains: list[str]
+    labels: list[str]
+    max_tokens: int
+    takes_pairs: bool
+    finds_domains: bool = Field(description="Whether `auto` may stand for a domain.")
+    needs_domain: bool
+    hrkd: str
+
+
+class _BoundedBodies:
+    """Refuses bodies beyond a limit by the length that they say, before they are read; those that say none too."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        said = headers.get("content-length")
+        if said is None:
+            return _refusal(411, "say how long the body is (content-length)")
+        if not said.isdecimal() or int(said) > self.most:
+            return _refusal(413, f"the body has more than {self.most:,} bytes; ask about fewer texts at a time")
+        return None
+
+
+def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
+    """A server of one student.
+
+    ``POST /predict`` answers, ``GET /model`` says what the student is, ``/health`` that it answers, ``/metrics`` counts
+    (Prometheus), ``/openapi.json`` describes these, and ``/`` is a page to try it, which loads nothing from elsewhere.
+    """
+    limits = limits or Limits()
+    facts, registry = predictor.facts, CollectorRegistry()
+    questions = Counter("hrkd_questions", "Questions by status", ["status"], registry=registry)
+    texts = Counter("hrkd_texts", "Texts that were answered", registry=registry)
+    seconds = Histogram("hrkd_seconds", "From question to answer", buckets=SECONDS, registry=registry)
+    sizes = Histogram("hrkd_batch_texts", "Texts in a forward pass", buckets=SIZES, registry=registry)
+
+    def answers(asked: Asked) -> np.ndarray:
+        return predictor.answers(asked, batch_size=limits.batch)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.batcher = Batcher(answers, most=limits.batch, most_waiting=limits.waiting, seen=sizes.observe)
+        app.state.batcher.start()
+        yield
+        await app.state.batcher.stop()
+
+    # The pages that FastAPI makes for the schema load scripts from elsewhere.
+    app = FastAPI(title="hrkd", version=metadata.version("hrkd"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(_BoundedBodies, most=limits.bytes)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        """What is wrong with the form of a question."""
+        questions.labels("422").inc()
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        return _refusal(422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(HrkdError)
+    async def unusable(_: Request, error: HrkdError) -> Response:
+        """What is wrong with its content, or with the model."""
+        status = 422 if isinstance(error, DataError) else 500
+        questions.labels(str(status)).inc()
+        return _refusal(status, str(error))
+
+    @app.exception_handler(BusyError)
+    async def busy(_: Request, __: BusyError) -> Response:
+        """Too much is waiting."""
+        questions.labels("503").inc()
+        return _refusal(503, "too many texts are waiting; ask again in a second", {"Retry-After": "1"})
+
+    @app.post("/predict", responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}})
+    async def predict(question: Question) -> Answers:
+        """Labels and their probabilities."""
+        start = time.perf_counter()
+        asked = ask(question.texts, question.domain, question.text_pairs, facts)
+        _check_sizes(asked, limits)
+        found = (await app.state.batcher.ask(asked)).tolist() if asked.texts else []
+        questions.labels("200").inc()
+        texts.inc(len(found))
+        seconds.observe(time.perf_counter() - start)
+        return Answers(answers=[_answer(row, facts.labels) for row in found])
+
+    @app.get("/model")
+    async def model() -> Facts:
+        """What the student is."""
+        return Facts(
+            domains=facts.domains,
+            labels=facts.labels,
+            max_tokens=facts.max_tokens,
+            takes_pairs=bool(facts.pairs),
+            finds_domains=facts.routes or facts.one_head,
+            needs_domain=not facts.one_head,
+            hrkd=metadata.version("hrkd"),
+        )
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether it answers: a text goes through the model."""
+        pairs = ["ok"] if facts.pairs else None
+        await app.state.batcher.ask(Asked(["ok"], pairs, [0]))
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counts, for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        """Where people try sentences."""
+        return files("hrkd.deploy.serving").joinpath("page.html").read_text(encoding="utf-8").replace("AUTO", AUTO)
+
+    return app
+
+
+def _check_sizes(asked: Asked, limits: Limits) -> None:
+    if len(asked.texts) > limits.texts:
+        raise DataError(f"texts: {len(asked.texts):,} are more than the {limits.texts:,} of a question; ask in parts")
+    longest = max(map(len, [*asked.texts, *(asked.pairs or ())]), default=0)
+    if longest > limits.characters:
+        raise DataError(f"texts: one has {longest:,} characters, and at most {limits.characters:,} are read")
+
+
+def _answer(probabilities: list[float], labels: list[str]) -> Answer:
+    best = max(range(len(labels)), key=probabilities.__getitem__)
+    return Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
+
+
+def _refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)

@@ -1,0 +1,121 @@
+"""One worker for a model, which takes at a time whatever has been asked meanwhile.
+
+Nothing is waited for: while a batch is computed the next one gathers, so that batches grow with the load and a lone
+question is answered at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrkd.deploy.checks import Asked
+
+__all__ = ["Batcher", "BusyError"]
+
+
+class BusyError(Exception):
+    """More is waiting than the batcher takes."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    asked: Asked
+    answer: asyncio.Future[np.ndarray]
+
+
+class Batcher:
+    """Puts questions together for a function that runs in a thread of its own.
+
+    Args:
+        answers: from what is asked to probabilities, (texts, C).
+        most: texts of a batch, unless a single question has more.
+        most_waiting: texts that may wait.
+        seen: called with the number of texts of every batch.
+    """
+
+    def __init__(
+        self,
+        answers: Callable[[Asked], np.ndarray],
+        *,
+        most: int,
+        most_waiting: int,
+        seen: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._answers, self._most, self._most_waiting, self._seen = answers, most, most_waiting, seen
+        self._questions: asyncio.Queue[_Question] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hrkd-model")
+        self._worker: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    def start(self) -> None:
+        """Begin to work, in the running event loop."""
+        self._worker = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Answer what was asked before, then end."""
+        await self._questions.join()
+        if self._worker is not None:
+            self._worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._worker
+        self._thread.shutdown()
+
+    async def ask(self, asked: Asked) -> np.ndarray:
+        """Probabilities, (texts, C).
+
+        Raises:
+            BusyError: too much is waiting.
+        """
+        if self._waiting and self._waiting + len(asked.texts) > self._most_waiting:
+            raise BusyError
+        question = _Question(asked, asyncio.get_running_loop().create_future())
+        self._waiting += len(asked.texts)
+        await self._questions.put(question)
+        return await question.answer
+
+    async def _work(self) -> None:
+        left: _Question | None = None
+        while True:
+            batch = [left or await self._questions.get()]
+            left, count = None, len(batch[0].asked.texts)
+            while count < self._most and not self._questions.empty():
+                following = self._questions.get_nowait()
+                if count + len(following.asked.texts) > self._most:
+                    left = following
+                    break
+                batch.append(following)
+                count += len(following.asked.texts)
+            await self._answer(batch, count)
+
+    async def _answer(self, batch: list[_Question], count: int) -> None:
+        self._seen(count)
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._thread, self._answers, _together(batch))
+        except Exception as error:
+            for question in batch:
+                if not question.answer.done():
+                    question.answer.set_exception(error)
+        else:
+            start = 0
+            for question in batch:
+                end = start + len(question.asked.texts)
+                if not question.answer.done():  # who asked may have gone
+                    question.answer.set_result(found[start:end])
+                start = end
+        finally:
+            self._waiting -= count
+            for _ in batch:
+                self._questions.task_done()
+
+
+def _together(batch: list[_Question]) -> Asked:
+    asked = [question.asked for question in batch]
+    pairs = None if asked[0].pairs is None else [pair for each in asked for pair in each.pairs or ()]
+    return Asked([text for each in asked for text in each.texts], pairs, [d for each in asked for d in each.domains])

@@ -1,0 +1,255 @@
+"""`hrkd serve`: answers, refusals, and its end; and the batcher behind it."""
+
+import asyncio
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from hrkd.cli import main
+from hrkd.deploy.checks import Asked
+from hrkd.deploy.predict import Predictor
+from hrkd.deploy.serving.batcher import Batcher, BusyError
+
+TEXTS = ["a good book", "the film is bad", "very good"]
+
+
+class Served:
+    def __init__(self, process, url):
+        self.process, self.url = process, url
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(self.url + path) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def ask(self, question):
+        body = question if isinstance(question, bytes) else json.dumps(question).encode()
+        headers = {"Content-Type": "application/json"}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{self.url}/predict", body, headers)) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+
+def start(folder, *options):
+    command = [sys.executable, "-m", "hrkd", "serve", str(folder), "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert "served at" in line, process.stderr.read()
+    return Served(process, line.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    server = start(exported, "--texts", "5", "--characters", "1000", "--threads", "1")
+    yield server
+    server.process.kill()
+
+
+def test_answers_are_those_of_the_predictor(served, exported):
+    status, found = served.ask({"texts": TEXTS, "domain": ["books", "music", "books"]})
+    assert status == 200
+    predictor = Predictor.from_pretrained(exported)
+    expected = predictor.probabilities(TEXTS, domain=["books", "music", "books"])
+    for answer, row in zip(found["answers"], expected, strict=True):
+        assert answer["label"] == predictor.facts.labels[row.argmax()]
+        assert answer["score"] == max(answer["scores"].values())
+        np.testing.assert_allclose([answer["scores"][label] for label in predictor.facts.labels], row, atol=1e-6)
+    assert served.ask({"texts": "good", "domain": "music"})[1]["answers"][0].keys() == {"label", "score", "scores"}
+    assert served.ask({"texts": [], "domain": "music"}) == (200, {"answers": []})
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ({"texts": ["a"], "domain": "boks"}, "unknown domain 'boks' (did you mean 'books'?)"),
+        ({"texts": ["a"]}, "domain: missing; name the domain"),
+        ({"texts": ["a", " "], "domain": "books"}, "empty or broken text at index 1"),
+        ({"texts": ["a"], "domain": ["books", "music"]}, "1 texts but 2 domains"),
+        ({"texts": ["a"] * 6, "domain": "books"}, "6 are more than the 5 of a question"),
+        ({"texts": "a" * 1001, "domain": "books"}, "one has 1,001 characters, and at most 1,000 are read"),
+        ({"texts": 3}, "texts"),
+        ({"domain": "books"}, "texts: Field required"),
+        ({"texts": ["a"], "domian": "books"}, "domian: Extra inputs are not permitted"),
+        (b"{", "JSON decode error"),
+        (b"\xff", ""),
+    ],
+)
+def test_what_is_wrong_with_a_question_is_told(served, question, words):
+    status, found = served.ask(question)
+    assert status in (400, 422)
+    assert words in str(found["detail"])
+
+
+def test_bodies_are_bounded_before_they_are_read(served):
+    host = served.url.removeprefix("http://")
+    for headers, status in (({"Content-Length": "999999999"}, 413), ({"Transfer-Encoding": "chunked"}, 411)):
+        connection = http.client.HTTPConnection(host)
+        connection.putrequest("POST", "/predict")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_what_the_server_says_of_itself(served):
+    assert served.get("/health") == (200, '{"status":"ok"}')
+    status, facts = served.get("/model")
+    facts = json.loads(facts)
+    assert status == 200
+    assert facts["domains"] == ["books", "kitchen & housewares", "music"]
+    assert (facts["needs_domain"], facts["finds_domains"], facts["takes_pairs"]) == (True, False, False)
+    served.ask({"texts": TEXTS, "domain": "books"})
+    _, metrics = served.get("/metrics")
+    assert float(re.search(r"^hrkd_texts_total (\S+)", metrics, re.MULTILINE)[1]) >= 3
+    assert 'hrkd_questions_total{status="200"}' in metrics
+    schema = json.loads(served.get("/openapi.json")[1])
+    assert {"/predict", "/model", "/health", "/metrics"} == set(schema["paths"])
+    assert served.get("/docs")[0] == 404, "it would load scripts from elsewhere"
+    assert served.get("/nowhere")[0] == 404
+
+
+def test_the_page_loads_nothing_from_elsewhere(served):
+    status, page = served.get("/")
+    assert status == 200
+    assert not re.findall(r"https?://|//[a-z]", page.replace("<!--", ""))
+    assert 'lang="en"' in page
+    assert "AUTO" not in page
+
+
+def test_many_at_once_get_their_own_answers(served, exported):
+    domains = Predictor.from_pretrained(exported).facts.domains
+    texts = [f"{a} {b}" for a in ("good", "bad", "not a") for b in ("book", "film", "plot", "song")]
+    asked = [(text, domain) for text in texts for domain in domains]
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda each: served.ask({"texts": each[0], "domain": each[1]}), asked))
+    expected = Predictor.from_pretrained(exported).probabilities(texts, domain=domains[0])
+    for (text, domain), (status, answer) in zip(asked, found, strict=True):
+        assert status == 200
+        if domain == domains[0]:
+            row = expected[texts.index(text)]
+            assert answer["answers"][0]["score"] == pytest.approx(row.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_told_to(exported, how):
+    server = start(exported)
+    assert server.ask({"texts": "good", "domain": "music"})[0] == 200
+    server.process.send_signal(how)
+    assert server.process.wait(20) == 0
+    assert server.process.stderr.read() == ""
+
+
+def test_what_cannot_be_served(exported, tmp_path, capsys, served):
+    port = served.url.rpartition(":")[2]
+    for arguments, words in (
+        ([str(tmp_path / "nowhere")], "no such folder"),
+        ([str(exported), "--port", port], f"127.0.0.1:{port}: cannot be listened at"),
+        ([str(exported), "--port", "99999"], "cannot be listened at"),
+        ([str(exported), "--host", "nowhere.invalid"], "cannot be listened at"),
+    ):
+        assert main(["serve", *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+def one(number):
+    return Asked([f"text {number}"], None, [number])
+
+
+class TestBatcher:
+    def test_what_comes_while_it_works_is_answered_together(self):
+        free, batches = threading.Event(), []
+
+        def answers(asked):
+            batches.append(len(asked.texts))
+            free.wait(10)
+            return np.array(asked.domains)[:, None]
+
+        async def ask():
+            batcher = Batcher(answers, most=4, most_waiting=100)
+            batcher.start()
+            first = asyncio.create_task(batcher.ask(one(0)))
+            while not batches:
+                await asyncio.sleep(0.001)
+            others = [asyncio.create_task(batcher.ask(one(number))) for number in range(1, 8)]
+            await asyncio.sleep(0.01)
+            free.set()
+            found = await asyncio.gather(first, *others)
+            await batcher.stop()
+            return [rows.item() for rows in found]
+
+        assert run(ask()) == list(range(8))
+        assert batches == [1, 4, 3]
+
+    def test_a_question_that_is_larger_than_a_batch_is_one(self):
+        batches = []
+
+        def answers(asked):
+            batches.append(len(asked.texts))
+            return np.zeros((len(asked.texts), 2))
+
+        async def ask():
+            batcher = Batcher(answers, most=4, most_waiting=100)
+            batcher.start()
+            many = Asked(["a"] * 9, None, [0] * 9)
+            found = await asyncio.gather(batcher.ask(many), batcher.ask(one(1)), batcher.ask(many))
+            await batcher.stop()
+            return [len(rows) for rows in found]
+
+        assert run(ask()) == [9, 1, 9]
+        assert batches == [9, 1, 9]
+
+    def test_an_error_goes_to_who_asked_and_work_goes_on(self):
+        def answers(asked):
+            if asked.domains == [13]:
+                raise RuntimeError("broken")
+            return np.zeros((len(asked.texts), 2))
+
+        async def ask():
+            batcher = Batcher(answers, most=1, most_waiting=100)
+            batcher.start()
+            found = await asyncio.gather(*(batcher.ask(one(n)) for n in (1, 13, 2)), return_exceptions=True)
+            await batcher.stop()
+            return [type(each).__name__ for each in found]
+
+        assert run(ask()) == ["ndarray", "RuntimeError", "ndarray"]
+
+    def test_too_much_is_refused_and_who_left_is_forgotten(self):
+        def answers(asked):
+            time.sleep(0.05)
+            return np.zeros((len(asked.texts), 2))
+
+        async def ask():
+            batcher = Batcher(answers, most=1, most_waiting=2)
+            batcher.start()
+            tasks = [asyncio.create_task(batcher.ask(one(n))) for n in range(2)]
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError):
+                await batcher.ask(one(3))
+            tasks[1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.15)
+            found = await batcher.ask(one(4))
+            await batcher.stop()
+            return len(found)
+
+        assert run(ask()) == 1
