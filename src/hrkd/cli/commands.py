@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
+from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
 from hrkd.deploy.export_folder import facts_of_any
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
@@ -401,7 +402,7 @@ def benchmark(
     threads: Annotated[int, Parameter(help="Threads of the processor for each model.")] = 1,
     texts: Annotated[int, Parameter(help="Texts that are taken.")] = 300,
     rounds: Annotated[int, Parameter(help="How often each model is asked all of them.")] = 5,
-    batch_size: Annotated[int, Parameter(help="Texts in a forward pass.")] = 32,
+    batch_size: Annotated[int, Parameter(help="Texts in a forward pass.")] = BATCH_SIZE,
     json_file: JsonFile = None,
     flags: Flags = None,
 ) -> None:
@@ -445,7 +446,7 @@ def serve(
     threads: Annotated[int | None, Parameter(help="Threads of an export; default: all.")] = None,
     texts: Annotated[int, Parameter(help="Most texts of a question.")] = 256,
     characters: Annotated[int, Parameter(help="Most characters of a text.")] = 100_000,
-    batch_size: Annotated[int, Parameter(help="Most texts in a forward pass.")] = 32,
+    batch_size: Annotated[int, Parameter(help="Most texts in a forward pass.")] = BATCH_SIZE,
 ) -> None:
     """Answer questions over HTTP.
 

@@ -18,8 +18,20 @@ from hrkd.support.messages import first_of, misspelt
 if TYPE_CHECKING:
     from hrkd.models.open_model import ModelFacts
 
-__all__ = ["AUTO", "Asked", "ask", "check_batch_size", "check_pairs", "domain_number", "numbers_of", "unknown_domains"]
+__all__ = [
+    "AUTO",
+    "BATCH_SIZE",
+    "Asked",
+    "ask",
+    "check_batch_size",
+    "check_pairs",
+    "domain_number",
+    "numbers_of",
+    "unknown_domains",
+]
 
+BATCH_SIZE = 32
+"""Texts in a forward pass where many are timed or served; a prediction of a table takes more."""
 AUTO = "auto"
 """In the place of a domain's name: the model finds the domains that a text is like by itself."""
 PIPELINE_KEYS = {"text", "text_pair"}

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.benchmark import Answer, folder_megabytes, measure, start_up
-from hrkd.deploy.checks import Asked
+from hrkd.deploy.checks import BATCH_SIZE, Asked
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.check import asked_of
 from hrkd.deploy.export_folder import facts_of_any, is_export, read_export
@@ -43,7 +43,7 @@ def benchmark(
     threads: int = 1,
     texts: int = 300,
     rounds: int = 5,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     data: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,

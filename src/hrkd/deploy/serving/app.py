@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hrkd.deploy.checks import AUTO, Asked, ask
+from hrkd.deploy.checks import AUTO, BATCH_SIZE, Asked, ask
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
 from hrkd.errors import DataError, HrkdError
@@ -43,7 +43,7 @@ class Limits:
 
     texts: int = 256
     characters: int = 100_000
-    batch: int = 32
+    batch: int = BATCH_SIZE
     waiting: int = 4096
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import HrkdError, ModelError
 from hrkd.support.progress import Show, quiet
@@ -20,7 +21,7 @@ def serve(
     threads: int | None = None,
     texts: int = 256,
     characters: int = 100_000,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     show: Show = quiet,
 ) -> None:
     """Serve a student, or an export of one, until SIGINT or SIGTERM; what was asked before is answered.
