@@ -360,6 +360,10 @@ def export(
         float, Parameter(help="Points of accuracy that a form that rounds may lose, on the mean over domains.")
     ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
+    push_to_hub: Annotated[
+        str | None, Parameter(help="Upload the finished folder to this repository of the Hugging Face Hub.")
+    ] = None,
+    private: Annotated[bool, Parameter(negative=(), help="A repository that is made for it is private.")] = False,
     flags: Flags = None,
 ) -> None:
     """Write the student in a form that runs elsewhere, and check it.
@@ -386,6 +390,8 @@ def export(
         domain=domain,
         allowance=allowance,
         overwrite=overwrite,
+        push_to=push_to_hub,
+        private=private,
         show=console.print,
         progress=progress(),
     )

@@ -189,15 +189,18 @@ def scores_table(scores: Row, title: str) -> PlainTable:
     return PlainTable(f"{title}, in %", columns, rows, tuple(notes))
 
 
-def export_table(record: Row, folder: Path, megabytes_before: float) -> PlainTable:
+def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     """What an export was found to say beside its student, on each domain, in %.
 
     Args:
         record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it.
         folder: Where it lies.
-        megabytes_before: Size of the student's folder.
+        student: Folder of the student.
     """
-    checks, size = record["checks"], sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) / 1e6
+    checks = record["checks"]
+    before, size = (
+        sum(file.stat().st_size for file in each.iterdir() if file.is_file()) / 1e6 for each in (student, folder)
+    )
     accuracy = checks.get("accuracy", {})
     rows = [
         (name, f"{own['texts']:,}", percent(own["student"]), percent(own["export"])) for name, own in accuracy.items()
@@ -208,7 +211,7 @@ def export_table(record: Row, folder: Path, megabytes_before: float) -> PlainTab
     on = count_of(checks["texts"], "text", "texts")
     others = count_of(checks["other_answers"], "answer is another", "answers are others")
     notes = [
-        f"{folder}: {megabytes(size)} MB ({megabytes_before / size:.1f} times smaller than the student's folder).",
+        f"{megabytes(size)} MB, {before / size:.1f} times smaller than the student's folder.",
         f"On {on} logits differ by {checks['largest_difference']:.2g} at most (largest logit "
         f"{checks['largest_logit']:.2g}); {others}.",
     ]

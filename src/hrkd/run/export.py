@@ -11,10 +11,12 @@ from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.export.command import check_place, export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
+from hrkd.deploy.hub import check_hub_name, push_to_hub
 from hrkd.errors import RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
+from hrkd.report.export_card import write_export_card
 from hrkd.report.tables import export_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import student_in
@@ -36,6 +38,8 @@ def export(
     domain: str | None = None,
     allowance: float = ALLOWANCE,
     overwrite: bool = False,
+    push_to: str | None = None,
+    private: bool = False,
     data: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
@@ -52,6 +56,8 @@ def export(
         domain: a graph of this domain alone.
         allowance: points of accuracy that a form that rounds may lose on the mean over domains.
         overwrite: replace an earlier export.
+        push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded.
+        private: whether that repository is private, if it is made now.
         data: rows in memory, in the place of the recipe's.
         show, progress: as :func:`hrkd.run.commands.compress`.
 
@@ -69,12 +75,14 @@ def export(
     place = path_of("output", output)
     check_dataset("data", data)
     target = check_target(to)
+    if push_to is not None:
+        check_hub_name(push_to)
     if to == PLAIN:
         if domain is not None:
             raise RecipeError("--domain: a plain export has a folder for each domain; use the one of that name")
         for name, folder in export_plain(source, place, overwrite=overwrite).items():
             show(f"{name}: {folder}")
-        return place
+        return _pushed(place, push_to, private, show)
     check_place(place, overwrite)
     facts = read_facts(source)
     own = source.parent / "recipe.yaml"
@@ -103,6 +111,14 @@ def export(
         allowance=allowance,
         overwrite=overwrite,
     )
-    before = sum(file.stat().st_size for file in source.iterdir() if file.is_file()) / 1e6
-    show(export_table(record.to_dict(), place, before))
+    write_export_card(place, record.to_dict(), source, what=target.what)
+    show(export_table(record.to_dict(), place, source))
+    show(f"{to}: {place}")
+    return _pushed(place, push_to, private, show)
+
+
+def _pushed(place: Path, name: str | None, private: bool, show: Show) -> Path:
+    """``place``, once it is on the Hub if that is asked for."""
+    if name is not None:
+        show(f"{name}: {push_to_hub(place, name, private=private)}")
     return place

@@ -1,0 +1,67 @@
+"""The card of an export: what it is, how to use it, how it was checked, and what is known of its student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from hrkd.report.model_card import TAGS
+from hrkd.report.tables import export_table
+from hrkd.support.atomic_files import write_text
+
+__all__ = ["write_export_card"]
+
+TEMPLATE = Path(__file__).with_suffix(".md")
+ABOUT = "\n## Results"
+"""Where a student's own card begins to tell what it is like."""
+
+
+def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, what: str) -> Path:
+    """Write ``README.md`` into the folder of an export.
+
+    Args:
+        folder: of the export.
+        record: as :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it.
+        student: folder of the student, whose own card is taken over if there is one.
+        what: the form in words.
+    """
+    facts, target = record["facts"], record["target"]
+    known, about = _card_of(student)
+    name = str(known.get("model_name") or student.parent.name or "student")
+    data = ModelCardData(**{
+        **known,
+        "model_name": name,
+        "library_name": target.partition("-")[0],
+        "pipeline_tag": "text-classification",
+        "tags": [*TAGS, *target.split("-")],
+    })  # fmt: skip
+    first = repr(facts["domains"][0])
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        name=name,
+        target=target,
+        what=what,
+        domains=facts["domains"],
+        labels=facts["labels"],
+        first_domain=first,
+        asked="" if facts["one_head"] else f", domain={first}",
+        chooses=not facts["one_head"],
+        onnx=target.startswith("onnx"),
+        checks=export_table(record, folder, student).to_markdown().rstrip(),
+        about=about,
+    )
+    write_text(folder / "README.md", f"{card}\n")
+    return folder / "README.md"
+
+
+def _card_of(student: Path) -> tuple[dict[str, Any], str]:
+    """The metadata of a student's card, and what it tells of the student; nothing where it has none."""
+    file = student / "README.md"
+    if not file.is_file():
+        return {}, ""
+    card = ModelCard.load(file, ignore_metadata_errors=True)
+    text = card.text.partition(ABOUT)
+    return card.data.to_dict(), (text[1] + text[2]).strip()

@@ -1,0 +1,92 @@
+"""Uploading an export: only what hrkd wrote, only when asked for, and what goes wrong in one sentence."""
+
+import fnmatch
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import pytest
+from huggingface_hub import HfApi, ModelCard
+
+from hrkd.deploy.export.plain import export_plain
+from hrkd.deploy.hub import push_to_hub
+from hrkd.errors import HrkdError
+from hrkd.run.export import export
+
+
+@pytest.fixture
+def hub():
+    """A stand-in of the Hub's client, which refuses calls that the client does not know."""
+    api = create_autospec(HfApi, instance=True)
+    api.upload_folder.return_value = SimpleNamespace(repo_url="https://hub/me/reviews")
+    return api
+
+
+def uploaded(api):
+    """Names of the files that the client would take."""
+    options = api.upload_folder.call_args.kwargs
+    folder = options["folder_path"]
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return {path for path in paths if any(fnmatch.fnmatch(path, pattern) for pattern in options["allow_patterns"])}
+
+
+def test_what_hrkd_wrote_goes_and_what_others_put_there_stays(student_folder, tmp_path, hub):
+    export(student_folder, tmp_path / "out", "onnx")
+    (tmp_path / "out" / "secret.txt").write_text("mine")
+    (tmp_path / "out" / "notes").mkdir()
+    (tmp_path / "out" / "notes" / "more.txt").write_text("mine")
+    assert push_to_hub(tmp_path / "out", "me/reviews", private=True, api=hub) == "https://hub/me/reviews"
+    hub.create_repo.assert_called_once_with("me/reviews", private=True, exist_ok=True)
+    names = {"README.md", "export.json", "manifest.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
+    assert uploaded(hub) == names
+
+
+def test_plain_folders_go_with_all_that_they_need(student_folder, tmp_path, hub):
+    export_plain(student_folder, tmp_path / "out")
+    push_to_hub(tmp_path / "out", "me/reviews", api=hub)
+    found = uploaded(hub)
+    assert {"domains.json", "books/model.safetensors", "books/config.json", "music/tokenizer.json"} <= found
+
+
+def test_nothing_is_uploaded_unless_it_is_asked_for(student_folder, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("hrkd.run.export.push_to_hub", lambda folder, name, private: asked.append((name, private)))
+    export(student_folder, tmp_path / "out")
+    assert asked == []
+    export(student_folder, tmp_path / "out", overwrite=True, push_to="me/reviews", private=True)
+    assert asked == [("me/reviews", True)]
+
+
+def test_what_goes_wrong_is_one_sentence(student_folder, tmp_path, hub):
+    with pytest.raises(HrkdError, match="'no name/of/one' is no name of a repository"):
+        export(student_folder, tmp_path / "out", push_to="no name/of/one")
+    assert not (tmp_path / "out").exists(), "told before anything is made"
+    export_plain(student_folder, tmp_path / "out")
+    hub.create_repo.side_effect = OSError("the Hub cannot be reached")
+    with pytest.raises(HrkdError, match=r"me/reviews: the Hub cannot be reached; the folder .* is finished. Log in"):
+        push_to_hub(tmp_path / "out", "me/reviews", api=hub)
+
+
+def test_the_card_of_an_export(student_folder, tmp_path):
+    (student_folder / "README.md").write_text(
+        "---\nlicense: mit\nlanguage: en\ntags:\n- old\n---\n\n# Mine\n\n## Use\n\nso\n\n## Results\n\nGood ones.\n"
+    )
+    export(student_folder, tmp_path / "out", "onnx")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.language, card.data.library_name) == ("mit", "en", "onnx")
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.tags == ["hrkd", "knowledge-distillation", "multi-domain", "onnx"]
+    assert "kitchen & housewares" in card.text
+    assert "## Results\n\nGood ones." in card.text
+    assert "## Use\n\nso" not in card.text, "what is said of the student's own folder is not of this one"
+    assert "logits differ by" in card.text
+    assert str(tmp_path) not in card.text
+    (student_folder / "README.md").unlink()
+
+
+def test_the_lines_of_the_card_run(student_folder, tmp_path, capsys):
+    """The block that needs no hrkd, with the folder's name put in."""
+    export(student_folder, tmp_path / "out", "onnx")
+    blocks = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1:]
+    for block in blocks:
+        exec(block.split("```")[0].replace("path/to/this/folder", str(tmp_path / "out")), {})
+    assert capsys.readouterr().out.strip() in ("negative", "neutral", "positive")
