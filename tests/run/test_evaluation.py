@@ -17,6 +17,7 @@ from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
+from hrkd.run.export import export
 from hrkd.run.rows_to_measure import as_model_says
 from tiny import tiny_recipe
 
@@ -239,6 +240,18 @@ def test_plain_classifiers_and_exports_are_measured_too(single, tmp_path, caplog
     evaluate(tmp_path / "plain" / domain, {"data": data})
     assert f"{domain}: is the classifier of {domain}, and measured on rows of " in caplog.text
     assert alone["domains"][domain]["accuracy"] == expected["domains"][domain]["accuracy"]
+
+
+def test_an_export_to_onnx_is_measured_as_its_student(single, tmp_path):
+    export(single[0] / "run", tmp_path / "onnx", "onnx")
+    data = {"data": {"source": str(single[0] / "new.csv")}}
+    student = single[0] / "run" / "student"
+    assert evaluate(tmp_path / "onnx", data, teacher=student) == evaluate(student, data, teacher=tmp_path / "onnx")
+    names = ["bad", "fine"]
+    (tmp_path / "renamed.csv").write_text("review,stars,category\nso so,fine,books\nwell,bad,books\n")
+    renamed = {"data": {"source": str(tmp_path / "renamed.csv")}}
+    found = [evaluate(folder, renamed, labels=names) for folder in (student, tmp_path / "onnx")]
+    assert found[0] == found[1]
 
 
 def plain_of(single, folder, **fields):

@@ -14,10 +14,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.batching import tokenize
 from hrkd.data.rows import fault_of, is_nested, name_of
 from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset, check_dataset
+from hrkd.deploy.export.check import asked_of
+from hrkd.deploy.export_folder import is_export, read_export
+from hrkd.deploy.predict import Predictor
 from hrkd.errors import RecipeError
 from hrkd.models.facts import facts_of
 from hrkd.models.loading import check_answers, folders_of, load_fine_tuned
@@ -62,7 +65,8 @@ def evaluate(
     The model's length, columns, labels and domains rule; rows may hold some of its labels and domains alone.
 
     Args:
-        folder: a run (its student is measured), or a model folder: of hrkd, a plain classifier, or one per domain.
+        folder: a run (its student is measured), or a model folder: of hrkd, an export, a plain classifier, or one per
+            domain.
         recipe: where the rows are; for a run, its own data unless another is given.
         split: "train", "dev" or "test": that part, as the source, ``data.splits_file`` or the model's run says it, or
             else as a training would draw it. "all": every row. None: test, where the source or the model's run says
@@ -87,22 +91,26 @@ def evaluate(
         recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
-    facts = facts_of(folder)
+    facts = _facts(folder)
     workplace = workplace_of(recipe, progress)
     measured = rows_of_model(workplace, folder, facts, data, split, is_run=is_run)
     names = _names_of_outputs(folder, facts, labels)
     rows = as_model_says(measured.rows, facts, names)
     _tell_of_other_domains(folder, rows.domains)
-    predicted, tokens = _predictions(workplace, folder, facts, names, rows)
+    predicted = _predictions(workplace, folder, facts, names, rows)
     agreed_with = None
     if teacher is not None:
-        other = facts_of(teacher)
+        other = _facts(teacher)
         meant = _meant_by(other, facts, names, recipe.teacher.labels)
-        agreed_with, _ = _predictions(workplace, teacher, other, meant, rows)
-    found = scores(workplace, predicted, tokens, teacher=agreed_with).to_dict()
+        agreed_with = _predictions(workplace, teacher, other, meant, rows)
+    found = scores(workplace, predicted, rows, teacher=agreed_with).to_dict()
     if workplace.accelerator.is_main_process:
         show(scores_table(found, title=f"{folder} on {measured.which}"))
     return found
+
+
+def _facts(folder: Path) -> ModelFacts:
+    return read_export(folder).facts if is_export(folder) else facts_of(folder)
 
 
 def _names_of_outputs(folder: Path, facts: ModelFacts, labels: Sequence[str] | None) -> list[str]:
@@ -209,11 +217,14 @@ def _is_data_of(run: Path, data: DataConfig) -> bool:
 
 def _predictions(
     workplace: Workplace, folder: Path, facts: ModelFacts, names: Sequence[str], rows: MultiDomainDataset
-) -> tuple[np.ndarray, TokenizedDataset]:
-    """What the model of a folder, whose outputs are called ``names``, says of rows.
-
-    Returns probabilities, shape (rows, C), of their labels; and its token ids.
-    """
+) -> np.ndarray:
+    """What the model of a folder, whose outputs are called ``names``, says of rows: probabilities, (rows, C)."""
+    if is_export(folder):
+        predictor = Predictor.from_pretrained(folder)
+        order = [list(names).index(name) for name in rows.labels]
+        found = predictor.answers(asked_of(rows, facts.domains), batch_size=workplace.recipe.evaluation.batch_size)
+        ordered: np.ndarray = found[:, order]
+        return ordered
     tokenizer = load_tokenizer(folder)
     longest = facts.max_tokens or _plain_length(workplace.recipe.data, tokenizer, folder)
     combine = workplace.recipe.teacher.combine if domain_folders(folder) else "route"
@@ -230,7 +241,7 @@ def _predictions(
     check_answers(model, tokenizer, places, longest=longest, pairs=rows.has_pairs)
     keep = facts.keep if facts.max_tokens else workplace.recipe.data.keep
     tokens = tokenize(rows, tokenizer, longest, cache=workplace.cache, keep=keep)
-    return predictions(workplace, model, tokens), tokens
+    return predictions(workplace, model, tokens)
 
 
 def _plain_length(said: DataConfig, tokenizer: PreTrainedTokenizerBase, folder: Path) -> int:

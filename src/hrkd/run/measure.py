@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hrkd.data.batching import TokenizedDataset, tokenize
+from hrkd.data.types import MultiDomainDataset
 from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
 from hrkd.report.remarks import LINEAR
@@ -46,7 +47,10 @@ def measure_models(
     def told(name: str, stage: str, answers: dict[str, np.ndarray]) -> dict[str, Any]:
         said[name] = answers
         _write(context, stage, answers["test"])
-        return {part: scores(context, answers[part], parts[part], teacher=of_teacher[part]).to_dict() for part in parts}
+        return {
+            part: scores(context, answers[part], parts[part].texts, teacher=of_teacher[part]).to_dict()
+            for part in parts
+        }
 
     def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
         rows_of = {part: _split_by(context, of, rows) for part, rows in parts.items()}
@@ -61,7 +65,7 @@ def measure_models(
             "title": "Teacher",
             **_sizes(teacher.model),
             "dev": teacher.dev_scores.to_dict(),
-            "test": scores(context, of_teacher["test"], data.test).to_dict(),
+            "test": scores(context, of_teacher["test"], data.test.texts).to_dict(),
         }
     }
     if teacher.record is not None:
@@ -72,7 +76,7 @@ def measure_models(
         best = merge_best_per_domain(student.record["best_per_domain"], data.test)
         models["student_best_per_domain"] = {
             "title": "Student, best epoch of each domain",
-            "test": scores(context, best, data.test, teacher=of_teacher["test"]).to_dict(),
+            "test": scores(context, best, data.test.texts, teacher=of_teacher["test"]).to_dict(),
         }
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
@@ -140,17 +144,17 @@ def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDa
 
 
 def scores(
-    context: Workplace, predicted: np.ndarray, data: TokenizedDataset, *, teacher: np.ndarray | None = None
+    context: Workplace, predicted: np.ndarray, rows: MultiDomainDataset, *, teacher: np.ndarray | None = None
 ) -> Scores:
     """How good predictions are (probabilities, or label ids), and how far they agree with the teacher's."""
     evaluation = context.recipe.evaluation
     return score(
         predicted,
-        data.texts.label_ids,
-        data.texts.domain_ids,
-        domains=data.texts.domains,
-        num_labels=len(data.texts.labels),
-        label_names=data.texts.labels,
+        rows.label_ids,
+        rows.domain_ids,
+        domains=rows.domains,
+        num_labels=len(rows.labels),
+        label_names=rows.labels,
         teacher_predictions=teacher,
         bootstrap=evaluation.bootstrap,
         confidence=evaluation.confidence,

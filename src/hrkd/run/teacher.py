@@ -157,7 +157,7 @@ def open_teacher(context: Context) -> Teacher:
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
     data = _tokenized(context, tokenizer)
-    dev_scores = scores(context, teacher_predictions(context, model, data.dev), data.dev)
+    dev_scores = scores(context, teacher_predictions(context, model, data.dev), data.dev.texts)
     check_teacher(context, dev_scores, data)
     return Teacher(model, tokenizer, data, dev_scores, record)
 
