@@ -27,6 +27,8 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.static import StaticConfig, StaticForSequenceClassification
+from hrkd.models.vocabulary import Vocabulary
+from hrkd.run.export import export
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.manifest import write_manifest
 from subwords import subword_model, subwords
@@ -248,6 +250,63 @@ class TestRounded:
         assert (tmp_path / to / "model.bin").is_file()
         assert record.checks["accuracy"].keys() == set(rows.domains)
         assert Predictor.from_pretrained(tmp_path / to)("bad", domain="music")
+
+
+class TestVocabulary:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("words") / "student"
+        subword_model("bert").save_pretrained(folder)
+        subwords("bert").tokenizer.save_pretrained(folder)
+        return folder
+
+    def rows(self, folder, texts):
+        ours = Predictor.from_pretrained(folder, device="cpu")
+        domains = [ours.facts.domains[i % 2] for i in range(len(texts))]
+        labels = [each["label"] for each in ours(texts, domain=domains)]
+        given = load_domains({"text": texts, "domain": domains, "label": labels})
+        return as_model_says(given, ours.facts, ours.facts.labels)
+
+    def test_texts_of_kept_pieces_are_answered_as_before(self, folder, tmp_path):
+        rows = self.rows(folder, [f"the plot of book {n} was gripping" for n in range(12)])
+        record = export_to(folder, tmp_path / "out", "onnx", rows=rows, calibration=rows, vocabulary=1)
+        assert record.settings["pieces"] < record.settings["pieces_before"]
+        assert record.checks["largest_difference"] < 1e-5
+        assert record.checks["allowance"] == 0.5
+        texts = list(rows.rows["text"][:])
+        np.testing.assert_allclose(
+            Predictor.from_pretrained(tmp_path / "out").probabilities(texts, domain="dvd"),
+            Predictor.from_pretrained(folder, device="cpu").probabilities(texts, domain="dvd"),
+            atol=1e-6,
+        )
+        export_to(folder, tmp_path / "whole", "onnx")
+        sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("out", "whole")]
+        assert sizes[0] < sizes[1]
+        assert Predictor.from_pretrained(tmp_path / "out")("entirely other words", domain="dvd")
+
+    def test_what_it_needs(self, folder, student_folder, tmp_path):
+        rows = self.rows(folder, [f"the plot of book {n} was gripping" for n in range(4)])
+        with pytest.raises(DataError, match="on labelled rows"):
+            export_to(folder, tmp_path / "out", "onnx", vocabulary=1)
+        with pytest.raises(DataError, match="needs training texts"):
+            export_to(folder, tmp_path / "out", "onnx", rows=rows, vocabulary=1)
+        with pytest.raises(RecipeError, match="--vocabulary: not for a plain export"):
+            export(student_folder, tmp_path / "out", vocabulary=1)
+
+    def test_a_smaller_student_that_says_something_else_is_not_written(self, folder, tmp_path, monkeypatch):
+        right = Vocabulary.prune
+
+        def wrong(self, model):
+            smaller = right(self, model)
+            with torch.no_grad():
+                smaller.encoder.get_input_embeddings().weight.copy_(torch.randn(len(self.kept), 16))
+            return smaller
+
+        monkeypatch.setattr(Vocabulary, "prune", wrong)
+        rows = self.rows(folder, [f"the plot of book {n} was gripping" for n in range(12)])
+        with pytest.raises(ArtifactError, match="pieces are all kept is answered otherwise"):
+            export_to(folder, tmp_path / "out", "onnx", rows=rows, calibration=rows, vocabulary=1)
+        assert not (tmp_path / "out").exists()
 
 
 def checks(difference=0.0, **lost):

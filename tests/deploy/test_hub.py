@@ -34,7 +34,7 @@ def test_what_hrkd_wrote_goes_and_what_others_put_there_stays(student_folder, tm
     (tmp_path / "out" / "secret.txt").write_text("mine")
     (tmp_path / "out" / "notes").mkdir()
     (tmp_path / "out" / "notes" / "more.txt").write_text("mine")
-    assert push_to_hub(tmp_path / "out", "me/reviews", private=True, api=hub) == "https://hub/me/reviews"
+    assert push_to_hub(tmp_path / "out", "me/reviews", api=hub) == "https://hub/me/reviews"
     hub.create_repo.assert_called_once_with("me/reviews", private=True, exist_ok=True)
     names = {"README.md", "export.json", "manifest.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
     assert uploaded(hub) == names
@@ -49,11 +49,11 @@ def test_plain_folders_go_with_all_that_they_need(student_folder, tmp_path, hub)
 
 def test_nothing_is_uploaded_unless_it_is_asked_for(student_folder, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("hrkd.run.export.push_to_hub", lambda folder, name, private: asked.append((name, private)))
+    monkeypatch.setattr("hrkd.run.export.push_to_hub", lambda folder, name: asked.append(name))
     export(student_folder, tmp_path / "out")
     assert asked == []
-    export(student_folder, tmp_path / "out", overwrite=True, push_to="me/reviews", private=True)
-    assert asked == [("me/reviews", True)]
+    export(student_folder, tmp_path / "out", overwrite=True, push_to="me/reviews")
+    assert asked == ["me/reviews"]
 
 
 def test_what_goes_wrong_is_one_sentence(student_folder, tmp_path, hub):

@@ -356,14 +356,18 @@ def export(
     *,
     to: Annotated[str, Parameter(help=f"What to make: {', '.join(TARGETS)}.")] = PLAIN,
     domain: Annotated[str | None, Parameter(help="A graph of this domain alone; default: of all, in one.")] = None,
+    vocabulary: Annotated[
+        int | None,
+        Parameter(help="How often a piece must stand in the training texts to be kept; default: all pieces are."),
+    ] = None,
     allowance: Annotated[
         float, Parameter(help="Points of accuracy that a form that rounds may lose, on the mean over domains.")
     ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
     push_to_hub: Annotated[
-        str | None, Parameter(help="Upload the finished folder to this repository of the Hugging Face Hub.")
+        str | None,
+        Parameter(help="Upload the finished folder to this repository of the Hugging Face Hub, made private."),
     ] = None,
-    private: Annotated[bool, Parameter(negative=(), help="A repository that is made for it is private.")] = False,
     flags: Flags = None,
 ) -> None:
     """Write the student in a form that runs elsewhere, and check it.
@@ -388,10 +392,10 @@ def export(
         to,
         checked,
         domain=domain,
+        vocabulary=vocabulary,
         allowance=allowance,
         overwrite=overwrite,
         push_to=push_to_hub,
-        private=private,
         show=console.print,
         progress=progress(),
     )

@@ -29,13 +29,12 @@ def check_hub_name(name: str) -> None:
         raise HrkdError(f"--push-to-hub: {name!r} is no name of a repository ({first_line(error)})") from None
 
 
-def push_to_hub(folder: Path, name: str, *, private: bool = False, api: HfApi | None = None) -> str:
+def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     """Upload what hrkd wrote into ``folder``, in one commit; what others put there stays at home. Returns the address.
 
     Args:
         folder: of an export or a model.
-        name: of the repository, such as ``me/reviews``; it is made if there is none.
-        private: whether a repository that is made is private.
+        name: of the repository, such as ``me/reviews``; it is made, private, if there is none.
         api: the Hub's client; default: that of the token in the environment.
 
     Raises:
@@ -48,7 +47,7 @@ def push_to_hub(folder: Path, name: str, *, private: bool = False, api: HfApi | 
         if inner.is_dir() and not inner.is_symlink():
             files += [f"{inner.name}/{file}" for file in (*(listed_names(inner) or []), MANIFEST)]
     try:
-        client.create_repo(name, private=private, exist_ok=True)
+        client.create_repo(name, private=True, exist_ok=True)
         commit = client.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Written by hrkd"
         )

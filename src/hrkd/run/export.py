@@ -36,10 +36,10 @@ def export(
     recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
     *,
     domain: str | None = None,
+    vocabulary: int | None = None,
     allowance: float = ALLOWANCE,
     overwrite: bool = False,
     push_to: str | None = None,
-    private: bool = False,
     data: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
@@ -54,10 +54,10 @@ def export(
         recipe: where the rows are that an export is checked on; None: those of the student's run, if it lies in one.
             Its dev rows are taken, and its train rows to see what the activations are like.
         domain: a graph of this domain alone.
+        vocabulary: how often a piece must stand in the training texts to be kept; None: all pieces are.
         allowance: points of accuracy that a form that rounds may lose on the mean over domains.
         overwrite: replace an earlier export.
-        push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded.
-        private: whether that repository is private, if it is made now.
+        push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded; made private.
         data: rows in memory, in the place of the recipe's.
         show, progress: as :func:`hrkd.run.commands.compress`.
 
@@ -80,9 +80,13 @@ def export(
     if to == PLAIN:
         if domain is not None:
             raise RecipeError("--domain: a plain export has a folder for each domain; use the one of that name")
+        if vocabulary is not None:
+            raise RecipeError(
+                "--vocabulary: not for a plain export; student.vocabulary makes the student itself smaller"
+            )
         for name, folder in export_plain(source, place, overwrite=overwrite).items():
             show(f"{name}: {folder}")
-        return _pushed(place, push_to, private, show)
+        return _pushed(place, push_to, show)
     check_place(place, overwrite)
     facts = read_facts(source)
     own = source.parent / "recipe.yaml"
@@ -100,7 +104,7 @@ def export(
             return as_model_says(found.rows, facts, facts.labels)
 
         rows = part("dev")
-        calibration = part("train") if target.calibrated else None
+        calibration = part("train") if target.calibrated or vocabulary is not None else None
     record = export_to(
         source,
         place,
@@ -108,17 +112,18 @@ def export(
         rows=rows,
         calibration=calibration,
         domain=domain,
+        vocabulary=vocabulary,
         allowance=allowance,
         overwrite=overwrite,
     )
     write_export_card(place, record.to_dict(), source, what=target.what)
     show(export_table(record.to_dict(), place, source))
     show(f"{to}: {place}")
-    return _pushed(place, push_to, private, show)
+    return _pushed(place, push_to, show)
 
 
-def _pushed(place: Path, name: str | None, private: bool, show: Show) -> Path:
+def _pushed(place: Path, name: str | None, show: Show) -> Path:
     """``place``, once it is on the Hub if that is asked for."""
     if name is not None:
-        show(f"{name}: {push_to_hub(place, name, private=private)}")
+        show(f"{name}: {push_to_hub(place, name)}")
     return place

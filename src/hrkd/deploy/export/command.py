@@ -17,7 +17,8 @@ from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.check import Reference, asked_of, faults, hold_against
 from hrkd.deploy.export.plain import probe_texts
-from hrkd.deploy.export.targets import ALLOWANCE, Job, Made, Target, check_target
+from hrkd.deploy.export.targets import ALLOWANCE, Job, Made, check_target
+from hrkd.deploy.export.trimming import trimmed
 from hrkd.deploy.export_folder import EXPORT, ExportRecord, is_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
@@ -42,6 +43,7 @@ def export_to(
     rows: MultiDomainDataset | None = None,
     calibration: MultiDomainDataset | None = None,
     domain: str | None = None,
+    vocabulary: int | None = None,
     allowance: float = ALLOWANCE,
     overwrite: bool = False,
 ) -> ExportRecord:
@@ -53,8 +55,10 @@ def export_to(
         to: a target (:data:`hrkd.deploy.export.targets.TARGETS`) other than ``plain``.
         rows: labelled rows with the student's numbers of labels and domains, such as dev; a target that rounds is held
             against its student's accuracy on them.
-        calibration: training rows, for targets that need the ranges of activations.
+        calibration: training rows, for targets that need the ranges of activations, and for ``vocabulary``.
         domain: the only one whose head is exported; None: all, and each text names its domain.
+        vocabulary: how often a piece must stand in the training rows to be kept; None: all are. Texts of kept pieces
+            are answered as before, others may not be: any target is held against accuracy then.
         allowance: points of accuracy that may be lost (:func:`hrkd.deploy.export.check.faults`).
         overwrite: replace an earlier export.
 
@@ -73,23 +77,28 @@ def export_to(
     _check_tokenizer(engine, source)
     if domain is not None:
         engine.model.domain_id(domain)
-    if not target.exact and rows is None:
+    exact = target.exact and vocabulary is None
+    if not exact and rows is None:
         raise DataError(f"--to {to}: is held against the student on labelled rows; name a recipe with its data")
-    if target.calibrated and calibration is None:
+    if (target.calibrated or vocabulary is not None) and calibration is None:
         raise DataError(f"--to {to}: needs training texts; name a recipe with the student's data")
     reference = _reference(engine, rows, domain)
     drawn = None if calibration is None else _drawn(asked_of(calibration, engine.facts.domains), CALIBRATION_TEXTS)
+    kept: dict[str, Any] = {}
+    if vocabulary is not None and calibration is not None:
+        engine, kept = trimmed(engine, calibration, vocabulary)
     job = Job(engine.model, engine.tokenizer, domain, drawn)
     tries: list[str] = []
     with replace_folder(place) as new:
         engine.tokenizer.save_pretrained(new)
         for made in target.make(job, new):
+            made.settings.update(kept)
             record = _record(engine, source, to, made, domain)
             checks = _checked(new, record, reference)
-            wrong = faults(checks, exact=target.exact, allowance=allowance)
+            wrong = faults(checks, exact=exact, allowance=allowance)
             logger.info("%s, %s: %s", to, _words(made.settings), "; ".join(wrong) or "passes")
             if not wrong:
-                checks |= {"allowance": None if target.exact else allowance, "tried": [*tries, _words(made.settings)]}
+                checks |= {"allowance": None if exact else allowance, "tried": [*tries, _words(made.settings)]}
                 record = replace(record, checks=checks)
                 write_json(new / EXPORT, record.to_dict())
                 return record
@@ -98,7 +107,7 @@ def export_to(
             f"{place}: nothing was written: no way of making {to} says what the student says.\n"
             + "\n".join(tries)
             + "\n"
-            + _advice(target)
+            + _advice(exact)
         )
 
 
@@ -208,7 +217,7 @@ def _words(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _advice(target: Target) -> str:
-    if target.exact:
+def _advice(exact: bool) -> str:
+    if exact:
         return "This is a fault of hrkd or of what it exports with: hrkd predict and --to plain are not touched by it."
-    return "Export it in 32 bits (--to onnx), or allow more (--allowance)."
+    return "Export it in 32 bits (--to onnx) with all of its vocabulary, or allow more (--allowance)."
