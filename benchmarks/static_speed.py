@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from setting import interleaved
 
-from hrkd.data.reading import encode
+from hrkd.deploy.export_folder import is_export
 from hrkd.deploy.predict import Predictor
 from hrkd.linear.model import fit_linear
 from hrkd.recipe.loading import load_recipe
@@ -40,7 +40,7 @@ def main() -> None:
     model = fit_linear(splits.train, splits.dev)
     ways: dict[tuple[str, str], Callable[[], object]] = {}
     for folder in arguments.students:
-        predictor = Predictor.from_pretrained(folder, device="cpu")
+        predictor = Predictor.from_pretrained(folder, **({"threads": 1} if is_export(folder) else {"device": "cpu"}))
         ways[str(folder), WHOLE] = partial(
             predictor.probabilities, texts, domain=predictor.facts.domains[0], batch_size=BATCH
         )
@@ -62,19 +62,17 @@ def main() -> None:
 
 def _model_alone(predictor: Predictor, texts: list[str]) -> Callable[[], None]:
     """A pass over all texts, tokenised beforehand."""
-    facts = predictor.facts
-    columns, _ = encode(predictor.engine.tokenizer, texts, None, facts.max_tokens, facts.keep)
+    columns, _ = predictor.engine.encode(texts, None)
     order = np.argsort([-len(ids) for ids in columns["input_ids"]], kind="stable")
     batches = [
         {name: [values[i] for i in order[start : start + BATCH]] for name, values in columns.items()}
         for start in range(0, len(order), BATCH)
     ]
-    ids = torch.zeros(BATCH, dtype=torch.long)
+    ids = np.zeros(BATCH, dtype=np.int64)
 
-    @torch.inference_mode()
     def run() -> None:
         for batch in batches:
-            predictor._probabilities(batch, ids[: len(batch["input_ids"])])
+            predictor.engine.logits(batch, ids[: len(batch["input_ids"])])
 
     return run
 

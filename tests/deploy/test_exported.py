@@ -146,7 +146,9 @@ def test_a_student_without_layers(tokenizer, tmp_path):
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
 
 
-WORDS = st.sampled_from(["a", "bad", "book", "film", "good", "is", "not", "plot", "unheard", "(", "über", "The"])
+WORDS = st.sampled_from(
+    ["a", "bad", "book", "film", "good", "is", "not", "plot", "unheard", "(", "über", "The", "[SEP]", "[sep]", "a\x01b"]
+)
 SENTENCES = st.lists(WORDS, min_size=1, max_size=30).map(" ".join)
 
 
@@ -167,7 +169,9 @@ def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, long
     found, owners = engine.encode(first, second)
     expected, expected_owners = encode(tokenizer, first, second, longest, keep)
     assert owners.tolist() == expected_owners.tolist()
-    assert {name: list(map(list, rows)) for name, rows in found.items()} == expected
+    assert {name: list(map(list, rows)) for name, rows in found.items()} == {name: expected[name] for name in found}
+    assert "input_ids" in found
+    assert pairs <= (set(found) == set(expected)), "of pairs, which text a token is of"
 
 
 def broken(file, output, settings):

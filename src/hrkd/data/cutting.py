@@ -14,7 +14,7 @@ from hrkd.errors import DataError
 if TYPE_CHECKING:
     from hrkd.recipe.schema import Keep
 
-__all__ = ["Ints", "cut_rows", "mean_by_owner", "windows_of"]
+__all__ = ["Ints", "cut_rows", "cut_text", "mean_by_owner", "windows_of"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -39,6 +39,12 @@ def cut_rows(special: Sequence[int], parts: Sequence[list[int]], max_tokens: int
         )
     for kept in _cut(parts, room, keep):
         yield sorted(chain(around, *kept))
+
+
+def cut_text(tokens: list[int], room: int, keep: Keep) -> Iterator[list[int]]:
+    """What is kept of a single text of more than ``room`` tokens, special ones left out."""
+    for (kept,) in _cut([tokens], room, keep):
+        yield kept
 
 
 def _cut(parts: Sequence[list[int]], room: int, keep: Keep) -> Iterator[list[list[int]]]:

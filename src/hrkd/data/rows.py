@@ -106,6 +106,8 @@ def canonical_split(value: Any) -> str | None:
 
 def fault_of(value: Any) -> str | None:
     """What is wrong with a value, with ``{role}`` for what it was to be; None: nothing."""
+    if type(value) is str and value.isascii() and value and not value.isspace():  # as nearly all are
+        return None
     if is_empty(value):
         return "empty or null {role} (fill it in or remove the row)"
     if is_nested(value):

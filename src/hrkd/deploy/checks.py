@@ -124,9 +124,13 @@ def numbers_of(values: Sequence[Any], facts: ModelFacts) -> list[int]:
     if problem := unknown_domains(named, facts.domains):
         also = "; 'auto' lets it find the nearest ones" if facts.routes else ""
         raise DataError(f"{problem}. The model knows {', '.join(facts.domains)}{also}")
+    known = {name: number for number, name in enumerate(facts.domains)}
     by_itself = 0 if facts.one_head else UNKNOWN
-    found = [by_itself if _is_auto(value, facts) else domain_number(value, facts.domains) for value in values]
-    return [number for number in found if number is not None]
+    found = []
+    for value in values:
+        number = known[value] if type(value) is str and value in known else domain_number(value, facts.domains)
+        found.append(by_itself if number is None else number)
+    return found
 
 
 def _is_auto(value: Any, facts: ModelFacts) -> bool:

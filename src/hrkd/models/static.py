@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
@@ -94,9 +93,6 @@ class StaticEncoder(PreTrainedModel):  # type: ignore[misc]
 
 def _sums(table: nn.Embedding, ids: Tensor, valid: Tensor) -> Tensor:
     """The sum of the rows of a table of each text's valid ids, (B, T) -> (B, H)."""
-    if torch.compiler.is_exporting():  # a bag has no form in ONNX
-        added: Tensor = (table(ids) * valid[..., None]).sum(dim=1)
-        return added
     counts = valid.sum(dim=1)
     starts = counts.cumsum(dim=0) - counts
     sums: Tensor = nn.functional.embedding_bag(ids[valid], table.weight, starts, mode="sum")

