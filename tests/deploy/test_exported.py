@@ -136,11 +136,14 @@ def test_other_families(family, tmp_path):
 
 def test_a_student_without_layers(tokenizer, tmp_path):
     torch.manual_seed(0)
-    plain = StaticForSequenceClassification(StaticConfig(len(tokenizer), 8, 50, num_labels=2))
+    plain = StaticForSequenceClassification(StaticConfig(len(tokenizer), 8, 65_521, num_labels=2))
     model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["n", "p"], new_heads=True)
     model.save_pretrained(tmp_path / "student")
     tokenizer.save_pretrained(tmp_path / "student")
     assert export_to(tmp_path / "student", tmp_path / "out", "onnx").settings == {"attention": "none"}
+    rows = load_domains({"text": TEXTS * 2, "domain": ["a", "b"] * 4, "label": ["n", "p", "p", "n"] * 2})
+    checks = export_to(tmp_path / "student", tmp_path / "openvino", "openvino", rows=rows, allowance=50).checks
+    assert checks["largest_difference"] < 0.05, "pairs of ids are hashed as in torch"
     found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
     ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
@@ -237,6 +240,27 @@ class TestRounded:
             export_to(student_folder, tmp_path / "int8", "onnx-int8")
         assert not (tmp_path / "int8").exists()
 
+    def test_what_is_said_of_the_check_must_be_sound(self, student_folder, labelled, tmp_path):
+        rows = self.own_labels(student_folder, labelled)
+        for wrong in (float("nan"), -1, float("inf"), True):
+            with pytest.raises(DataError, match="--allowance: expected points from 0"):
+                export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=wrong)
+        with pytest.raises(DataError, match="--vocabulary: expected a whole number from 1, got 0"):
+            export_to(student_folder, tmp_path / "int8", "onnx", rows=rows, calibration=rows, vocabulary=0)
+        some = rows.select(np.flatnonzero(rows.domain_ids > 0))
+        with pytest.raises(DataError, match="none of books, so that their heads cannot be checked"):
+            export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=some)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_warning_where_sums_of_8_bits_can_overflow(self, student_folder, labelled, tmp_path, monkeypatch, caplog):
+        rows = self.own_labels(student_folder, labelled)
+        monkeypatch.setattr(rounding, "IN_8_BITS", {"processor"})  # a word of any machine's facts
+        export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
+        assert "can overflow" not in caplog.text
+        monkeypatch.setattr(rounding, "IN_8_BITS", set())
+        Predictor.from_pretrained(tmp_path / "int8")
+        assert "its 8-bit sums can overflow on this processor" in caplog.text
+
     def test_processors_without_8_bit_products_get_7_bits(self, tmp_path, monkeypatch):
         facts = tmp_path / "cpuinfo"
         monkeypatch.setattr(rounding, "CPU_FACTS", facts)
@@ -315,7 +339,8 @@ class TestVocabulary:
 
 def checks(difference=0.0, **lost):
     accuracy = {name: {"texts": 200, "student": 0.9, "export": 0.9 - points / 100} for name, points in lost.items()}
-    return {"largest_difference": difference, "largest_logit": 10.0, "accuracy": accuracy}
+    finite = difference is not None and np.isfinite(difference)
+    return {"largest_difference": difference, "largest_logit": 10.0, "finite": bool(finite), "accuracy": accuracy}
 
 
 @pytest.mark.parametrize(
@@ -323,8 +348,15 @@ def checks(difference=0.0, **lost):
     [
         (checks(9e-4), True, []),
         (checks(2e-3), True, ["logits differ by 0.002 (at most 0.001 expected)"]),
-        (checks(float("nan")), True, ["logits differ by nan (at most 0.001 expected)"]),
-        (checks(float("nan")), False, ["its logits are not finite, or of other rows"]),
+        (checks(float("nan")), True, ["its logits are not finite"]),
+        (checks(float("nan")), False, ["its logits are not finite"]),
+        (checks(None) | {"finite": True}, True, ["logits are of other rows (at most 0.001 expected)"]),
+        (checks(None, books=0.1) | {"finite": True}, False, []),
+        (checks(0.0) | {"routed": checks(2e-3)}, True, ["logits differ by 0.002 (at most 0.001 expected)"]),
+        (checks(0.0) | {"routed": checks(2.0) | {"texts": 100, "other_answers": 5}}, False, []),
+        (checks(0.0) | {"routed": checks(2.0) | {"texts": 100, "other_answers": 6}}, False, [
+            "6 of 100 texts of unknown domains are answered otherwise"
+        ]),
         (checks(3.0, books=0.5, music=0.5), False, []),
         (checks(3.0, books=-2, music=0.5), False, []),
         (checks(3.0, books=0.5, music=1.0), False, [
@@ -353,11 +385,16 @@ def test_one_answer_may_change_where_it_weighs_more_than_the_allowance():
 
 def test_other_rows_are_a_fault(exported):
     """An export that makes other rows of a text is not held against them one by one."""
-    asked = Asked(["good"], None, [0])
-    reference = Reference(asked, np.zeros((2, 3), np.float32), np.array([0, 0]), None, ("books",))
-    found = hold_against(reference, Predictor.from_pretrained(exported))
-    assert found["largest_difference"] == np.inf
-    assert faults(found, exact=False, allowance=0.5) != []
+    asked = Asked(["good", "bad"], None, [0, 0])
+    predictor = Predictor.from_pretrained(exported)
+    logits = predictor.logits(asked)[0]
+    windows = logits[[0, 0, 1]], np.array([0, 0, 1])
+    labels = logits.argmax(axis=1)
+    found = hold_against(Reference(asked, *windows, labels, ("books",)), predictor)
+    assert found["largest_difference"] is None
+    assert found["accuracy"] == {"books": {"texts": 2, "student": 1.0, "export": 1.0}}
+    assert faults(found, exact=True, allowance=0.5) != []
+    assert faults(found, exact=False, allowance=0.5) == []
 
 
 class TestRefusals:
@@ -439,6 +476,9 @@ class TestDamage:
         [
             ({"version": 2}, "version 2, where hrkd-export version 1 is read"),
             ({"facts": {"domains": ["a"]}}, "its facts are no longer what was written"),
+            ({"inputs": ["input_ids", "foo"]}, "its facts are no longer what was written"),
+            ({"target": "onnx-int4"}, "its facts are no longer what was written"),
+            ({"padding": {"input_ids": "0"}}, "its facts are no longer what was written"),
             ({"model": "../model.onnx"}, "is missing"),
             ({"model": "other.onnx"}, "other.onnx is missing"),
         ],
@@ -449,6 +489,26 @@ class TestDamage:
         write_manifest(folder)
         with pytest.raises(ArtifactError, match=words):
             read_export(folder)
+
+    @pytest.mark.parametrize(
+        "change", [{"keep": "x"}, {"columns": {}}, {"max_tokens": "9"}, {"labels": ["a", "a"]}, {"one_head": 1}]
+    )
+    def test_facts_that_are_none(self, folder, change):
+        record = json.loads((folder / EXPORT).read_text())
+        record["facts"] |= change
+        (folder / EXPORT).write_text(json.dumps(record))
+        write_manifest(folder)
+        with pytest.raises(ArtifactError, match="its facts are no longer what was written"):
+            read_export(folder)
+
+    def test_a_graph_that_fails(self, folder):
+        record = json.loads((folder / EXPORT).read_text())
+        record["inputs"].remove("token_type_ids")
+        record["facts"]["domains"] += ["more"]
+        (folder / EXPORT).write_text(json.dumps(record))
+        write_manifest(folder)
+        with pytest.raises(ArtifactError, match="its graph fails"):
+            Predictor.from_pretrained(folder)("good", domain="more")
 
     def test_devices_and_threads(self, folder, student_folder):
         with pytest.raises(ModelError, match=r"'cuda' cannot be used: .* is an export, for the processor"):

@@ -1,6 +1,7 @@
 """Uploading an export: only what hrkd wrote, only when asked for, and what goes wrong in one sentence."""
 
 import fnmatch
+import shutil
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -64,15 +65,26 @@ def test_what_goes_wrong_is_one_sentence(student_folder, tmp_path, hub):
     hub.create_repo.side_effect = OSError("the Hub cannot be reached")
     with pytest.raises(HrkdError, match=r"me/reviews: the Hub cannot be reached; the folder .* is finished. Log in"):
         push_to_hub(tmp_path / "out", "me/reviews", api=hub)
+    with pytest.raises(HrkdError, match=r"me/reviews: .*; the folder .* is finished"):  # by the real transport
+        push_to_hub(tmp_path / "out", "me/reviews", api=HfApi(endpoint="http://127.0.0.1:9", token="none"))
+
+
+def test_a_card_that_cannot_be_read_is_left_out(student_folder, tmp_path, caplog):
+    shutil.copytree(student_folder, tmp_path / "student")
+    (tmp_path / "student" / "README.md").write_text("---\nlicense: [mit\n---\n\n## Results\n\nGood.\n")
+    export(tmp_path / "student", tmp_path / "out", "onnx")
+    assert "left out of the export's card" in caplog.text
+    assert "Good." not in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_card_of_an_export(student_folder, tmp_path):
-    (student_folder / "README.md").write_text(
-        "---\nlicense: mit\nlanguage: en\ntags:\n- old\n---\n\n# Mine\n\n## Use\n\nso\n\n## Results\n\nGood ones.\n"
-    )
+    metadata = "license: mit\nlanguage: en\nmetrics:\n- accuracy\ntags:\n- old\n"
+    told = "# Mine\n\n## Use\n\nso\n\n## Results\n\nGood ones.\n"
+    (student_folder / "README.md").write_text(f"---\n{metadata}---\n\n{told}")
     export(student_folder, tmp_path / "out", "onnx")
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert (card.data.license, card.data.language, card.data.library_name) == ("mit", "en", "onnx")
+    assert "metrics" not in card.data.to_dict(), "figures of the student are not the export's"
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.tags == ["hrkd", "knowledge-distillation", "multi-domain", "onnx"]
     assert "kitchen & housewares" in card.text

@@ -155,6 +155,19 @@ def test_it_ends_when_told_to(exported, how):
     assert server.process.stderr.read() == ""
 
 
+def test_who_sends_half_a_question_does_not_keep_it_from_ending(exported, monkeypatch):
+    server = start(exported)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders()
+    connection.send(b'{"texts"')
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    connection.close()
+
+
 def test_what_cannot_be_served(exported, tmp_path, capsys, served):
     port = served.url.rpartition(":")[2]
     for arguments, words in (
@@ -162,6 +175,9 @@ def test_what_cannot_be_served(exported, tmp_path, capsys, served):
         ([str(exported), "--port", port], f"127.0.0.1:{port}: cannot be listened at"),
         ([str(exported), "--port", "99999"], "cannot be listened at"),
         ([str(exported), "--host", "nowhere.invalid"], "cannot be listened at"),
+        ([str(exported), "--host", "a..b"], "cannot be listened at"),
+        ([str(exported), "--batch-size", "0"], "--batch-size: expected a whole number from 1, got 0"),
+        ([str(exported), "--texts", "-1"], "--texts: expected a whole number from 1, got -1"),
     ):
         assert main(["serve", *arguments]) == 2
         assert words in capsys.readouterr().err
@@ -217,6 +233,36 @@ class TestBatcher:
 
         assert run(ask()) == [9, 1, 9]
         assert batches == [9, 1, 9]
+
+    def test_pairs_and_single_texts_are_not_put_together(self):
+        def answers(asked):
+            assert asked.pairs is None or len(asked.pairs) == len(asked.texts)
+            return np.full((len(asked.texts), 1), 0 if asked.pairs is None else 1)
+
+        async def ask():
+            batcher = Batcher(answers, most=8, most_waiting=100)
+            batcher.start()
+            pair = Asked(["a"], ["b"], [0])
+            found = await asyncio.gather(*map(batcher.ask, (one(0), pair, pair, one(1), pair)))
+            await batcher.stop()
+            return [rows.item() for rows in found]
+
+        assert run(ask()) == [0, 1, 1, 0, 1]
+
+    def test_what_is_wrong_with_one_is_not_the_others(self):
+        def answers(asked):
+            if 13 in asked.domains:
+                raise RuntimeError("broken")
+            return np.array(asked.domains)[:, None]
+
+        async def ask():
+            batcher = Batcher(answers, most=8, most_waiting=100)
+            batcher.start()
+            found = await asyncio.gather(*(batcher.ask(one(n)) for n in (1, 13, 2)), return_exceptions=True)
+            await batcher.stop()
+            return [each.item() if isinstance(each, np.ndarray) else str(each) for each in found]
+
+        assert run(ask()) == [1, "broken", 2]
 
     def test_an_error_goes_to_who_asked_and_work_goes_on(self):
         def answers(asked):

@@ -7,7 +7,6 @@ machine does meets all of them.
 from __future__ import annotations
 
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -92,7 +91,7 @@ def start_up(folder: Path, text: str, pair: str | None, domain: str | None) -> t
     """
     command = [sys.executable, "-m", "hrkd", "predict", str(folder)]
     command += [] if domain is None else ["--domain", domain]
-    command += [] if pair is None else ["--text-pair", pair]
+    command += [] if pair is None else [f"--text-pair={pair}"]
     before, start = _used(), time.perf_counter()
     done = subprocess.run([*command, "--", text], capture_output=True, text=True, check=False)
     seconds, used = time.perf_counter() - start, _used() - before
@@ -103,6 +102,8 @@ def start_up(folder: Path, text: str, pair: str | None, domain: str | None) -> t
 
 def _used() -> float:
     """Processor time of all child processes so far."""
+    import resource  # not on Windows
+
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 

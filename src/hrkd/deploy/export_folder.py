@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from hrkd.deploy.export.targets import TARGETS
 from hrkd.errors import ArtifactError
-from hrkd.models.open_model import ModelFacts, read_facts
+from hrkd.models.open_model import ModelFacts, are_columns, are_names, read_facts
+from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import read_record
 from hrkd.support.manifest import check_manifest
@@ -28,6 +30,8 @@ __all__ = ["EXPORT", "ExportRecord", "facts_of_any", "is_export", "read_export"]
 EXPORT = "export.json"
 HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
 RESTORE = "make the export anew (hrkd export), or restore the folder from a copy"
+COLUMNS = {"input_ids", "attention_mask", "token_type_ids"}
+"""Of token ids, that a graph may take."""
 NEEDS = {
     "target": str,
     "model": str,
@@ -95,13 +99,32 @@ def read_export(folder: str | Path) -> ExportRecord:
             f"{file}: {record.get('format')} version {record.get('version')}, where {HEAD['format']} version "
             f"{HEAD['version']} is read; use the hrkd that wrote it, or make the export anew"
         )
-    try:
-        facts = ModelFacts(**record["facts"])
-    except TypeError as error:
-        raise ArtifactError(f"{file}: its facts are no longer what was written ({error}); {RESTORE}") from error
+    facts = _facts(record["facts"])
+    sound = (
+        record["target"] in TARGETS
+        and set(record["inputs"]) <= COLUMNS
+        and "input_ids" in record["inputs"]
+        and all(name in COLUMNS and type(value) is int for name, value in record["padding"].items())
+        and record["truncation_side"] in ("left", "right")
+    )
+    if facts is None or not sound:
+        raise ArtifactError(f"{file}: its facts are no longer what was written; {RESTORE}")
     if not (place / record["model"]).is_file() or Path(record["model"]).name != record["model"]:
         raise ArtifactError(f"{place}: {record['model']} is missing; {RESTORE}")
     return ExportRecord(**{name: record[name] for name in NEEDS if name != "facts"}, facts=facts)
+
+
+def _facts(said: dict[str, Any]) -> ModelFacts | None:
+    """The facts that a record holds; None where they are none."""
+    try:
+        facts = ModelFacts(**said)
+    except TypeError:
+        return None
+    names = [each for each in (facts.domains, facts.labels) if are_names(each)]
+    columns = facts.columns is None or are_columns(facts.columns)
+    switches = type(facts.one_head) is bool and type(facts.routes) is bool
+    length = type(facts.max_tokens) is int and facts.max_tokens > 0
+    return facts if len(names) == 2 and columns and switches and length and facts.keep in get_args(Keep) else None
 
 
 def facts_of_any(folder: str | Path) -> ModelFacts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hrkd.errors import HrkdError
@@ -51,7 +51,7 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
         commit = client.upload_folder(
             repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Written by hrkd"
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # the client's, its transport's, and the system's
         raise HrkdError(
             f"--push-to-hub {name}: {first_line(error)}; the folder {folder} is finished. Log in (hf auth login) as "
             "somebody who may write there, and upload it again"

@@ -228,6 +228,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """
         routed = len(self.heads) > 1 and bool((domain_ids == UNKNOWN).any())
         wanted = hidden_states if isinstance(hidden_states, bool) else sorted(set(hidden_states))
+        if routed and (wanted or attention or every_head):
+            raise ModelError("of a text whose domain is to be found there are logits alone; name the domain")
         if routed and wanted is not True:
             wanted = self._with_level_of_router(wanted or [])
         outputs = self.encoder(

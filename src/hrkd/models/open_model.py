@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hrkd.models.multi_domain import MultiDomainClassifier, MultiDomainConfig
 
-__all__ = ["ModelFacts", "open_model", "own_config", "read_facts"]
+__all__ = ["ModelFacts", "are_columns", "are_names", "open_model", "own_config", "read_facts"]
 
 ROLES = {"text", "text_pair", "label", "domain"}
 RESTORE = "restore the folder or make it anew"
@@ -70,11 +70,11 @@ def _facts(folder: ModelFolder) -> ModelFacts:
     domains: Any = config.get("domains")
     columns, longest = config.get("columns"), config.get("max_tokens", 128)
     heads, keep = config.get("heads", "per_domain"), config.get("keep", "head")
-    if not _are_names(domains) or not isinstance(labels, dict) or not _are_names([*labels.values()]):
+    if not are_names(domains) or not isinstance(labels, dict) or not are_names([*labels.values()]):
         raise ArtifactError(f"{place}: names no domains or labels, or one twice; {RESTORE}")
     in_order = set(labels) == set(map(str, range(len(labels))))
     if (
-        not (columns is None or _are_columns(columns))
+        not (columns is None or are_columns(columns))
         or not (type(longest) is int and longest > 0 and in_order)
         or heads not in ("per_domain", "shared")
         or keep not in get_args(Keep)
@@ -97,12 +97,14 @@ def _router_of(folder: ModelFolder) -> dict[str, float] | None:
     return {"level": level, "sharpness": sharpness}
 
 
-def _are_columns(value: Any) -> bool:
+def are_columns(value: Any) -> bool:
+    """Whether a value names the columns of a table by their roles."""
     names = value.values() if isinstance(value, dict) and set(value) == ROLES else [0]
     return all(name is None or isinstance(name, str) for name in names)
 
 
-def _are_names(value: Any) -> bool:
+def are_names(value: Any) -> bool:
+    """Whether a value is a list of different names."""
     return (
         isinstance(value, list)
         and len(value) > 0

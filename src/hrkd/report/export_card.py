@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
+from yaml import YAMLError
 
 from hrkd.report.model_card import TAGS
 from hrkd.report.tables import export_table
 from hrkd.support.atomic_files import write_text
+from hrkd.support.messages import first_line
 
 __all__ = ["write_export_card"]
 
+logger = logging.getLogger("hrkd")
+
 TEMPLATE = Path(__file__).with_suffix(".md")
+OF_STUDENT = ("model-index", "metrics")
+"""Metadata of the student's own figures, which are not those of the export."""
 ABOUT = "\n## Results"
 """Where a student's own card begins to tell what it is like."""
 
@@ -38,6 +45,7 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         "tags": [*TAGS, *target.split("-")],
     })  # fmt: skip
     first = repr(facts["domains"][0])
+    pairs = (facts["columns"] or {}).get("text_pair") is not None
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
@@ -47,9 +55,9 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         domains=facts["domains"],
         labels=facts["labels"],
         first_domain=first,
-        asked="" if facts["one_head"] else f", domain={first}",
+        asked=("" if facts["one_head"] else f", domain={first}") + (', text_pairs=["...", "..."]' if pairs else ""),
         chooses=not facts["one_head"],
-        onnx=target.startswith("onnx"),
+        onnx=target.startswith("onnx") and not pairs and facts["keep"] == "head",
         checks=export_table(record, folder, student).to_markdown().rstrip(),
         about=about,
     )
@@ -62,6 +70,11 @@ def _card_of(student: Path) -> tuple[dict[str, Any], str]:
     file = student / "README.md"
     if not file.is_file():
         return {}, ""
-    card = ModelCard.load(file, ignore_metadata_errors=True)
+    try:
+        card = ModelCard.load(file, ignore_metadata_errors=True)
+    except (OSError, ValueError, YAMLError) as error:  # people edit cards
+        logger.warning("%s: left out of the export's card: %s", file, first_line(error))
+        return {}, ""
     text = card.text.partition(ABOUT)
-    return card.data.to_dict(), (text[1] + text[2]).strip()
+    known = {name: value for name, value in card.data.to_dict().items() if name not in OF_STUDENT}
+    return known, (text[1] + text[2]).strip()

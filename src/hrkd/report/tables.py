@@ -212,7 +212,7 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     others = count_of(checks["other_answers"], "answer is another", "answers are others")
     notes = [
         f"{megabytes(size)} MB, {before / size:.1f} times smaller than the student's folder.",
-        f"On {on} logits differ by {checks['largest_difference']:.2g} at most (largest logit "
+        f"On {on} logits differ by {or_nothing(checks['largest_difference'], '{:.2g}'.format)} at most (largest logit "
         f"{checks['largest_logit']:.2g}); {others}.",
     ]
     if not rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ def benchmark(
 
     test = part("test")
     test = test.select(np.sort(np.random.default_rng(SEED).permutation(len(test))[:texts]))
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    with threadpool_limits(threads):
+    with threadpool_limits(threads), ExitStack() as stack:
+        stack.callback(torch.set_num_threads, before)
         linear = fit_linear(part("train"), part("dev"))
         models: dict[str, Answer] = {}
         found: list[dict[str, Any]] = []
@@ -185,7 +188,7 @@ def _facts(folder: Path, predictor: Predictor) -> dict[str, Any]:
 
 
 def _first_answer(folder: Path, rows: MultiDomainDataset) -> tuple[float, float]:
-    pair = str(rows.rows["text_pair"][0]) if rows.has_pairs else None
+    pair = str(rows.rows["text_pair"][0])[:1000] if rows.has_pairs else None
     facts = facts_of_any(folder)
     domain = None if facts.one_head else rows.domains[rows.domain_ids[0]]
     return start_up(folder, str(rows.rows["text"][0])[:1000], pair, domain)

@@ -115,8 +115,8 @@ def export(
         vocabulary=vocabulary,
         allowance=allowance,
         overwrite=overwrite,
+        describe=lambda folder, found: write_export_card(folder, found.to_dict(), source, what=target.what),
     )
-    write_export_card(place, record.to_dict(), source, what=target.what)
     show(export_table(record.to_dict(), place, source))
     show(f"{to}: {place}")
     return _pushed(place, push_to, show)

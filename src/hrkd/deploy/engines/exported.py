@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +18,7 @@ from hrkd.data.cutting import Ints, cut_rows, cut_text
 from hrkd.deploy.engines.engine import Columns, padded
 from hrkd.deploy.engines.openvino_package import import_quietly
 from hrkd.deploy.engines.words import words_of
+from hrkd.deploy.export.rounding import multiplies_in_8_bits
 from hrkd.deploy.export_folder import RESTORE, ExportRecord, read_export
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import ModelFacts
@@ -27,6 +29,8 @@ __all__ = ["ExportEngine"]
 
 COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """Names of models' inputs, and what the tokenizers library calls them."""
+
+logger = logging.getLogger("hrkd.predict")
 
 LENGTHS = 16
 """Lengths that OpenVINO is asked for are multiples of this."""
@@ -51,6 +55,11 @@ class ExportEngine:
         self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
         self._words = _WordByWord.of(self.tokenizer, self.record)
         in_openvino = self.record.target.startswith("openvino")
+        if self.record.settings.get("reduced") is False and not multiplies_in_8_bits():
+            logger.warning(
+                "%s: its 8-bit sums can overflow on this processor, which has no instructions for them; measure it "
+                "here (hrkd evaluate), or export it on such a machine", self.folder,
+            )  # fmt: skip
         self._run = (_openvino if in_openvino else _onnx)(self.folder / self.record.model, threads)
         # OpenVINO makes itself ready anew for each length that it has not met.
         self._multiple = min(LENGTHS, self.facts.max_tokens) if in_openvino else 1
@@ -92,7 +101,10 @@ class ExportEngine:
         for name in self.record.inputs:
             if name not in inputs:  # of a single text all tokens are of the first kind
                 inputs[name] = np.zeros_like(inputs["input_ids"])
-        return self._run({**inputs, "domain_ids": domain_ids})
+        try:
+            return self._run({**inputs, "domain_ids": domain_ids})
+        except Exception as error:  # the runtimes raise nothing narrower
+            raise ArtifactError(f"{self.folder}: its graph fails ({first_line(error)}); {RESTORE}") from error
 
     def digest(self) -> str:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""

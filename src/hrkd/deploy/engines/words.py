@@ -19,6 +19,8 @@ __all__ = ["words_of"]
 
 MOST = 500_000
 """Words that are remembered; then it begins anew."""
+LONGEST = 40
+"""Letters of a word that is remembered: others hardly come again, and would fill the memory."""
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 LOWER = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
@@ -34,10 +36,11 @@ class _Words(dict[str, list[int]]):
         self._tokenizer = tokenizer
 
     def __missing__(self, word: str) -> list[int]:
-        if len(self) >= MOST:
-            self.clear()
         found: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
-        self[word] = found
+        if len(word) <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()
+            self[word] = found
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ from hrkd.deploy.export.trimming import trimmed
 from hrkd.deploy.export_folder import EXPORT, ExportRecord, is_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_switch, path_of
@@ -33,6 +35,7 @@ __all__ = ["check_place", "export_to"]
 logger = logging.getLogger("hrkd")
 
 CALIBRATION_TEXTS = 300
+ROUTED_TEXTS = 128
 VERSIONS = ("hrkd", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -47,6 +50,7 @@ def export_to(
     vocabulary: int | None = None,
     allowance: float = ALLOWANCE,
     overwrite: bool = False,
+    describe: Callable[[Path, ExportRecord], object] = lambda *_: None,
 ) -> ExportRecord:
     """Write a student in another form, once it is found to say what the student says.
 
@@ -62,6 +66,7 @@ def export_to(
             are answered as before, others may not be: any target is held against accuracy then.
         allowance: points of accuracy that may be lost (:func:`hrkd.deploy.export.check.faults`).
         overwrite: replace an earlier export.
+        describe: called with the new folder before it is put in place, to write a card into it.
 
     Raises:
         ArtifactError: ``student`` is no hrkd model; ``output`` holds something else; no way of making the target
@@ -73,6 +78,10 @@ def export_to(
     place = path_of("output", output)
     check_switch("overwrite", overwrite)
     target = check_target(to)
+    if isinstance(allowance, bool) or not isinstance(allowance, int | float) or not 0 <= allowance < float("inf"):
+        raise DataError(f"--allowance: expected points from 0, got {allowance!r}")
+    if vocabulary is not None and (not isinstance(vocabulary, int) or isinstance(vocabulary, bool) or vocabulary < 1):
+        raise DataError(f"--vocabulary: expected a whole number from 1, got {vocabulary!r}")
     check_place(place, overwrite)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)
@@ -102,6 +111,7 @@ def export_to(
                 checks |= {"allowance": None if exact else allowance, "tried": [*tries, _words(made.settings)]}
                 record = replace(record, checks=checks)
                 write_json(new / EXPORT, record.to_dict())
+                describe(new, record)
                 return record
             tries.append(f"{_words(made.settings)}: {'; '.join(wrong)}")
         raise ArtifactError(
@@ -153,6 +163,11 @@ def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str
             asked, labels = _taken(asked, own.tolist()), labels[own]
             if not asked.texts:
                 raise DataError(f"--domain {domain}: the data has no rows of it to check the export with")
+        elif missing := [name for i, name in enumerate(facts.domains) if i not in set(asked.domains)]:
+            raise DataError(
+                f"rows: none of {', '.join(missing)}, so that their heads cannot be checked; name data of all domains, "
+                "or export one (--domain)"
+            )
     else:
         texts = probe_texts(engine.tokenizer, facts.max_tokens)
         numbers = range(len(facts.domains)) if domain is None else [facts.domains.index(domain)]
@@ -163,7 +178,12 @@ def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str
     if domain is not None:  # the export knows that domain alone
         asked = replace(asked, domains=[0] * len(asked.texts))
         return Reference(asked, logits, owners, labels, (domain,))
-    return Reference(asked, logits, owners, labels, tuple(facts.domains))
+    reference = Reference(asked, logits, owners, labels, tuple(facts.domains))
+    if not facts.routes or is_static(engine.model):
+        return reference
+    some = _drawn(asked, ROUTED_TEXTS)
+    some = replace(some, domains=[UNKNOWN] * len(some.texts))
+    return replace(reference, routed=Reference(some, *Predictor(engine).logits(some), None, ()))
 
 
 def _taken(asked: Asked, places: list[int]) -> Asked:
@@ -182,6 +202,7 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
         facts = replace(facts, domains=[domain], one_head=True, routes=False)
     if is_static(engine.model):
         facts = replace(facts, routes=False)
+    facts = replace(facts, one_head=len(engine.model.heads) == 1 or domain is not None)
     tokenizer, listed = engine.tokenizer, source / MANIFEST
     return ExportRecord(
         target=to,

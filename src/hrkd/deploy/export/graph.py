@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from hrkd.models.trace import score_terms
 from hrkd.support.messages import first_line
 
 __all__ = ["GraphFacts", "write_graph"]
+
+logger = logging.getLogger("hrkd")
 
 OPSET = 20
 ONE_NODE, ONE_NODE_WINDOWS = "hrkd_onnx", "hrkd_onnx_windows"
@@ -82,6 +85,8 @@ class FoldedBag(nn.Module):
     looks at the vectors themselves, is lost.
     """
 
+    first: Tensor
+
     def __init__(self, model: MultiDomainClassifier, domain: str | None = None) -> None:
         super().__init__()
         bag = model.encoder
@@ -94,13 +99,16 @@ class FoldedBag(nn.Module):
         self.tokens = nn.Parameter((bag.tokens.weight @ weight.T).detach())
         self.pairs = None if bag.pairs is None else nn.Parameter((bag.pairs.weight @ weight.T).detach())
         self.chooses = len(linear) > 1
+        if self.pairs is not None:
+            # Products of ids are too large for OpenVINO, which multiplies in 32 bits: those of first ids are a table.
+            self.register_buffer("first", torch.arange(len(self.tokens)) * MULTIPLIER % len(self.pairs))
 
     def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
         """Logits (B, C)."""
         ids, valid = columns["input_ids"], columns["attention_mask"].to(self.tokens.dtype)[..., None]
         total = (nn.functional.embedding(ids, self.tokens) * valid).sum(dim=1)
         if self.pairs is not None:
-            hashed = (ids[:, :-1] * MULTIPLIER + ids[:, 1:]) % len(self.pairs)
+            hashed = (self.first[ids[:, :-1]] + ids[:, 1:]) % len(self.pairs)
             total = total + (nn.functional.embedding(hashed, self.pairs) * valid[:, 1:] * valid[:, :-1]).sum(dim=1)
         every: Tensor = (total / valid.sum(dim=1).clamp_min(1).sqrt()).view(-1, *self.bias.shape) + self.bias
         if not self.chooses:
@@ -139,6 +147,7 @@ def write_graph(
             program = _exported(model, names, tokenizer.pad_token_id, domain, as_node)
         except Exception as error:
             if as_node:
+                logger.info("attention is written out: it is no single node here (%s)", _cause_of(error))
                 continue
             raise ModelError(
                 f"the {model.encoder.config.model_type} family cannot be exported to ONNX ({_cause_of(error)}); "
@@ -254,8 +263,6 @@ def _attention_as_node(model: MultiDomainClassifier, one_node: bool) -> Iterator
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's notes on its own steps."""
-    import logging
-
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -24,8 +24,7 @@ class Int8Settings:
     Args:
         per_channel: a scale for each output of a linear map, and not one for all.
         reduced: weights of 7 bits, for processors whose sums of 8-bit products overflow.
-        excluded: linear maps that stay in 32 bits: none, the last ``last`` of the graph (heads, pooler and what comes
-            before), or all but the embeddings.
+        excluded_last: how many linear maps stay in 32 bits: the last of the graph (heads, pooler and what is before).
     """
 
     per_channel: bool

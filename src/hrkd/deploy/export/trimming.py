@@ -40,12 +40,16 @@ def _check_same(engine: TorchEngine, smaller: TorchEngine, vocabulary: Vocabular
     some = rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:TEXTS]))
     texts = list(map(str, some.rows["text"][:]))
     pairs = list(map(str, some.rows["text_pair"][:])) if some.has_pairs else None
-    before, after = engine.encode(texts, pairs)[0], smaller.encode(texts, pairs)[0]
-    both = zip(before["input_ids"], after["input_ids"], strict=True)
-    same = [i for i, (old, new) in enumerate(both) if list(old) == vocabulary.kept[list(new)].tolist()]
-    for i in same:
-        one = [{name: [values[i]] for name, values in columns.items()} for columns in (before, after)]
-        ours, theirs = (each.logits(ids, np.array([0])) for each, ids in zip((engine, smaller), one, strict=True))
+    for place, text in enumerate(texts):
+        pair = None if pairs is None else [pairs[place]]
+        before, after = (each.encode([text], pair)[0] for each in (engine, smaller))
+        kept = [vocabulary.kept[list(row)].tolist() for row in after["input_ids"]]
+        if kept != [list(row) for row in before["input_ids"]]:
+            continue
+        rows_of_both = ({name: values[:1] for name, values in columns.items()} for columns in (before, after))
+        ours, theirs = (
+            each.logits(ids, np.array([0])) for each, ids in zip((engine, smaller), rows_of_both, strict=True)
+        )
         difference = float(np.abs(ours - theirs).max())
         if not difference <= TOLERANCE:
             raise ArtifactError(

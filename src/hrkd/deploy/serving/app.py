@@ -26,6 +26,7 @@ from hrkd.errors import DataError, HrkdError
 
 __all__ = ["Limits", "make_app"]
 
+MOST_BYTES = 32_000_000
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -49,7 +50,7 @@ class Limits:
     @property
     def bytes(self) -> int:
         """Of a question's body."""
-        return 4 * self.characters * 2 + 64 * 1024 * self.texts
+        return min(MOST_BYTES, 8 * self.characters * self.texts + 65_536)
 
 
 class Question(BaseModel):
@@ -151,6 +152,12 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         status = 422 if isinstance(error, DataError) else 500
         questions.labels(str(status)).inc()
         return _refusal(status, str(error))
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, __: Exception) -> Response:
+        """What nobody has foreseen; the server's log has it."""
+        questions.labels("500").inc()
+        return _refusal(500, "the server met an error of its own; its log says which")
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, __: BusyError) -> Response:

@@ -86,7 +86,8 @@ class Batcher:
             left, count = None, len(batch[0].asked.texts)
             while count < self._most and not self._questions.empty():
                 following = self._questions.get_nowait()
-                if count + len(following.asked.texts) > self._most:
+                unlike = (following.asked.pairs is None) != (batch[0].asked.pairs is None)
+                if unlike or count + len(following.asked.texts) > self._most:
                     left = following
                     break
                 batch.append(following)
@@ -94,25 +95,31 @@ class Batcher:
             await self._answer(batch, count)
 
     async def _answer(self, batch: list[_Question], count: int) -> None:
+        try:
+            await self._settle(batch, count)
+        finally:
+            self._waiting -= count
+            for _ in batch:
+                self._questions.task_done()
+
+    async def _settle(self, batch: list[_Question], count: int) -> None:
         self._seen(count)
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._thread, self._answers, _together(batch))
         except Exception as error:
-            for question in batch:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
-        else:
-            start = 0
-            for question in batch:
-                end = start + len(question.asked.texts)
-                if not question.answer.done():  # who asked may have gone
-                    question.answer.set_result(found[start:end])
-                start = end
-        finally:
-            self._waiting -= count
-            for _ in batch:
-                self._questions.task_done()
+            if len(batch) > 1:  # what is wrong with one is not the others'
+                for question in batch:
+                    await self._settle([question], len(question.asked.texts))
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(error)
+            return
+        start = 0
+        for question in batch:
+            end = start + len(question.asked.texts)
+            if not question.answer.done():  # who asked may have gone
+                question.answer.set_result(found[start:end])
+            start = end
 
 
 def _together(batch: list[_Question]) -> Asked:

@@ -12,6 +12,9 @@ from hrkd.support.progress import Show, quiet
 
 __all__ = ["serve"]
 
+SECONDS_TO_END = 10
+"""Who has not sent the whole of a question by then is not waited for."""
+
 
 def serve(
     folder: str | Path,
@@ -39,6 +42,9 @@ def serve(
         HrkdError: the address cannot be listened at.
         ModelError: a package is missing.
     """
+    for name, value in {"texts": texts, "characters": characters, "batch_size": batch_size, "threads": threads}.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise HrkdError(f"--{name.replace('_', '-')}: expected a whole number from 1, got {value!r}")
     try:
         import uvicorn
 
@@ -48,7 +54,8 @@ def serve(
     predictor = Predictor.from_pretrained(folder, threads=threads)
     app = make_app(predictor, Limits(texts=texts, characters=characters, batch=batch_size))
     listening = _listening(host, port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
+    server = uvicorn.Server(config)
     show(f"{folder}: served at http://{host}:{listening.getsockname()[1]}")
     try:
         server.run(sockets=[listening])
@@ -62,5 +69,5 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise HrkdError(f"{host}:{port}: cannot be listened at ({error}); choose another --host or --port") from error

@@ -130,7 +130,6 @@ def teacher_source(
     layout = RowLayout.of(live(probe))
     how = rules.compute, live.every_head
     mark = fingerprint(live.teacher, data, live.layer_map, live.attention, rules.precision, *how)[:20]
-    answers = fingerprint(live.teacher, data, (), "none", "fp32", *how)[:20]
     percent, kept = _kept_rows(data.lengths, layout.numbers, rules)
     if not kept.any():
         logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
@@ -141,6 +140,8 @@ def teacher_source(
         name = f"{mark}-{percent}"
         folder = caches / name
         offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
+        is_new = not (folder / "index.json").is_file()
+        answers = fingerprint(live.teacher, data, (), "none", "fp32", *how)[:20] if is_new or not layout.numbers else ""
         sizes = len(data), int(offsets[-1]), layout.numbers, layout.few
         of = str(getattr(live.teacher, "name_or_path", ""))
         index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of, answers=answers)
