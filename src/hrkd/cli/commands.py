@@ -347,6 +347,15 @@ def _check_what_to_predict(
         raise RecipeError(f"{', '.join(names)}: for a table that --input names")
 
 
+def _data_recipe(recipe: str | None, flags: Flags) -> Recipe | None:
+    """Where rows are, if that is said."""
+    if recipe is None and not flags:
+        return None
+    checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
+    check_named(checked, "data")
+    return checked
+
+
 @takes_fields("data", "evaluation", "run")
 def export(
     student: Annotated[Path, Parameter(help="Folder of a run, or of a student (or teacher) that hrkd wrote.")],
@@ -377,9 +386,7 @@ def export(
     runs without torch. What is written has been held against the student: its logits, and where it rounds its accuracy
     on dev rows of the student's run, or of the recipe that is given.
     """
-    checked = load_recipe(recipe, overrides_of(flags), needed=("data",)) if recipe is not None or flags else None
-    if checked is not None:
-        check_named(checked, "data")
+    checked = _data_recipe(recipe, flags)
     check_target(to)
     read_facts(student_in(student))
     console = prepare()
@@ -423,9 +430,7 @@ def benchmark(
     machine alone meanwhile.
     """
     _check_json(json_file)
-    checked = load_recipe(recipe, overrides_of(flags), needed=("data",)) if recipe is not None or flags else None
-    if checked is not None:
-        check_named(checked, "data")
+    checked = _data_recipe(recipe, flags)
     if not folders:
         raise RecipeError("name at least one folder of a run, a model or an export")
     for folder in folders:

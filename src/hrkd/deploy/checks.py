@@ -46,6 +46,11 @@ class Asked:
     pairs: list[str] | None
     domains: list[int]
 
+    def take(self, places: Sequence[int]) -> Asked:
+        """The texts at some places."""
+        pairs = None if self.pairs is None else [self.pairs[i] for i in places]
+        return Asked([self.texts[i] for i in places], pairs, [self.domains[i] for i in places])
+
 
 def ask(texts: Any, domain: Any, text_pairs: Any, facts: ModelFacts) -> Asked:
     """What a caller of a prediction means by its arguments.

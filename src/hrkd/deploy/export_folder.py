@@ -13,6 +13,7 @@ Imports nothing heavy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,16 +23,16 @@ from hrkd.errors import ArtifactError
 from hrkd.models.open_model import ModelFacts, are_columns, are_names, read_facts
 from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
-from hrkd.support.atomic_files import read_record
+from hrkd.support.atomic_files import read_record, writing
 from hrkd.support.manifest import check_manifest
 
-__all__ = ["EXPORT", "ExportRecord", "facts_of_any", "is_export", "read_export"]
+__all__ = ["COLUMNS", "EXPORT", "ExportRecord", "check_place", "facts_of_any", "is_export", "read_export"]
 
 EXPORT = "export.json"
 HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
 RESTORE = "make the export anew (hrkd export), or restore the folder from a copy"
-COLUMNS = {"input_ids", "attention_mask", "token_type_ids"}
-"""Of token ids, that a graph may take."""
+COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""Of token ids, that a graph may take, and what the tokenizers library calls them."""
 NEEDS = {
     "target": str,
     "model": str,
@@ -84,6 +85,25 @@ def is_export(folder: str | Path) -> bool:
         return False
 
 
+def check_place(output: Path, overwrite: bool, is_earlier: Callable[[Path], bool]) -> None:
+    """Whether an export may be written to a folder; ``is_earlier``: whether one of its kind lies there.
+
+    Raises:
+        ArtifactError: it may not; says why.
+    """
+    with writing(output):
+        if output.exists() and not output.is_dir():
+            raise ArtifactError(f"{output}: is a file; name a folder to export to")
+        if not output.is_dir() or not any(output.iterdir()):
+            return
+    if not is_earlier(output):
+        raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
+    if not overwrite:
+        raise ArtifactError(
+            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
+        )
+
+
 def read_export(folder: str | Path) -> ExportRecord:
     """What an export says of itself, once its files are found to be whole; none is opened.
 
@@ -102,7 +122,7 @@ def read_export(folder: str | Path) -> ExportRecord:
     facts = _facts(record["facts"])
     sound = (
         record["target"] in TARGETS
-        and set(record["inputs"]) <= COLUMNS
+        and set(record["inputs"]) <= set(COLUMNS)
         and "input_ids" in record["inputs"]
         and all(name in COLUMNS and type(value) is int for name, value in record["padding"].items())
         and record["truncation_side"] in ("left", "right")

@@ -20,7 +20,7 @@ from hrkd.method.meta_kd import DomainHead
 from hrkd.models.families import longest_input, without_use
 from hrkd.models.kind import MODEL_TYPE, UNKNOWN
 from hrkd.models.plain import family_config, without_bars
-from hrkd.models.routing import DomainRouter, mixed_logits
+from hrkd.models.routing import DomainRouter, mixed_logits, of_domains
 from hrkd.models.shape import shape_of
 from hrkd.models.trace import EncoderTrace
 from hrkd.recipe.schema import Keep
@@ -228,10 +228,10 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         """
         routed = len(self.heads) > 1 and bool((domain_ids == UNKNOWN).any())
         wanted = hidden_states if isinstance(hidden_states, bool) else sorted(set(hidden_states))
-        if routed and (wanted or attention or every_head):
-            raise ModelError("of a text whose domain is to be found there are logits alone; name the domain")
-        if routed and wanted is not True:
-            wanted = self._with_level_of_router(wanted or [])
+        if routed:
+            if wanted or attention or every_head:
+                raise ModelError("of a text whose domain is to be found there are logits alone; name the domain")
+            wanted = [self._router().level]
         outputs = self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -264,25 +264,24 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         said = [cast(PlainHead, self.heads[head])(part, attention_mask) for head in heads]
         return torch.stack(said, dim=1).to(part.last_hidden_state.dtype)
 
-    def _with_level_of_router(self, levels: Sequence[int]) -> list[int]:
+    def _router(self) -> DomainRouter:
         if self.router is None:
             raise ModelError(
                 "the domain of a text is not given, and this model has no prototypes to find it by (it was made by an "
-                "hrkd before 0.2, or for one domain); name the domain"
+                "earlier hrkd, for one domain, or is a teacher); name the domain"
             )
-        return sorted({*levels, self.router.level})
+        return self.router
 
     def shares(self, outputs: Any, attention_mask: Tensor) -> Tensor:
         """How far each text is of each domain, (B, D), by the router."""
         assert self.router is not None
-        states = level_of(outputs, self.router.level)
-        found: Tensor = self.router(states, attention_mask if states.shape[1] > 1 else attention_mask[:, :1])
+        found: Tensor = self.router(level_of(outputs, self.router.level), attention_mask)
         return found
 
     def routed_logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         """Logits (B, C) of the known domains' heads, and where a domain is unknown of all heads by their shares."""
         every = self.head_logits(outputs, attention_mask, range(len(self.heads)))
-        known = every.gather(1, domain_ids.clamp_min(0)[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
+        known = of_domains(every, domain_ids.clamp_min(0))
         mixed = mixed_logits(every, self.shares(outputs, attention_mask))
         return torch.where((domain_ids == UNKNOWN)[:, None], mixed, known)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DomainRouter", "mean_over_tokens", "mixed_logits"]
+__all__ = ["DomainRouter", "mean_over_tokens", "mixed_logits", "of_domains"]
 
 
 def mean_over_tokens(states: Tensor, mask: Tensor) -> Tensor:
-    """Means over the valid tokens, (B, H), of states (B, T, H)."""
-    valid = mask[..., None].to(states.dtype)
+    """Means over the valid tokens, (B, H), of states (B, T, H); those of a student without layers are (B, 1, H)."""
+    valid = mask[:, : states.shape[1], None].to(states.dtype)
     return (states * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)
 
 
@@ -57,6 +57,12 @@ class DomainRouter(nn.Module):
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Shares (B, D) from the states (B, T, H) of the router's level."""
         return (self.sharpness * self.cosines(mean_over_tokens(states, mask))).softmax(dim=-1)
+
+
+def of_domains(head_logits: Tensor, domain_ids: Tensor) -> Tensor:
+    """Logits (B, C) of each row's own domain, of those of all heads, (B, D, C)."""
+    places = domain_ids[:, None, None].expand(-1, 1, head_logits.shape[2])
+    return head_logits.gather(1, places).squeeze(1)
 
 
 def mixed_logits(head_logits: Tensor, shares: Tensor) -> Tensor:

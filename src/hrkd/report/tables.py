@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
+from hrkd.deploy.benchmark import folder_megabytes
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import (
     CLASSES,
@@ -198,9 +199,7 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
         student: Folder of the student.
     """
     checks = record["checks"]
-    before, size = (
-        sum(file.stat().st_size for file in each.iterdir() if file.is_file()) / 1e6 for each in (student, folder)
-    )
+    before, size = folder_megabytes(student), folder_megabytes(folder)
     accuracy = checks.get("accuracy", {})
     rows = [
         (name, f"{own['texts']:,}", percent(own["student"]), percent(own["export"])) for name, own in accuracy.items()

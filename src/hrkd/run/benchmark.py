@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.benchmark import Answer, folder_megabytes, measure, start_up
-from hrkd.deploy.checks import BATCH_SIZE, Asked
+from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.check import asked_of
 from hrkd.deploy.export_folder import facts_of_any, is_export, read_export
@@ -147,21 +147,14 @@ def _asking(predictor: Predictor, rows: MultiDomainDataset, batch_size: int) -> 
     facts = predictor.facts
     if facts.one_head:
         asked = asked_of(rows, rows.domains)
-        numbers = [0] * len(rows)
+        asked = replace(asked, domains=[0] * len(rows))
     elif unknown := sorted(set(rows.domains) - set(facts.domains)):
-        raise DataError(
-            f"the texts are of {', '.join(unknown)}, which a model does not know; data.domains selects some"
-        )
+        raise DataError(f"texts are of {', '.join(unknown)}, which a model does not know; data.domains selects some")
     else:
         asked = asked_of(rows, facts.domains)
-        numbers = asked.domains
-    texts, pairs = asked.texts, asked.pairs
 
     def answer(places: Sequence[int]) -> object:
-        some = None if pairs is None else [pairs[i] for i in places]
-        return predictor.answers(
-            Asked([texts[i] for i in places], some, [numbers[i] for i in places]), batch_size=batch_size
-        )
+        return predictor.answers(asked.take(places), batch_size=batch_size)
 
     return answer
 

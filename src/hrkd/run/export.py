@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.types import MultiDomainDataset, check_dataset
-from hrkd.deploy.export.command import check_place, export_to
+from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
+from hrkd.deploy.export_folder import check_place, is_export
 from hrkd.deploy.hub import check_hub_name, push_to_hub
 from hrkd.errors import RecipeError
 from hrkd.models.open_model import read_facts
@@ -87,7 +88,7 @@ def export(
         for name, folder in export_plain(source, place, overwrite=overwrite).items():
             show(f"{name}: {folder}")
         return _pushed(place, push_to, show)
-    check_place(place, overwrite)
+    check_place(place, overwrite, is_export)
     facts = read_facts(source)
     own = source.parent / "recipe.yaml"
     if recipe is None and data is None and own.is_file():

@@ -66,8 +66,7 @@ def _states(model: MultiDomainClassifier, data: TokenizedDataset, most: int) -> 
         batch = data.batch(chosen).to(model.device)
         outputs = model.encoder(**batch.inputs, output_hidden_states=True, return_dict=True)
         levels = [level_of(outputs, level) for level in range(len(getattr(outputs, "hidden_states", None) or "1"))]
-        masks = [batch.mask if states.shape[1] > 1 else batch.mask[:, :1] for states in levels]
-        means = torch.stack([mean_over_tokens(*each) for each in zip(levels, masks, strict=True)], dim=1).float().cpu()
+        means = torch.stack([mean_over_tokens(states, batch.mask) for states in levels], dim=1).float().cpu()
         if found is None:
             found = torch.empty(len(rows), *means.shape[1:])
         found[[places[row] for row in chosen]] = means

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ import numpy.typing as npt
 from hrkd.data.cutting import Ints
 from hrkd.models.open_model import ModelFacts
 
-__all__ = ["Columns", "Engine", "padded"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Columns", "Engine", "padded", "paddings"]
 
 MASK = "attention_mask"
 Columns = Mapping[str, Sequence[Sequence[int]]]
@@ -34,6 +37,11 @@ class Engine(Protocol):
 
     def digest(self) -> str:
         """A hash of all that decides the numbers."""
+
+
+def paddings(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """What stands behind shorter rows, by column."""
+    return {"input_ids": int(tokenizer.pad_token_id), "token_type_ids": int(tokenizer.pad_token_type_id)}
 
 
 def padded(rows: Columns, padding: Mapping[str, int], *, multiple: int = 1) -> dict[str, Ints]:

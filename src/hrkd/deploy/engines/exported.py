@@ -19,16 +19,13 @@ from hrkd.deploy.engines.engine import Columns, padded
 from hrkd.deploy.engines.openvino_package import import_quietly
 from hrkd.deploy.engines.words import words_of
 from hrkd.deploy.export.rounding import multiplies_in_8_bits
-from hrkd.deploy.export_folder import RESTORE, ExportRecord, read_export
+from hrkd.deploy.export_folder import COLUMNS, RESTORE, ExportRecord, read_export
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import ModelFacts
 from hrkd.support.manifest import file_sum
 from hrkd.support.messages import first_line
 
 __all__ = ["ExportEngine"]
-
-COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-"""Names of models' inputs, and what the tokenizers library calls them."""
 
 logger = logging.getLogger("hrkd.predict")
 

@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,25 @@ import numpy as np
 
 from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.checks import Asked
+from hrkd.deploy.engines.engine import paddings
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.check import Reference, asked_of, faults, hold_against
 from hrkd.deploy.export.plain import probe_texts
 from hrkd.deploy.export.targets import ALLOWANCE, Job, Made, check_target
 from hrkd.deploy.export.trimming import trimmed
-from hrkd.deploy.export_folder import EXPORT, ExportRecord, is_export
+from hrkd.deploy.export_folder import EXPORT, ExportRecord, check_place, is_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_switch, path_of
-from hrkd.support.atomic_files import replace_folder, write_json, writing
+from hrkd.support.atomic_files import replace_folder, write_json
 from hrkd.support.manifest import MANIFEST, file_sum
+from hrkd.support.stage_files import versions
 
-__all__ = ["check_place", "export_to"]
+__all__ = ["export_to"]
 
 logger = logging.getLogger("hrkd")
 
@@ -82,7 +83,7 @@ def export_to(
         raise DataError(f"--allowance: expected points from 0, got {allowance!r}")
     if vocabulary is not None and (not isinstance(vocabulary, int) or isinstance(vocabulary, bool) or vocabulary < 1):
         raise DataError(f"--vocabulary: expected a whole number from 1, got {vocabulary!r}")
-    check_place(place, overwrite)
+    check_place(place, overwrite, is_export)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)
     if domain is not None:
@@ -122,25 +123,6 @@ def export_to(
         )
 
 
-def check_place(output: Path, overwrite: bool) -> None:
-    """Whether an export may be written to a folder.
-
-    Raises:
-        ArtifactError: it may not; says why.
-    """
-    with writing(output):
-        if output.exists() and not output.is_dir():
-            raise ArtifactError(f"{output}: is a file; name a folder to export to")
-        if not output.is_dir() or not any(output.iterdir()):
-            return
-    if not is_export(output):
-        raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
-    if not overwrite:
-        raise ArtifactError(
-            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
-        )
-
-
 def _check_tokenizer(engine: TorchEngine, source: Path) -> None:
     if not engine.tokenizer.is_fast:
         raise ModelError(
@@ -160,7 +142,7 @@ def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str
         asked, labels = asked_of(rows, facts.domains), rows.label_ids
         if domain is not None:
             own = np.flatnonzero(np.asarray(asked.domains) == facts.domains.index(domain))
-            asked, labels = _taken(asked, own.tolist()), labels[own]
+            asked, labels = asked.take(own.tolist()), labels[own]
             if not asked.texts:
                 raise DataError(f"--domain {domain}: the data has no rows of it to check the export with")
         elif missing := [name for i, name in enumerate(facts.domains) if i not in set(asked.domains)]:
@@ -186,14 +168,9 @@ def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str
     return replace(reference, routed=Reference(some, *Predictor(engine).logits(some), None, ()))
 
 
-def _taken(asked: Asked, places: list[int]) -> Asked:
-    pairs = None if asked.pairs is None else [asked.pairs[i] for i in places]
-    return Asked([asked.texts[i] for i in places], pairs, [asked.domains[i] for i in places])
-
-
 def _drawn(asked: Asked, most: int) -> Asked:
     """Some of the texts, in a fixed random order."""
-    return _taken(asked, np.random.default_rng(0).permutation(len(asked.texts))[:most].tolist())
+    return asked.take(np.random.default_rng(0).permutation(len(asked.texts))[:most].tolist())
 
 
 def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str | None) -> ExportRecord:
@@ -204,31 +181,22 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
         facts = replace(facts, routes=False)
     facts = replace(facts, one_head=len(engine.model.heads) == 1 or domain is not None)
     tokenizer, listed = engine.tokenizer, source / MANIFEST
+    known = {name: found for name, found in versions(VERSIONS).items() if found is not None}
     return ExportRecord(
         target=to,
         model=made.model,
         inputs=list(made.inputs),
-        padding={"input_ids": int(tokenizer.pad_token_id), "token_type_ids": int(tokenizer.pad_token_type_id)},
+        padding=paddings(tokenizer),
         truncation_side=tokenizer.truncation_side,
         facts=facts,
         made_from={
             "student": source.name,
             "manifest": file_sum(listed) if listed.is_file() else None,
-            "versions": {"python": sys.version.split()[0], **_versions()},
+            "versions": {"python": sys.version.split()[0], **known},
         },
         settings=made.settings,
         checks={},
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _checked(folder: Path, record: ExportRecord, reference: Reference) -> dict[str, Any]:

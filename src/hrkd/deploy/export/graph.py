@@ -24,6 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from hrkd.errors import ModelError
 from hrkd.models.families import has_local_windows, has_raw_scores
 from hrkd.models.multi_domain import MultiDomainClassifier, PlainHead
+from hrkd.models.routing import of_domains
 from hrkd.models.static import MULTIPLIER, StaticEncoder, is_static
 from hrkd.models.trace import score_terms
 from hrkd.support.messages import first_line
@@ -75,11 +76,11 @@ class StudentGraph(nn.Module):
         if routes:
             return self.model.routed_logits(outputs, mask, domain_ids)
         every = self.model.head_logits(outputs, mask, range(len(self.model.heads)))
-        return every.gather(1, domain_ids[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
+        return of_domains(every, domain_ids)
 
 
 class FoldedBag(nn.Module):
-    """A student without layers, whose heads are multiplied into its tables: two numbers a piece in the place of H.
+    """A student without layers, whose heads are multiplied into its tables: D x C numbers a piece in the place of H.
 
     The heads are linear in the sum of vectors, so that the sum may be of what they say of each vector. Routing, which
     looks at the vectors themselves, is lost.
@@ -114,7 +115,7 @@ class FoldedBag(nn.Module):
         if not self.chooses:
             return every[:, 0]
         assert domain_ids is not None
-        return every.gather(1, domain_ids[:, None, None].expand(-1, 1, every.shape[2])).squeeze(1)
+        return of_domains(every, domain_ids)
 
 
 def write_graph(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrkd.data.reading import encode
-from hrkd.deploy.engines.engine import padded
+from hrkd.deploy.engines.engine import padded, paddings
 from hrkd.deploy.engines.openvino_package import import_quietly
 from hrkd.deploy.export.graph import GraphFacts, write_graph
 from hrkd.errors import ModelError
@@ -75,16 +75,11 @@ def _batches(job: Job) -> Iterator[dict[str, Any]]:
     for start in range(0, len(order), CALIBRATION_BATCH):
         chosen = order[start : start + CALIBRATION_BATCH]
         batch: dict[str, Any] = dict(
-            padded({name: [values[i] for i in chosen] for name, values in columns.items()}, paddings(job))
+            padded({name: [values[i] for i in chosen] for name, values in columns.items()}, paddings(job.tokenizer))
         )
         if job.domain is None and len(job.model.heads) > 1:
             batch["domain_ids"] = domain_ids[chosen]
         yield batch
-
-
-def paddings(job: Job) -> dict[str, int]:
-    """What stands behind shorter rows, by column."""
-    return {"input_ids": int(job.tokenizer.pad_token_id), "token_type_ids": int(job.tokenizer.pad_token_type_id)}
 
 
 def write(model: Any, file: Path) -> None:

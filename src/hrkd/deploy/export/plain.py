@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, pipeline
 
+from hrkd.deploy.export_folder import check_place
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.open_model import open_model
 from hrkd.models.plain import without_bars
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_switch, path_of
-from hrkd.support.atomic_files import replace_folder, writing
+from hrkd.support.atomic_files import replace_folder
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.manifest import write_manifest
@@ -60,7 +61,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
     student = path_of("student_folder", student_folder, "the folder of a student")
     output = path_of("output_folder", output_folder)
     check_switch("overwrite", overwrite)
-    _check_output(output, overwrite)
+    check_place(output, overwrite, _is_earlier)
     model, tokenizer = open_model(student)
     if is_static(model):
         raise ArtifactError(
@@ -102,19 +103,9 @@ def _link(folder: Path, names: Iterable[str]) -> None:
                 (folder / name).symlink_to(ALL_DOMAINS, target_is_directory=True)
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    with writing(output):
-        if output.exists() and not output.is_dir():
-            raise ArtifactError(f"{output}: is a file; name a folder to export to")
-        if not output.is_dir() or not any(output.iterdir()):
-            return
+def _is_earlier(output: Path) -> bool:
     index = read_domain_index(output)
-    if index is None or index.holds != "plain":
-        raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
-    if not overwrite:
-        raise ArtifactError(
-            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
-        )
+    return index is not None and index.holds == "plain"
 
 
 def probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
