@@ -241,8 +241,7 @@ student:
             "my.yaml:6: teacher: give exactly one of model, fine_tuned, scratch "
             "(found model and fine_tuned and scratch)",
             "my.yaml:9: teacher.scratch: expected exactly feed_forward, heads, layers, vocabulary, width; found layers",
-            "my.yaml:10: student: checkpoint fixes the size; "
-            "leave out layers, width, heads, feed_forward, times_smaller",
+            "my.yaml:10: student: checkpoint fixes the size; leave out layers",
             "my.yaml:13: student.start: random contradicts checkpoint; leave one of them out",
             "my.yaml:14: student.teacher_layers: names 3 teacher layers for 2 student layers",
             "my.yaml:14: student.teacher_layers: the student starts from its checkpoint, not from the teacher; "
@@ -257,7 +256,8 @@ student:
         lines = problems_of(write("data: {source: x}\n"))
         assert lines == [
             "my.yaml: teacher: give exactly one of model, fine_tuned, scratch (found none of them)",
-            "my.yaml: student: no size: give layers (and width ...), times_smaller, or checkpoint",
+            "my.yaml: student: no size: give layers (and width ...), times_smaller, times_faster, milliseconds, "
+            "or checkpoint",
         ]
 
     def test_a_key_given_twice_is_reported_with_everything_else(self, write):

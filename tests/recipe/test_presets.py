@@ -90,6 +90,8 @@ def test_a_student_without_layers_keeps_its_own_training(preset):
     [
         ({"layers": 2, "width": 24}, recommended(("student", "training", "learning_rate"))),
         ({"times_smaller": 4.0}, recommended(("student", "training", "learning_rate"))),
+        ({"times_faster": 4.0}, recommended(("student", "training", "learning_rate"))),
+        ({"milliseconds": 4.0}, recommended(("student", "training", "learning_rate"))),
         ({"layers": 2, "width": 24, "start": "random"}, recommended(("student", "training", "learning_rate"))),
         ({"layers": 2}, 5e-5),
         ({"layers": 2, "width": 24, "start": "teacher_layers"}, 5e-5),

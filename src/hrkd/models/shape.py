@@ -25,7 +25,14 @@ from hrkd.models.families import (
 from hrkd.models.kind import STATIC
 from hrkd.models.layer_map import uniform_layer_map
 
-__all__ = ["StudentShape", "resolve_shape", "shape_of", "student_config"]
+__all__ = [
+    "StudentShape",
+    "feed_forward_for",
+    "layers_from_a_third",
+    "resolve_shape",
+    "shape_of",
+    "student_config",
+]
 
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads")  # transformers' names; the feed-forward's differs
 NARROWEST_HEAD = 4
@@ -89,7 +96,7 @@ def resolve_shape(
     else:
         width = width or teacher.width
         shape = StudentShape(
-            layers or teacher.layers, width, heads or teacher.heads, feed_forward or _feed_forward(teacher, width)
+            layers or teacher.layers, width, heads or teacher.heads, feed_forward or feed_forward_for(teacher, width)
         )
     _check_heads(shape, teacher, rotary=family_of(teacher_config).rotary, named=heads is not None)
     return shape
@@ -132,10 +139,16 @@ def student_config(
         ) from error
 
 
-def _feed_forward(teacher: StudentShape, width: int) -> int:
+def feed_forward_for(teacher: StudentShape, width: int) -> int:
+    """Of a student of some width: the teacher's, scaled by width and rounded to a multiple of 8."""
     if width == teacher.width:
         return teacher.feed_forward
     return max(8, 8 * round(teacher.feed_forward * width / teacher.width / 8))
+
+
+def layers_from_a_third(teacher: StudentShape) -> list[int]:
+    """The divisors of a teacher's layers that are at least a third of them."""
+    return [n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0 and 3 * n >= teacher.layers]
 
 
 def _check_heads(shape: StudentShape, teacher: StudentShape, *, rotary: bool, named: bool) -> None:
@@ -156,12 +169,11 @@ def _check_heads(shape: StudentShape, teacher: StudentShape, *, rotary: bool, na
 def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
     teacher = shape_of(config)
     target = _parameters(config, teacher) / times_smaller
-    layers = [n for n in range(1, teacher.layers + 1) if teacher.layers % n == 0 and 3 * n >= teacher.layers]
-    full = [replace(teacher, layers=n) for n in layers]
+    full = [replace(teacher, layers=n) for n in layers_from_a_third(teacher)]
     first = next((shape for shape in full if _parameters(config, shape) >= target), teacher)
     step = teacher.heads * (2 if family_of(config).rotary else 1)
     widths = range(min(teacher.width, teacher.heads * NARROWEST_HEAD), teacher.width + 1, step)
-    shapes = [replace(first, width=width, feed_forward=_feed_forward(teacher, width)) for width in widths]
+    shapes = [replace(first, width=width, feed_forward=feed_forward_for(teacher, width)) for width in widths]
     count = cache(lambda index: _parameters(config, shapes[index]))
     if count(0) > target:
         reachable = _parameters(config, teacher) / count(0)

@@ -46,7 +46,8 @@ def with_preset(preset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_pretrained(student: Mapping[str, Any]) -> bool:
     """Whether a student starts from weights as they were pre-trained or fine-tuned, not from narrowed ones."""
-    as_wide = student.get("width") is None and student.get("times_smaller") is None
+    narrower = ("width", "times_smaller", "times_faster", "milliseconds")
+    as_wide = all(student.get(name) is None for name in narrower)
     start = student.get("start", "auto")
     return start in ("checkpoint", "teacher_layers") or (start == "auto" and as_wide)
 

@@ -23,6 +23,7 @@ from hrkd.run.first_look import moved_run
 from hrkd.run.folder import RunFolder
 from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.results import build_results, write_results
+from hrkd.run.sizing import sized
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
@@ -61,9 +62,8 @@ def compress(
     recipe = _recipe(recipe, data)
     own = recipe.teacher.fine_tuned is None
     with RunFolder.at_work(recipe.run) as folder:
-        context = Context.load(
-            recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress
-        ).plan(*(["teacher"] if own else []), "student")
+        context = Context.load(recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress)
+        context = sized(context).plan(*(["teacher"] if own else []), "student")
         precheck(context, trained=not own)
         context.open_folder()
         if own:
@@ -168,7 +168,7 @@ def train_baseline(
 
 def _after_teacher(context: Context, stage: str) -> Context:
     """The folder opened for a stage that needs a finished teacher."""
-    own = context.external_teacher is None and context.recipe.teacher.fine_tuned is None
+    own, context = context.external_teacher is None and context.recipe.teacher.fine_tuned is None, sized(context)
     context = context.plan("teacher", stage, kept=("teacher",)) if own else context.plan(stage)
     precheck(context, trained=True)
     context.open_folder()

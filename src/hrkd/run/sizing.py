@@ -1,0 +1,89 @@
+"""The size of a student that is asked for by what it may cost: timed once on a machine, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+import transformers
+from transformers import PreTrainedConfig
+
+from hrkd.data.arrow_files import kept_table, write_arrow
+from hrkd.models.loading import folders_of, read_config
+from hrkd.models.quick_shape import quick_shape
+from hrkd.models.scratch import scratch_config
+from hrkd.run.context import Context
+
+__all__ = ["sized"]
+
+logger = logging.getLogger("hrkd")
+
+VERSION = 1
+"""Of the search and its timing: another one makes what is kept of no use."""
+
+
+def sized(context: Context) -> Context:
+    """The same with layers, width, heads and feed_forward of the student, if the recipe says what it may cost.
+
+    The run's own recipe then names the size, so that it goes on with that size wherever it is taken. The student of a
+    recipe that names none is as it was.
+
+    Raises:
+        ModelError: there is no teacher of that name, or no student of its family is quick enough.
+    """
+    settings = context.recipe.student
+    times_faster, milliseconds = settings.times_faster, settings.milliseconds
+    if times_faster is None and milliseconds is None:
+        return context
+    asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds:g}"
+    teacher, tokens = _teacher_config(context), context.recipe.data.max_length
+
+    def write(file: Path) -> dict[str, Any]:
+        logger.info("student: timing encoders to find its size")
+        found = quick_shape(teacher, tokens, times_faster=times_faster, milliseconds=milliseconds)
+        write_arrow(file, [pa.RecordBatch.from_pylist([asdict(found.shape)])])
+        times = {"milliseconds": found.milliseconds, "times_faster": found.times_faster}
+        return {"of": asked, **times}
+
+    table, notes = kept_table(context.cache, f"{_mark(teacher, tokens, asked)}-size", write)
+    (sizes,) = table.to_pylist()
+    logger.info(
+        "student: %d layers of width %d with %d heads: %.1f times as quick as the teacher, %.2g ms a text (asked: %s)",
+        *(sizes["layers"], sizes["width"], sizes["heads"], notes["times_faster"], notes["milliseconds"], notes["of"]),
+    )
+    student = settings.model_copy(update={**sizes, "times_faster": None, "milliseconds": None})
+    return replace(context, recipe=context.recipe.model_copy(update={"student": student}))
+
+
+def _teacher_config(context: Context) -> PreTrainedConfig:
+    teacher, data = context.recipe.teacher, context.data.splits
+    source = context.external_teacher or teacher.fine_tuned
+    if source is not None:
+        folders = folders_of(str(source) if isinstance(source, Path) else source, data.domains)
+        return read_config(folders if isinstance(folders, str) else next(iter(folders.values())))[0]
+    if teacher.model is not None:
+        return read_config(teacher.model, data.labels)[0]
+    assert teacher.scratch is not None, "the recipe's own check"
+    return scratch_config(
+        teacher.scratch, vocabulary_size=teacher.scratch["vocabulary"], max_tokens=context.recipe.data.max_length
+    )
+
+
+def _mark(teacher: PreTrainedConfig, tokens: int, asked: str) -> str:
+    """A hash of all that decides the times."""
+    machine = platform.machine(), _processor(), torch.__version__, transformers.__version__
+    known = {"version": VERSION, "teacher": teacher.to_dict(), "tokens": tokens, "asked": asked, "machine": machine}
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:20]
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    return next((line for line in lines if line.startswith("model name")), platform.processor())

@@ -1,0 +1,94 @@
+"""A student that is asked for by what it may cost, by the real commands."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import yaml
+
+import hrkd.run.sizing as sizing
+from hrkd.errors import ModelError
+from hrkd.models.quick_shape import quick_shape
+from hrkd.models.shape import shape_of
+from hrkd.recipe.loading import load_recipe, recipe_to_yaml
+from hrkd.run.commands import compress, distill, train_baseline, train_teacher
+from tiny import tiny_recipe
+
+ALONE = {"student.layers": None, "student.width": None, "student.heads": None}
+
+
+def work(config, texts, tokens):
+    shape = shape_of(config)
+    return texts * shape.layers * (4 * shape.width**2 + 2 * shape.width * shape.feed_forward)
+
+
+@pytest.fixture
+def timings(monkeypatch):
+    """What was timed, by a stand-in that says the same in every run."""
+    asked = []
+
+    def stand_in(*args, **goals):
+        asked.append(goals)
+        return quick_shape(*args, timed=work, **goals)
+
+    monkeypatch.setattr(sizing, "quick_shape", stand_in)
+    return asked
+
+
+def recipe(folder, **changes):
+    return tiny_recipe(folder, **ALONE | {"student.times_faster": 6} | changes)
+
+
+def student_of(folder):
+    config = json.loads((folder / "student" / "config.json").read_text())["encoder"]
+    return config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return train_teacher(tiny_recipe(tmp_path_factory.mktemp("teacher") / "run"))
+
+
+def test_a_run_has_the_size_and_says_it(timings, teacher, tmp_path, caplog):
+    folder = tmp_path / "run"
+    with caplog.at_level(logging.INFO, "hrkd"):
+        distill(recipe(folder, **{"cache.folder": tmp_path / "cache"}), teacher_folder=teacher)
+    layers, width, heads = student_of(folder)
+    assert (layers, heads) == (1, 2)
+    assert width < 32
+    assert f"student: {layers} layers of width {width} with {heads} heads: " in caplog.text
+    assert "(asked: times_faster 6)" in caplog.text
+    written = yaml.safe_load((folder / "recipe.yaml").read_text())["student"]
+    assert (written["layers"], written["width"], written["heads"]) == (layers, width, heads)
+    assert written["times_faster"] is None
+
+
+def test_what_was_timed_is_kept_and_a_run_goes_on_with_its_size(timings, teacher, tmp_path, monkeypatch):
+    asked = recipe(tmp_path / "run", **{"cache.folder": tmp_path / "cache"})
+    distill(asked, teacher_folder=teacher)
+    before = student_of(tmp_path / "run")
+    distill(asked, teacher_folder=teacher)
+    distill(recipe(tmp_path / "other", **{"cache.folder": tmp_path / "cache", "run.seed": 1}), teacher_folder=teacher)
+    assert len(timings) == 1
+    assert student_of(tmp_path / "other") == before
+    # Another machine: the run's own recipe names the size.
+    shutil.rmtree(tmp_path / "cache")
+    distill(load_recipe(tmp_path / "run" / "recipe.yaml"), teacher_folder=teacher)
+    assert len(timings) == 1
+    assert student_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("changes", [{}, {"student.times_faster": None, "student.milliseconds": 50}])
+def test_every_command_with_a_student_takes_it(teacher, tmp_path, changes):
+    """Timed in truth."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe_to_yaml(recipe(tmp_path / "run", **{"student.times_faster": 1.5} | changes)))
+    train_baseline(file, teacher_folder=teacher)
+    compress(load_recipe(file, {"run.output": str(tmp_path / "whole"), "student.training.epochs": 1}))
+
+
+def test_out_of_reach_leaves_nothing_behind(teacher, tmp_path):
+    with pytest.raises(ModelError, match=r"student\.times_faster: 1e\+06 cannot be reached on this machine"):
+        distill(recipe(tmp_path / "run", **{"student.times_faster": 1e6}), teacher_folder=teacher)
+    assert not (tmp_path / "run").exists()
