@@ -402,6 +402,11 @@ class StudentConfig(Section):
         names = ("layers", "width", "heads", "feed_forward", "times_smaller")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def is_sized_by_time(self) -> bool:
+        """Whether its size follows from what the student may cost."""
+        return self.times_faster is not None or self.milliseconds is not None
+
     @model_validator(mode="before")
     @classmethod
     def _static_learns_faster(cls, given: Any) -> Any:

@@ -30,18 +30,15 @@ VERSION = 1
 
 
 def sized(context: Context) -> Context:
-    """The same with layers, width, heads and feed_forward of the student, if the recipe says what it may cost.
+    """The same with layers, width, heads and feed_forward of a student whose recipe says what it may cost.
 
-    The run's own recipe then names the size, so that it goes on with that size wherever it is taken. The student of a
-    recipe that names none is as it was.
+    The run's own recipe then names the size, so that it goes on with that size wherever it is taken.
 
     Raises:
         ModelError: there is no teacher of that name, or no student of its family is quick enough.
     """
     settings = context.recipe.student
     times_faster, milliseconds = settings.times_faster, settings.milliseconds
-    if times_faster is None and milliseconds is None:
-        return context
     asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds:g}"
     teacher, tokens = _teacher_config(context), context.recipe.data.max_length
 
