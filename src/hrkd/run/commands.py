@@ -63,7 +63,9 @@ def compress(
     own = recipe.teacher.fine_tuned is None
     with RunFolder.at_work(recipe.run) as folder:
         context = Context.load(recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress)
-        context = _with_size(context).plan(*(["teacher"] if own else []), "student")
+        if recipe.student.is_sized_by_time:
+            context = sized(context)
+        context = context.plan(*(["teacher"] if own else []), "student")
         precheck(context, trained=not own)
         context.open_folder()
         if own:
@@ -166,14 +168,11 @@ def train_baseline(
         return _finished(context, teacher, None, Baseline(context, teacher).load())
 
 
-def _with_size(context: Context) -> Context:
-    return sized(context) if context.recipe.student.is_sized_by_time else context
-
-
 def _after_teacher(context: Context, stage: str) -> Context:
     """The folder opened for a stage that needs a finished teacher."""
     own = context.external_teacher is None and context.recipe.teacher.fine_tuned is None
-    context = _with_size(context)
+    if context.recipe.student.is_sized_by_time:
+        context = sized(context)
     context = context.plan("teacher", stage, kept=("teacher",)) if own else context.plan(stage)
     precheck(context, trained=True)
     context.open_folder()

@@ -131,8 +131,8 @@ def cached_folders(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Each cache below ``folder`` with what is known of it, the one used last first.
 
     That is ``kind`` (teacher, rows, tokens, linear, size), ``of`` (what it was made of: a file, a tokenizer, the folder
-    of a teacher), ``rows``, ``bytes`` on disk, ``used`` (when it was last used or written to, in seconds since 1970) and
-    ``complete`` (only a teacher's may not be). ``of`` and ``rows`` are None where its index does not tell.
+    of a teacher), ``rows``, ``bytes`` on disk, ``used`` (when it was last used or written to, in seconds since 1970)
+    and ``complete`` (only a teacher's may not be). ``of`` and ``rows`` are None where its index does not tell.
     """
     found = [(path, _facts(path, index)) for path, index in _folders(folder) if isinstance(index, dict)]
     return sorted(found, key=lambda each: -each[1]["used"])
