@@ -5,16 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEER_STAMP := $(VENV)/.installed-peer
+CLUSTERS_STAMP := $(VENV)/.installed-clusters
 DEMO := runs/make-demo
 
 # Containers often set it; every process would then compile thousands of modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-peer bench clean
+.PHONY: help setup demo test lint format types pytest test-peer test-clusters bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install the package and its tools into .venv, at the versions of constraints.txt
 
@@ -49,6 +50,13 @@ test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 
 $(PEER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
+	touch $@
+
+test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spark (Java 17 for the latter)
+	$(BIN)/python -m pytest -m clusters
+
+$(CLUSTERS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,ray,spark]'
 	touch $@
 
 bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextBrewer (half an hour on an idle machine)

@@ -11,6 +11,10 @@ from hrkd.comparison.planning import load_grid
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+CLUSTERS = {"label_with_ray.py", "label_with_spark.py"}
+"""Run by tests/deploy/test_clusters.py."""
+
+
 def run(name, *arguments):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
@@ -30,7 +34,7 @@ def test_domain_ratios():
 
 
 def test_every_example_is_run_here():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"} | CLUSTERS
 
 
 @pytest.mark.parametrize(("grid", "cells", "teachers"), [("compare_demo.yaml", 9, 1), ("compare_amazon.yaml", 84, 8)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -50,6 +50,7 @@ __all__ = [
     "check_replaceable",
     "label_file",
     "label_stream",
+    "labels_of",
     "look_through",
     "plan",
     "predict_file",
@@ -425,6 +426,10 @@ def _label(
     progress: Progress | None = None,
 ) -> int:
     found, labelled = job.bad_rows(), 0
+
+    def answers(asked: Asked) -> np.ndarray:
+        return _probabilities(predictor, asked, batch_size, journal)
+
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
             count = len(rows)
@@ -435,22 +440,39 @@ def _label(
                 _check_added(
                     job.table.name, [name for name, _ in job.added], {name for row in rows.said for name in row}
                 )
-            good, asked = found.usable(rows.values, count)
-            if job.how.on_bad_row == "stop":
-                found.check(job.table.name)
-            probabilities = _probabilities(predictor, asked, batch_size, journal)
-            values = _added_values(job, probabilities)
-            if job.how.on_bad_row == "blank":
-                values = [_spread(column, good, count) for column in values]
-            elif len(good) < count:
-                with naming(job.table.name):
-                    rows = rows.take(good)
+            rows, values, known = labels_of(job, rows, found, answers)
             writer.write(rows, values)
-            labelled += len(good)
+            labelled += known
             bar.advance(count)
     if note := found.note(job.how.on_bad_row):
         logger.warning("%s: %s", job.table.name, note)
     return labelled
+
+
+def labels_of(
+    job: TableJob, rows: Rows, found: BadRows, answers: Callable[[Asked], np.ndarray]
+) -> tuple[Rows, list[list[Any]], int]:
+    """Of the next rows those that stay, with the values of the added columns, and how many have a label.
+
+    Args:
+        job: how they are labelled.
+        rows: as many as are there.
+        found: counts those that cannot be labelled.
+        answers: gives the probabilities of what is asked, shape (texts, C).
+
+    Raises:
+        DataError: a row cannot be labelled, where such rows are an error.
+    """
+    good, asked = found.usable(rows.values, len(rows))
+    if job.how.on_bad_row == "stop":
+        found.check(job.table.name)
+    values = _added_values(job, answers(asked))
+    if job.how.on_bad_row == "blank":
+        values = [_spread(column, good, len(rows)) for column in values]
+    elif len(good) < len(rows):
+        with naming(job.table.name):
+            rows = rows.take(good)
+    return rows, values, len(good)
 
 
 def _bar(progress: Progress | None, rows: int | None) -> AbstractContextManager[Bar]:

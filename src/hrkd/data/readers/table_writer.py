@@ -23,7 +23,7 @@ from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_of
 
-__all__ = ["Added", "TableWriter", "naming", "new_table", "table_writer"]
+__all__ = ["Added", "TableWriter", "naming", "new_table", "table_writer", "with_columns", "with_fields"]
 
 Added = Sequence[tuple[str, type]]
 """Names of columns that are added, with the type of their values: str or float."""
@@ -161,24 +161,17 @@ class _ParquetWriter:
             if self.own is None:
                 self.own = rows.schema()
             batch = rows.batch(self.own)
-            added = [
-                pa.array(values, pa.string() if kind is str else pa.float64())
-                for (_, kind), values in zip(self.added, columns, strict=True)
-            ]
             schema = self.schema()
             if self.writer is None:
                 self.writer = _parquet_writer(self.stream, schema)
-            self.kept.append(pa.record_batch([*batch.columns, *added], schema=schema))
+            self.kept.append(with_columns(batch, self.added, columns, schema))
         kept = self.kept
         if sum(map(len, kept)) >= ROWS_OF_A_GROUP or sum(each.nbytes for each in kept) >= BYTES_OF_A_GROUP:
             self._empty()
 
     def schema(self) -> pa.Schema:
-        schema = self.own
-        assert schema is not None
-        for name, kind in self.added:
-            schema = schema.append(pa.field(name, pa.string() if kind is str else pa.float64()))
-        return schema
+        assert self.own is not None
+        return with_fields(self.own, self.added)
 
     def _empty(self) -> None:
         if self.writer is not None and self.kept:
@@ -190,6 +183,21 @@ class _ParquetWriter:
         self._empty()
         if self.writer is not None:
             self.writer.close()
+
+
+def with_fields(schema: pa.Schema, added: Added) -> pa.Schema:
+    """A schema with the columns that are added, at its end."""
+    for name, kind in added:
+        schema = schema.append(pa.field(name, pa.string() if kind is str else pa.float64()))
+    return schema
+
+
+def with_columns(
+    batch: pa.RecordBatch, added: Added, columns: Sequence[Sequence[Any]], schema: pa.Schema
+) -> pa.RecordBatch:
+    """A batch with the values of the added columns, of the ``schema`` that has them."""
+    values = [pa.array(each, schema.field(name).type) for (name, _), each in zip(added, columns, strict=True)]
+    return pa.record_batch([*batch.columns, *values], schema=schema)
 
 
 def _parquet_writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
