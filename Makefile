@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEER_STAMP := $(VENV)/.installed-peer
+BROWSER_STAMP := $(VENV)/.installed-browser
 CLUSTERS_STAMP := $(VENV)/.installed-clusters
 DEMO := runs/make-demo
 
@@ -12,7 +13,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-peer test-clusters bench clean
+.PHONY: help setup demo test lint format types pytest test-peer test-browser test-clusters bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,13 @@ test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 
 $(PEER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,peer]'
+	touch $@
+
+test-browser: $(BROWSER_STAMP)  ## drive the page of hrkd serve in Chromium (Debian: apt install chromium)
+	$(BIN)/python -m pytest -m browser
+
+$(BROWSER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	touch $@
 
 test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spark (Java 17 for the latter)

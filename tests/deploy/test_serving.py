@@ -5,12 +5,8 @@ import http.client
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,37 +16,9 @@ from hrkd.cli import main
 from hrkd.deploy.checks import Asked
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
+from served import start
 
 TEXTS = ["a good book", "the film is bad", "very good"]
-
-
-class Served:
-    def __init__(self, process, url):
-        self.process, self.url = process, url
-
-    def get(self, path):
-        try:
-            with urllib.request.urlopen(self.url + path) as reply:
-                return reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def ask(self, question):
-        body = question if isinstance(question, bytes) else json.dumps(question).encode()
-        headers = {"Content-Type": "application/json"}
-        try:
-            with urllib.request.urlopen(urllib.request.Request(f"{self.url}/predict", body, headers)) as reply:
-                return reply.status, json.load(reply)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-
-def start(folder, *options):
-    command = [sys.executable, "-m", "hrkd", "serve", str(folder), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    assert "served at" in line, process.stderr.read()
-    return Served(process, line.split()[-1])
 
 
 @pytest.fixture(scope="module")
