@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hrkd.deploy.engines.exported as exported_module
+import hrkd.deploy.predict as predict_module
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.reading import encode
 from hrkd.deploy.checks import Asked
@@ -55,6 +57,37 @@ def test_it_says_what_the_student_says(exported, student_folder, batch_size):
     assert theirs(TEXTS, domain="music", all_labels=True)[0][0].keys() == {"label", "score"}
     assert theirs.facts == ours.facts
     assert Predictor.from_pretrained(exported, threads=1)("bad", domain="music") == theirs("bad", domain="music")
+
+
+def test_a_forward_pass_has_no_more_tokens_than_are_quick(exported, monkeypatch):
+    predictor = Predictor.from_pretrained(exported, threads=1)
+    assert predictor.engine.batch_tokens == 512
+    assert Predictor.from_pretrained(exported, threads=3).engine.batch_tokens == 3 * 512
+    texts = [("good " * (i % 9 + 1)).strip() for i in range(200)]
+    expected, seen, run = predictor.probabilities(texts, domain="music", batch_size=1), [], predictor.engine._run
+
+    def noted(inputs):
+        seen.append(inputs["input_ids"].shape)
+        return run(inputs)
+
+    monkeypatch.setattr(predictor.engine, "_run", noted)
+    monkeypatch.setitem(exported_module.BATCH_TOKENS, "onnx", 40)
+    np.testing.assert_allclose(predictor.probabilities(texts, domain="music"), expected, atol=1e-6)
+    assert sum(rows for rows, _ in seen) == 200
+    assert all(rows * tokens <= 40 for rows, tokens in seen)
+    assert max(rows for rows, _ in seen) == 40 // 3
+    seen.clear()
+    monkeypatch.setitem(exported_module.BATCH_TOKENS, "onnx", 2)
+    predictor.probabilities(texts[:9], domain="music")
+    assert [rows for rows, _ in seen] == [1] * 9, "a text that is longer goes alone"
+    monkeypatch.setattr(predict_module, "PASS_TOKENS", 2)
+    seen.clear()
+    monkeypatch.setitem(exported_module.BATCH_TOKENS, "onnx", 4000)
+    np.testing.assert_allclose(predictor.probabilities(texts[:9], domain="music"), expected[:9], atol=1e-6)
+    assert sorted(seen) == [(3, 5), (3, 8), (3, 11)], "lengths that differ more do not go together"
+    seen.clear()
+    predictor.probabilities(texts, domain="music", batch_size=7)
+    assert max(rows for rows, _ in seen) == 7
 
 
 def test_what_lies_in_the_folder(exported):

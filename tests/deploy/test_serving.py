@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,18 @@ from hrkd.cli import main
 from hrkd.deploy.checks import Asked
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
+from hrkd.deploy.serving.server import _listening
 from served import start
 
 TEXTS = ["a good book", "the film is bad", "very good"]
+
+
+def test_connections_send_at_once():
+    """Else the body of each answer waits for the receipt of its head."""
+    with _listening("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +193,23 @@ class TestBatcher:
 
         assert run(ask()) == list(range(8))
         assert batches == [1, 4, 3]
+
+    def test_long_texts_go_in_smaller_batches(self):
+        batches = []
+
+        def answers(asked):
+            batches.append(list(asked.domains))
+            return np.zeros((len(asked.texts), 2))
+
+        async def ask():
+            batcher = Batcher(answers, most=32, most_waiting=100, most_tokens=20)
+            batcher.start()
+            texts = ["a" * 4, "b" * 40, "c" * 16, "d" * 400, "e" * 4, "f" * 4, "g" * 4]
+            await asyncio.gather(*(batcher.ask(Asked([t], None, [n])) for n, t in enumerate(texts)))
+            await batcher.stop()
+
+        run(ask())
+        assert batches == [[0, 1], [2], [3], [4, 5, 6]]
 
     def test_a_question_that_is_larger_than_a_batch_is_one(self):
         batches = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "softmax"]
 
+PASS_TOKENS = 16
+"""A forward pass of its own costs about as much as so many tokens: what an export had better not pad more than."""
 Texts = str | Mapping[str, Any] | Iterable[Any]
 """One text or several: strings, or mappings with ``text`` and ``text_pair``; lists, arrays, Series, generators."""
 
@@ -91,7 +93,7 @@ class Predictor:
                 ``auto``: all heads answer, in the measure in which the text is like their domains' prototypes.
                 Numbers name domains as in a table: 1 and 1.0 are "1".
             text_pairs: Second texts of a pair task, as many as ``texts``.
-            batch_size: Texts in a forward pass.
+            batch_size: Texts in a forward pass at most; fewer where an export is quicker so.
             all_labels: All labels of every text, the most probable first.
 
         Returns:
@@ -148,11 +150,21 @@ class Predictor:
         lengths = list(map(len, columns["input_ids"]))
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         found = np.empty((len(lengths), len(self.facts.labels)), dtype=np.float32)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        start = 0
+        while start < len(order):
+            chosen = order[start : start + self._rows([lengths[i] for i in order[start : start + batch_size]])]
+            start += len(chosen)
             batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
             found[chosen] = self.engine.logits(batch, domain_ids[chosen])
         return found, owners
+
+    def _rows(self, lengths: Sequence[int]) -> int:
+        """How many of the next rows, the longest first, are worth a forward pass together."""
+        most, longest = self.engine.batch_tokens, lengths[0]
+        if most is None:
+            return len(lengths)
+        near = next((n for n, length in enumerate(lengths) if longest - length > PASS_TOKENS), len(lengths))
+        return max(1, min(near, most // longest))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

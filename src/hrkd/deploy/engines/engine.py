@@ -29,6 +29,10 @@ class Engine(Protocol):
     def facts(self) -> ModelFacts:
         """What the model says of itself."""
 
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens, padding included, from which a forward pass of more texts is no quicker for each; None: never."""
+
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
         """Token ids of texts, and the number of the text that each row is of; see :func:`hrkd.data.reading.encode`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,6 +30,8 @@ __all__ = ["ExportEngine"]
 
 logger = logging.getLogger("hrkd.predict")
 
+BATCH_TOKENS = {"onnx": 512, "openvino": 2048}
+"""Tokens of a batch, for each thread, with which a student of 3 x 192 is the quickest (benchmarks/batch_tokens.py)."""
 LENGTHS = 16
 """Lengths that OpenVINO is asked for are multiples of this."""
 Run = Callable[[dict[str, Any]], npt.NDArray[np.float32]]
@@ -48,7 +51,7 @@ class ExportEngine:
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         self.folder = Path(folder).expanduser()
-        self.record = read_export(self.folder)
+        self.record, self.threads = read_export(self.folder), threads
         self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
         self._words = _WordByWord.of(self.tokenizer, self.record)
         in_openvino = self.record.target.startswith("openvino")
@@ -60,6 +63,13 @@ class ExportEngine:
         self._run = (_openvino if in_openvino else _onnx)(self.folder / self.record.model, threads)
         # OpenVINO makes itself ready anew for each length that it has not met.
         self._multiple = min(LENGTHS, self.facts.max_tokens) if in_openvino else 1
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """As :class:`hrkd.deploy.engines.engine.Engine` says: what a core's own memory holds of an encoder's states."""
+        if self.record.settings.get("attention") == "none":  # a bag of tokens
+            return None
+        return BATCH_TOKENS[self.record.target.partition("-")[0]] * (self.threads or os.cpu_count() or 1)
 
     @property
     def facts(self) -> ModelFacts:

@@ -64,6 +64,10 @@ class TorchEngine:
         one_head, routes = config.heads == "shared", self.model.router is not None
         return ModelFacts(*names, config.max_tokens, one_head, config.columns, config.keep, routes)
 
+    @property
+    def batch_tokens(self) -> None:
+        """As :class:`hrkd.deploy.engines.engine.Engine` says: as many as are asked at a time."""
+
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""
         return encode(self.tokenizer, texts, pairs, self.facts.max_tokens, self.facts.keep)

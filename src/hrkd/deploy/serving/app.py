@@ -129,7 +129,13 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.batcher = Batcher(answers, most=limits.batch, most_waiting=limits.waiting, seen=sizes.observe)
+        app.state.batcher = Batcher(
+            answers,
+            most=limits.batch,
+            most_tokens=predictor.engine.batch_tokens,
+            most_waiting=limits.waiting,
+            seen=sizes.observe,
+        )
         app.state.batcher.start()
         yield
         await app.state.batcher.stop()

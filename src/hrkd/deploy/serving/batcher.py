@@ -19,6 +19,10 @@ from hrkd.deploy.checks import Asked
 __all__ = ["Batcher", "BusyError"]
 
 
+CHARACTERS = 4
+"""Of a token, about, in many languages' own vocabularies."""
+
+
 class BusyError(Exception):
     """More is waiting than the batcher takes."""
 
@@ -35,6 +39,8 @@ class Batcher:
     Args:
         answers: from what is asked to probabilities, (texts, C).
         most: texts of a batch, unless a single question has more.
+        most_tokens: of a batch, likewise, as its texts' characters let expect; None: as many as there are. More at a
+            time would only have the first ones wait for the last.
         most_waiting: texts that may wait.
         seen: called with the number of texts of every batch.
     """
@@ -45,9 +51,11 @@ class Batcher:
         *,
         most: int,
         most_waiting: int,
+        most_tokens: int | None = None,
         seen: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._answers, self._most, self._most_waiting, self._seen = answers, most, most_waiting, seen
+        self._most_tokens = most_tokens
         self._questions: asyncio.Queue[_Question] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hrkd-model")
         self._worker: asyncio.Task[None] | None = None
@@ -83,18 +91,20 @@ class Batcher:
         left: _Question | None = None
         while True:
             batch = [left or await self._questions.get()]
-            left, count = None, len(batch[0].asked.texts)
+            left, count, tokens = None, len(batch[0].asked.texts), _tokens(batch[0].asked)
             while count < self._most and not self._questions.empty():
                 following = self._questions.get_nowait()
                 unlike = (following.asked.pairs is None) != (batch[0].asked.pairs is None)
-                if unlike or count + len(following.asked.texts) > self._most:
+                count += len(following.asked.texts)
+                tokens += _tokens(following.asked)
+                if unlike or count > self._most or (self._most_tokens is not None and tokens > self._most_tokens):
                     left = following
                     break
                 batch.append(following)
-                count += len(following.asked.texts)
-            await self._answer(batch, count)
+            await self._answer(batch)
 
-    async def _answer(self, batch: list[_Question], count: int) -> None:
+    async def _answer(self, batch: list[_Question]) -> None:
+        count = sum(len(question.asked.texts) for question in batch)
         try:
             await self._settle(batch, count)
         finally:
@@ -120,6 +130,11 @@ class Batcher:
             if not question.answer.done():  # who asked may have gone
                 question.answer.set_result(found[start:end])
             start = end
+
+
+def _tokens(asked: Asked) -> int:
+    """About as many as texts have."""
+    return sum(2 + len(text) // CHARACTERS for text in (*asked.texts, *(asked.pairs or ())))
 
 
 def _together(batch: list[_Question]) -> Asked:

@@ -68,6 +68,10 @@ def serve(
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except (OSError, OverflowError, UnicodeError) as error:
         raise HrkdError(f"{host}:{port}: cannot be listened at ({error}); choose another --host or --port") from error
+    # Inherited by connections: head and body of an answer go apart, and the second would wait 40 ms for the first one's
+    # receipt.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
