@@ -13,10 +13,10 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-peer test-browser test-clusters bench clean
+.PHONY: help setup demo test lint format types pytest test-peer test-browser test-clusters test-environments bench clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install the package and its tools into .venv, at the versions of constraints.txt
 
@@ -59,6 +59,9 @@ test-browser: $(BROWSER_STAMP)  ## drive the page of hrkd serve in Chromium (Deb
 $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	touch $@
+
+test-environments: setup  ## run exports in new environments, without hrkd
+	$(BIN)/python -m pytest -m environments
 
 test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spark (Java 17 for the latter)
 	$(BIN)/python -m pytest -m clusters
