@@ -48,6 +48,27 @@ def test_plain_folders_go_with_all_that_they_need(student_folder, tmp_path, hub)
     assert {"domains.json", "books/model.safetensors", "books/config.json", "music/tokenizer.json"} <= found
 
 
+def test_files_of_another_form_go_and_what_others_put_there_stays(student_folder, tmp_path, hub):
+    export(student_folder, tmp_path / "out", "onnx")
+    push_to_hub(tmp_path / "out", "me/reviews", api=hub)
+    patterns = hub.upload_folder.call_args.kwargs["delete_patterns"]
+    there = ["model.xml", "model.bin", "domains.json", "notes.md", "more/model.bin", "LICENSE", ".gitattributes"]
+    gone = {name for name in there if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+    assert gone == {"model.xml", "model.bin", "domains.json"}
+
+
+def test_a_plain_export_has_a_card(student_folder, shared_head_folder, tmp_path):
+    export(student_folder, tmp_path / "out")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-classification")
+    assert 'model="path/to/this/folder/books"' in card.text
+    assert "kitchen & housewares" in card.text
+    assert "{{" not in card.text
+    export(student_folder, tmp_path / "out", overwrite=True)
+    export(shared_head_folder, tmp_path / "one")
+    assert 'model="path/to/this/folder/all-domains"' in ModelCard.load(tmp_path / "one" / "README.md").text
+
+
 def test_nothing_is_uploaded_unless_it_is_asked_for(student_folder, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("hrkd.run.export.push_to_hub", lambda folder, name: asked.append(name))

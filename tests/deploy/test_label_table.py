@@ -160,7 +160,7 @@ def test_bad_file_names(predictor, tmp_path):
             r"domain: expected the name of a domain, or None, got \['books'\]",
         ),
         (("in.csv", "out.csv"), {"text": 0, "domain": "books"}, "no column 0; found nr, text"),
-        (("in.csv", "out.csv"), {"batch_size": 0}, "batch_size: expected a whole number, at least 1, got 0"),
+        (("in.csv", "out.csv"), {"batch_size": 0}, "batch_size: expected a whole number from 1, got 0"),
     ],
 )
 def test_other_values_are_errors_that_name_the_argument(predictor, tmp_path, monkeypatch, given, options, words):

@@ -235,7 +235,7 @@ TAKEN = "texts: expected a text, several texts, or mappings"
         (["good"], {"domain": 1}, "unknown domain 1. The model knows"),
         (["good"], {"domain": {"a": "books"}}, "domain: got a mapping of columns"),
         (["good"], {"text_pairs": 3}, "text_pairs: expected a text or several; got 3"),
-        (["good"], {"batch_size": 0}, "batch_size: expected a whole number, at least 1, got 0"),
+        (["good"], {"batch_size": 0}, "batch_size: expected a whole number from 1, got 0"),
         (["good"], {"batch_size": -1}, "batch_size: expected a whole number"),
         (["good"], {"batch_size": 2.5}, "batch_size: expected a whole number"),
         (["good"], {"batch_size": True}, "batch_size: expected a whole number"),

@@ -70,12 +70,12 @@ def test_what_is_refused(run, tmp_path, capsys):
     for arguments, words in (
         ([], "name at least one folder"),
         ([str(tmp_path / "nowhere")], "no such folder"),
-        ([str(run), "--threads", "0"], "--threads: expected a whole number from 1, got 0"),
+        ([str(run), "--threads", "0"], "threads: expected a whole number from 1, got 0"),
         ([str(run.parent / "onnx")], "lies in no run, so that its texts are not known; name a recipe"),
     ):
         assert main(["benchmark", *arguments]) == 2
         assert words in capsys.readouterr().err
-    with pytest.raises(RecipeError, match="--rounds: expected a whole number"):
+    with pytest.raises(RecipeError, match="rounds: expected a whole number"):
         benchmark([run], rounds=1.5)
     with pytest.raises(ArtifactError, match="no such folder"):
         benchmark([tmp_path / "nowhere"])

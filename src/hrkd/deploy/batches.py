@@ -16,11 +16,10 @@ import pyarrow as pa
 from hrkd.data.readers.table_writer import with_columns, with_fields
 from hrkd.data.readers.whole_rows import ArrowRows, WholeTable
 from hrkd.deploy.bad_rows import OnBadRow
-from hrkd.deploy.checks import check_batch_size
 from hrkd.deploy.export_folder import is_export
 from hrkd.deploy.label_table import Labelling, labels_of, plan
 from hrkd.errors import DataError
-from hrkd.support.arguments import shown
+from hrkd.support.arguments import check_count, shown
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -55,7 +54,7 @@ class BatchLabeller:
         on_bad_row: OnBadRow = "stop",
     ) -> None:
         self.folder = str(folder)
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_count("batch_size", batch_size)
         self.how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,7 +22,6 @@ __all__ = [
     "BATCH_SIZE",
     "Asked",
     "ask",
-    "check_batch_size",
     "check_pairs",
     "domain_number",
     "numbers_of",
@@ -91,21 +89,6 @@ def check_pairs(given: bool, facts: ModelFacts, *, how: str = "text_pairs") -> N
         raise DataError(f"{how}: missing; the model was made from pairs of texts, so give the second texts too")
     if facts.pairs is False and given:
         raise DataError(f"{how}: the model was made from single texts; leave the second texts out")
-
-
-def check_batch_size(batch_size: Any) -> int:
-    """A number of texts in a forward pass.
-
-    Raises:
-        DataError: it is no whole number, or none from 1.
-    """
-    try:
-        size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
-    except TypeError:
-        size = 0
-    if size < 1:
-        raise DataError(f"batch_size: expected a whole number, at least 1, got {batch_size!r}")
-    return size
 
 
 def domain_number(value: Any, known: Sequence[str]) -> int | None:

@@ -15,6 +15,8 @@ from hrkd.support.messages import first_line
 __all__ = ["check_hub_name", "push_to_hub"]
 
 CARD = "README.md"
+OURS = ("model.onnx", "model.xml", "model.bin", "export.json", "domains.json", "tokenizer.json")
+"""Beside the card, what exports of the several forms hold: where it is not in the new one, it was another form's."""
 
 
 def check_hub_name(name: str) -> None:
@@ -31,6 +33,8 @@ def check_hub_name(name: str) -> None:
 
 def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     """Upload what hrkd wrote into ``folder``, in one commit; what others put there stays at home. Returns the address.
+
+    Files of an earlier export that are not in this one go.
 
     Args:
         folder: of an export or a model.
@@ -49,7 +53,11 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     try:
         client.create_repo(name, private=True, exist_ok=True)
         commit = client.upload_folder(
-            repo_id=name, folder_path=folder, allow_patterns=files, commit_message="Written by hrkd"
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=files,
+            delete_patterns=[*OURS],
+            commit_message="Written by hrkd",
         )
     except Exception as error:  # the client's, its transport's, and the system's
         raise HrkdError(

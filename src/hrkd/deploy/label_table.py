@@ -28,9 +28,9 @@ from hrkd.data.readers.text_files import open_text
 from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
-from hrkd.deploy.checks import check_batch_size, check_pairs, numbers_of
+from hrkd.deploy.checks import check_pairs, numbers_of
 from hrkd.errors import ArtifactError, DataError, HrkdError
-from hrkd.support.arguments import check_switch, path_of, shown
+from hrkd.support.arguments import check_count, check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
 
@@ -372,7 +372,7 @@ def label_file(
 ) -> int:
     """Label a table that was looked at and write it; see :func:`predict_file`."""
     target = path_of("output", output, TABLE, DataError)
-    batch_size = check_batch_size(batch_size)
+    batch_size = check_count("batch_size", batch_size)
     with ExitStack() as stack:
         journal: Journal | None = None
         if job.source is not None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrkd.data.cutting import mean_by_owner
-from hrkd.deploy.checks import Asked, ask, check_batch_size
+from hrkd.deploy.checks import Asked, ask
 from hrkd.deploy.export_folder import is_export
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import ModelFacts
-from hrkd.support.arguments import check_switch
+from hrkd.support.arguments import check_count, check_switch
 from hrkd.support.messages import first_of
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Predictor:
             DataError: ``batch_size`` is no number of texts.
             ArtifactError: the model's answers are not finite.
         """
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_count("batch_size", batch_size)
         if not asked.texts:
             return np.empty((0, len(self.facts.labels)))
         logits, owners = self.logits(asked, batch_size=batch_size)

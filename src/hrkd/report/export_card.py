@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from yaml import YAMLError
 
+from hrkd.models.open_model import ModelFacts
 from hrkd.report.model_card import TAGS
 from hrkd.report.tables import export_table
 from hrkd.support.atomic_files import write_text
 from hrkd.support.messages import first_line
 
-__all__ = ["write_export_card"]
+__all__ = ["write_export_card", "write_plain_card"]
 
 logger = logging.getLogger("hrkd")
 
 TEMPLATE = Path(__file__).with_suffix(".md")
+PLAIN = Path(__file__).with_name("plain_card.md")
 OF_STUDENT = ("model-index", "metrics")
 """Metadata of the student's own figures, which are not those of the export."""
 ABOUT = "\n## Results"
@@ -59,6 +62,34 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         chooses=not facts["one_head"],
         onnx=target.startswith("onnx") and not pairs and facts["keep"] == "head",
         checks=export_table(record, folder, student).to_markdown().rstrip(),
+        about=about,
+    )
+    write_text(folder / "README.md", f"{card}\n")
+    return folder / "README.md"
+
+
+def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path) -> Path:
+    """Write ``README.md`` into a plain export; ``folders``: that of each domain's classifier, by name."""
+    known, about = _card_of(student)
+    name = str(known.get("model_name") or student.parent.name or "student")
+    data = ModelCardData(**{
+        **known,
+        "model_name": name,
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": list(TAGS),
+    })  # fmt: skip
+    card = ModelCard.from_template(
+        data,
+        template_path=str(PLAIN),
+        name=name,
+        one=facts.one_head,
+        domains=facts.domains,
+        labels=facts.labels,
+        first_folder=folders[facts.domains[0]],
+        asked='{"text": "Some text.", "text_pair": "Another."}' if facts.pairs else '"Some text."',
+        keep=facts.keep,
+        max_tokens=facts.max_tokens,
         about=about,
     )
     write_text(folder / "README.md", f"{card}\n")

@@ -28,7 +28,7 @@ from hrkd.report.tables import benchmark_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import student_in
 from hrkd.run.folder import RunFolder, environment
-from hrkd.support.arguments import path_of
+from hrkd.support.arguments import check_count, path_of
 from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["LINEAR", "benchmark"]
@@ -68,8 +68,7 @@ def benchmark(
     """
     check_dataset("data", data)
     for name, value in {"threads": threads, "texts": texts, "rounds": rounds, "batch_size": batch_size}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise RecipeError(f"--{name.replace('_', '-')}: expected a whole number from 1, got {value!r}")
+        check_count(name, value)
     places = _models([path_of("folders", folder, "the folder of a model") for folder in folders])
     first = next(iter(places.values()))
     own = first.parent / "recipe.yaml"
@@ -96,13 +95,13 @@ def benchmark(
             predictor = _opened(folder, threads)
             models[name] = _asking(predictor, test, batch_size)
             found.append({"name": name, "folder": str(folder), **_facts(folder, predictor)})
+        for row in found:  # before the long part: a model that cannot start ends it
+            row["start_seconds"], row["start_processor_seconds"] = _first_answer(Path(row["folder"]), test)
         models[LINEAR] = _linear(linear, test)
         speeds = measure(models, len(test), rounds=rounds, singles=max(1, texts // 3), progress=progress)
     found.append({"name": LINEAR, "megabytes": linear.megabytes, "parameters": linear.parameters})
     for row in found:
         row |= asdict(speeds[row["name"]])
-        if "folder" in row:
-            row["start_seconds"], row["start_processor_seconds"] = _first_answer(Path(row["folder"]), test)
     result = {
         "format": "hrkd-benchmark",
         "version": 1,

@@ -17,7 +17,7 @@ from hrkd.errors import RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
-from hrkd.report.export_card import write_export_card
+from hrkd.report.export_card import write_export_card, write_plain_card
 from hrkd.report.tables import export_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import student_in
@@ -85,7 +85,12 @@ def export(
             raise RecipeError(
                 "--vocabulary: not for a plain export; student.vocabulary makes the student itself smaller"
             )
-        for name, folder in export_plain(source, place, overwrite=overwrite).items():
+        facts = read_facts(source)
+
+        def describe(folder: Path, folders: Mapping[str, str]) -> None:
+            write_plain_card(folder, facts, folders, source)
+
+        for name, folder in export_plain(source, place, overwrite=overwrite, describe=describe).items():
             show(f"{name}: {folder}")
         return _pushed(place, push_to, show)
     check_place(place, overwrite, is_export)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError, DataError, HrkdError
 
-__all__ = ["check_switch", "path_of", "shown"]
+__all__ = ["check_count", "check_switch", "path_of", "shown"]
 
 LONGEST = 40
 
@@ -46,6 +47,21 @@ def check_switch(argument: str, given: Any) -> None:
     """
     if not isinstance(given, bool):
         raise DataError(f"{argument}: expected True or False, got {shown(given)}")
+
+
+def check_count(argument: str, given: Any) -> int:
+    """A whole number from 1, also one of numpy.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        number = 0 if isinstance(given, bool) else operator.index(given)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise DataError(f"{argument}: expected a whole number from 1, got {given!r}")
+    return number
 
 
 def shown(value: Any) -> str:

@@ -26,7 +26,7 @@ from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.static import is_static
-from hrkd.support.arguments import check_switch, path_of
+from hrkd.support.arguments import check_count, check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, write_json
 from hrkd.support.manifest import MANIFEST, file_sum
 from hrkd.support.stage_files import versions
@@ -81,8 +81,8 @@ def export_to(
     target = check_target(to)
     if isinstance(allowance, bool) or not isinstance(allowance, int | float) or not 0 <= allowance < float("inf"):
         raise DataError(f"--allowance: expected points from 0, got {allowance!r}")
-    if vocabulary is not None and (not isinstance(vocabulary, int) or isinstance(vocabulary, bool) or vocabulary < 1):
-        raise DataError(f"--vocabulary: expected a whole number from 1, got {vocabulary!r}")
+    if vocabulary is not None:
+        vocabulary = check_count("vocabulary", vocabulary)
     check_place(place, overwrite, is_export)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +34,13 @@ TOLERANCE = 1e-5
 PROBES = 4
 
 
-def export_plain(student_folder: str | Path, output_folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+def export_plain(
+    student_folder: str | Path,
+    output_folder: str | Path,
+    *,
+    overwrite: bool = False,
+    describe: Callable[[Path, Mapping[str, str]], object] | None = None,
+) -> dict[str, Path]:
     """Write the student as plain ``AutoModelForSequenceClassification`` folders: one for each domain.
 
     Every folder holds the encoder, the domain's head and the tokenizer, whose ``model_max_length`` is the student's. A
@@ -49,6 +55,7 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
         student_folder: Folder of an hrkd model.
         output_folder: Folder to make.
         overwrite: Replace an earlier export. What others put into its folder stays.
+        describe: Writes about it into the folder that it is given, with the names of the domains' folders.
 
     Returns:
         The folder of every domain.
@@ -90,6 +97,8 @@ def export_plain(student_folder: str | Path, output_folder: str | Path, *, overw
         if one:
             _link(new, folder_names(model.domains).values())
         write_domain_index(new, names, "plain")
+        if describe is not None:
+            describe(new, names)
     if one and len(names) > 1:
         logger.info("one classifier for all domains: the student has one head, %s", output / ALL_DOMAINS)
     return {domain: output / name for domain, name in names.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import HrkdError, ModelError
+from hrkd.support.arguments import check_count
 from hrkd.support.progress import Show, quiet
 
 __all__ = ["serve"]
@@ -43,8 +44,8 @@ def serve(
         ModelError: a package is missing.
     """
     for name, value in {"texts": texts, "characters": characters, "batch_size": batch_size, "threads": threads}.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise HrkdError(f"--{name.replace('_', '-')}: expected a whole number from 1, got {value!r}")
+        if value is not None:
+            check_count(name, value)
     try:
         import uvicorn
 
