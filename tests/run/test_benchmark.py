@@ -75,7 +75,7 @@ def test_what_is_refused(run, tmp_path, capsys):
     ):
         assert main(["benchmark", *arguments]) == 2
         assert words in capsys.readouterr().err
-    with pytest.raises(RecipeError, match="rounds: expected a whole number"):
+    with pytest.raises(DataError, match="rounds: expected a whole number"):
         benchmark([run], rounds=1.5)
     with pytest.raises(ArtifactError, match="no such folder"):
         benchmark([tmp_path / "nowhere"])
