@@ -8,7 +8,7 @@ import pytest
 from hrkd.cli import main
 from hrkd.deploy.benchmark import measure
 from hrkd.deploy.export.command import export_to
-from hrkd.errors import ArtifactError, DataError, RecipeError
+from hrkd.errors import ArtifactError, DataError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.report.tables import benchmark_table
 from hrkd.run.benchmark import LINEAR, benchmark

@@ -131,13 +131,27 @@ def test_scores_keep_the_teachers_size():
         assert 0.5 < scores[seen].std() / expected[seen].std() < 1.5
 
 
-def test_fewer_heads_are_the_teachers_most_important():
+def test_fewer_heads_stand_for_neighbours():
     teacher = tiny_model()
-    with torch.no_grad():  # heads 0 and 2 of every layer write nothing
+    with torch.no_grad():  # heads 0 and 1 look at the same, and so do 2 and 3; what they say stays their own
         for layer in teacher.encoder.encoder.layer:
-            layer.attention.output.dense.weight.view(32, 4, 8)[:, [0, 2]] = 0
+            for part in (layer.attention.self.query, layer.attention.self.key):
+                for tensor in (part.weight, part.bias):
+                    by_head = tensor.view(4, 8, -1)
+                    by_head[[1, 3]] = by_head[[0, 2]]
     started = narrowed(teacher, heads=2)
     assert torch.allclose(traced(started.model, "bert").logits, traced(teacher, "bert").logits, atol=1e-5)
+
+
+def test_fewer_heads_have_the_mean_scores_that_the_attention_loss_compares_them_with():
+    teacher = tiny_model()
+    started = narrowed(teacher, heads=2)
+    for model in (teacher, started.model):
+        set_attention(model.encoder, "scores")
+    of_student, of_teacher = (traced(model, "bert", attention=True).attention for model in (started.model, teacher))
+    expected = of_teacher[0].unflatten(1, (2, 2)).mean(2)
+    seen = expected.isfinite()
+    assert torch.allclose(of_student[0][seen], expected[seen], atol=1e-5)
 
 
 def test_narrower_feed_forward_keeps_the_neurons_that_matter():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -52,6 +54,19 @@ def test_outputs_that_fit_the_rank_are_kept(layer):
         return mixed @ layer[f"{MIX}.weight"].mT + layer[f"{MIX}.bias"]
 
     assert torch.allclose(output(new), output(state), atol=1e-6)
+
+
+def test_a_number_of_heads_that_divides_nothing_keeps_those_that_say_most(layer):
+    state, plan = layer
+    state[f"{MIX}.weight"].view(32, 4, 8)[:, 1] = 0
+    three = replace(plan, student=StudentShape(1, 24, 3, 48))
+    new, states = narrow_attention(three, state, 1), torch.randn(5, 32).double()
+    wide = heads(state, QUERY, states) @ heads(state, KEY, states).mT / 8**0.5
+    of_three = [
+        (states @ new[f"{name}.weight"].mT + new[f"{name}.bias"]).unflatten(-1, (3, 8)).transpose(0, 1)
+        for name in (QUERY, KEY)
+    ]
+    assert torch.allclose(of_three[0] @ of_three[1].mT / 8**0.5, wide[[0, 2, 3]], atol=1e-6)
 
 
 def test_the_mean_state_keeps_its_image_at_any_rank(layer):

@@ -5,8 +5,10 @@
   gives scores of the teacher's size.
 * Values: the same for each head's value-output product around the mean state, whose image is kept exactly.
 
-With fewer heads than the teacher's, those with the largest value-output product are kept; the same in all layers where
-a family's layers share what belongs to heads.
+With fewer heads than the teacher's, each stands for several that are next to each other: it has the mean of their
+scores, which the attention loss compares it with (:mod:`hrkd.method.losses`), and the sum of their value-output
+products. Where their number is no divisor of the teacher's, or a family's layers share what belongs to heads, those
+with the largest value-output product are kept; in the latter case the same in all layers.
 """
 
 from __future__ import annotations
@@ -50,11 +52,20 @@ def narrow_attention(plan: Plan, state: Mapping[str, Tensor], level: int) -> dic
     # Attention weights sum to one, so that the mean of the values passes through whatever a head looks at; rank is
     # needed for what differs from the mean alone. Scores have no such constant: they are fitted to whole states.
     spread = _root(second - torch.outer(mean, mean))
-    kept = plan.heads or most_important(_importance(plan, state, spread), plan.student.heads).tolist()
+    groups = _groups(plan, state, spread)
     return {
-        **_queries_and_keys(plan, state, kept, mean, second),
-        **_values_and_output(plan, state, kept, plan.moments.means[level], spread),
+        **_queries_and_keys(plan, state, groups, mean, second),
+        **_values_and_output(plan, state, groups, plan.moments.means[level], spread),
     }
+
+
+def _groups(plan: Plan, state: Mapping[str, Tensor], spread: Tensor) -> Tensor:
+    """The teacher's heads that each head of the student stands for, (student heads, heads of each)."""
+    if plan.heads is not None:
+        return torch.tensor(plan.heads)[:, None]
+    if plan.teacher.heads % plan.student.heads == 0:
+        return torch.arange(plan.teacher.heads).view(plan.student.heads, -1)
+    return most_important(_importance(plan, state, spread), plan.student.heads)[:, None]
 
 
 def common_heads(plan: Plan, layers: Mapping[int, Mapping[str, Tensor]]) -> tuple[int, ...]:
@@ -78,39 +89,42 @@ def present(state: Mapping[str, Tensor], names: Sequence[str]) -> list[str]:
 
 
 def _queries_and_keys(
-    plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], mean: Tensor, second: Tensor
+    plan: Plan, state: Mapping[str, Tensor], groups: Tensor, mean: Tensor, second: Tensor
 ) -> dict[str, Tensor]:
     named, heads = plan.parts, plan.teacher.heads
     # A bias is a weight of a further coordinate that is always 1.
     with_one = torch.cat([torch.cat([second, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
     root = _root(with_one)
     rank = plan.student.width // plan.student.heads
-    # The student divides by the root of its own head width; queries and keys each make good for half of that.
-    resize = (rank * heads / plan.teacher.width) ** 0.25
+    # The student divides by the root of its own head width; queries and keys each make good for half of that, and of
+    # the number of heads whose mean they give.
+    resize = (rank * heads / plan.teacher.width) ** 0.25 * groups.shape[1] ** -0.5
     sides = ((named.query, named.position_query), (named.key, named.position_key))
     rows = {name: _rows(plan, state, name) for side in sides for name in present(state, side)}
     parts: dict[str, list[Tensor]] = {name: [] for name in rows}
-    for head in kept:
-        left, right = rows[named.query][head] @ root, rows[named.key][head] @ root
+    for group in groups:
+        several = {name: by_head[group].flatten(0, 1) for name, by_head in rows.items()}
+        left, right = several[named.query] @ root, several[named.key] @ root
         for side, linear in zip(sides, product_maps(left, right, rank, plan.generator), strict=True):
             for name in present(state, side):  # projections of positions meet what the other side's states become
-                parts[name].append(resize * linear @ rows[name][head])
+                parts[name].append(resize * linear @ several[name])
     stacked = {name: torch.cat(part) for name, part in parts.items()}
     weights = {f"{name}.weight": both[:, :-1] for name, both in stacked.items()}
     return weights | {f"{name}.bias": both[:, -1] for name, both in stacked.items()}
 
 
 def _values_and_output(
-    plan: Plan, state: Mapping[str, Tensor], kept: Sequence[int], full_mean: Tensor, spread: Tensor
+    plan: Plan, state: Mapping[str, Tensor], groups: Tensor, full_mean: Tensor, spread: Tensor
 ) -> dict[str, Tensor]:
     value, mix = plan.parts.value, plan.parts.mix
     values, outputs = _values(plan, state), _outputs(plan, state)
     rank = plan.student.width // plan.student.heads
     narrow_values, narrow_outputs = [], []
-    for head in kept:
-        left, right = product_maps(outputs[head].mT, values[head] @ spread, rank, plan.generator)
-        narrow_values.append(right @ values[head])
-        narrow_outputs.append(outputs[head] @ left.mT)
+    for group in groups:
+        into, out = values[group].flatten(0, 1), outputs[group].movedim(0, 1).flatten(1)
+        left, right = product_maps(out.mT, into @ spread, rank, plan.generator)
+        narrow_values.append(right @ into)
+        narrow_outputs.append(out @ left.mT)
     into, out = torch.cat(narrow_values), torch.cat(narrow_outputs, 1)
     # Whatever the lower rank makes of the mean state, the output's bias puts in its place what the teacher makes of it.
     mean_value = state[f"{value}.weight"] @ full_mean + state[f"{value}.bias"]
