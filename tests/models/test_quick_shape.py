@@ -33,6 +33,13 @@ def test_fewer_layers_only_where_the_narrowest_are_too_slow():
         assert (shape.layers < 2) == (work(StudentShape(2, 64, 1, 256)) > work(shape_of(MINILM)) / times)
 
 
+def test_heads_may_be_named():
+    shape = quick_shape(MINILM, 128, times_faster=10, heads=12, timed=timed).shape
+    most = work(shape_of(MINILM)) / 10
+    candidates = [StudentShape(2, width, 12, round(width / 2) * 8) for width in range(48, 385, 12)]
+    assert shape == max((each for each in candidates if work(each) <= most), key=work)
+
+
 def test_layers_count_where_width_does_not():
     """As in the smallest of encoders, whose time is that of calls."""
     shape = quick_shape(MINILM, 128, times_faster=2.1, timed=lambda config, *_: shape_of(config).layers).shape

@@ -60,6 +60,7 @@ def quick_shape(
     *,
     times_faster: float | None = None,
     milliseconds: float | None = None,
+    heads: int | None = None,
     timed: Callable[[PreTrainedConfig, int, int], float] | None = None,
 ) -> QuickShape:
     """The largest student that takes at most a part of its teacher's time, or so many milliseconds.
@@ -71,6 +72,7 @@ def quick_shape(
         tokens: of a text.
         times_faster: more than 1; texts come in batches.
         milliseconds: for a text that comes alone.
+        heads: of the student; default: of 64 each.
         timed: milliseconds of a forward pass of (configuration, texts, tokens); default: :func:`milliseconds_of`.
 
     Raises:
@@ -89,7 +91,7 @@ def quick_shape(
 
     own = cost(shape_of(teacher))
     most = milliseconds if milliseconds is not None else own / (times_faster or 1)
-    shape = largest_below(teacher, cost, most)
+    shape = largest_below(teacher, cost, most, heads)
     if shape is None:
         least = min(found.values())
         asked = f"milliseconds: {most:g}" if milliseconds is not None else f"times_faster: {times_faster:g}"
@@ -102,34 +104,37 @@ def quick_shape(
     return QuickShape(shape, cost(shape), own)
 
 
-def largest_below(teacher: PreTrainedConfig, cost: Milliseconds, most: float) -> StudentShape | None:
+def largest_below(
+    teacher: PreTrainedConfig, cost: Milliseconds, most: float, heads: int | None = None
+) -> StudentShape | None:
     """The largest shape whose cost is at most ``most``; None: there is none.
 
     Layers: about a third of the teacher's, as with ``times_smaller``; more, if those are quick enough at the teacher's
-    width; fewer, if not even the narrowest is. Width: the widest multiple of 64, with heads of 64 (under a teacher
-    that is narrower than that: the widest multiple of its heads).
+    width; fewer, if not even the narrowest is. Width: the widest multiple of 64, with heads of 64; of ``heads``, where
+    they are given, and under a teacher that is narrower than 64 of its heads.
     """
     wide = shape_of(teacher)
     counts = layers_from_a_third(wide)
-    first = next((n for n in counts if cost(_shapes(teacher, n)[-1]) > most), wide.layers)
+    first = next((n for n in counts if cost(_shapes(teacher, n, heads)[-1]) > most), wide.layers)
     fewer = [n for n in counts if n < first][::-1]
     for layers in (first, *fewer, *range(counts[0] - 1, 0, -1)):
-        shapes = _shapes(teacher, layers)
+        shapes = _shapes(teacher, layers, heads)
         if (quick := bisect_right(shapes, most, key=cost)) > 0:
             return shapes[quick - 1]
     return None
 
 
-def _shapes(teacher: PreTrainedConfig, layers: int) -> list[StudentShape]:
+def _shapes(teacher: PreTrainedConfig, layers: int, heads: int | None) -> list[StudentShape]:
     """From the narrowest to the widest."""
     wide = shape_of(teacher)
-    if wide.width >= HEAD:
+    if heads is None and wide.width >= HEAD:
         sizes = [(width, width // HEAD) for width in range(HEAD, wide.width + 1, HEAD)]
     else:
-        step = wide.heads * (2 if family_of(teacher).rotary else 1)
-        narrowest = min(wide.width, wide.heads * NARROWEST_HEAD)
-        sizes = [(width, wide.heads) for width in range(narrowest, wide.width + 1, step)]
-    return [StudentShape(layers, width, heads, feed_forward_for(wide, width)) for width, heads in sizes]
+        count = heads or wide.heads
+        step = count * (2 if family_of(teacher).rotary else 1)
+        widths = range(count * NARROWEST_HEAD, wide.width + 1, step)
+        sizes = [(width, count) for width in widths] or [(wide.width, wide.heads)]
+    return [StudentShape(layers, width, count, feed_forward_for(wide, width)) for width, count in sizes]
 
 
 def milliseconds_of(config: PreTrainedConfig, texts: int, tokens: int) -> float:

@@ -354,7 +354,7 @@ class StudentConfig(Section):
     """Hidden size; the number of heads must divide it. A static student has 64 by default."""
 
     heads: PositiveInt | None = None
-    """Attention heads; default: as many as the teacher where they divide the width."""
+    """Attention heads; default: as many as the teacher, or with times_faster and milliseconds heads of 64."""
 
     feed_forward: PositiveInt | None = None
     """Width of the feed-forward layers; default: the teacher's, scaled by width."""
@@ -443,7 +443,8 @@ class StudentConfig(Section):
     def _size_contradictions(self) -> Iterator[str]:
         by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
         goals = [name for name in SIZE_GOALS if getattr(self, name) is not None]
-        if goals and (others := [*goals[1:], *by_hand]):
+        free = {"heads"} if self.is_sized_by_time else set()
+        if goals and (others := [*goals[1:], *(name for name in by_hand if name not in free)]):
             yield f"{goals[0]} chooses the size; leave out {', '.join(others)}"
         if self.checkpoint is not None and (others := [*by_hand, *goals]):
             yield f"checkpoint fixes the size; leave out {', '.join(others)}"

@@ -40,11 +40,13 @@ def sized(context: Context) -> Context:
     settings = context.recipe.student
     times_faster, milliseconds = settings.times_faster, settings.milliseconds
     asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds:g}"
+    if settings.heads is not None:
+        asked += f", heads {settings.heads}"
     teacher, tokens = _teacher_config(context), context.recipe.data.max_length
 
     def write(file: Path) -> dict[str, Any]:
         logger.info("student: timing encoders to find its size")
-        found = quick_shape(teacher, tokens, times_faster=times_faster, milliseconds=milliseconds)
+        found = quick_shape(teacher, tokens, times_faster=times_faster, milliseconds=milliseconds, heads=settings.heads)
         write_arrow(file, [pa.RecordBatch.from_pylist([asdict(found.shape)])])
         times = {"milliseconds": found.milliseconds, "times_faster": found.times_faster}
         return {"of": asked, **times}
