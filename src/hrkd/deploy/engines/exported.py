@@ -32,6 +32,9 @@ logger = logging.getLogger("hrkd.predict")
 
 BATCH_TOKENS = {"onnx": 512, "openvino": 2048}
 """Tokens of a batch, for each thread, with which a student of 3 x 192 is the quickest (benchmarks/batch_tokens.py)."""
+SLOWER = ["SkipLayerNormFusion"]
+"""What ONNX Runtime would put in the place of a sum and a layer norm takes five times as long as these two, and a fifth
+of an 8-bit student's time (1.32; benchmarks/export_routes.py)."""
 LENGTHS = 16
 """Lengths that OpenVINO is asked for are multiples of this."""
 Run = Callable[[dict[str, Any]], npt.NDArray[np.float32]]
@@ -196,7 +199,9 @@ def _onnx(file: Path, threads: int | None) -> Run:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER
+        )
     except Exception as error:
         raise ArtifactError(f"{file}: ONNX Runtime cannot open it ({first_line(error)}); {RESTORE}") from error
     wanted = {each.name for each in session.get_inputs()}
