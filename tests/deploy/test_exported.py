@@ -133,6 +133,11 @@ def test_predicting_needs_neither_torch_nor_transformers(exported, student_folde
     assert output.read_text() == (tmp_path / "theirs.csv").read_text()
 
 
+def test_the_command_without_rows(student_folder, tmp_path, capsys):
+    assert main(["export", str(student_folder), str(tmp_path / "out"), "--to", "onnx"]) == 0
+    assert "Checked on random words" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_graph_of_one_domain_asks_for_none(student_folder, tmp_path):
     export_to(student_folder, tmp_path / "music", "onnx", domain="music")
     alone = Predictor.from_pretrained(tmp_path / "music")

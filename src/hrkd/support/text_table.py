@@ -97,7 +97,7 @@ class PlainTable:
     def _widths(self, *, whole: bool = False) -> list[int]:
         """How many places each column needs; its heading is broken between words unless it is to stay ``whole``."""
         headings = [max(map(cell_len, [h] if whole else h.split() or [""])) for h in self.columns]
-        return [max(h, *map(cell_len, cells)) for h, *cells in zip(headings, *self.rows, strict=True)]
+        return [max([h, *map(cell_len, cells)]) for h, *cells in zip(headings, *self.rows, strict=True)]
 
     def _pieces(self, width: int) -> list[PlainTable]:
         """Tables of as many columns as fit, each with the first ones, which name the rows."""
