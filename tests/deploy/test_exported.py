@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import hrkd.deploy.engines.exported as exported_module
 import hrkd.deploy.predict as predict_module
+from hrkd.cli import main
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.reading import encode
 from hrkd.deploy.checks import Asked
