@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from hrkd.deploy.batches import BatchLabeller
+from hrkd.deploy.label_table import Labelling
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
 
@@ -23,7 +24,7 @@ def table(**more):
 @pytest.mark.parametrize("which", ["student_folder", "exported"])
 def test_a_table_keeps_its_columns_and_gets_labels(request, which):
     folder = request.getfixturevalue(which)
-    found = BatchLabeller(folder, all_labels=True, prefix="its_")(table())
+    found = BatchLabeller(folder, Labelling(all_labels=True, prefix="its_"))(table())
     assert found.select(["text", "domain", "nr"]) == table()
     predictor = Predictor.from_pretrained(folder)
     expected = predictor(TEXTS, domain=DOMAINS)
@@ -54,9 +55,9 @@ def test_bad_rows_are_left_out_blank_or_an_error(exported, caplog):
     with pytest.raises(DataError, match=r"a batch: 3 rows cannot be labelled"):
         BatchLabeller(exported)(bad)
     with caplog.at_level(logging.WARNING, "hrkd"):
-        assert BatchLabeller(exported, on_bad_row="skip")(bad)["nr"].to_pylist() == [1]
+        assert BatchLabeller(exported, Labelling(on_bad_row="skip"))(bad)["nr"].to_pylist() == [1]
     assert "a batch: 3 rows left out: 2 empty texts (row 2, 3), 1 unknown domain 'Mars' (row 4)" in caplog.text
-    blank = BatchLabeller(exported, on_bad_row="blank")(bad)
+    blank = BatchLabeller(exported, Labelling(on_bad_row="blank"))(bad)
     assert blank["nr"].to_pylist() == [1, 2, 3, 4]
     assert [label is None for label in blank["label"].to_pylist()] == [False, True, True, True]
 
@@ -73,11 +74,11 @@ def test_bad_rows_are_left_out_blank_or_an_error(exported, caplog):
 )
 def test_what_is_wrong_is_told(exported, options, given, told):
     with pytest.raises(DataError, match=told):
-        BatchLabeller(exported, **options)(given)
+        BatchLabeller(exported, Labelling(**options))(given)
 
 
 def test_it_travels_before_and_after_it_has_opened_the_model(exported):
-    labeller = BatchLabeller(exported, domain="books")
+    labeller = BatchLabeller(exported, Labelling(domain="books"))
     first = pickle.loads(pickle.dumps(labeller))(table())
     assert labeller(table()) == first
     assert len(pickle.dumps(labeller)) < 1000
@@ -93,7 +94,8 @@ def test_workers_with_an_export_import_no_torch(exported):
     code = (
         "import sys, pyarrow as pa\n"
         "from hrkd.deploy.batches import BatchLabeller\n"
-        f"BatchLabeller({str(exported)!r}, domain='books')(pa.table({{'text': ['good']}}))\n"
+        "from hrkd.deploy.label_table import Labelling\n"
+        f"BatchLabeller({str(exported)!r}, Labelling(domain='books'))(pa.table({{'text': ['good']}}))\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

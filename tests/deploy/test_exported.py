@@ -33,6 +33,7 @@ from hrkd.models.static import StaticConfig, StaticForSequenceClassification
 from hrkd.models.vocabulary import Vocabulary
 from hrkd.run.export import export
 from hrkd.run.rows_to_measure import as_model_says
+from hrkd.support import processor
 from hrkd.support.manifest import write_manifest
 from subwords import subword_model, subwords
 
@@ -302,7 +303,7 @@ class TestRounded:
 
     def test_processors_without_8_bit_products_get_7_bits(self, tmp_path, monkeypatch):
         facts = tmp_path / "cpuinfo"
-        monkeypatch.setattr(rounding, "CPU_FACTS", facts)
+        monkeypatch.setattr(processor, "CPU_FACTS", facts)
         assert not rounding.multiplies_in_8_bits(), "not known"
         for flags, can in (("fpu avx2 avx512f", False), ("fpu avx2 avx512_vnni", True), ("fp asimddp", True)):
             facts.write_text(f"processor : 0\nflags : {flags}\n")

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from hrkd.data.readers.table_writer import with_columns, with_fields
 from hrkd.data.readers.whole_rows import ArrowRows, WholeTable
-from hrkd.deploy.bad_rows import OnBadRow
 from hrkd.deploy.export_folder import is_export
 from hrkd.deploy.label_table import Labelling, labels_of, plan
 from hrkd.errors import DataError
@@ -36,26 +35,20 @@ class BatchLabeller:
 
     Args:
         folder: a model of hrkd or an export of one, at the same place on every machine. An export takes one core.
+        how: which columns are read and added; default: those of the table that the model was made from.
         batch_size: texts in a forward pass, whatever the size of a batch of the table.
-        Others: as of :func:`hrkd.deploy.label_table.predict_file`.
     """
 
     def __init__(
         self,
         folder: str | Path,
+        how: Labelling | None = None,
         *,
-        domain: str | float | None = None,
-        text: str | None = None,
-        text_pair: str | None = None,
-        domain_column: str | None = None,
         batch_size: int = 64,
-        all_labels: bool = False,
-        prefix: str = "",
-        on_bad_row: OnBadRow = "stop",
     ) -> None:
         self.folder = str(folder)
         self.batch_size = check_count("batch_size", batch_size)
-        self.how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
+        self.how = how or Labelling()
 
     @cached_property
     def predictor(self) -> Predictor:

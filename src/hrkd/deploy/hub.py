@@ -8,14 +8,16 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from hrkd.deploy.export_folder import EXPORT
 from hrkd.errors import HrkdError
+from hrkd.support.domain_index import INDEX
 from hrkd.support.manifest import MANIFEST, listed_names
 from hrkd.support.messages import first_line
 
 __all__ = ["check_hub_name", "push_to_hub"]
 
 CARD = "README.md"
-OURS = ("model.onnx", "model.xml", "model.bin", "export.json", "domains.json", "tokenizer.json")
+OURS = ("model.onnx", "model.xml", "model.bin", EXPORT, INDEX, "tokenizer.json")
 """Beside the card, what exports of the several forms hold: where it is not in the new one, it was another form's."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,14 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         what: the form in words.
     """
     facts, target = record["facts"], record["target"]
-    known, about = _card_of(student)
-    name = str(known.get("model_name") or student.parent.name or "student")
-    data = ModelCardData(**{
-        **known,
-        "model_name": name,
-        "library_name": target.partition("-")[0],
-        "pipeline_tag": "text-classification",
-        "tags": [*TAGS, *target.split("-")],
-    })  # fmt: skip
     first = repr(facts["domains"][0])
     pairs = (facts["columns"] or {}).get("text_pair") is not None
-    card = ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
-        name=name,
+    return _written(
+        folder,
+        TEMPLATE,
+        student,
+        library=target.partition("-")[0],
+        tags=target.split("-"),
         target=target,
         what=what,
         domains=facts["domains"],
@@ -62,27 +55,16 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         chooses=not facts["one_head"],
         onnx=target.startswith("onnx") and not pairs and facts["keep"] == "head",
         checks=export_table(record, folder, student).to_markdown().rstrip(),
-        about=about,
     )
-    write_text(folder / "README.md", f"{card}\n")
-    return folder / "README.md"
 
 
 def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path) -> Path:
     """Write ``README.md`` into a plain export; ``folders``: that of each domain's classifier, by name."""
-    known, about = _card_of(student)
-    name = str(known.get("model_name") or student.parent.name or "student")
-    data = ModelCardData(**{
-        **known,
-        "model_name": name,
-        "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": list(TAGS),
-    })  # fmt: skip
-    card = ModelCard.from_template(
-        data,
-        template_path=str(PLAIN),
-        name=name,
+    return _written(
+        folder,
+        PLAIN,
+        student,
+        library="transformers",
         one=facts.one_head,
         domains=facts.domains,
         labels=facts.labels,
@@ -90,8 +72,23 @@ def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str]
         asked='{"text": "Some text.", "text_pair": "Another."}' if facts.pairs else '"Some text."',
         keep=facts.keep,
         max_tokens=facts.max_tokens,
-        about=about,
     )
+
+
+def _written(
+    folder: Path, template: Path, student: Path, *, library: str, tags: Sequence[str] = (), **values: Any
+) -> Path:
+    """The card in ``folder``, with ``values`` and what the student's own card says in the ``template``."""
+    known, about = _card_of(student)
+    name = str(known.get("model_name") or student.parent.name or "student")
+    data = ModelCardData(**{
+        **known,
+        "model_name": name,
+        "library_name": library,
+        "pipeline_tag": "text-classification",
+        "tags": [*TAGS, *tags],
+    })  # fmt: skip
+    card = ModelCard.from_template(data, template_path=str(template), name=name, about=about, **values)
     write_text(folder / "README.md", f"{card}\n")
     return folder / "README.md"
 

@@ -20,6 +20,7 @@ from hrkd.models.loading import folders_of, read_config
 from hrkd.models.quick_shape import quick_shape
 from hrkd.models.scratch import scratch_config
 from hrkd.run.context import Context
+from hrkd.support.processor import cpu_facts
 
 __all__ = ["sized"]
 
@@ -83,6 +84,5 @@ def _mark(teacher: PreTrainedConfig, tokens: int, asked: str) -> str:
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    lines = cpu_facts().splitlines()
     return next((line for line in lines if line.startswith("model name")), platform.processor())

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from hrkd.errors import ModelError
 from hrkd.support.messages import first_line
+from hrkd.support.processor import cpu_facts
 
 __all__ = ["Int8Settings", "multiplies_in_8_bits", "quantise", "settings_to_try"]
 
-CPU_FACTS = Path("/proc/cpuinfo")
 IN_8_BITS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
 """Instructions that add products of 8-bit numbers without an overflow on the way."""
 
@@ -44,11 +44,7 @@ def settings_to_try(linear_maps: int, *, reduced: bool) -> Iterator[Int8Settings
 
 def multiplies_in_8_bits() -> bool:
     """Whether this processor has instructions for products of 8-bit numbers; where it cannot be told: no."""
-    try:
-        said = CPU_FACTS.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return bool(IN_8_BITS & set(said.split()))
+    return bool(IN_8_BITS & set(cpu_facts().split()))
 
 
 def linear_maps(file: Path) -> list[str]:
