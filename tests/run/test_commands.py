@@ -59,6 +59,7 @@ def test_a_run_leaves_exactly_these_files(finished):
         "results.md",
         "student/README.md",
     }
+    expected |= {"report.html", "report.json"}
     expected |= {f"{stage}/{name}" for stage in ("teacher", "student", "baseline") for name in MODEL_FILES}
     expected |= {f"predictions/{stage}.parquet" for stage in ("teacher", "student", "baseline")}
     expected |= {f"metrics/teacher/steps/epoch-00{e}.parquet" for e in range(1, 9)}

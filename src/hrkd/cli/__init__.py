@@ -28,6 +28,8 @@ VERBS = {
     "train-baseline": "Train the student on labels alone, without distillation.",
     "compare": "Run methods against each other over data sets, fractions and seeds, and test the differences.",
     "evaluate": "Measure a run or a model on each domain.",
+    "report": "Write the page of a run: figures, texts and numbers in one file.",
+    "errors": "List the texts that student and teacher get wrong, or part on.",
     "predict": "Classify texts with a student.",
     "export": "Write the student in a form that runs elsewhere, and check it.",
     "serve": "Answer questions over HTTP.",

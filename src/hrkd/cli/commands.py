@@ -30,6 +30,7 @@ from hrkd.run.first_look import (
     moved_run,
     student_in,
 )
+from hrkd.support.arguments import check_count
 from hrkd.support.atomic_files import check_can_be_written, write_json
 from hrkd.support.launch import launch
 
@@ -45,10 +46,12 @@ __all__ = [
     "compress",
     "data",
     "distill",
+    "errors",
     "evaluate",
     "export",
     "predict",
     "recipe",
+    "report",
     "serve",
     "train_baseline",
     "train_teacher",
@@ -235,6 +238,67 @@ def evaluate(
         folder, checked, split=split, teacher=teacher, labels=labels, show=console.print, progress=progress()
     )
     _write_json(json_file, scores)
+
+
+def report(
+    *runs: Annotated[Path, Parameter(help="Folders of finished runs; several are shown side by side.")],
+    output: Annotated[
+        Path | None,
+        Parameter(help="The page; its content stands beside it as .json. Default: report.html in the run's folder."),
+    ] = None,
+) -> None:
+    """Write the page of a run: figures, texts and numbers in one file.
+
+    It needs no network and no scripts: accuracy by domain beside teacher and baselines, texts on which student and
+    teacher part, calibration, ratios and losses of each level, learning curves, sizes and speeds, costs, data and
+    recipe. Of several runs: what they reach, cost and differ in.
+    """
+    if not runs:
+        raise RecipeError("name the folder of a finished run (run.output of its recipe), or several")
+    if output is None and len(runs) > 1:
+        raise RecipeError("--output: name the page; that of several runs belongs to none of their folders")
+    page = output or runs[0] / "report.html"
+    _check_json(page)
+    console = prepare()
+    from hrkd.run import report as reporting
+
+    reporting.report(*runs, output=page)
+    console.print(f"Written: {page}, {page.with_suffix('.json').name}", soft_wrap=True)
+
+
+def errors(
+    run: Annotated[Path, Parameter(help="Folder of a finished run.")],
+    /,
+    *,
+    which: Annotated[
+        str,
+        Parameter(
+            help="all; wrong: by the student; lost: right by the teacher alone; gained: by the student alone; "
+            "neither: right by none."
+        ),
+    ] = "all",
+    domain: Annotated[str | None, Parameter(help="Of this domain alone.")] = None,
+    limit: Annotated[int, Parameter(help="Texts that are shown of each domain.")] = 10,
+    output: Annotated[
+        Path | None, Parameter(help="Table to write, of all of them with whole texts: .csv, .jsonl, .parquet.")
+    ] = None,
+) -> None:
+    """List the texts that student and teacher get wrong, or part on.
+
+    Test rows by domain, those first of which the student is surest, with what both said.
+    """
+    check_count("--limit", limit)
+    console = prepare()
+    from hrkd.report.errors import check_table, errors_table, write_errors
+    from hrkd.run import errors as finding
+
+    if output is not None:
+        check_table(output)
+    found = finding.errors(run, which=which, domain=domain)
+    console.print(errors_table(found, limit))
+    if output is not None:
+        write_errors(output, found)
+        console.print(f"Written: {output}", soft_wrap=True)
 
 
 @takes_fields("data")

@@ -10,11 +10,13 @@ from typing import Any
 
 from hrkd.comparison.collect import collect
 from hrkd.comparison.content import COLUMNS, Measured, Settings, comparison_content, tidy_rows
+from hrkd.comparison.page import comparison_page
 from hrkd.comparison.planning import GridPlan, PlannedRun, load_grid
 from hrkd.comparison.plot import can_plot, plot_comparison
 from hrkd.comparison.processes import changes_of, is_finished, make_runs
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
+from hrkd.report.page.page import made_now
 from hrkd.support.arguments import check_switch
 from hrkd.support.atomic_files import replace_file, write_json, write_text
 from hrkd.support.launch import launch
@@ -79,7 +81,7 @@ def compare(
     _write(content, measured, output)
     for table in comparison_tables(content):
         show(table)
-    show(f"Written: {output / 'compare.md'}")
+    show(f"Written: {output / 'compare.html'}, compare.md, compare.csv, compare.json")
     return content
 
 
@@ -129,3 +131,4 @@ def _write(content: Mapping[str, Any], measured: Sequence[Measured], output: Pat
         with replace_file(output / plot) as new:
             plot_comparison(content, new)
     write_text(output / "compare.md", comparison_markdown(content, plot))
+    write_text(output / "compare.html", comparison_page(content, made_now()))

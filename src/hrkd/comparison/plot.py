@@ -7,15 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hrkd.comparison.page import AMOUNTS
 from hrkd.errors import ArtifactError
 
-__all__ = ["AMOUNTS", "can_plot", "plot_comparison"]
+__all__ = ["can_plot", "plot_comparison"]
 
 PANEL = (5.5, 4.0)  # inches
 OFFSET = 0.02  # by which curves are moved apart, as a factor
-AMOUNTS = {"fraction": "share of the training rows", "shots": "training rows of each domain and label"}
-"""What a curve runs over, and how its axis is called."""
-
 Row = Mapping[str, Any]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hrkd.comparison.content import COSTS
@@ -20,7 +21,7 @@ from hrkd.report.remarks import (
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, or_nothing, with_deviation
 
-__all__ = ["comparison_markdown", "comparison_tables"]
+__all__ = ["Parts", "about", "comparison_markdown", "comparison_tables", "parts_of"]
 
 MISSING = "missing"
 ENOUGH_SEEDS = 3
@@ -32,7 +33,7 @@ Row = Mapping[str, Any]
 
 def comparison_markdown(content: Row, plot: str | None = None) -> str:
     """The whole report in Markdown; ``plot`` is the name of a picture to show."""
-    parts = ["# Comparison\n", f"{_about(content)}\n"]
+    parts = ["# Comparison\n", f"{about(content)}\n"]
     parts += [f"![accuracy by method]({plot})\n"] if plot else []
     parts += [table.to_markdown() for table in comparison_tables(content)]
     unfinished = [f"{each['run']}: {each['error']}" for each in content["failed"]]
@@ -44,21 +45,44 @@ def comparison_markdown(content: Row, plot: str | None = None) -> str:
 
 def comparison_tables(content: Row) -> list[PlainTable]:
     """For every data set and fraction: accuracies, differences to each baseline with tests, costs, domain ratios."""
-    found, settings = [], content["settings"]
-    for table in content["tables"]:
-        found.append(_accuracies(table, content))
-        found += [
-            _differences(baseline, differences, _place(table), settings)
-            for baseline in settings["baselines"]
-            if (differences := [each for each in table["differences"] if each["baseline"] == baseline])
-        ]
-        found.append(_costs(table))
-        if any(row["ratios"] for row in table["methods"]):
-            found.append(_ratios(table))
+    found = []
+    for parts in (parts_of(table, content) for table in content["tables"]):
+        found += [parts.accuracies, *parts.differences.values(), parts.costs]
+        found += [] if parts.ratios is None else [parts.ratios]
     return found
 
 
-def _about(content: Row) -> str:
+@dataclass(frozen=True)
+class Parts:
+    """The tables about one data set and fraction.
+
+    Args:
+        place: what it is called.
+        accuracies, costs: of all methods.
+        differences: by the baseline.
+        ratios: None where no method has any.
+    """
+
+    place: str
+    accuracies: PlainTable
+    differences: Mapping[str, PlainTable]
+    costs: PlainTable
+    ratios: PlainTable | None
+
+
+def parts_of(table: Row, content: Row) -> Parts:
+    """The tables about one of the data sets and fractions of a comparison's ``content``."""
+    settings, place = content["settings"], _place(table)
+    differences = {
+        baseline: _differences(baseline, found, place, settings)
+        for baseline in settings["baselines"]
+        if (found := [each for each in table["differences"] if each["baseline"] == baseline])
+    }
+    ratios = _ratios(table) if any(row["ratios"] for row in table["methods"]) else None
+    return Parts(place, _accuracies(table, content), differences, _costs(table), ratios)
+
+
+def about(content: Row) -> str:
     """What is computed, and what a reader may conclude from it."""
     settings = content["settings"]
     count = sum(len(table["differences"]) for table in content["tables"])

@@ -28,7 +28,9 @@ from hrkd.report.tables import benchmark_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import student_in
 from hrkd.run.folder import RunFolder, environment
+from hrkd.run.report import BENCHMARK
 from hrkd.support.arguments import check_count, path_of
+from hrkd.support.atomic_files import write_json
 from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["LINEAR", "benchmark"]
@@ -61,6 +63,8 @@ def benchmark(
         batch_size: texts in a forward pass of the many; single texts are timed besides.
         data: rows in memory, in the place of the recipe's.
         show, progress: as :func:`hrkd.run.commands.compress`.
+
+    Where the first folder is a run, the figures are kept in it too, for its report.
 
     Raises:
         ArtifactError: a folder holds nothing of the kind, or is damaged.
@@ -115,6 +119,10 @@ def benchmark(
     }
     if workplace.accelerator.is_main_process:
         show(benchmark_table(result))
+        run = RunFolder(Path(folders[0]))
+        if run.is_run:
+            write_json(run.path / BENCHMARK, result)
+            show(f"Written: {run.path / BENCHMARK}, which hrkd report {run.path} shows")
     return result
 
 

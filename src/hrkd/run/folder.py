@@ -12,7 +12,8 @@
       metrics/<stage>/   tables of every step         checkpoints/<stage>/   only while a stage is under way
       predictions/<stage>.parquet                     id, domain, label, predicted, probability_<label> of each label:
                                                       one row per row of test
-      results.json  results.md
+      results.json  results.md                        figures of all models; the same as tables
+      report.html  report.json                        the page, and what it shows
       .lock              held by the command that is at work here; says which
 
 Whatever else is in it belongs to others, and stays.
@@ -52,9 +53,13 @@ __all__ = ["RunFolder", "environment", "splits_beside"]
 logger = logging.getLogger("hrkd")
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
-DESCRIBED = ("splits.json", "data.json", "results.json")
+DESCRIBED = ("splits.json", "data.json")
+TOLD = ("results.json", "results.md", "report.html", "report.json")
+"""What is written when all is measured."""
 FOLDERS = ("metrics", "checkpoints", "predictions")
-WRITTEN = re.compile(r"recipe\.yaml|(environment|splits|data|results)\.json|results\.md|" + "|".join(STAGES))
+WRITTEN = re.compile(
+    r"recipe\.yaml|(environment|splits|data|results|report)\.json|results\.md|report\.html|" + "|".join(STAGES)
+)
 """Names of what a run writes into its folder itself, where somebody else may be writing too."""
 
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
@@ -189,8 +194,8 @@ class RunFolder:
 
     def _check_room(self, planned: Iterable[str]) -> None:
         """Whether nothing else is in the way of what is to be written for the ``planned`` stages."""
-        folders, files = [self.path / name for name in FOLDERS], [self.results.with_suffix(".md")]
-        files += [self.path / name for name in (RECIPE, ENVIRONMENT, LOCK, *DESCRIBED)]
+        folders = [self.path / name for name in FOLDERS]
+        files = [self.path / name for name in (RECIPE, ENVIRONMENT, LOCK, *DESCRIBED, *TOLD)]
         for name in planned:
             stage = self.stage(name)
             folders += [stage.model, stage.metrics, stage.checkpoint]
@@ -263,7 +268,8 @@ class RunFolder:
                     files.remove()
                 if not files.is_finished:
                     self._clear_card(edited=edited and self.card.is_file())
-                    for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
+                    told = (self.path / told for told in TOLD)
+                    for path in (*told, self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
         write_json(self.path / ENVIRONMENT, environment())
         write_text(self.path / RECIPE, recipe_yaml)

@@ -16,6 +16,7 @@ from hrkd.models.sizes import model_sizes
 from hrkd.report.remarks import LINEAR
 from hrkd.run.context import Context, Workplace
 from hrkd.run.linear import linear_answers
+from hrkd.run.speed import texts_per_second
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
@@ -52,8 +53,11 @@ def measure_models(
             for part in parts
         }
 
+    timed: dict[str, tuple[AnyTeacher, TokenizedDataset]] = {"teacher": (teacher.model, data.test)}
+
     def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
         rows_of = {part: _split_by(context, of, rows) for part, rows in parts.items()}
+        timed[name] = of.model, rows_of["test"]
         answers = {part: predictions(context, of.model, rows) for part, rows in rows_of.items()}
         kept = {"vocabulary": of.record["vocabulary"]} if "vocabulary" in of.record else {}
         ended = {"training": ending_of(of.record)}
@@ -86,6 +90,8 @@ def measure_models(
         models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
     else:
         _forget(context, "linear")
+    for name, speed in texts_per_second(context, timed).items():
+        models[name]["texts_per_second"] = speed
     for name in said:
         others = [other for other in said if other != name and (name == "student" or other == "linear")]
         if others and name != "linear":

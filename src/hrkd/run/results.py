@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from hrkd.errors import ArtifactError
@@ -11,6 +12,7 @@ from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
 from hrkd.run.context import Context
 from hrkd.run.measure import measure_models
+from hrkd.run.report import REPORT, report_content, write_report
 from hrkd.run.stages import FinishedStage
 from hrkd.run.teacher import Teacher
 from hrkd.support.atomic_files import write_json, write_text
@@ -85,9 +87,21 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
     if made == "student":
         results["model_card"] = None if edited else file_sum(context.folder.card)
     write_json(context.folder.results, results)
-    written = context.folder.path / "results.md", context.folder.results, context.folder.path / made
-    for shown in (*tables, f"Written: {', '.join(map(str, written))}"):
+    content = report_content(context.folder.path, context.data.splits.test)
+    write_report(context.folder.path / REPORT, content)
+    for shown in (*tables, *_last_words(context, made, content)):
         context.show(shown)
+
+
+def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list[str]:
+    """What a run comes to, where it lies, and what to do next."""
+    folder = context.folder.path
+    return [
+        *content["verdict"],
+        f"Written: {folder / made} (the model), {folder / REPORT} (figures and texts), {context.folder.results}, "
+        f"{context.folder.results.with_suffix('.md').name}",
+        f"Next: {content['next']}",
+    ]
 
 
 def method_in_words(method: MethodConfig) -> str:

@@ -1,0 +1,101 @@
+"""What a page says of the data and the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hrkd.report.page.figure import Figure, cut
+from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
+from hrkd.support.text_table import PlainTable, or_nothing, percent
+
+__all__ = ["data_figure", "recipe_table"]
+
+Row = Mapping[str, Any]
+PARTS = ("train", "dev", "test", "unlabelled")
+COUNTS = {
+    "repeated": "Repeated",
+    "conflicting": "Conflicting labels",
+    "in_other_domains": "In other domains too",
+}
+NAME = 22
+
+
+def data_figure(data: Row, domains: Sequence[str]) -> Figure:
+    """Rows of each domain and part, and what is odd about them.
+
+    Args:
+        data: content of data.json.
+        domains: all names.
+    """
+    cells = {(part["domain"], part["split"]): part for part in data["parts"]}
+    known = [name for name in PARTS if any((domain, name) in cells for domain in domains)]
+    totals = {name: sum(_rows(cells, name, part) for part in known) for name in domains}
+    shown = sorted(domains, key=lambda name: totals[name])
+    name_width = 8 + 6.8 * max(8, *(len(shortened(name, NAME)) for name in domains))
+    canvas = Canvas(760, 34 + 22 * len(shown), "Rows by domain", description="The numbers stand in the table.")
+    across = Scale(0, max(1, *totals.values()), name_width, 748)
+    bottom = 4 + 22.0 * len(shown)
+    canvas.horizontal_axis(across, bottom, 4, [(value, f"{value:,.0f}") for value in ticks(0, across.high)])
+    for row, name in enumerate(shown):
+        y, start = 4 + 22.0 * row, 0
+        canvas.text(0, y + 15, shortened(name, NAME), "name")
+        for part in known:
+            count = _rows(cells, name, part)
+            width = across(start + count) - across(start)
+            fits = width > 8 + 6.5 * len(f"{part} {count:,}")
+            canvas.box(across(start), y + 3, width, 16, f"part p-{part}", tip="" if fits else f"{part}: {count:,}")
+            if fits:
+                canvas.text(across(start) + width / 2, y + 15, f"{part} {count:,}", f"value on-p-{part}")
+            start += count
+    canvas.text((name_width + 748) / 2, bottom + 28, "rows", "tick", anchor="middle")
+    rows = tuple(_row(cells, name, known) for name in domains)
+    columns = (
+        "Domain",
+        *(f"{part.capitalize()} rows" for part in known),
+        "Most frequent label, %",
+        "Words (median)",
+        *COUNTS.values(),
+    )
+    return Figure(
+        "data",
+        "The data",
+        "Rows of each domain by part, the fewest on top. " + " ".join(f"{note.rstrip('.')}." for note in data["notes"]),
+        (canvas,),
+        (cut(PlainTable("", columns, rows), "domains"),),
+    )
+
+
+def _rows(cells: Mapping[tuple[str, str], Row], domain: str, part: str) -> int:
+    return int(cells[domain, part]["rows"]) if (domain, part) in cells else 0
+
+
+def _row(cells: Mapping[tuple[str, str], Row], domain: str, known: Sequence[str]) -> tuple[str, ...]:
+    own = [cells[domain, part] for part in known if (domain, part) in cells]
+    labels: dict[str, int] = {}
+    for part in own:
+        for label, count in part["labels"].items():
+            labels[label] = labels.get(label, 0) + count
+    train = cells.get((domain, "train"))
+    words = train["words"]["median"] if train and train["words"] else None
+    share = max(labels.values()) / max(1, sum(labels.values())) if labels else None
+    return (
+        domain,
+        *(f"{_rows(cells, domain, part):,}" for part in known),
+        or_nothing(share, percent),
+        or_nothing(words, "{:,.0f}".format),
+        *(f"{sum(part[name] for part in own):,}" for name in COUNTS),
+    )
+
+
+def recipe_table(recipe: Sequence[Row]) -> PlainTable:
+    """Every field of the recipe; those that differ from the defaults first.
+
+    Args:
+        recipe: ``field``, ``value``, ``default`` and ``differs`` of each.
+    """
+    ordered = sorted(recipe, key=lambda each: not each["differs"])
+    rows = tuple(
+        (each["field"], each["value"], each["default"], "differs" if each["differs"] else "") for each in ordered
+    )
+    return PlainTable("", ("Field", "Value", "Default", "Differs"), rows, keys=3)

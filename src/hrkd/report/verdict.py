@@ -1,0 +1,85 @@
+"""What a finished run comes to, in a few lines: what is kept, the worst domain, sizes, speed, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hrkd.report.remarks import LINEAR, points
+from hrkd.support.text_table import megabytes, percent
+
+__all__ = ["next_command", "verdict"]
+
+Row = Mapping[str, Any]
+
+
+def verdict(results: Row) -> list[str]:
+    """Short sentences about the student of a run, or the one trained without distillation, beside its teacher.
+
+    Args:
+        results: content of results.json.
+    """
+    models = results["models"]
+    name = "student" if "student" in models else "student_without_distillation"
+    if name not in models:
+        return []
+    student, teacher = models[name], models["teacher"]
+    return [
+        *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
+        _worst(student["test"], teacher["test"]),
+        *_sizes(student, teacher),
+        *_speeds(student, teacher),
+    ]
+
+
+def next_command(results: Row, folder: str) -> str:
+    """The one command that is most likely wanted now.
+
+    Args:
+        results: content of results.json.
+        folder: of the run, as it is to be typed.
+    """
+    models = results["models"]
+    if "student" not in models:
+        return f"hrkd distill {folder}/recipe.yaml"
+    accuracy = {name: model["test"]["mean"]["accuracy"] for name, model in models.items() if model.get("test")}
+    if accuracy["student"] < max(accuracy["teacher"] - 0.01, accuracy.get("linear", 0.0)):
+        return f"hrkd errors {folder}"
+    return f"hrkd export {folder} {folder}/small --to onnx-int8"
+
+
+def _kept(student: Row, teacher: Row, linear: Row | None, *, distilled: bool) -> list[str]:
+    ours, its = (model["test"]["mean"]["accuracy"] for model in (student, teacher))
+    what = "The student" if distilled else "The student without distillation"
+    share = f" keeps {percent(ours / its)} % of its teacher's accuracy:" if its else ""
+    beside = ""
+    if linear is not None:
+        beside = f"; {LINEAR}: {percent(linear['test']['mean']['accuracy'])} %"
+    return [f"{what}{share} {percent(ours)} of {percent(its)} % on test, mean over domains{beside}."]
+
+
+def _worst(student: Row, teacher: Row) -> str:
+    lost = {
+        name: own["accuracy"] - teacher["domains"][name]["accuracy"]
+        for name, own in student["domains"].items()
+        if name in teacher["domains"]
+    }
+    name = student["worst"]["domain"]
+    told = f"Worst domain: {name}, {percent(student['worst']['accuracy'])} %"
+    told += f" ({points(lost[name])} points to the teacher)" if name in lost else ""
+    most = min(lost, key=lambda each: lost[each], default=name)
+    return f"{told}; it loses most in {most} ({points(lost[most])})." if most != name and lost[most] < 0 else f"{told}."
+
+
+def _sizes(student: Row, teacher: Row) -> list[str]:
+    if not student.get("megabytes") or not teacher.get("megabytes"):
+        return []
+    ours, its = student["megabytes"], teacher["megabytes"]
+    return [f"Size: {megabytes(ours)} of {megabytes(its)} MB, {its / ours:.1f} times smaller."]
+
+
+def _speeds(student: Row, teacher: Row) -> list[str]:
+    ours, its = student.get("texts_per_second"), teacher.get("texts_per_second")
+    if not ours or not its:
+        return []
+    return [f"Speed: {ours:,.0f} texts a second, the teacher {its:,.0f} ({ours / its:.1f} times; in PyTorch)."]

@@ -1,0 +1,282 @@
+"""``hrkd report``: everything that a run left, put together as data and as a page."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic_core import PydanticUndefined
+
+from hrkd.data.types import MultiDomainDataset
+from hrkd.deploy.export_folder import is_export, read_export
+from hrkd.errors import ArtifactError, HrkdError, RecipeError
+from hrkd.recipe.fields import recipe_fields
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.presets import recommended
+from hrkd.recipe.schema import Recipe
+from hrkd.report.page.aggregate import calibration, confusion_change, flips
+from hrkd.report.page.page import made_now, run_page
+from hrkd.report.page.several import several_page, shown_names
+from hrkd.report.tables import remarks_of
+from hrkd.report.verdict import next_command, verdict
+from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, test_rows
+from hrkd.run.errors import answers_table, student_of
+from hrkd.run.history import ratios_of_run, stages_of_run
+from hrkd.support.arguments import path_of
+from hrkd.support.atomic_files import read_json, write_json, write_text
+from hrkd.support.messages import first_line, visible
+from hrkd.support.text_table import NOTHING
+
+__all__ = ["BENCHMARK", "REPORT", "report", "report_content", "write_report"]
+
+logger = logging.getLogger("hrkd")
+
+FORMAT, SEVERAL, VERSION = "hrkd-report", "hrkd-reports", 1
+MOST_LABELS = 8
+"""Of confusions that are kept whole; of more, the largest changes are."""
+MOST_CHANGES = 10
+TEXTS, TEXTS_OF_A_DOMAIN = 100, 10
+CHARACTERS = 300
+"""Of a text on a page."""
+REPORT = "report.html"
+BENCHMARK = "benchmark.json"
+"""In the folder of a run: what hrkd benchmark found of it."""
+COSTS = ("seconds", "steps", "peak_megabytes")
+SHOWN = ("student", "teacher", "student_without_distillation", "linear")
+
+
+def report(
+    *runs: str | Path, output: str | Path | None = None, data: MultiDomainDataset | None = None
+) -> dict[str, Any]:
+    """Write the page of a run, or of several side by side, and its content as JSON beside it; returns the latter.
+
+    Args:
+        runs: folders of finished runs.
+        output: the page. Default: report.html in the folder of the one run.
+        data: test rows in memory, of a run that was made from such.
+
+    Raises:
+        ArtifactError: a folder is no finished run, or is damaged; or the page cannot be written.
+        RecipeError: no run, or several and no place for their page.
+    """
+    folders = [path_of("runs", run, "the folder of a run") for run in runs]
+    if not folders or (len(folders) > 1 and output is None):
+        raise RecipeError("name the folder of a finished run, or several and with output the page about them")
+    if len(folders) == 1:
+        content = report_content(folders[0], data)
+        write_report(folders[0] / REPORT if output is None else Path(output), content)
+        return content
+    names = shown_names([str(folder) for folder in folders])
+    contents = {name: report_content(folder, data) for name, folder in zip(names, folders, strict=True)}
+    content = {"format": SEVERAL, "version": VERSION, "made": made_now(), "runs": contents}
+    write_report(Path(str(output)), content)
+    return content
+
+
+def write_report(page: Path, content: Mapping[str, Any]) -> None:
+    """Write the page of one run or of several, and its content beside it as JSON.
+
+    Raises:
+        ArtifactError: one of both cannot be written.
+    """
+    is_one = content["format"] == FORMAT
+    write_text(page, run_page(content) if is_one else several_page(content["runs"], content["made"]))
+    write_json(page.with_suffix(".json"), content)
+
+
+def report_content(run: Path, data: MultiDomainDataset | None = None) -> dict[str, Any]:
+    """Everything that the page of a run shows, as plain data of a size that does not grow with rows and steps.
+
+    Args:
+        run: its folder.
+        data: its test rows, with texts; None: they are read from the data of the run's recipe, and where that cannot be
+            done the content says why.
+
+    Raises:
+        ArtifactError: it is no finished run, or is damaged.
+    """
+    results = finished_results(run)
+    answers, recipe = read_answers(run, results), load_recipe(run / "recipe.yaml", needed=())
+    measured = {name: model for name in SHOWN if (model := results["models"].get(name)) and model.get("test")}
+    given = [name for name in measured if name in answers.probabilities]
+    weighs = recipe.distillation.weighs_domains if "student" in measured else False
+    has_both = "teacher" in given and len({"student", "student_without_distillation"} & set(given)) > 0
+    texts, note = _texts(run, answers, data) if has_both else ([], "")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": results.get("recipe_name") or run.resolve().name,
+        "made": made_now(),
+        "data_digest": results.get("data"),
+        "labels": results["labels"],
+        "domains": results["domains"],
+        "verdict": verdict(results),
+        "remarks": remarks_of(results),
+        "next": next_command(results, str(run)),
+        "models": measured,
+        "confusion": _confusion(run, answers, results["domains"]) if has_both else None,
+        "calibration": _calibration(answers, [name for name in given if name != "linear"], results["domains"]),
+        "flips": {"counts": _flips(run, answers, results["domains"]), "texts": texts} if has_both else None,
+        "texts_note": note,
+        "history": ratios_of_run(run, results["domains"], weighs_domains=weighs),
+        "stages": stages_of_run(run),
+        "frontier": _frontier(run, measured),
+        "cost": {name: results.get(name, {}) for name in COSTS},
+        "data": _data(run),
+        "recipe": _recipe(recipe),
+    }
+
+
+def _by_domain(answers: TestAnswers, domains: Sequence[str]) -> dict[str, np.ndarray]:
+    """Places of the rows of each domain that has some."""
+    places = {name: np.flatnonzero(answers.domains == name) for name in domains}
+    return {name: rows for name, rows in places.items() if len(rows)}
+
+
+def _confusion(run: Path, answers: TestAnswers, domains: Sequence[str]) -> dict[str, Any]:
+    student, teacher, labels = answers.answers(student_of(run, answers)), answers.answers("teacher"), answers.names
+    is_whole, found = len(labels) <= MOST_LABELS, {}
+    for name, rows in _by_domain(answers, domains).items():
+        change = confusion_change(answers.label_ids[rows], teacher[rows], student[rows], len(labels))
+        found[name] = change.tolist() if is_whole else _largest(change, labels)
+    return {"labels": list(labels), "is_whole": is_whole, "domains": found}
+
+
+def _largest(change: np.ndarray, labels: Sequence[str]) -> list[tuple[str, str, int]]:
+    """True label, answer and rows of the largest changes."""
+    order = np.argsort(-np.abs(change).ravel(), kind="stable")[:MOST_CHANGES]
+    cells = [divmod(int(place), len(labels)) for place in order if change.ravel()[place]]
+    return [(labels[truth], labels[answer], int(change[truth, answer])) for truth, answer in cells]
+
+
+def _calibration(answers: TestAnswers, models: Sequence[str], domains: Sequence[str]) -> dict[str, Any]:
+    return {
+        name: {
+            domain: calibration(answers.label_ids[rows], answers.probabilities[name][rows])
+            for domain, rows in _by_domain(answers, domains).items()
+        }
+        for name in models
+    }
+
+
+def _flips(run: Path, answers: TestAnswers, domains: Sequence[str]) -> dict[str, Any]:
+    student, teacher = answers.answers(student_of(run, answers)), answers.answers("teacher")
+    return {
+        name: flips(answers.label_ids[rows], teacher[rows], student[rows])
+        for name, rows in _by_domain(answers, domains).items()
+    }
+
+
+def _texts(run: Path, answers: TestAnswers, data: MultiDomainDataset | None) -> tuple[list[dict[str, Any]], str]:
+    """Texts on which student and teacher part, the student's surest first, some of each domain; and what they are."""
+    try:
+        rows = test_rows(run, answers) if data is None else data
+        check_same_rows(run, rows, answers)
+    except HrkdError as error:
+        logger.warning("the report shows no texts: %s", error)
+        return [], f"No texts are shown: {first_line(error)}"
+    table = answers_table(run, answers, rows)
+    parted = table[table["kind"].isin(["lost", "gained"])]
+    each = max(1, min(TEXTS_OF_A_DOMAIN, TEXTS // max(1, parted["domain"].nunique())))
+    some = parted.groupby("domain", sort=False).head(each).head(TEXTS)
+    texts = [
+        {str(name): _shown(value) if name in rows.text_columns else value for name, value in row.items()}
+        for row in some.to_dict("records")
+    ]
+    return texts, (
+        f"{len(texts)} of the {len(parted)} test rows that one of both alone gets right, those first of which the "
+        f"student is surest; long texts are cut. hrkd errors {run} lists all, and those that both get wrong."
+    )
+
+
+def _shown(text: str) -> str:
+    """The beginning of a text, without what a page cannot show."""
+    return visible(text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…")
+
+
+def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracy on dev, sizes and speeds of the run's models, and of exports that were timed beside them."""
+    found = {
+        name: {
+            "title": model["title"],
+            "accuracy": model["dev"]["mean"]["accuracy"] if model.get("dev") else None,
+            "parameters": model.get("parameters"),
+            "megabytes": model.get("megabytes"),
+        }
+        for name, model in models.items()
+    }
+    path = run / BENCHMARK
+    if not path.is_file():
+        return {
+            "models": list(found.values()),
+            "note": f"Speeds, and exports, are shown once hrkd benchmark {run} EXPORT... has timed them.",
+        }
+    timed = read_json(path, what="what hrkd benchmark found", advice="run hrkd benchmark again, or delete it")
+    for row in timed["models"]:
+        speed = {"per_second": row["per_second"], "milliseconds": row["latencies"][0]}
+        folder = Path(row["folder"]) if "folder" in row else None
+        name = "linear" if folder is None else folder.name if folder.parent.resolve() == run.resolve() else None
+        if name in found:
+            found[name] |= speed
+        elif folder is not None:
+            found[str(folder)] = {
+                "title": f"{folder.name} ({row['what']})",
+                "accuracy": _accuracy_of_export(folder),
+                "parameters": row["parameters"],
+                "megabytes": row["megabytes"],
+                **speed,
+            }
+    return {
+        "models": list(found.values()),
+        "note": f"Speeds: {timed['texts']} test texts, {timed['threads']} thread(s), {timed['batch_size']} at a time, "
+        "tokenising included.",
+    }
+
+
+def _accuracy_of_export(folder: Path) -> float | None:
+    """On dev, mean over domains, as the check of the export found it; None where it had no rows, or it is gone."""
+    try:
+        checks = read_export(folder).checks if is_export(folder) else {}
+    except ArtifactError:
+        return None
+    shares = [own["export"] for own in checks.get("accuracy", {}).values()]
+    return float(np.mean(shares)) if shares else None
+
+
+def _data(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(
+        run / "data.json", what="the description of the data", advice="the command that made the run writes it anew"
+    )
+    return found
+
+
+def _recipe(recipe: Recipe) -> list[dict[str, Any]]:
+    """Every field: its value, the default (of the recipe's preset), and whether they differ."""
+    is_recommended, found = recipe.method.preset == "recommended", []
+    for field in recipe_fields():
+        value: Any = recipe
+        for part in field.path:
+            value = getattr(value, part)
+        preset = recommended(field.path) if is_recommended else None
+        default = field.default if preset is None else preset
+        found.append(
+            {
+                "field": field.name,
+                "value": _plain(value),
+                "default": _plain(default),
+                "differs": _plain(value) != _plain(default),
+            }
+        )
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return json.dumps(value, sort_keys=True)
+    return NOTHING if value is None or value is PydanticUndefined else str(value)

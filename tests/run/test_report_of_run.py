@@ -1,0 +1,157 @@
+"""`hrkd report` and `hrkd errors` on runs that were made."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hrkd.cli import main
+from hrkd.errors import ArtifactError, DataError, RecipeError
+from hrkd.run.commands import compress, train_baseline
+from hrkd.run.errors import errors
+from hrkd.run.report import report, report_content
+from tiny import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reported") / "out"
+    compress(tiny_recipe(folder))
+    return folder
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def predictions(run, stage):
+    return pd.read_parquet(run / "predictions" / f"{stage}.parquet")
+
+
+def test_a_run_leaves_its_page_and_what_it_shows(run):
+    content = json.loads((run / "report.json").read_text())
+    assert content["format"] == "hrkd-report"
+    assert content["verdict"][0].startswith("The student keeps")
+    assert 10_000 < (run / "report.html").stat().st_size < 500_000
+
+
+def test_counts_are_those_of_the_predictions(run):
+    student, teacher = predictions(run, "student"), predictions(run, "teacher")
+    lost = (teacher["predicted"] == teacher["label"]) & (student["predicted"] != student["label"])
+    content = report_content(run)
+    for name, counts in content["flips"]["counts"].items():
+        own = student["domain"] == name
+        assert counts["lost"] == (lost & own).sum()
+        assert sum(counts[kind] for kind in ("both_right", "lost", "gained", "both_wrong")) == own.sum()
+    assert content["models"]["student"]["texts_per_second"] > 0
+    assert {model["title"] for model in content["frontier"]["models"]} >= {"Teacher", "Student (HRKD)"}
+
+
+def test_ratios_of_a_level_add_up_to_one(run):
+    history = report_content(run)["history"]
+    np.testing.assert_allclose(np.sum(history["levels"]["ratio"], axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(np.sum(history["relations"], axis=2), 1, atol=1e-3)
+    assert {each["level"] for each in history["ratios"]} == {0, 1}
+
+
+def test_errors_are_the_wrong_rows_with_their_texts_the_surest_first(run):
+    found = errors(run, which="wrong")
+    student = predictions(run, "student")
+    wrong = student[student["predicted"] != student["label"]]
+    assert set(found["id"]) == set(wrong["id"])
+    for _, own in found.groupby("domain"):
+        assert own["student_confidence"].is_monotonic_decreasing
+    assert found["text"].str.len().min() > 0
+    row = found.iloc[0]
+    said = student.set_index("id").loc[row["id"]]
+    assert (row["student"], row["label"], row["domain"]) == (said["predicted"], said["label"], said["domain"])
+
+
+def test_kinds_are_told_apart(run):
+    every = errors(run)
+    assert len(errors(run, which="lost")) + len(errors(run, which="gained")) + len(errors(run, which="neither")) == len(
+        every
+    )
+    lost = errors(run, which="lost")
+    assert (lost["teacher"] == lost["label"]).all()
+    assert (lost["student"] != lost["label"]).all()
+
+
+def test_errors_of_one_domain_as_a_table(run, tmp_path, capsys):
+    domain = json.loads((run / "results.json").read_text())["domains"][1]
+    for name in ("e.csv", "e.jsonl.gz", "e.parquet"):
+        assert main(["errors", str(run), "--domain", domain, "--limit", "1", "--output", str(tmp_path / name)]) == 0
+    written = pd.read_parquet(tmp_path / "e.parquet")
+    assert set(written["domain"]) == {domain}
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "e.csv"), written, check_dtype=False)
+    assert len(pd.read_json(tmp_path / "e.jsonl.gz", lines=True)) == len(written)
+    assert "more: --limit" in capsys.readouterr().out
+
+
+def test_what_cannot_be_asked_for_is_told(run, tmp_path):
+    with pytest.raises(RecipeError, match=r"which: 'loost' is none of .* did you mean 'lost'"):
+        errors(run, which="loost")
+    with pytest.raises(RecipeError, match="knows no 'nowhere'"):
+        errors(run, domain="nowhere")
+    with pytest.raises(ArtifactError, match="not the folder of a run"):
+        errors(tmp_path)
+    with pytest.raises(RecipeError, match="with output"):
+        report(run, run)
+
+
+def test_an_unfinished_run_has_no_report(copy):
+    (copy / "results.json").unlink()
+    with pytest.raises(ArtifactError, match="not finished"):
+        report(copy)
+
+
+def test_damaged_answers_are_named(copy):
+    path = copy / "predictions" / "student.parquet"
+    table = pd.read_parquet(path)
+    table.iloc[::-1].to_parquet(path)
+    with pytest.raises(ArtifactError, match=r"student\.parquet is of other rows than teacher\.parquet"):
+        report(copy)
+    path.write_bytes(b"no table")
+    with pytest.raises(ArtifactError, match=r"student\.parquet: cannot be read"):
+        report(copy)
+
+
+def test_where_texts_have_changed_the_page_says_so_and_errors_refuse(copy):
+    recipe = (copy / "recipe.yaml").read_text()
+    (copy / "recipe.yaml").write_text(recipe.replace("examples: 160", "examples: 150"))
+    content = report(copy)
+    assert content["flips"]["texts"] == []
+    assert "the data have changed" in content["texts_note"]
+    with pytest.raises(DataError, match="the data have changed"):
+        errors(copy)
+
+
+def test_a_run_without_distillation_is_reported_too(run, tmp_path):
+    folder = tmp_path / "labels"
+    train_baseline(tiny_recipe(folder), teacher_folder=run)
+    content = json.loads((folder / "report.json").read_text())
+    assert content["verdict"][0].startswith("The student without distillation")
+    assert content["history"]["levels"] is None
+    assert len(errors(folder)) > 0
+
+
+def test_several_runs_stand_side_by_side(run, copy, tmp_path):
+    assert main(["report", str(run), str(copy), "--output", str(tmp_path / "both.html")]) == 0
+    assert set(json.loads((tmp_path / "both.json").read_text())["runs"]) == {"out", "copy"}
+
+
+def test_speeds_of_a_benchmark_are_shown(copy):
+    row = {"per_second": 10.0, "latencies": [1.0, 2.0, 3.0], "megabytes": 1.0, "parameters": None}
+    found = {"models": [row | {"folder": str(copy / "student"), "what": "torch"}], "texts": 5, "threads": 1}
+    (copy / "benchmark.json").write_text(json.dumps(found | {"batch_size": 8}))
+    models = report_content(copy)["frontier"]["models"]
+    assert [model.get("per_second") for model in models if model["title"] == "Student (HRKD)"] == [10.0]
+
+
+def test_a_stage_that_is_made_anew_takes_the_old_page_with_it(copy):
+    compress(tiny_recipe(copy, **{"run.overwrite": True, "student.training.epochs": 1, "student.baseline": False}))
+    before = json.loads((copy / "report.json").read_text())
+    assert len(before["stages"]["Student"]["epochs"]) == 1
