@@ -22,6 +22,7 @@ from hrkd.support.messages import first_line, visible
 __all__ = ["VERBS", "main"]
 
 VERBS = {
+    "init": "Look at a table and write a recipe for it.",
     "check": "Check a recipe and its data without training; findings have codes.",
     "explain": "Say what a code of `hrkd check` means and what to do.",
     "compress": "Make a small student from labelled text and a large encoder, and measure it.",

@@ -34,6 +34,7 @@ from hrkd.run.first_look import (
 )
 from hrkd.support.atomic_files import check_can_be_written, write_json
 from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "init",
     "predict",
     "recipe",
     "serve",
@@ -309,6 +311,30 @@ def _after_check(recipe: str | None, status: int, *, with_flags: bool) -> str:
     if status == 2:
         return f"mend the errors, then hrkd check{name}{flags}"
     return f"hrkd compress{name}{flags}" + ("; hrkd explain CODE says more of a finding" if status else "")
+
+
+def init(
+    source: Annotated[str, Parameter(help="A table, a folder of tables or of a research set, or a hub data set.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(help="The recipe to write.")] = Path("my.yaml"),
+    teacher: Annotated[str, Parameter(help="Folder or hub name of the pre-trained encoder.")] = "bert-base-uncased",
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a recipe that is there.")] = False,
+    schema: Annotated[bool, Parameter(help="Write recipe.schema.json beside it too, by which editors help.")] = True,
+) -> None:
+    """Look at a table and write a recipe for it.
+
+    Which column is the text, the label, the domain, a second text or the split is told by what they hold, and a little
+    by their names; the recipe says why, and which others it may be.
+    """
+    console = prepare()
+    from hrkd.run.first_recipe import write_first_recipe
+
+    told = write_first_recipe(
+        source, output, teacher=teacher, overwrite=overwrite, with_schema=schema, show=console.print
+    )
+    for line in (*told, f"next: hrkd check {shlex.quote(str(output))}"):
+        console.print(visible(line), soft_wrap=True)
 
 
 def explain(
@@ -595,7 +621,7 @@ def recipe(
     `hrkd recipe demo > my.yaml` is a good start for a recipe of your own.
     """
     if schema:
-        text = json.dumps(recipe_json_schema(), indent=2)
+        text = json.dumps(recipe_json_schema(), indent=2)  # docs/recipe.schema.json is this
     elif name is not None:
         text = packaged_recipe_text(name)
     else:
