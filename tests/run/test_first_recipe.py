@@ -65,6 +65,13 @@ def test_a_recipe_is_never_overwritten_unasked(table, capsys):
     assert not (table.parent / "my.yaml").read_text().startswith("# yaml-language-server")
 
 
+def test_data_are_not_taken_for_the_recipe(table, capsys):
+    before = table.read_bytes()
+    assert run("init", table, "--output", table, "--overwrite") == 2
+    assert "ends in .yaml" in capsys.readouterr().err
+    assert table.read_bytes() == before
+
+
 def test_a_schema_of_somebody_else_stays(table, capsys):
     schema = table.parent / "recipe.schema.json"
     schema.write_text('{"title": "dishes"}')

@@ -24,7 +24,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "init": "Look at a table and write a recipe for it.",
     "check": "Check a recipe and its data without training; findings have codes.",
-    "explain": "Say what a code of `hrkd check` means and what to do.",
+    "explain": "Say what the code of a finding means and what to do.",
     "compress": "Make a small student from labelled text and a large encoder, and measure it.",
     "train-teacher": "Fine-tune the teacher only.",
     "distill": "Distil the student from a teacher that exists.",

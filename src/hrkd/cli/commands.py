@@ -318,7 +318,9 @@ def init(
     /,
     *,
     output: Annotated[Path, Parameter(help="The recipe to write.")] = Path("my.yaml"),
-    teacher: Annotated[str, Parameter(help="Folder or hub name of the pre-trained encoder.")] = "bert-base-uncased",
+    teacher: Annotated[
+        str | None, Parameter(help="Folder or hub name of the pre-trained encoder; default: bert-base-uncased.")
+    ] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace a recipe that is there.")] = False,
     schema: Annotated[bool, Parameter(help="Write recipe.schema.json beside it too, by which editors help.")] = True,
 ) -> None:
@@ -341,7 +343,7 @@ def explain(
     code: Annotated[str | None, Parameter(help="Such as D104; default: list all.")] = None,
     /,
 ) -> None:
-    """Say what a code of `hrkd check` means and what to do.
+    """Say what the code of a finding means and what to do.
 
     Without a code, lists all of them.
     """

@@ -330,7 +330,7 @@ _ALL = (
         "note",
         "Models that have to be fetched first, or whose size is found by timing, are looked at when a run starts.",
         "A name that the hub does not know is found out only then.",
-        "Nothing; or fetch the model and name its folder.",
+        "Nothing has to be done: the run fetches and tries them. A folder that was fetched before is tried here.",
     ),
 )
 

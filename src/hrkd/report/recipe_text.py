@@ -13,7 +13,7 @@ from hrkd.recipe.schema import DataConfig
 from hrkd.support.messages import visible
 from hrkd.support.text_table import PlainTable
 
-__all__ = ["NO_DOMAIN", "FirstRecipe", "roles_table", "why"]
+__all__ = ["NOT_ENGLISH", "NO_DOMAIN", "FirstRecipe", "looks_english", "roles_table", "why"]
 
 WIDTH = 32
 """Where comments begin."""
@@ -74,7 +74,7 @@ class FirstRecipe:
 
     def _on_teacher(self) -> str:
         what = "a pre-trained encoder, a folder or a hub name"
-        if self.guess is None or self.guess.columns["text"].english > LITTLE_ENGLISH:
+        if self.guess is None or looks_english(self.guess):
             return what
         return f"{what}; {NOT_ENGLISH}"
 
@@ -83,6 +83,11 @@ class FirstRecipe:
         texts = [self.guess.columns[role] for role in ("text", "text_pair") if role in self.guess.columns]
         tokens = sum(TOKENS_OF_A_WORD * text.many_words for text in texts) + 3
         return int(min(LONGEST, max(SHORTEST, -(-tokens // 32) * 32)))
+
+
+def looks_english(guess: Guess) -> bool:
+    """Whether the texts have as many of the frequent words of English as its texts have at least."""
+    return guess.columns["text"].english > LITTLE_ENGLISH
 
 
 def why(role: str, guess: Guess) -> str:

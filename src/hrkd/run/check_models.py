@@ -119,9 +119,9 @@ def check_as_a_run_does(recipe: Recipe) -> list[Finding]:
             prepare_data(recipe.data, None, cache_folder(recipe.cache.folder))
         except HrkdError as error:
             return list(each_line("D003", error))
-        why = (
-            f"{first_of(away)} has to be fetched" if away else "the student's size is found by timing when a run starts"
-        )
+        why = "the student's size is found by timing when a run starts"
+        if away:
+            why = f"{first_of(away)}: not on this machine, so that neither teacher nor student was tried"
         return [Finding("D903", why)]
     try:
         _try(recipe)

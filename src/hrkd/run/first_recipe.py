@@ -11,9 +11,9 @@ from hrkd.data.guessing.roles import Guess, guess_roles
 from hrkd.data.readers.parts import Part
 from hrkd.data.readers.places import plain_stem
 from hrkd.data.readers.sources import open_parts
-from hrkd.errors import ArtifactError, DataError
+from hrkd.errors import ArtifactError, DataError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_json_schema
-from hrkd.report.recipe_text import FirstRecipe, roles_table
+from hrkd.report.recipe_text import NOT_ENGLISH, FirstRecipe, looks_english, roles_table
 from hrkd.support.atomic_files import check_can_be_written, write_text
 from hrkd.support.messages import count_of, first_of
 from hrkd.support.progress import Show, quiet
@@ -28,7 +28,7 @@ def write_first_recipe(
     source: str,
     output: Path,
     *,
-    teacher: str = TEACHER,
+    teacher: str | None = None,
     overwrite: bool = False,
     with_schema: bool = True,
     show: Show = quiet,
@@ -38,7 +38,7 @@ def write_first_recipe(
     Args:
         source: what ``data.source`` is to be.
         output: the recipe's file.
-        teacher: folder or hub name of the teacher.
+        teacher: folder or hub name of the teacher; default: :data:`TEACHER`.
         overwrite: replace a recipe that is there.
         with_schema: write the schema beside it, for editors.
         show: receives the table of the columns.
@@ -46,7 +46,10 @@ def write_first_recipe(
     Raises:
         ArtifactError: there is a file already, or it cannot be written.
         DataError: the source cannot be read, or has no column that looks like text, or like a label.
+        RecipeError: ``output`` is not called as a recipe is.
     """
+    if output.suffix.lower() not in (".yaml", ".yml"):
+        raise RecipeError(f"{output}: expected the name of a YAML file, one that ends in .yaml")
     if output.exists() and not overwrite:
         raise ArtifactError(f"{output}: is there already; name another file (--output), or replace it (--overwrite)")
     check_can_be_written(output)
@@ -57,13 +60,17 @@ def write_first_recipe(
     if parts is not None:
         columns = look_at(parts)
         guess = _guessed(source, columns)
-        about = f"{source}: {count_of(sum(part.rows for part in parts))}, {count_of(len(columns), 'column', 'columns')}"
+        rows = sum(part.rows for part in parts)
+        part = f", {columns[0].rows:,} of them looked at" if columns and columns[0].rows < rows else ""
+        about = f"{source}: {count_of(rows)}{part}, {count_of(len(columns), 'column', 'columns')}"
         unused = [column for column in columns if column not in guess.columns.values()]
         show(roles_table(about, guess))
         told += [f"not used: {column.name!r}, {column}" for column in unused] + _on_files(parts, guess)
+        if teacher is None and not looks_english(guess):
+            told.append(f"teacher {TEACHER}: {NOT_ENGLISH}; --teacher names another")
     schema = _write_schema(output.parent / SCHEMA_FILE, told) if with_schema else None
     name = plain_stem(Path(source)) or "mine"
-    recipe = FirstRecipe(source, about, guess, unused, teacher, f"runs/{name}", schema)
+    recipe = FirstRecipe(source, about, guess, unused, teacher or TEACHER, f"runs/{name}", schema)
     write_text(output, recipe.text())
     load_recipe(output)
     return [*told, f"written: {output}" + (f" and {output.parent / schema}, for editors" if schema else "")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 ADDRESS = re.compile(r"https?://\S+|\S+@\S+\.\w+|[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+KINDS = {"numbers": NUMBER, "dates": DATE, "addresses": ADDRESS}
 CODE = re.compile(r"[a-z]{2}([-_][a-z]{2})?", re.IGNORECASE)
 TONGUES_LISTED = (
     "ar at be br ca ch cn cs cz da de dk el en es et fi fr gb gr he hi hr hu id ie in it ja jp ko kr lt lv mx nl no pl "
@@ -135,52 +136,60 @@ def look_at(parts: Sequence[Part]) -> list[Column]:
     """
     shared = [name for name in dict.fromkeys(parts[0].columns) if all(name in part.columns for part in parts)]
     step = max(1, sum(part.rows for part in parts) // MOST_ROWS)
-    return [_column(name, _values(parts, name, step)) for name in shared]
-
-
-def _values(parts: Sequence[Part], name: str, step: int) -> Iterator[Any]:
+    tallies = [_Tally() for _ in shared]
     row = 0
     for part in parts:
-        for (values,) in part.stream([part.columns.index(name)]):
-            for value in values:
-                if row % step == 0:
-                    yield value
-                row += 1
+        for chunk in part.stream([part.columns.index(name) for name in shared]):
+            places = range(-row % step, len(chunk[0]) if chunk else 0, step)
+            for tally, values in zip(tallies, chunk, strict=True):
+                tally.add([values[place] for place in places])
+            row += len(chunk[0]) if chunk else 0
+    return [tally.column(name) for name, tally in zip(shared, tallies, strict=True)]
 
 
-def _column(name: str, values: Iterable[Any]) -> Column:
-    counts: Counter[str] = Counter()
-    seen: set[int] = set()
-    lengths: list[int] = []
-    rows, empty, english, looked_at = 0, 0, 0, 0
-    kinds = dict.fromkeys(("numbers", "dates", "addresses", "nested"), 0)
-    for value in values:
-        rows += 1
-        if is_nested(value):
-            kinds["nested"] += 1
-            continue
-        if is_empty(value):
-            empty += 1
-            continue
-        text = name_of(value)
-        seen.add(hash(text))
-        if text in counts or len(counts) < MOST_VALUES:
-            counts[text] += 1
+class _Tally:
+    """What is counted of a column, value by value."""
+
+    def __init__(self) -> None:
+        self.rows, self.empty = 0, 0
+        self.counts: Counter[str] = Counter()
+        self.seen: set[int] = set()
+        self.lengths: list[int] = []
+        self.kinds: Counter[str] = Counter()
+        self.english = [0, 0]
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Some more values."""
+        self.rows += len(values)
+        for value in values:
+            if is_nested(value):
+                self.kinds["nested"] += 1
+            elif is_empty(value):
+                self.empty += 1
+            else:
+                self._add_text(name_of(value))
+
+    def _add_text(self, text: str) -> None:
+        self.seen.add(hash(text))
+        if text in self.counts or len(self.counts) < MOST_VALUES:
+            self.counts[text] += 1
         words = text.split()
-        lengths.append(len(words) + len(UNSPACED.findall(text)) // 2)
-        if len(lengths) <= MOST_TEXTS:
-            english += sum(word.lower() in OF_ENGLISH for word in words)
-            looked_at += lengths[-1]
-        kinds["numbers"] += bool(NUMBER.fullmatch(text))
-        kinds["dates"] += bool(DATE.fullmatch(text))
-        kinds["addresses"] += bool(ADDRESS.fullmatch(text))
-    filled = max(1, rows - empty)
-    shares = {kind: number / filled for kind, number in kinds.items()}
-    lengths.sort()
-    many = lengths[min(len(lengths) - 1, len(lengths) * 9 // 10)] if lengths else 0
-    mean = sum(lengths) / max(1, len(lengths))
-    share = english / max(1, looked_at)
-    return Column(name, rows, empty, counts, len(seen) / filled, mean, many, **shares, english=share)
+        self.lengths.append(len(words) + len(UNSPACED.findall(text)) // 2)
+        if len(self.lengths) <= MOST_TEXTS:
+            self.english[0] += sum(word.lower() in OF_ENGLISH for word in words)
+            self.english[1] += self.lengths[-1]
+        for kind, pattern in KINDS.items():
+            self.kinds[kind] += bool(pattern.fullmatch(text))
+
+    def column(self, name: str) -> Column:
+        """All of it as shares."""
+        filled = max(1, self.rows - self.empty)
+        shares = {kind: self.kinds[kind] / filled for kind in (*KINDS, "nested")}
+        ordered = sorted(self.lengths)
+        many = ordered[len(ordered) * 9 // 10] if ordered else 0
+        mean = sum(ordered) / max(1, len(ordered))
+        different, english = len(self.seen) / filled, self.english[0] / max(1, self.english[1])
+        return Column(name, self.rows, self.empty, self.counts, different, mean, many, **shares, english=english)
 
 
 def _short(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +18,9 @@ __all__ = ["find_overlaps", "find_parts", "find_sizes", "too_few"]
 Ints = npt.NDArray[np.int64]
 FEW, TIMES, TO_MEASURE = 50, 20, 30
 """Train rows of a domain that are few; ratio of sizes that is much; rows of a part that are few."""
+
+MOST_NAMED = 10
+"""Domains that are named in an advice."""
 
 
 def find_overlaps(dataset: MultiDomainDataset, given: Mapping[str, Ints]) -> list[Finding]:
@@ -50,12 +54,13 @@ def too_few(dataset: MultiDomainDataset, splits: Splits | None, step: int) -> li
         splits: their parts, where they could be split.
         step: rows of every domain that a step takes.
     """
-    found = []
+    found: list[Finding] = []
     if splits is not None:
-        for domain, rows in splits.train.rows_by_domain().items():
-            if rows < step:
-                told = f"{count_of(rows, 'train row', 'train rows')}, and a step takes {step} of every domain"
-                found.append(Finding("D304", told, domain, rows))
+        small = {domain: rows for domain, rows in splits.train.rows_by_domain().items() if rows < step}
+        advice = _leave_out([name for name in splits.domains if name not in small], min(small.values(), default=0))
+        for domain, rows in small.items():
+            told = f"{count_of(rows, 'train row', 'train rows')}, and a step takes {step} of every domain"
+            found.append(Finding("D304", told, domain, rows, advice=advice))
         return found
     (keys,), domain_ids = text_keys(dataset), dataset.domain_ids
     for d, domain in enumerate(dataset.domains):
@@ -65,6 +70,15 @@ def too_few(dataset: MultiDomainDataset, splits: Splits | None, step: int) -> li
             told = f"{count_of(len(own))} of {count_of(texts, 'text', 'different texts')}, and a step takes {step}"
             found.append(Finding("D304", told, domain, len(own), example_at(dataset, own[0]) if len(own) else None))
     return found
+
+
+def _leave_out(others: list[str], fewest: int) -> str | None:
+    """What to do about small domains, in fields of the recipe; None: as the code says."""
+    if not 0 < len(others) <= MOST_NAMED:
+        return None
+    names = json.dumps(others, ensure_ascii=False)
+    lower = f", or lower batch_size to {fewest}" if fewest else ""
+    return f"Add rows, merge it with a domain that is like it, leave it out (data.domains: {names}){lower}."
 
 
 def find_sizes(dataset: MultiDomainDataset, splits: Splits | None) -> list[Finding]:

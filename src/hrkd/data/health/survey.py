@@ -60,6 +60,7 @@ class Survey:
                     f"{count_of(rows.total)} with {_with_article(what)} in the column {column!r}: {rows}",
                     domain,
                     rows.total,
+                    Example(rows.first[0]),
                 )
             )
         for role, counts in self._trimmed.items():
