@@ -44,11 +44,12 @@ def tell_domains_apart(dataset: MultiDomainDataset) -> list[PairOfDomains]:
 
     Equally many rows of each are drawn, with a fixed seed; each text is judged by a model that has not seen it.
     """
-    counts = np.bincount(dataset.domain_ids, minlength=len(dataset.domains))
+    domain_ids = dataset.domain_ids
+    counts = np.bincount(domain_ids, minlength=len(dataset.domains))
     large = np.flatnonzero(counts >= FEWEST)
     if len(large) < 2:
         return []
-    groups = np.where(np.isin(dataset.domain_ids, large), dataset.domain_ids, -1)
+    groups = np.where(np.isin(domain_ids, large), domain_ids, -1)
     most = len(large) * min(int(counts[large].min()), MOST_ROWS // len(large))
     drawn = dataset.select(some_of_each(groups, most, name="telling apart"))
     owners = drawn.domain_ids

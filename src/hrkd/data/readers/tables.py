@@ -30,6 +30,7 @@ from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = [
     "JOINED",
+    "SEPARATORS",
     "check_separator",
     "long_row",
     "no_tables",
@@ -38,6 +39,7 @@ __all__ = [
     "read_tables",
     "read_tsv",
     "repeats_header",
+    "separator_of",
     "table_files",
     "without_blanks",
 ]
@@ -231,7 +233,8 @@ def _tsv_rows(file: Path) -> Numbered:
 
 def _read_csv(file: Path) -> Part:
     length = check_text(file)
-    separator = _separator(file)
+    with open_text(file, newline="") as text:
+        separator = separator_of(next((line for line in text if line.strip()), ""))
     advice = f"put texts that hold {SEPARATORS[separator]} or line breaks in double quotes"
     spans, before = array("q"), 1
 
@@ -252,11 +255,10 @@ SEPARATORS = {",": "commas", ";": "semicolons"}
 IN_QUOTES = re.compile('"[^"]*("|$)')
 
 
-def _separator(file: Path) -> str:
-    """What separates fields, by the first line: commas, unless it has semicolons alone."""
-    with open_text(file, newline="") as text:
-        header = IN_QUOTES.sub("", next((line for line in text if line.strip()), ""))
-    return ";" if ";" in header and "," not in header else ","
+def separator_of(header: str) -> str:
+    """What separates the fields of .csv, by its first line: commas, unless that has semicolons alone."""
+    outside = IN_QUOTES.sub("", header)
+    return ";" if ";" in outside and "," not in outside else ","
 
 
 def _csv_rows(file: Path, length: int, separator: str) -> Numbered:
