@@ -13,7 +13,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types pytest test-peer test-browser test-clusters test-environments bench clean
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: setup  ## put imports and layout in order
 
 types: setup  ## check types
 	$(BIN)/mypy
+
+schema: setup  ## write docs/recipe.schema.json anew, after a change of the fields of the recipe
+	$(BIN)/hrkd recipe --schema > docs/recipe.schema.json
 
 pytest: setup  # a process for each core, each with one thread: threads that wait for each other lose most
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -163,7 +163,11 @@ def test_formats_change_on_the_way(predictor):
         (".csv", 'text,domain\n"good,books\n', "standard input: bad quoting in the row that ends at line 2"),
         (".tsv", "text\tdomain\ngood\n", r"not the row that ends at line 2 \(1 fields\)"),
         (".csv", "txt,domain\ngood,books\n", "standard input: no column 'text' .*found txt, domain"),
-        (".csv", "text;domain\ngood;books\n", "the header holds ';' and no ',', so fields seem to be separated by it"),
+        (
+            ".csv",
+            "text|domain\ngood|books\n",
+            r"the header holds '\|' and no ',', so fields seem to be separated by it",
+        ),
         (".csv", "text,domain\ngood,books\n,books\n", "(?s)standard input: 1 row cannot be labelled.*row 2"),
         (".jsonl", '{"text": "good", "domain": "books"}\n[]\n', r"one JSON object a line, not so in line 2 \(list\)"),
         (".jsonl", '{"text": "good", "domain": "books"}\n{\n', "one JSON object a line, not so in line 2"),
@@ -173,6 +177,12 @@ def test_formats_change_on_the_way(predictor):
 def test_what_does_not_fit_is_named(predictor, kind, content, words):
     with pytest.raises(DataError, match=words):
         table(predictor, kind, content)
+
+
+def test_semicolons_separate_the_fields_of_a_header_without_commas(predictor):
+    found = table(predictor, ".csv", 'text;domain\n"good; or bad";books\n', to=".csv").splitlines()
+    assert found[0].startswith("text,domain,")
+    assert found[1].startswith("good; or bad,books,")
 
 
 @pytest.mark.parametrize("kind", [".csv", ".tsv"])

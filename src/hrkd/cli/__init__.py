@@ -22,6 +22,9 @@ from hrkd.support.messages import first_line, visible
 __all__ = ["VERBS", "main"]
 
 VERBS = {
+    "init": "Look at a table and write a recipe for it.",
+    "check": "Check a recipe and its data without training; findings have codes.",
+    "explain": "Say what the code of a finding means and what to do.",
     "compress": "Make a small student from labelled text and a large encoder, and measure it.",
     "train-teacher": "Fine-tune the teacher only.",
     "distill": "Distil the student from a teacher that exists.",
@@ -56,8 +59,8 @@ class _Terminated(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to those of the process. Returns the exit status.
 
-    0: done; 2: something that the user can mend, told in one message; 130: interrupted; 141: the reader of the
-    output has gone; 143: terminated.
+    0: done; 1: `hrkd check` found warnings; 2: something that the user can mend, told in one message (`hrkd check`
+    prints it with its findings); 130: interrupted; 141: the reader of the output has gone; 143: terminated.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 tokens = guarded(tokens)
         with standard_output(), _terminations():
-            _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            status = _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _is_of_group(error):
             raise
         return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _is_of_group(error: RuntimeError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
 from hrkd.deploy.export_folder import facts_of_any
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
+from hrkd.recipe.codes import CODES, code_of
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import (
@@ -33,6 +35,7 @@ from hrkd.run.first_look import (
 from hrkd.support.arguments import check_count
 from hrkd.support.atomic_files import check_can_be_written, write_json
 from hrkd.support.launch import launch
+from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,13 +45,16 @@ if TYPE_CHECKING:
 __all__ = [
     "benchmark",
     "cache",
+    "check",
     "compare",
     "compress",
     "data",
     "distill",
     "errors",
     "evaluate",
+    "explain",
     "export",
+    "init",
     "predict",
     "recipe",
     "report",
@@ -329,6 +335,89 @@ def data(
     _write_json(json_file, describe_data(checked, tokenizer, linear_models=linear_models, show=console.print))
 
 
+@takes_fields(*Recipe.model_fields)
+def check(
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="Print the findings as one JSON document instead.")
+    ] = False,
+    flags: Flags = None,
+) -> int:
+    """Check a recipe and its data without training; findings have codes.
+
+    All errors of the recipe, files, models and columns that a run would refuse, and what in the data is worth a look:
+    each a line with its code, what was found, an example and what to do. `hrkd explain CODE` says more, and
+    `--data.ignore CODE` leaves one out. Exit status: 0 nothing or notes alone, 1 warnings, 2 a run would refuse.
+    """
+    console = prepare()
+    with heavy_imports():
+        from hrkd.report.findings import findings_lines
+        from hrkd.run import check as checking
+
+    overrides = overrides_of(flags)
+    found = checking.check(recipe, overrides)
+    following = _after_check(recipe, found.status, with_flags=bool(overrides))
+    if as_json:
+        content = {"recipe": recipe, **found.to_dict(), "next": following}
+        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        return found.status
+    for line in (*findings_lines(recipe or "recipe", found.findings, found.left_out), f"next: {following}"):
+        console.print(line, soft_wrap=True)
+    return found.status
+
+
+def _after_check(recipe: str | None, status: int, *, with_flags: bool) -> str:
+    """The command that comes next."""
+    name = f" {shlex.quote(recipe)}" if recipe is not None else ""
+    flags = " (with the same flags)" if with_flags else ""
+    if status == 2:
+        return f"mend the errors, then hrkd check{name}{flags}"
+    return f"hrkd compress{name}{flags}" + ("; hrkd explain CODE says more of a finding" if status else "")
+
+
+def init(
+    source: Annotated[str, Parameter(help="A table, a folder of tables or of a research set, or a hub data set.")],
+    /,
+    *,
+    output: Annotated[Path, Parameter(help="The recipe to write.")] = Path("my.yaml"),
+    teacher: Annotated[
+        str | None, Parameter(help="Folder or hub name of the pre-trained encoder; default: bert-base-uncased.")
+    ] = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace a recipe that is there.")] = False,
+    schema: Annotated[bool, Parameter(help="Write recipe.schema.json beside it too, by which editors help.")] = True,
+) -> None:
+    """Look at a table and write a recipe for it.
+
+    Which column is the text, the label, the domain, a second text or the split is told by what they hold, and a little
+    by their names; the recipe says why, and which others it may be.
+    """
+    console = prepare()
+    from hrkd.run.first_recipe import write_first_recipe
+
+    told = write_first_recipe(
+        source, output, teacher=teacher, overwrite=overwrite, with_schema=schema, show=console.print
+    )
+    for line in (*told, f"next: hrkd check {shlex.quote(str(output))}"):
+        console.print(visible(line), soft_wrap=True)
+
+
+def explain(
+    code: Annotated[str | None, Parameter(help="Such as D104; default: list all.")] = None,
+    /,
+) -> None:
+    """Say what the code of a finding means and what to do.
+
+    Without a code, lists all of them.
+    """
+    if code is not None:
+        text = str(code_of(code))
+    else:
+        text = "\n".join(f"{each.code}  {each.severity:8} {each.title}" for each in CODES.values())
+    prepare().print(text)
+
+
 def _check_json(file: Path | None) -> None:
     if file is not None:
         try:
@@ -598,7 +687,7 @@ def recipe(
     `hrkd recipe demo > my.yaml` is a good start for a recipe of your own.
     """
     if schema:
-        text = json.dumps(recipe_json_schema(), indent=2)
+        text = json.dumps(recipe_json_schema(), indent=2)  # docs/recipe.schema.json is this
     elif name is not None:
         text = packaged_recipe_text(name)
     else:

@@ -21,7 +21,7 @@ __all__ = ["Flags", "join_switches", "overrides_of", "takes_fields"]
 Flags = Mapping[str, Any] | None
 """What a verb finds in its parameter ``flags``: the given fields, nested by section."""
 
-Verb = TypeVar("Verb", bound=Callable[..., None])
+Verb = TypeVar("Verb", bound=Callable[..., int | None])
 
 _METAVARS = {int: "N", float: "NUMBER", Path: "PATH", Literal: "WORD"}
 SWITCH = {"true": True, "false": False, "null": None}

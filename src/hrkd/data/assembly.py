@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hrkd.data.alike import read_alike
 from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arrow
 from hrkd.data.columns import CHUNK, firsts, repeated, text_ranks
 from hrkd.data.rows import (
@@ -44,8 +44,6 @@ KINDS = {
 """Columns of the table, in their order."""
 HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d", re.IGNORECASE)
 """A row of a table whose first line is no row."""
-VARIANTS = re.compile("[\ufe00-\ufe0f]")
-"""Characters that choose the look of the one before them."""
 FEW, MOSTLY = 50, 0.8
 """Rows from which on labels or domains that are more than this share of them are no such names."""
 UNLABELLED = "unlabelled/"
@@ -284,13 +282,9 @@ class _Rows:
                 cases = [f"{value!r} ({count_of(rows)})" for value, rows in counts.most_common()]
                 notes.append(f"white space around {what} is left out: {first_of(cases)}")
         for what, counts in self.rows_of.items():
-            alike: dict[str, list[str]] = {}
-            for name in sorted(counts):
-                alike.setdefault(_as_seen(name), []).append(name)
             told = [
-                " and ".join(f"{shown} ({count_of(counts[name])})" for name, shown in _told_apart(names))
-                for names in alike.values()
-                if len(names) > 1
+                " and ".join(f"{shown} ({count_of(counts[name])})" for name, shown in names)
+                for names in read_alike(counts)
             ]
             if told:
                 notes.append(
@@ -312,19 +306,6 @@ class _Rows:
         if unknown:
             known = sorted(self.in_source)
             raise DataError(f"data.domains: no rows of {misspelt(unknown, known)}; the source has {', '.join(known)}")
-
-
-def _as_seen(name: str) -> str:
-    """A name as people read it: in one form of its characters, without those that are not seen, in small letters."""
-    plain = unicodedata.normalize("NFKC", name)
-    seen = "".join(c for c in plain if unicodedata.category(c) != "Cf" and not VARIANTS.fullmatch(c))
-    return " ".join(seen.split()).casefold()
-
-
-def _told_apart(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Names with how they are written, in escapes where they look the same otherwise."""
-    same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
-    return ((name, ascii(name) if same else repr(name)) for name in names)
 
 
 def _check_unique(table: pa.Table) -> None:

@@ -19,7 +19,16 @@ from hrkd.recipe.schema import DataConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["DataDescription", "Lengths", "Overlap", "PartDescription", "Reading", "TokenDescription", "describe"]
+__all__ = [
+    "DataDescription",
+    "Lengths",
+    "Overlap",
+    "PartDescription",
+    "Reading",
+    "TokenDescription",
+    "describe",
+    "differing",
+]
 
 Cell = tuple[str, str]  # domain, split
 Ints = npt.NDArray[np.int64]
@@ -203,9 +212,9 @@ class _Copies:
     def __init__(self, keys: Ints, cells: Ints, labels: Ints, domains: int, number: int) -> None:
         self.number, self.cells = number, cells
         _, texts = np.unique(keys, return_inverse=True)
-        self.abroad = _differ(cells % domains, texts)
+        self.abroad = differing(cells % domains, texts)
         places, where, self.rows = np.unique(texts * number + cells, return_inverse=True, return_counts=True)
-        self.conflicting = _differ(labels, where)
+        self.conflicting = differing(labels, where)
         self.place_texts, self.place_cells = places // number, places % number
 
     def of(self, cell: int) -> tuple[int, int, int]:
@@ -224,7 +233,7 @@ class _Copies:
         return tuple(Overlap(*parts, rows) for parts, rows in sorted(found.items()))
 
 
-def _differ(values: Ints, groups: Ints) -> npt.NDArray[np.bool_]:
+def differing(values: Ints, groups: Ints) -> npt.NDArray[np.bool_]:
     """Whether the group of each row holds different values, shape (rows,)."""
     least = np.full(groups.max(initial=-1) + 1, np.iinfo(np.int64).max)
     most = np.full_like(least, -1)

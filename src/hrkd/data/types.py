@@ -105,6 +105,13 @@ class MultiDomainDataset:
         numbers = np.zeros(len(self.domains), dtype=np.int64)
         return replace(self, rows=renumbered(self.of_domain(domain).rows, domain=numbers), domains=(domain,))
 
+    def without(self, domains: Sequence[str]) -> MultiDomainDataset:
+        """The rows of all other domains, as a data set that does not know these."""
+        kept = [name for name in self.domains if name not in domains]
+        numbers = np.array([kept.index(name) if name in kept else -1 for name in self.domains], dtype=np.int64)
+        rows = self.select(np.flatnonzero(numbers[self.domain_ids] >= 0)).rows
+        return replace(self, rows=renumbered(rows, domain=numbers), domains=tuple(kept))
+
     def rows_by_domain(self) -> dict[str, int]:
         """Number of rows of every domain, also of those that have none."""
         counts = np.bincount(self.domain_ids, minlength=len(self.domains)).tolist()

@@ -175,7 +175,7 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
         DataError: the stream is empty, its kind is not told, or (from its chunks) a row does not fit.
     """
     from hrkd.data.readers.parts import Part
-    from hrkd.data.readers.tables import check_separator, without_blanks
+    from hrkd.data.readers.tables import check_separator, separator_of, without_blanks
     from hrkd.data.readers.whole_rows import WholeTable
 
     first = lines.peek()
@@ -188,12 +188,13 @@ def stream_table(lines: Lines, kind: str | None) -> WholeTable:
         rows = next(chunks)
         return WholeTable(NAME, kind, rows.names, None if len(rows) else 0, lambda _: _again(rows, chunks))
     long: deque[LongRow] = deque(maxlen=MOST_ROWS)
-    numbered = _csv_rows(lines, long) if kind == ".csv" else _tsv_rows(lines)
+    separator = separator_of(first.decode(errors="replace")) if kind == ".csv" else "\t"
+    numbered = _csv_rows(lines, long, separator) if kind == ".csv" else _tsv_rows(lines)
     table = (row for _, row in without_blanks(numbered))
     header = next(table, None)
     if not header:
         raise DataError(f"{NAME}: nothing there; expected a table with a header")
-    check_separator(NAME, header, "," if kind == ".csv" else "\t")
+    check_separator(NAME, header, separator)
     part = Part(NAME, 0, tuple(header), lambda _: iter(()), long_rows=lambda: _taken(long))
     return WholeTable(NAME, kind, tuple(header), None, lambda _: _field_chunks(lines, header, table), part)
 
@@ -208,9 +209,9 @@ def _taken(long: deque[LongRow]) -> Iterator[LongRow]:
         yield long.popleft()
 
 
-def _csv_rows(lines: Lines, long: deque[LongRow]) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(lines: Lines, long: deque[LongRow], separator: str) -> Iterator[tuple[int, list[str]]]:
     """Rows; what stands in several lines, one of which could be a row, is put into ``long`` too."""
-    from hrkd.data.readers.tables import long_row
+    from hrkd.data.readers.tables import SEPARATORS, long_row
 
     taken: list[tuple[int, str]] = []
 
@@ -221,15 +222,16 @@ def _csv_rows(lines: Lines, long: deque[LongRow]) -> Iterator[tuple[int, list[st
 
     before = csv.field_size_limit(LONGEST)
     try:
-        for row in csv.reader(read(), strict=True):
-            if len(taken) > 1 and (lying := long_row(taken, len(row))):
+        for row in csv.reader(read(), delimiter=separator, strict=True):
+            if len(taken) > 1 and (lying := long_row(taken, len(row), separator)):
                 long.append(lying)
             taken.clear()
             yield lines.number, row
     except csv.Error as error:
         raise DataError(
-            f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with commas, "
-            'quotes or line breaks in double quotes, and double each quote inside ("")'
+            f"{NAME}: bad quoting in the row that ends at line {lines.number:,} ({error}); put texts with "
+            f"{SEPARATORS[separator]}, quotes or line breaks in double quotes, and double each quote inside"
+            ' ("")'
         ) from error
     finally:
         csv.field_size_limit(before)

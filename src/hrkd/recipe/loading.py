@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 REQUIRED = ("data", "teacher", "student")
+SCHEMA_ID = "urn:hrkd:recipe"
+"""By which a schema is known as that of hrkd."""
 
 # Valid beside whatever stands in the other sections, while these are checked; never part of a recipe that is returned.
 _STAND_INS: dict[str, dict[str, Any]] = {
@@ -158,7 +160,7 @@ def recipe_json_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     for path, value in preset_values():
         _set_default(schema, path, value)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
 
 
 def _set_default(schema: dict[str, Any], path: Sequence[str], value: Any) -> None:

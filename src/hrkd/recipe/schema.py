@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from hrkd.recipe.codes import ignore_problems
 from hrkd.recipe.graph_forms import GRAPH_FORMS, Graph, GraphForm
 from hrkd.recipe.presets import Preset, with_preset
 from hrkd.recipe.rules import NO_STATES, ONE_CLASSIFIER, method_contradictions
@@ -136,6 +137,8 @@ class SyntheticConfig(Section):
 class DataConfig(Section):
     """Where labelled text of several domains comes from, and how it is split."""
 
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"ignore"})
+
     source: str | None = None
     """File (.csv, .tsv, .jsonl, .parquet, also .gz), folder of such files, saved `datasets` folder, or hub name."""
 
@@ -198,6 +201,9 @@ class DataConfig(Section):
     (`head_tail`), or all of it in several `windows`, each a training example of its own, of which the mean of the
     probabilities decides."""
 
+    ignore: list[str] = []
+    """Findings of `hrkd check` to leave out, by their codes, such as D104; `hrkd explain` lists all."""
+
     synthetic: SyntheticConfig = SyntheticConfig()
     """Options of the generated corpus."""
 
@@ -214,6 +220,7 @@ class DataConfig(Section):
             yield "domains: a name stands there twice"
         if self.splits_file is not None and self.sizes is not None:
             yield "splits_file: says which rows are train, dev and test; leave sizes out"
+        yield from (f"ignore: {problem}" for problem in ignore_problems(self.ignore))
         if self.splits_file is None and self.sizes is None and self.dev + self.test >= 1:
             yield f"dev + test is {self.dev + self.test:g}; nothing would be left to train on"
 

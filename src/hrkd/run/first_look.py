@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hrkd.data.readers.places import check_source_is_there
-from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
+from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError
 from hrkd.models.folder import glance
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
@@ -20,6 +20,7 @@ __all__ = [
     "check_output",
     "check_teacher_is_finished",
     "check_teacher_is_there",
+    "faults_of_named",
     "moved_run",
     "student_in",
     "teacher_in",
@@ -35,6 +36,12 @@ def check_named(recipe: Recipe, *fields: str) -> None:
     Raises:
         ArtifactError, DataError, ModelError: one is missing, or is no model that can be opened.
     """
+    for error in faults_of_named(recipe, *fields):
+        raise error
+
+
+def faults_of_named(recipe: Recipe, *fields: str) -> Iterator[HrkdError]:
+    """What :func:`check_named` raises, for each of the sources."""
     for field, source in _named(recipe):
         if not field.startswith(fields):
             continue
@@ -44,7 +51,7 @@ def check_named(recipe: Recipe, *fields: str) -> None:
             else:
                 glance(source)
         except (ArtifactError, DataError, ModelError) as error:
-            raise type(error)(f"{field}: {error}") from None
+            yield type(error)(f"{field}: {error}")
 
 
 def check_teacher_is_there(recipe: Recipe, teacher_folder: Path | None) -> None:

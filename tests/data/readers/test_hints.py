@@ -346,7 +346,6 @@ def test_tsv_as_pandas_writes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "separator", "expected"),
     [
-        ("r.csv", ";", "commas in .csv"),
         ("r.csv", "\t", "commas in .csv"),
         ("r.csv", "|", "commas in .csv"),
         ("r.tsv", ",", "tabs in .tsv"),

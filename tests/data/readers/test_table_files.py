@@ -99,9 +99,18 @@ def test_bad_quoting(tmp_path: Path, data: bytes, line: int) -> None:
     assert f"r.csv: bad quoting in the row that ends at line {line}" in error(write(tmp_path, "r.csv", HEADER + data))
 
 
+def test_semicolons_separate_fields_where_the_header_has_no_comma(tmp_path: Path) -> None:
+    table = 'text;label;domain\n"a; b";pos;x\n"c, ""d""";neg;y\n'
+    for header in (table, "\ufeff" + table, table.replace("text", '"text, of all"')):
+        source = write(tmp_path, "r.csv", header.encode())
+        dataset = load_domains(source, text="text, of all" if ", of" in header else "text")
+        assert dataset.rows["text"][:] == ["a; b", 'c, "d"']
+    assert "put texts that hold semicolons" in error(write(tmp_path, "r.csv", b"text;label;domain\na;b;pos;x\n"))
+
+
 def test_other_separator(tmp_path: Path) -> None:
-    message = error(write(tmp_path, "r.csv", GOOD.replace(b",", b";")))
-    assert "the header holds ';'" in message
+    message = error(write(tmp_path, "r.csv", GOOD.replace(b",", b"|")))
+    assert "the header holds '|'" in message
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-__all__ = ["has_columns_of_its_own", "load_domains"]
+__all__ = ["has_columns_of_its_own", "load_domains", "open_parts", "raw_rows"]
 
 RESEARCH = {"amazon_reviews": read_amazon_reviews, "fdu_mtl": read_fdu_mtl, "mnli": read_mnli}
 UNLABELLED = {
@@ -105,13 +105,7 @@ def load_domains(
     text, text_pair, label, domain, split, id = (_column_name(*item) for item in asked.items())  # noqa: A001
     labelled = label is not None
     names = ColumnNames(text, text_pair, label, domain, split if labelled else None, id if labelled else None)
-    known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
-    if format not in known:
-        raise DataError(f"format: expected {', '.join(known)}; got {format!r}")
-    if source is None or format == "synthetic":
-        raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
-    if isinstance(source, str) and not source.strip():
-        raise DataError("source: expected a path or a name, got an empty string")
+    _check_source(source, format, labelled=labelled)
     if cache is not None and not isinstance(cache, str | Path):
         raise DataError(f"cache: expected the path of a folder, got {cache!r} ({type(cache).__name__})")
     cache = None if cache is None else Path(cache)
@@ -123,6 +117,46 @@ def load_domains(
     kept = cache if mark else None
     of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
     return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
+
+
+def raw_rows(source: str | Path, layout: str, names: ColumnNames) -> Iterator[RawRows]:
+    """Labelled rows of files as they stand there, some at a time, nothing checked but that they can be read.
+
+    Raises:
+        DataError: as :func:`load_domains`, but for what is wrong with single rows.
+    """
+    _check_source(source, layout, labelled=True)
+    yield from _from_path(source, layout, names).chunks
+
+
+def open_parts(source: str | Path, layout: str = DEFAULTS.format) -> list[Part] | None:
+    """The tables of a file, folder or hub data set, whatever their columns; None of a set with columns of its own.
+
+    Raises:
+        DataError: the source is missing, of an unknown layout or cannot be read.
+    """
+    _check_source(source, layout, labelled=True)
+    path = Path(source).expanduser()
+    check_is_plain(path)
+    if layout == "auto":
+        layout = _recognise(source, path, labelled=True)
+    if layout in RESEARCH:
+        return None
+    if layout == "dataset":
+        return _dataset_parts(_open_dataset(source, path), ColumnNames())
+    if not path.exists():
+        raise DataError(no_such_path(path))
+    return read_tables(path)
+
+
+def _check_source(source: Source | None, layout: str, *, labelled: bool) -> None:
+    known = FORMATS if labelled else tuple(dict.fromkeys((*FORMATS, *UNLABELLED)))
+    if layout not in known:
+        raise DataError(f"format: expected {', '.join(known)}; got {layout!r}")
+    if source is None or layout == "synthetic":
+        raise DataError("source: nothing to load; a synthetic corpus is generated, every other format needs a source")
+    if isinstance(source, str) and not source.strip():
+        raise DataError("source: expected a path or a name, got an empty string")
 
 
 def has_columns_of_its_own(source: str | Path, layout: str = DEFAULTS.format) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from hrkd.support.messages import Found, count_of, first_of
 
 __all__ = [
     "JOINED",
+    "SEPARATORS",
     "check_separator",
     "long_row",
     "no_tables",
@@ -37,6 +39,7 @@ __all__ = [
     "read_tables",
     "read_tsv",
     "repeats_header",
+    "separator_of",
     "table_files",
     "without_blanks",
 ]
@@ -160,7 +163,8 @@ def _check_folder(folder: Path, files: list[Path]) -> None:
 def read_table(file: Path) -> Part:
     """One table file, looked through once; its rows are read again, some at a time, when they are asked for.
 
-    * CSV: commas, double quotes, all values are strings (``NA`` and ``null`` too).
+    * CSV: commas (or semicolons, where the header has these alone), double quotes, all values are strings (``NA`` and
+      ``null`` too).
     * TSV: tabs, and quotes without a meaning.
     * JSON lines: one object a line; a missing key is null.
     * Parquet: as it is; numbers of ClassLabel columns become their names.
@@ -229,7 +233,9 @@ def _tsv_rows(file: Path) -> Numbered:
 
 def _read_csv(file: Path) -> Part:
     length = check_text(file)
-    advice = "put texts that hold commas or line breaks in double quotes"
+    with open_text(file, newline="") as text:
+        separator = separator_of(next((line for line in text if line.strip()), ""))
+    advice = f"put texts that hold {SEPARATORS[separator]} or line breaks in double quotes"
     spans, before = array("q"), 1
 
     def look_at(line: int, _: list[str]) -> None:
@@ -238,15 +244,26 @@ def _read_csv(file: Path) -> Part:
             spans.extend((before + 1, line))
         before = line
 
-    part = _rectangle(file.name, lambda: _csv_rows(file, length), advice, ",", look_at)
+    part = _rectangle(file.name, lambda: _csv_rows(file, length, separator), advice, separator, look_at)
     if not spans:
         return part
-    return replace(part, long_rows=lambda: _long_rows(file, spans, len(part.columns)))
+    return replace(part, long_rows=lambda: _long_rows(file, spans, len(part.columns), separator))
 
 
-def _csv_rows(file: Path, length: int) -> Numbered:
+SEPARATORS = {",": "commas", ";": "semicolons"}
+"""Of .csv: spreadsheets write the second where the first stands in numbers."""
+IN_QUOTES = re.compile('"[^"]*("|$)')
+
+
+def separator_of(header: str) -> str:
+    """What separates the fields of .csv, by its first line: commas, unless that has semicolons alone."""
+    outside = IN_QUOTES.sub("", header)
+    return ";" if ";" in outside and "," not in outside else ","
+
+
+def _csv_rows(file: Path, length: int, separator: str) -> Numbered:
     with open_text(file, newline="") as text:
-        reader, last = csv.reader(text, strict=True), 0
+        reader, last = csv.reader(text, delimiter=separator, strict=True), 0
         fault: csv.Error | None = None
         while fault is None:
             chunk: list[tuple[int, list[str]]] = []
@@ -262,23 +279,25 @@ def _csv_rows(file: Path, length: int) -> Numbered:
         begins = f" and begins at line {last + 1}" if reader.line_num > last + 1 else ""
         raise DataError(
             f"{file.name}: bad quoting in the row that ends at line {reader.line_num}{begins} ({fault}); put texts "
-            'with commas, quotes or line breaks in double quotes, and double each quote inside ("")'
+            f"with {SEPARATORS[separator]}, quotes or line breaks in double quotes, and double each quote inside"
+            ' ("")'
         )
 
 
-def _long_rows(file: Path, spans: Sequence[int], width: int) -> Iterator[LongRow]:
+def _long_rows(file: Path, spans: Sequence[int], width: int, separator: str) -> Iterator[LongRow]:
     """Rows in the lines from ``spans[0]`` to ``spans[1]``, from ``spans[2]`` to ..., if a line of them is a row."""
     with open_text(file, newline="") as text:
         lines = enumerate(text, 1)
         for first, last in zip(spans[::2], spans[1::2], strict=True):
-            if row := long_row(((number, line) for number, line in _up_to(lines, last) if number >= first), width):
+            own = ((number, line) for number, line in _up_to(lines, last) if number >= first)
+            if row := long_row(own, width, separator):
                 yield row
 
 
-def long_row(lines: Iterable[tuple[int, str]], width: int) -> LongRow:
+def long_row(lines: Iterable[tuple[int, str]], width: int, separator: str = ",") -> LongRow:
     """Number and fields of each line of one row, empty ones left out; empty if none could be a row by itself."""
     held = ((number, line.rstrip("\r\n")) for number, line in lines)
-    row = [(number, _alone(line, width)) for number, line in held if line]
+    row = [(number, _alone(line, width, separator)) for number, line in held if line]
     return row if len(row) > 1 and any(fields for _, fields in row) else []
 
 
@@ -290,14 +309,14 @@ def _up_to(lines: Iterator[tuple[int, str]], last: int) -> Iterator[tuple[int, s
             return
 
 
-def _alone(line: str, width: int) -> list[str] | None:
+def _alone(line: str, width: int, separator: str) -> list[str] | None:
     """The fields of a line that is read by itself, its quotes as such or as characters; None if they are not enough."""
     try:
-        fields = next(csv.reader([line], strict=True), [])
+        fields = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error:
         fields = []
     if len(fields) != width:
-        fields = line.split(",")
+        fields = line.split(separator)
     return fields if len(fields) == width else None
 
 

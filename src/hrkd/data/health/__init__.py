@@ -1,0 +1,1 @@
+"""What is found in labelled text before a run: coded findings, with counts and examples."""

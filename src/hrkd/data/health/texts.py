@@ -1,0 +1,149 @@
+"""Texts that say nothing, that stand there several times, and that are cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hrkd.data.columns import chunks_of, repeated
+from hrkd.data.describe import differing
+from hrkd.data.health.finding import Finding, example_at
+from hrkd.data.splits.draws import some_of_each, text_keys
+from hrkd.data.types import MultiDomainDataset
+from hrkd.support.messages import count_of, first_of
+
+__all__ = ["WORDS", "Counter", "find_copies", "find_cut", "find_nearly_empty"]
+
+LETTER = re.compile(r"[^\W_]")
+SAYS_ENOUGH = re.compile("[^\\W_].*[^\\W_].*[^\\W_]|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]", re.DOTALL)
+"""Three letters or digits, or a character that stands for a word or syllable."""
+SYMBOL = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff]")
+"""Stars, arrows, emojis."""
+NOTHING = {"nan", "null", "none", "n.a.", "#n/a", "<na>", "undefined"}
+"""What programs write for nothing, and has three letters."""
+MUCH = 0.05
+TOKENS_OF_A_WORD = 1.3
+MOST_TEXTS = 2_000
+"""Of all domains together, whose tokens are counted."""
+
+Counter = Callable[[Sequence[str]], Sequence[int]]
+"""Gives the number of tokens of each text, special ones left out."""
+
+
+def find_nearly_empty(dataset: MultiDomainDataset) -> list[Finding]:
+    """Texts with hardly a letter, by domain; those of a pair are looked at one by one."""
+    rows, done = [], 0
+    for chunk in chunks_of(dataset.rows, *dataset.text_columns):
+        for i, texts in enumerate(zip(*(chunk[column] for column in dataset.text_columns), strict=True)):
+            if not all(map(_says_something, texts)):
+                rows.append(done + i)
+        done += len(chunk["text"])
+    found, places = [], np.array(rows, dtype=np.int64)
+    owners = dataset.select(places).domain_ids
+    for d in np.unique(owners):
+        own = places[owners == d]
+        told = f"{count_of(len(own))} with hardly a letter in the text"
+        found.append(Finding("D203", told, dataset.domains[d], len(own), example_at(dataset, own[0])))
+    return found
+
+
+def _says_something(text: str) -> bool:
+    if SYMBOL.search(text):
+        return True
+    return bool(SAYS_ENOUGH.search(text)) and text.strip().lower() not in NOTHING
+
+
+def find_copies(dataset: MultiDomainDataset) -> list[Finding]:
+    """Texts that stand there several times: with different labels, in several domains, or just so."""
+    (keys,) = text_keys(dataset)
+    several = np.flatnonzero(repeated(keys))
+    if not len(several):
+        return []
+    domain_ids, labels, texts = dataset.domain_ids[several], dataset.label_ids[several], keys[several]
+    cells = np.unique(texts * len(dataset.domains) + domain_ids, return_inverse=True)[1]
+    conflicting = differing(labels, cells)
+    abroad = differing(domain_ids, texts)
+    found: list[Finding] = []
+    for d, domain in enumerate(dataset.domains):
+        own = domain_ids == d
+        torn = np.flatnonzero(own & conflicting)
+        if len(torn):
+            texts_torn = count_of(len(np.unique(cells[torn])), "text", "texts")
+            same = torn[cells[torn] == cells[torn[0]]]
+            said = {dataset.labels[labels[i]]: dataset.rows[int(several[i])]["id"] for i in reversed(same)}
+            first = " and ".join(f"{place} has {label!r}" for label, place in reversed(said.items()))
+            told = f"{count_of(len(torn))} of {texts_torn} have different labels: {first}"
+            found.append(Finding("D103", told, domain, len(torn), example_at(dataset, several[torn[0]])))
+        agreed = own & ~conflicting
+        extra = int(agreed.sum()) - len(np.unique(cells[agreed]))
+        if extra:
+            often = np.flatnonzero(agreed & (cells == np.bincount(cells[agreed]).argmax()))
+            told = f"{count_of(extra, 'row is a copy', 'rows are copies')} of another one of the domain"
+            found.append(Finding("D204", told, domain, extra, example_at(dataset, several[often[0]])))
+    return found + _abroad(dataset, several[abroad], texts[abroad])
+
+
+def _abroad(dataset: MultiDomainDataset, rows: np.ndarray, texts: np.ndarray) -> list[Finding]:
+    """Texts of several domains, told once for all of these."""
+    if not len(rows):
+        return []
+    owners = dataset.domain_ids[rows]
+    first = texts == texts[0]
+    torn = len(np.unique(texts[differing(dataset.label_ids[rows], np.unique(texts, return_inverse=True)[1])]))
+    names = [dataset.domains[d] for d in np.unique(owners)]
+    number = len(np.unique(texts))
+    torn_of = f", {'' if number == 1 else f'{torn:,} of them '}with different labels" if torn else ""
+    told = (
+        f"{count_of(number, 'text stands', 'texts stand')} in more than one domain ({first_of(names)}){torn_of}: "
+        f"{' and '.join(dataset.rows[int(row)]['id'] for row in rows[first][:2])} are equal"
+    )
+    return [Finding("D205", told, rows=len(rows), example=example_at(dataset, rows[0]))]
+
+
+def find_cut(dataset: MultiDomainDataset, room: int, keep: str, count: Counter, counted: str) -> list[Finding]:
+    """How much of the texts is not read, by domain, on at most :data:`MOST_TEXTS` drawn rows.
+
+    Args:
+        dataset: rows to look at.
+        room: tokens that a model reads of a row, special ones left out.
+        keep: what is read of longer texts; with ``windows`` nothing is lost.
+        count: of tokens.
+        counted: says what ``count`` does.
+    """
+    if keep == "windows":
+        return []
+    drawn = dataset.select(some_of_each(dataset.domain_ids, MOST_TEXTS, name="tokens"))
+    tokens = np.zeros(len(drawn), dtype=np.int64)
+    for column in drawn.text_columns:
+        lengths = [n for chunk in chunks_of(drawn.rows, column) for n in count(chunk[column])]
+        tokens += np.array(lengths, dtype=np.int64)
+    found, owners = [], drawn.domain_ids
+    of = "" if len(drawn) == len(dataset) else f", on {count_of(len(drawn), 'drawn row', 'drawn rows')} of all domains"
+    for d, domain in enumerate(dataset.domains):
+        own = np.flatnonzero(owners == d)
+        lost = np.maximum(0, tokens[own] - room).sum() / max(1, tokens[own].sum())
+        cut = own[tokens[own] > room]
+        if lost > MUCH:
+            told = (
+                f"{100 * len(cut) / len(own):.0f} % of the texts are longer than data.max_length, and "
+                f"{100 * lost:.0f} % of all tokens are not read (data.keep: {keep}; {counted}{of})"
+            )
+            longest = drawn.rows[int(own[tokens[own].argmax()])]
+            advice = _longer(int(np.quantile(tokens[own], 0.9)) + 3, keep)
+            found.append(Finding("D206", f"{told}; the longest is {longest['id']}", domain, len(cut), advice=advice))
+    return found
+
+
+def _longer(tokens: int, keep: str) -> str:
+    others = "windows" if keep == "head_tail" else "head_tail or windows"
+    return (
+        f"Raise data.max_length ({-(-tokens // 8) * 8} holds nine of ten texts, if the model takes so many), or set "
+        f"data.keep: {others}."
+    )
+
+
+def WORDS(texts: Sequence[str]) -> list[int]:  # noqa: N802 - a default
+    """Tokens by a rule of thumb."""
+    return [round(TOKENS_OF_A_WORD * len(text.split())) for text in texts]

@@ -1,0 +1,32 @@
+"""Findings of ``hrkd check`` as lines for a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from hrkd.data.health.finding import Finding
+from hrkd.recipe.codes import SEVERITIES
+from hrkd.support.messages import count_of, visible
+
+__all__ = ["findings_lines"]
+
+HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d", re.IGNORECASE)
+"""A row of a table whose first line is no row."""
+
+
+def findings_lines(name: str, findings: Sequence[Finding], left_out: Mapping[str, int]) -> Iterator[str]:
+    """Groups by severity, each finding a line, and how many there are."""
+    counts = {severity: sum(each.severity == severity for each in findings) for severity in SEVERITIES}
+    for severity, meaning in SEVERITIES.items():
+        if counts[severity]:
+            yield f"{severity}s ({meaning}):"
+            yield from (f"  {each.line()}" for each in findings if each.severity == severity)
+            yield ""
+    if any(HEADED.search(each.line()) for each in findings):
+        yield "(#17 is the 17th row below the header)"
+    told = [count_of(number, severity, f"{severity}s") for severity, number in counts.items() if number]
+    yield visible(f"{name}: {', '.join(told) or 'nothing found'}")
+    if left_out:
+        listed = ", ".join(f"{code} ({number})" for code, number in sorted(left_out.items()))
+        yield f"left out by data.ignore: {listed}"
