@@ -7,13 +7,14 @@ STAMP := $(VENV)/.installed
 PEER_STAMP := $(VENV)/.installed-peer
 BROWSER_STAMP := $(VENV)/.installed-browser
 CLUSTERS_STAMP := $(VENV)/.installed-clusters
+DOCS_STAMP := $(VENV)/.installed-docs
 DEMO := runs/make-demo
 
 # Containers often set it; every process would then compile thousands of modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments bench clean
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments docs bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +72,13 @@ test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spar
 
 $(CLUSTERS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,ray,spark]'
+	touch $@
+
+docs: $(DOCS_STAMP)  ## build the site in docs/_build; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextBrewer (half an hour on an idle machine)
