@@ -14,7 +14,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments docs bench clean
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spar
 $(CLUSTERS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,ray,spark]'
 	touch $@
+
+test-docs: setup  ## run every block of code of the README and the documentation, and the notebooks
+	$(BIN)/python -m pytest -m docs
 
 docs: $(DOCS_STAMP)  ## build the site in docs/_build; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
