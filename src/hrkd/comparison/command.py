@@ -15,14 +15,18 @@ from hrkd.comparison.plot import can_plot, plot_comparison
 from hrkd.comparison.processes import changes_of, is_finished, make_runs
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
+from hrkd.run.command_record import CommandRecord
 from hrkd.support.arguments import check_switch
 from hrkd.support.atomic_files import replace_file, write_json, write_text
 from hrkd.support.launch import launch
 from hrkd.support.progress import Progress, Show, quiet
 
-__all__ = ["compare"]
+__all__ = ["compare", "is_finished_comparison"]
 
 logger = logging.getLogger("hrkd.compare")
+
+REPORT = "compare.md"
+"""Written last."""
 
 
 def compare(
@@ -62,8 +66,14 @@ def compare(
         finished = len(plan.teachers) + len(plan.cells) - len(missing)
         logger.info("%s: %d runs to make, %d finished", output, len(missing), finished)
         if missing:
+            record = CommandRecord.of("compare", grid=plan.grid.model_dump(mode="json"), overwrite=overwrite)
             failed = make_runs(
-                missing, output, jobs=plan.grid.jobs, overwrite=overwrite, progress=progress or Progress()
+                missing,
+                output,
+                jobs=plan.grid.jobs,
+                overwrite=overwrite,
+                progress=progress or Progress(),
+                begin=record.write,
             )
     measured, unusable = collect(plan)
     failed |= unusable
@@ -79,8 +89,13 @@ def compare(
     _write(content, measured, output)
     for table in comparison_tables(content):
         show(table)
-    show(f"Written: {output / 'compare.md'}")
+    show(f"Written: {output / REPORT}")
     return content
+
+
+def is_finished_comparison(plan: GridPlan) -> bool:
+    """Whether all runs of a grid are there, and the report on them."""
+    return (plan.grid.output / REPORT).is_file() and not _missing(plan)
 
 
 def _missing(plan: GridPlan) -> list[PlannedRun]:
@@ -128,4 +143,4 @@ def _write(content: Mapping[str, Any], measured: Sequence[Measured], output: Pat
         plot = "compare.svg"
         with replace_file(output / plot) as new:
             plot_comparison(content, new)
-    write_text(output / "compare.md", comparison_markdown(content, plot))
+    write_text(output / REPORT, comparison_markdown(content, plot))

@@ -5,6 +5,7 @@
     OUTPUT/
       recipe.yaml        the resolved recipe          environment.json   versions, machine
       splits.json        ids of train, dev, test      data.json          counts per domain
+      command.json       which command made it, and where its relative paths count from
       teacher/           trained here (absent where the recipe names a fine-tuned one)
       teacher/<domain>/                               with teacher.encoders: per_domain; domains.json says whose it is
       student/  baseline/                             models, each with stage.json: what it was made with
@@ -47,14 +48,14 @@ from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 
-__all__ = ["RunFolder", "environment", "splits_beside"]
+__all__ = ["COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside"]
 
 logger = logging.getLogger("hrkd")
 
-RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
+RECIPE, ENVIRONMENT, COMMAND, LOCK = "recipe.yaml", "environment.json", "command.json", ".lock"
 DESCRIBED = ("splits.json", "data.json", "results.json")
 FOLDERS = ("metrics", "checkpoints", "predictions")
-WRITTEN = re.compile(r"recipe\.yaml|(environment|splits|data|results)\.json|results\.md|" + "|".join(STAGES))
+WRITTEN = re.compile(r"recipe\.yaml|(environment|command|splits|data|results)\.json|results\.md|" + "|".join(STAGES))
 """Names of what a run writes into its folder itself, where somebody else may be writing too."""
 
 PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "numpy", "pandas")
@@ -184,13 +185,13 @@ class RunFolder:
         """One of the things in the folder of which it is not known that hrkd wrote them."""
         if not self.path.is_dir():
             return ""
-        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT))
+        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT, COMMAND))
         return next((path.name for path in others if not is_leftover(path)), "")
 
     def _check_room(self, planned: Iterable[str]) -> None:
         """Whether nothing else is in the way of what is to be written for the ``planned`` stages."""
         folders, files = [self.path / name for name in FOLDERS], [self.results.with_suffix(".md")]
-        files += [self.path / name for name in (RECIPE, ENVIRONMENT, LOCK, *DESCRIBED)]
+        files += [self.path / name for name in (RECIPE, ENVIRONMENT, COMMAND, LOCK, *DESCRIBED)]
         for name in planned:
             stage = self.stage(name)
             folders += [stage.model, stage.metrics, stage.checkpoint]
