@@ -515,6 +515,9 @@ class TestVerbs:
         assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
         assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0
         assert fake.call_args.args[2:] == ("onnx", None)
+        monkeypatch.setattr(commands, "exported_facts", lambda folder: {"folder": str(folder)})
+        status, output, errors = run("export", "student", "out", "--to", "onnx", "--allowance", "1", "--json")
+        assert (status, json.loads(output), errors) == (0, {"folder": "out"}, "books: out/books\n")
         assert (fake.call_args.kwargs["allowance"], fake.call_args.kwargs["overwrite"]) == (1.0, False)
         assert run("export", "student", "out", "--to", "onx")[::2] == (
             2,

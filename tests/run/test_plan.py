@@ -199,7 +199,7 @@ def test_a_budget_changes_the_recipe_of_the_run_once(command, tmp_path, capsys, 
     assert command("train-teacher", file, "--hours", whole / 1000) == 2
     assert f"--hours {whole / 1000:g}: too little" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [file]
-    half = f"{whole / 2 / 0.9:.6f}"
+    half = f"{1.001 * whole / 2 / 0.9:.6f}"
     assert command("train-teacher", file, "--hours", half, "--dry-run") == 0
     assert "teacher.training.epochs: 5 in the place of 10, to fit into" in capsys.readouterr().out
     assert command("train-teacher", file, "--hours", half) == 0

@@ -24,7 +24,6 @@ from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import read_yaml
-from hrkd.report.plan_tables import budget_lines
 from hrkd.run.first_look import (
     check_measurable,
     check_named,
@@ -246,6 +245,7 @@ def _start(
     if not dry_run and hours is None:
         return _Work(console, rows, recipe)
     with heavy_imports():
+        from hrkd.report.plan_tables import budget_lines
         from hrkd.run.plan import plan
         from hrkd.support.progress import quiet
 

@@ -19,6 +19,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import Recipe
+from hrkd.recipe.yaml_lines import read_yaml
 from hrkd.report.plan_tables import plan_tables
 from hrkd.run.budget import RESERVE, changes_between, check_hours, fitted, settled_before
 from hrkd.run.command_record import STAGES_OF
@@ -135,8 +136,7 @@ def _content(
         "caches": caches,
         "peak_megabytes": peak_megabytes(),
         "notes": notes,
-        "recipe": recipe.model_dump(mode="json"),
-        "recipe_yaml": recipe_to_yaml(recipe),
+        "recipe": read_yaml(recipe_to_yaml(recipe), "recipe").data,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from hrkd.data.batching import TokenizedDataset
 from hrkd.models.domain_teachers import DomainTeachers, encoders_of
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.models.shape import shape_of
 from hrkd.models.trace import set_attention
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.command_record import STAGES_OF
@@ -141,13 +143,14 @@ class _Pupils:
         self.context, self.teacher, self.reads, self.caches, self.found = context, teacher, reads, caches, found
 
     def add(self, stages: Sequence[str]) -> None:
-        """Time each that is not finished."""
+        """Time each that is not finished; one student is started for all, as its weights are of no matter here."""
         dev, test = (len(part.texts) for part in (self.teacher.data.dev, self.teacher.data.test))
-        reads: float | None = None
+        start = time.perf_counter()
+        self.started, self.layer_map = PUPILS[stages[0]](self.context, self.teacher).start()
+        self.start_seconds = time.perf_counter() - start
+        reads = seconds_a_text(self.context, self.started.model, self.teacher.data.dev)
         for name in stages:
             pupil = PUPILS[name](self.context, self.teacher)
-            if reads is None:
-                reads = seconds_a_text(self.context, pupil.start()[0].model, self.teacher.data.dev)
             # The student's test rows are predicted whenever a domain's dev score rises.
             between = {"levels": 0, "student": dev + test, "baseline": dev}[name] * reads
             self.found.costs.append(self._cost(name, pupil, between))
@@ -159,25 +162,29 @@ class _Pupils:
         batch_size, distils = recipe.student.training.batch_size, name != "baseline"
         rows, copies = (pupil.texts, recipe.student.augment) if distils else (train, 0)
         steps = steps_of_epoch(rows, batch_size, altered=train, copies=copies)
-        timing, before = None, 0.0
+        timing, before = None, self.start_seconds
         if state[0] != "finished" and distils:
-            timing, before = self._distilled(name, pupil, rows, steps)
+            timing, looks = self._distilled(name, rows, steps)
+            before += looks
         elif state[0] != "finished":
-            timing = time_fine_tuning(context, pupil.start()[0].model, train, recipe.student.training)
+            timing = time_fine_tuning(context, self.started.model, train, recipe.student.training)
         if copies:
             self.found.notes.append("Making altered copies (student.augment) is not in the times.")
         count = len(rows) + copies * len(train)
         return _cost(name, name, *state, rows=count, steps=steps, context=context, timing=timing, between=between,
                      before=before)  # fmt: skip
 
-    def _distilled(self, name: str, pupil: PupilStage, rows: TokenizedDataset, steps: int) -> tuple[Timing, float]:
+    def _distilled(self, name: str, rows: TokenizedDataset, steps: int) -> tuple[Timing, float]:
+        """What was timed of a distillation, and the seconds in which the teacher looks at all rows before it."""
         recipe, training = self.context.recipe, self.context.recipe.student.training
         method: MethodConfig = recipe.distillation
         if method.stages == "two":
             method = method.levels_alone() if name == "levels" else method.predictions_alone()
         epochs = planned_epochs(settings_of(recipe, name), steps)
-        started, layer_map = pupil.start()
+        started, layer_map = self.started, self.layer_map
         rows_a_step = training.batch_size * len(self.teacher.model.domains)
+        width, levels = shape_of(encoders_of(self.teacher.model)[0].config).width, 1 + 3 * len(layer_map)
+        bytes_a_step = rows_a_step * float(rows.lengths.mean()) * levels * width * 4  # as much as it may be
         timing = time_distillation(
             self.context,
             self.teacher.model,
@@ -187,9 +194,9 @@ class _Pupils:
             method=method,
             settings=training,
             epochs=epochs,
-            steps=steps_within(self.reads * rows_a_step),
+            steps=steps_within(self.reads * rows_a_step, bytes_a_step),
         )
-        before = timing.row * len(rows)
+        looks = timing.row * len(rows)
         if timing.cache is not None:
             live = live_teacher(self.teacher.model, started.model, method, layer_map)
             index = cache_of(timing.cache, live, rows, recipe.cache)
@@ -198,5 +205,5 @@ class _Pupils:
             there = self.caches is not None and (self.caches / index.fingerprint / "complete").is_file()
             known = {"name": index.fingerprint if self.caches is not None else None, "bytes": index.bytes}
             self.found.caches.append({"kind": "teacher", **known, "there": there})
-            before = 0.0 if there else before
-        return timing, before
+            looks = 0.0 if there else looks
+        return timing, looks

@@ -39,6 +39,8 @@ WARMING = 5
 """Most steps that do not count."""
 SECONDS = 10.0
 """After which no further step of a training begins; also what the teacher may take to be asked for them."""
+BYTES = 5e8
+"""That the temporary cache of what the teacher says may take, but for the fewest steps."""
 TEXTS = 256
 """Most texts that a model is asked about."""
 
@@ -108,9 +110,9 @@ def drawn(data: TokenizedDataset, texts: int) -> TokenizedDataset:
     return data.select(np.sort(np.concatenate([generator.permutation(each)[:texts] for each in members])))
 
 
-def steps_within(seconds: float) -> int:
-    """Steps to draw rows for, where each takes so many ``seconds`` before it is made."""
-    return int(np.clip(SECONDS / max(seconds, 1e-9), FEWEST, STEPS))
+def steps_within(seconds: float, size: float) -> int:
+    """Steps to draw rows for, where the teacher takes so many ``seconds`` for each, and its cache so many bytes."""
+    return int(np.clip(min(SECONDS / max(seconds, 1e-9), BYTES / max(size, 1.0)), FEWEST, STEPS))
 
 
 def seconds_a_text(context: Context, model: AnyTeacher, data: TokenizedDataset) -> float:
