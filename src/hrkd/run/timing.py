@@ -137,7 +137,7 @@ def time_fine_tuning(
     some = drawn(data, settings.batch_size * STEPS)
 
     def train(session: Session) -> object:
-        return fine_tune(model, some, drawn(some, 1), settings=_short(settings), session=session, **options)
+        return fine_tune(model, some, drawn(some, 1), settings=_short(settings, 1), session=session, **options)
 
     return _timed(context, train, len(some), None)
 
@@ -173,7 +173,7 @@ def time_distillation(
                 some,
                 drawn(some, 1),
                 method=method,
-                settings=_short(settings, epochs=min(epochs, 2)),
+                settings=_short(settings, min(epochs, 2)),
                 layer_map=layer_map,
                 basis=started.basis,
                 evaluate=last_epoch,
@@ -184,7 +184,7 @@ def time_distillation(
         return _timed(context, train, len(some), Path(folder))
 
 
-def _short(settings: TrainingConfig, epochs: int = 1) -> TrainingConfig:
+def _short(settings: TrainingConfig, epochs: int) -> TrainingConfig:
     return settings.model_copy(update={"epochs": epochs, "min_steps": 0, "patience": None})
 
 
