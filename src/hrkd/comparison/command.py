@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hrkd.comparison.processes import changes_of, is_finished, make_runs
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.run.command_record import CommandRecord
+from hrkd.run.folder import COMMAND
 from hrkd.support.arguments import check_switch
 from hrkd.support.atomic_files import replace_file, write_json, write_text
 from hrkd.support.launch import launch
@@ -66,14 +68,15 @@ def compare(
         finished = len(plan.teachers) + len(plan.cells) - len(missing)
         logger.info("%s: %d runs to make, %d finished", output, len(missing), finished)
         if missing:
-            record = CommandRecord.of("compare", grid=plan.grid.model_dump(mode="json"), overwrite=overwrite)
+            given = {"grid": plan.grid.model_dump(mode="json"), "overwrite": overwrite}
+            record = asdict(CommandRecord("compare", str(Path.cwd()), given))
             failed = make_runs(
                 missing,
                 output,
                 jobs=plan.grid.jobs,
                 overwrite=overwrite,
                 progress=progress or Progress(),
-                begin=record.write,
+                begin=lambda folder: write_json(folder / COMMAND, record),
             )
     measured, unusable = collect(plan)
     failed |= unusable

@@ -5,20 +5,20 @@ Paths stay as they were given, as a stage's record holds them so; ``directory`` 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import COMMAND, RECIPE, RunFolder
-from hrkd.support.atomic_files import read_record, write_json
+from hrkd.support.atomic_files import read_record
 from hrkd.support.folder_names import fault_of_path
 from hrkd.support.messages import first_of
 
 __all__ = ["STAGES_OF", "CommandRecord", "finished_in", "read_command"]
 
-FORMAT = "hrkd-command"
+FORMAT, VERSION = "hrkd-command", 1
 STAGES_OF = {
     "compress": "student",
     "distill": "student",
@@ -30,7 +30,7 @@ STAGES_OF = {
 
 @dataclass(frozen=True)
 class CommandRecord:
-    """A command, as far as the recipe beside it does not say it.
+    """A command, as far as the recipe beside it does not say it; command.json holds its fields.
 
     Args:
         verb: that of the command line.
@@ -43,16 +43,8 @@ class CommandRecord:
     directory: str
     arguments: dict[str, Any] = field(default_factory=dict)
     in_memory: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, verb: str, *, in_memory: tuple[str, ...] = (), **arguments: Any) -> CommandRecord:
-        """That of a call now, here."""
-        given = {name: value for name, value in arguments.items() if value is not None}
-        return cls(verb, str(Path.cwd()), given, in_memory)
-
-    def write(self, folder: Path) -> None:
-        """Put it into the folder of a run or comparison."""
-        write_json(folder / COMMAND, {"format": FORMAT, "version": 1, **asdict(self)})
+    format: str = FORMAT
+    version: int = VERSION
 
 
 def read_command(folder: Path) -> CommandRecord:
@@ -72,7 +64,7 @@ def read_command(folder: Path) -> CommandRecord:
         needs={"verb": str, "directory": str, "arguments": dict, "in_memory": list, "version": int},
         advice=f"delete it and give the command again: {_again(folder)}",
     )
-    if said["version"] > 1 or said["verb"] not in (*STAGES_OF, "compare"):
+    if said["version"] > VERSION or said["verb"] not in (*STAGES_OF, "compare"):
         raise ArtifactError(f"{folder / COMMAND}: of a younger hrkd; go on with the one that made it")
     command = CommandRecord(said["verb"], said["directory"], said["arguments"], tuple(said["in_memory"]))
     if command.in_memory:

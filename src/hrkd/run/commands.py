@@ -20,7 +20,7 @@ from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
 from hrkd.run.first_look import moved_run
 from hrkd.run.folder import RunFolder
-from hrkd.run.ready import ready, trains_teacher
+from hrkd.run.ready import opened
 from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
@@ -63,8 +63,8 @@ def compress(
         context = Context.load(
             recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress, verb="compress"
         )
-        context = _opened(context, "compress")
-        if trains_teacher(context, "compress"):
+        context = opened(context, "compress")
+        if context.recipe.teacher.fine_tuned is None:
             fine_tune_teacher(context)
         return _distil(context)
 
@@ -93,7 +93,7 @@ def train_teacher(
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
     with RunFolder.at_work(recipe.run) as folder:
         context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress, verb="train-teacher")
-        context = _opened(context, "train-teacher")
+        context = opened(context, "train-teacher")
         trained = fine_tune_teacher(context)
         scores = open_teacher(context).dev_scores
         context.show(scores_table(scores.to_dict(), title="Teacher on dev"))
@@ -135,7 +135,7 @@ def distill(
             progress=progress,
             verb="distill",
         )
-        return _distil(_opened(context, "distill"))
+        return _distil(opened(context, "distill"))
 
 
 def train_baseline(
@@ -168,16 +168,9 @@ def train_baseline(
             progress=progress,
             verb="train-baseline",
         )
-        context = _opened(context, "train-baseline")
+        context = opened(context, "train-baseline")
         teacher = open_teacher(context)
         return _finished(context, teacher, None, Baseline(context, teacher).load())
-
-
-def _opened(context: Context, verb: str) -> Context:
-    """The folder opened for what a verb makes, once that can be made."""
-    context = ready(context, verb).context
-    context.open_folder()
-    return context
 
 
 def _distil(context: Context) -> dict[str, Any]:

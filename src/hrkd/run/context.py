@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ class Context(Workplace):
         if verb is not None:
             in_memory = [name for name, rows in {"data": data, "unlabelled": unlabelled}.items() if rows is not None]
             given = None if external_teacher is None else str(external_teacher)
-            command = CommandRecord.of(verb, in_memory=tuple(in_memory), teacher_folder=given)
+            arguments = {} if given is None else {"teacher_folder": given}
+            command = CommandRecord(verb, str(Path.cwd()), arguments, tuple(in_memory))
         return cls(
             recipe=recipe,
             accelerator=accelerator,
@@ -148,9 +149,7 @@ class Context(Workplace):
         yaml = recipe_to_yaml(self.recipe)
         if self.accelerator.is_main_process:
             splits, folder = self.data.splits, self.folder.path
-            self.folder.open(yaml, self.planned)
-            if self.command is not None:
-                self.command.write(folder)
+            self.folder.open(yaml, self.planned, None if self.command is None else asdict(self.command))
             save_split_ids(self.data.drawn, folder / "splits.json")
             described = describe(splits, max_length=self.recipe.data.max_length, unlabelled=self.data.unlabelled)
             write_json(folder / "data.json", {**described.to_dict(), "content": self.data.content_digest})

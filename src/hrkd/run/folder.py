@@ -245,8 +245,15 @@ class RunFolder:
         else:
             self.card.unlink(missing_ok=True)
 
-    def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew.
+    def open(
+        self,
+        recipe_yaml: str,
+        planned: Mapping[str, Mapping[str, Any]],
+        command: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the recipe, the environment and, if it is known, the command that makes the run.
+
+        What was cut off, and stages that are to be made anew, are cleared away first.
 
         Raises:
             ArtifactError: as :meth:`check`, as another process may have written meanwhile; or it cannot be written.
@@ -266,6 +273,8 @@ class RunFolder:
                     self._clear_card(edited=edited and self.card.is_file())
                     for path in (self.results, self.results.with_suffix(".md"), self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
+        if command is not None:
+            write_json(self.path / COMMAND, command)
         write_json(self.path / ENVIRONMENT, environment())
         write_text(self.path / RECIPE, recipe_yaml)
 

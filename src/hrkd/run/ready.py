@@ -10,7 +10,18 @@ from hrkd.run.context import Context
 from hrkd.run.precheck import precheck, precheck_teacher
 from hrkd.run.sizing import sized
 
-__all__ = ["Ready", "ready", "trains_teacher"]
+__all__ = ["Ready", "opened", "ready", "trains_teacher"]
+
+
+def opened(context: Context, verb: str) -> Context:
+    """The context of a verb that is found to be able to begin, in whose folder its recipe now stands.
+
+    Raises:
+        HrkdError: as :func:`ready`; or the folder cannot be written.
+    """
+    context = ready(context, verb).context
+    context.open_folder()
+    return context
 
 
 class Ready(NamedTuple):
