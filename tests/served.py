@@ -32,5 +32,9 @@ def start(folder, *options):
     command = [sys.executable, "-m", "hrkd", "serve", str(folder), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
+    if "--json" in options:
+        assert line.startswith("{"), process.stderr.read()
+        assert "served at" in process.stderr.readline()
+        return Served(process, json.loads(line)["url"])
     assert "served at" in line, process.stderr.read()
     return Served(process, line.split()[-1])

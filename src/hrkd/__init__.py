@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hrkd.run.describe_data import describe_data
     from hrkd.run.evaluation import evaluate
     from hrkd.run.export import export
+    from hrkd.run.plan import plan
     from hrkd.training.session import Session
     from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -81,6 +82,7 @@ __all__ = [
     "load_recipe",
     "load_tokenizer",
     "new_teacher",
+    "plan",
     "split_domains",
     "start_student",
     "synthetic_reviews",
@@ -125,6 +127,7 @@ _HOMES = {
     "load_recipe": "hrkd.recipe.loading",
     "load_tokenizer": "hrkd.models.tokenizers",
     "new_teacher": "hrkd.models.scratch",
+    "plan": "hrkd.run.plan",
     "split_domains": "hrkd.data.splits.split",
     "start_student": "hrkd.models.start.student",
     "synthetic_reviews": "hrkd.data.synthetic.corpus",

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from hrkd.cli import VERBS, commands, main, terminal
+from hrkd.cli import ELSEWHERE, VERBS, commands, main, terminal
 from hrkd.data.batching import tokenize
 from hrkd.errors import DataError, TrainingError
 from hrkd.recipe.fields import recipe_fields
@@ -232,11 +233,13 @@ class TestHelp:
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_the_summary_of_a_verb_is_the_first_line_of_its_docstring(self, verb):
-        function = getattr(commands, verb.replace("-", "_"))
+        module = importlib.import_module(ELSEWHERE.get(verb, commands.__name__))
+        function = getattr(module, verb.replace("-", "_"))
         assert function.__doc__.partition("\n")[0] == VERBS[verb]
 
     def test_every_public_command_is_a_verb(self):
-        assert sorted(verb.replace("-", "_") for verb in VERBS) == commands.__all__
+        here = [verb.replace("-", "_") for verb in VERBS if verb not in ELSEWHERE]
+        assert sorted(here) == commands.__all__
 
     @pytest.mark.parametrize("verb", ["compress", "distill"])
     def test_every_field_is_a_flag_with_its_meaning(self, run, verb):
@@ -453,10 +456,9 @@ class TestVerbs:
     def test_evaluate_takes_the_recipe_of_the_run(self, run, library, tmp_path):
         (tmp_path / "recipe.yaml").write_text(json.dumps({"data": {"source": "mine.csv"}}))
         library.evaluate.return_value = {"mean": {"accuracy": 0.5}}
-        file = tmp_path / "scores.json"
-        options = ["--split", "dev", "--evaluation.bootstrap", "0", "--teacher", "t", "--json", str(file)]
-        assert run("evaluate", str(tmp_path), *options)[0] == 0
-        assert json.loads(file.read_text()) == {"mean": {"accuracy": 0.5}}
+        options = ["--split", "dev", "--evaluation.bootstrap", "0", "--teacher", "t", "--json"]
+        status, output, _ = run("evaluate", str(tmp_path), *options)
+        assert (status, json.loads(output)) == (0, {"mean": {"accuracy": 0.5}})
         assert str(library.evaluate.call_args.kwargs["teacher"]) == "t"
         folder, recipe = library.evaluate.call_args.args
         assert (folder, recipe.data.source, recipe.evaluation.bootstrap) == (tmp_path, "mine.csv", 0)
@@ -471,14 +473,37 @@ class TestVerbs:
         run("evaluate", str(tmp_path))
         assert library.evaluate.call_args.args[1] is None
 
-    def test_data_needs_the_data_section_only(self, run, library, tmp_path):
+    def test_data_needs_the_data_section_only(self, run, library):
         library.describe_data.return_value = {"domains": ["books"]}
-        file = tmp_path / "figures.json"
-        status, _, errors = run("data", "--data.source", "x.csv", "--tokenizer", "bert", "--json", str(file))
+        status, output, errors = run("data", "--data.source", "x.csv", "--tokenizer", "bert", "--json")
         assert (status, errors) == (0, "")
         assert library.describe_data.call_args.args[1] == "bert"
         assert recipe_of(library.describe_data).data.source == "x.csv"
-        assert json.loads(file.read_text()) == {"domains": ["books"]}
+        assert json.loads(output) == {"domains": ["books"]}
+
+    @pytest.mark.parametrize("verb", ["compress", "distill", "train-baseline"])
+    def test_as_json_tables_go_to_standard_error(self, run, library, verb):
+        def trained(recipe, *, show, **_):
+            show("a table")
+            return {"models": {}}
+
+        getattr(library, verb.replace("-", "_")).side_effect = trained
+        status, output, errors = run(verb, *FLAGS, "--json")
+        assert (status, json.loads(output), errors) == (0, {"models": {}}, "a table\n")
+
+    def test_a_teacher_as_json(self, run, library):
+        def trained(recipe, *, scored, **_):
+            scored(SimpleNamespace(to_dict=lambda: {"mean": {"accuracy": 0.5}}))
+            return Path("runs/x/teacher")
+
+        library.train_teacher.side_effect = trained
+        status, output, errors = run("train-teacher", *FLAGS[:4], "--json")
+        assert json.loads(output) == {"folder": "runs/x/teacher", "dev": {"mean": {"accuracy": 0.5}}}
+        assert (status, errors) == (0, "Teacher: runs/x/teacher\n")
+
+    def test_errors_as_json_stay_text(self, run, library):
+        library.compress.side_effect = DataError("rows.csv: no text")
+        assert run("compress", *FLAGS, "--json") == (2, "", "error: rows.csv: no text\n")
 
     def test_export_names_the_folders(self, run, library, monkeypatch):
         from hrkd.run import export
@@ -490,6 +515,9 @@ class TestVerbs:
         assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
         assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0
         assert fake.call_args.args[2:] == ("onnx", None)
+        monkeypatch.setattr(commands, "exported_facts", lambda folder: {"folder": str(folder)})
+        status, output, errors = run("export", "student", "out", "--to", "onnx", "--allowance", "1", "--json")
+        assert (status, json.loads(output), errors) == (0, {"folder": "out"}, "books: out/books\n")
         assert (fake.call_args.kwargs["allowance"], fake.call_args.kwargs["overwrite"]) == (1.0, False)
         assert run("export", "student", "out", "--to", "onx")[::2] == (
             2,
@@ -503,10 +531,13 @@ class TestVerbs:
         CacheFiles(tmp_path / "abc-100", CacheIndex("abc-100", 2, 5, 4, 2, "fp16"), offsets)
         listed = run("cache", "--folder", str(tmp_path))[1]
         assert "abc-100" in listed
+        (told,) = json.loads(run("cache", "--folder", str(tmp_path), "--json")[1])["caches"]
+        assert (told["name"], told["rows"], told["complete"]) == ("abc-100", 2, False)
         assert "teacher, not complete" in listed.split("abc-100")[1], "nothing is written yet"
         status, _, errors = run("cache", "--folder", str(tmp_path), "--clear", "other")
         assert (status, "no cache 'other'; there are abc-100" in errors) == (2, True)
-        run("cache", "--folder", str(tmp_path), "--clear", "abc-100")
+        cleared = run("cache", "--folder", str(tmp_path), "--clear", "abc-100", "--json")[1]
+        assert json.loads(cleared) == {"folder": str(tmp_path), "removed": ["abc-100"]}
         assert [path.name for path in tmp_path.iterdir()] == ["abc.lock"]
 
     def test_cache_lists_and_clears_rows_and_token_ids_too(self, run, tiny, tmp_path):
@@ -565,7 +596,7 @@ class TestPredict:
         )
         call = given.predict_texts.call_args
         assert call.args[2:] == (["one", "two"], ["three", "four"])
-        assert call.kwargs == {"domain": "books", "all_labels": False}
+        assert call.kwargs == {"domain": "books", "all_labels": False, "as_json": False}
 
     @pytest.mark.parametrize(
         "arguments",

@@ -162,3 +162,28 @@ def test_a_table_where_lines_are_expected(run, student, domain, first, kind):
 @pytest.mark.parametrize("first", ["review", "a review, and a good one", "{review}"])
 def test_lines_that_only_speak_of_the_column(run, student, domain, first):
     assert run(student, "--domain", domain, given=first.encode())[0] == 0
+
+
+def test_texts_and_lines_as_json(run, student, domain):
+    texts = ["a good\tread", "\u4e66 awful"]
+    answers = Predictor.from_pretrained(student, device="cpu")(texts, domain=domain)
+    expected = [{"text": text, **answer} for text, answer in zip(texts, answers, strict=True)]
+    status, output, errors = run(student, "--domain", domain, "--json", *texts)
+    assert (status, [json.loads(line) for line in output.splitlines()], errors) == (0, expected, "")
+    lines = f"{texts[0]}\n\n{texts[1]}\n".encode()
+    flags = ("--domain", domain, "--json", "--all-labels", "--on-bad-row", "blank")
+    first, blank, last = [json.loads(line) for line in run(student, *flags, given=lines)[1].splitlines()]
+    assert blank == {"text": "", "label": None, "score": None, "scores": {}}
+    assert [each["label"] for each in (first, last)] == [each["label"] for each in expected]
+    assert sum(first["scores"].values()) == pytest.approx(1)
+    assert max(first["scores"].values()) == first["score"]
+
+
+def test_a_table_as_json_says_where_it_is(run, student, domain, tmp_path):
+    (tmp_path / "in.csv").write_text("review\ngood\nbad\n")
+    status, output, errors = run(student, "--domain", domain, "--json", "--input", "in.csv", "--output", "out.csv")
+    assert (status, json.loads(output)) == (0, {"texts": 2, "output": "out.csv"})
+    assert errors.endswith("2 texts labelled: out.csv\n")
+    refused = run(student, "--domain", domain, "--json", "--input", "in.csv", "--output", "-")
+    assert refused[:2] == (2, "")
+    assert "--json: what --output - writes is data already" in refused[2]

@@ -24,7 +24,7 @@ from hrkd.deploy.export import command, rounding
 from hrkd.deploy.export.check import Reference, faults, hold_against
 from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.targets import TARGETS, check_target
-from hrkd.deploy.export_folder import EXPORT, is_export, read_export
+from hrkd.deploy.export_folder import EXPORT, exported_facts, is_export, read_export
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
@@ -34,6 +34,7 @@ from hrkd.models.vocabulary import Vocabulary
 from hrkd.run.export import export
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support import processor
+from hrkd.support.domain_index import write_domain_index
 from hrkd.support.manifest import write_manifest
 from subwords import subword_model, subwords
 
@@ -118,6 +119,15 @@ sys.meta_path.insert(0, Nowhere())
 from hrkd.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def test_what_any_export_says_of_itself(exported, tmp_path):
+    record = json.loads((exported / EXPORT).read_text())
+    assert exported_facts(exported) == {"folder": str(exported), **record}
+    (tmp_path / "b").mkdir()
+    write_domain_index(tmp_path, {"books": "b"}, "plain")
+    plain = exported_facts(tmp_path)
+    assert (plain["target"], plain["folders"]) == ("plain", {"books": str(tmp_path / "b")})
 
 
 def test_predicting_needs_neither_torch_nor_transformers(exported, student_folder, tmp_path):

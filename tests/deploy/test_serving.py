@@ -126,7 +126,7 @@ def test_many_at_once_get_their_own_answers(served, exported):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_told_to(exported, how):
-    server = start(exported)
+    server = start(exported, "--json")
     assert server.ask({"texts": "good", "domain": "music"})[0] == 200
     server.process.send_signal(how)
     assert server.process.wait(20) == 0

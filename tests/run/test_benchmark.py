@@ -39,11 +39,11 @@ def test_models_take_turns_on_the_same_texts():
         assert speed.per_second == np.median(speed.rounds)
 
 
-def test_a_run_and_its_export_side_by_side(run, tmp_path, capsys):
-    file = tmp_path / "speed.json"
-    command = ["benchmark", str(run), str(run.parent / "onnx"), "--texts", "6", "--rounds", "2", "--json", str(file)]
+def test_a_run_and_its_export_side_by_side(run, capsys):
+    command = ["benchmark", str(run), str(run.parent / "onnx"), "--texts", "6", "--rounds", "2", "--json"]
     assert main(command) == 0
-    shown, found = capsys.readouterr().out, json.loads(file.read_text())
+    output, shown = capsys.readouterr()
+    found = json.loads(output)
     names = [str(run / "teacher"), str(run / "student"), str(run.parent / "onnx"), LINEAR]
     assert [row["name"] for row in found["models"]] == names
     assert (found["threads"], found["texts"], found["rounds"]) == (1, 6, 2)

@@ -53,6 +53,7 @@ def test_a_run_leaves_exactly_these_files(finished):
         ".lock",
         "recipe.yaml",
         "environment.json",
+        "command.json",
         "splits.json",
         "data.json",
         "results.json",

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from hrkd.cli import main
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import RunConfig
@@ -437,13 +436,6 @@ def test_a_model_card_that_was_edited_stays(run, caplog):
     card.unlink()
     compress(recipe(run, **{"student.width": 12}))
     assert card.is_file()
-
-
-def test_a_json_file_is_looked_at_before_the_work(run, tmp_path, capsys):
-    (tmp_path / "file").write_text("mine")
-    assert main(["evaluate", str(run), "--json", str(tmp_path / "file" / "x.json")]) == 2
-    assert "--json: " in (told := capsys.readouterr().err)
-    assert "is a file; choose another place" in told
 
 
 def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):

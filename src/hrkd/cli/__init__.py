@@ -19,7 +19,7 @@ from hrkd.errors import HrkdError, RecipeError
 from hrkd.support.launch import launch
 from hrkd.support.messages import first_line, visible
 
-__all__ = ["VERBS", "main"]
+__all__ = ["ELSEWHERE", "VERBS", "app_of", "main"]
 
 VERBS = {
     "init": "Look at a table and write a recipe for it.",
@@ -29,6 +29,7 @@ VERBS = {
     "train-teacher": "Fine-tune the teacher only.",
     "distill": "Distil the student from a teacher that exists.",
     "train-baseline": "Train the student on labels alone, without distillation.",
+    "resume": "Go on with a run or a comparison, of which its folder alone is named.",
     "compare": "Run methods against each other over data sets, fractions and seeds, and test the differences.",
     "evaluate": "Measure a run or a model on each domain.",
     "report": "Write the page of a run: figures, texts and numbers in one file.",
@@ -40,11 +41,24 @@ VERBS = {
     "data": "Describe the data of a recipe: sizes, labels, lengths, repeated texts.",
     "cache": "List, and clear, what is kept on disk for later runs.",
     "recipe": "List the packaged recipes, print one, or print the schema of all fields.",
+    "completion": "Print what completes verbs and flags in a shell.",
 }
 """Verb to the first line of its help; the rest stands at its function."""
 
-TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "evaluate"}
+ELSEWHERE = {"resume": "hrkd.cli.resuming", "completion": "hrkd.cli.completion"}
+"""Verbs whose function has a module of its own."""
+
+TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "resume", "evaluate"}
 """Verbs that several processes of a launch work on; all others are the work of the first alone."""
+
+RESUMED = {"compress", "train-teacher", "distill", "train-baseline", "compare"}
+"""Verbs whose folder says how to go on."""
+
+EPILOGUE = """Start with: hrkd compress demo
+
+Exit status: 0 done; 1 findings, of hrkd check; 2 something to mend, told in one message; 130 interrupted; 141 the
+reader of the output has gone; 143 terminated.
+"""
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -75,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 tokens = guarded(tokens)
         with standard_output(), _terminations():
-            status = _app(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            status = app_of(tokens)(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
@@ -84,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
-        _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
+        also = ", and so does hrkd resume with its folder" if tokens[:1] and tokens[0] in RESUMED else ""
+        _fail(f"{how}; the same command goes on from the last checkpoint, where there is one{also}")
         return TERMINATED if how == "terminated" else INTERRUPTED
     except RuntimeError as error:
         if not _is_of_group(error):
@@ -120,18 +135,18 @@ def _terminations() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _app(tokens: Sequence[str]) -> App:
+def app_of(tokens: Sequence[str]) -> App:
     """All verbs, unresolved; the one that is called brings its own, longer help."""
     app = App(
         name="hrkd",
         help="Distil a fine-tuned encoder that serves many domains into one small, fast student.",
-        help_epilogue="Start with: hrkd compress demo",
+        help_epilogue=EPILOGUE,
         version=_version,
         suppress_keyboard_interrupt=False,  # main tells what comes next
     )
     for verb, summary in VERBS.items():
         called = bool(tokens) and tokens[0] == verb
-        function = f"hrkd.cli.commands:{verb.replace('-', '_')}"
+        function = f"{ELSEWHERE.get(verb, 'hrkd.cli.commands')}:{verb.replace('-', '_')}"
         app.command(function, name=verb, help=None if called else summary)
     return app
 

@@ -7,23 +7,25 @@ import logging
 import shlex
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
+from hrkd.cli.output import print_json
 from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
-from hrkd.deploy.export_folder import facts_of_any
-from hrkd.errors import ArtifactError, RecipeError, TrainingError
+from hrkd.deploy.export_folder import exported_facts, facts_of_any
+from hrkd.errors import RecipeError, TrainingError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.codes import CODES, code_of
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
+from hrkd.recipe.yaml_lines import read_yaml
 from hrkd.run.first_look import (
     check_measurable,
     check_named,
@@ -33,13 +35,13 @@ from hrkd.run.first_look import (
     student_in,
 )
 from hrkd.support.arguments import check_count
-from hrkd.support.atomic_files import check_can_be_written, write_json
-from hrkd.support.launch import launch
+from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hrkd.comparison.planning import GridPlan
     from hrkd.data.types import MultiDomainDataset
 
 __all__ = [
@@ -68,7 +70,19 @@ logger = logging.getLogger("hrkd")
 RecipeArgument = Annotated[
     str | None, Parameter(help="A YAML file or the name of a packaged recipe. Flags go before what it says.")
 ]
-JsonFile = Annotated[Path | None, Parameter(name="--json", help="Write all figures to this file too.")]
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json", negative=(), help="Write data alone to standard output, as JSON; the rest to standard error."
+    ),
+]
+DryRun = Annotated[
+    bool, Parameter(negative=(), help="Show what would be done, with times of a few real steps; write nothing.")
+]
+Hours = Annotated[
+    float | None,
+    Parameter(help="Budget: epochs of teacher and student are lowered in proportion until the run fits."),
+]
 TeacherFolder = Annotated[Path | None, Parameter(help="A teacher that hrkd trained, or the folder of its run.")]
 
 
@@ -87,7 +101,15 @@ def look_at_rows(recipe: Recipe) -> MultiDomainDataset | None:
 
 
 @takes_fields(*Recipe.model_fields)
-def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
+def compress(
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    dry_run: DryRun = False,
+    hours: Hours = None,
+    as_json: Json = False,
+    flags: Flags = None,
+) -> None:
     """Make a small student from labelled text and a large encoder, and measure it.
 
     Trains the teacher (unless the recipe names a fine-tuned one), distils the student, and measures both on
@@ -96,31 +118,60 @@ def compress(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
     """
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "teacher", "student")
-    console, rows = _start(recipe, checked)
+    work = _start("compress", recipe, checked, as_json, dry_run=dry_run, hours=hours)
+    if work is None:
+        return
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.compress(checked, data=rows, show=console.print, progress=progress())
+    _tell(commands.compress(work.recipe, data=work.rows, show=work.console.print, progress=progress()), as_json)
 
 
 @takes_fields("data", "teacher", "evaluation", "run")
-def train_teacher(recipe: RecipeArgument = None, /, *, flags: Flags = None) -> None:
+def train_teacher(
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    dry_run: DryRun = False,
+    hours: Hours = None,
+    as_json: Json = False,
+    flags: Flags = None,
+) -> None:
     """Fine-tune the teacher only.
 
     The first stage of `compress`; the recipe may leave out the student.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data", "teacher"))
     check_named(checked, "data", "teacher")
-    console, rows = _start(recipe, checked)
+    work = _start("train-teacher", recipe, checked, as_json, dry_run=dry_run, hours=hours)
+    if work is None:
+        return
     with heavy_imports():
         from hrkd.run import commands
 
-    folder = commands.train_teacher(checked, data=rows, show=console.print, progress=progress())
-    console.print(f"Teacher: {folder}", soft_wrap=True)
+    scores: dict[str, Any] = {}
+    folder = commands.train_teacher(
+        work.recipe,
+        data=work.rows,
+        show=work.console.print,
+        progress=progress(),
+        scored=lambda found: scores.update(found.to_dict()),
+    )
+    work.console.print(f"Teacher: {folder}", soft_wrap=True)
+    _tell({"folder": str(folder), "dev": scores}, as_json)
 
 
 @takes_fields(*Recipe.model_fields)
-def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder = None, flags: Flags = None) -> None:
+def distill(
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    teacher_folder: TeacherFolder = None,
+    dry_run: DryRun = False,
+    hours: Hours = None,
+    as_json: Json = False,
+    flags: Flags = None,
+) -> None:
     """Distil the student from a teacher that exists.
 
     The stages of `compress` after the teacher. The teacher is the one in the output folder, the one of
@@ -129,16 +180,28 @@ def distill(recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder =
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console, rows = _start(recipe, checked)
+    work = _start("distill", recipe, checked, as_json, dry_run=dry_run, hours=hours, teacher_folder=teacher_folder)
+    if work is None:
+        return
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.distill(checked, teacher_folder=teacher_folder, data=rows, show=console.print, progress=progress())
+    found = commands.distill(
+        work.recipe, teacher_folder=teacher_folder, data=work.rows, show=work.console.print, progress=progress()
+    )
+    _tell(found, as_json)
 
 
 @takes_fields(*Recipe.model_fields)
 def train_baseline(
-    recipe: RecipeArgument = None, /, *, teacher_folder: TeacherFolder = None, flags: Flags = None
+    recipe: RecipeArgument = None,
+    /,
+    *,
+    teacher_folder: TeacherFolder = None,
+    dry_run: DryRun = False,
+    hours: Hours = None,
+    as_json: Json = False,
+    flags: Flags = None,
 ) -> None:
     """Train the student on labels alone, without distillation.
 
@@ -148,23 +211,70 @@ def train_baseline(
     checked = load_recipe(recipe, overrides_of(flags))
     check_named(checked, "data", "student", *(["teacher"] if teacher_folder is None else []))
     check_teacher_is_there(checked, teacher_folder)
-    console, rows = _start(recipe, checked)
+    work = _start(
+        "train-baseline", recipe, checked, as_json, dry_run=dry_run, hours=hours, teacher_folder=teacher_folder
+    )
+    if work is None:
+        return
     with heavy_imports():
         from hrkd.run import commands
 
-    commands.train_baseline(checked, teacher_folder=teacher_folder, data=rows, show=console.print, progress=progress())
+    found = commands.train_baseline(
+        work.recipe, teacher_folder=teacher_folder, data=work.rows, show=work.console.print, progress=progress()
+    )
+    _tell(found, as_json)
 
 
-def _start(source: str | None, recipe: Recipe) -> tuple[Console, MultiDomainDataset | None]:
+class _Work(NamedTuple):
+    """What a training needs: where results for people go, the rows as :func:`look_at_rows` gives them, the recipe."""
+
+    console: Console
+    rows: MultiDomainDataset | None
+    recipe: Recipe
+
+
+def _start(
+    verb: str,
+    source: str | None,
+    recipe: Recipe,
+    as_json: bool,
+    *,
+    dry_run: bool,
+    hours: float | None,
+    teacher_folder: Path | None = None,
+) -> _Work | None:
     """Make ready for a run that writes a folder; ``source`` is what the recipe was called by.
 
-    Returns where results go, and the rows as :func:`look_at_rows` gives them.
+    Returns None where its plan was all that was asked for, and is shown.
     """
     check_output(recipe)
-    console = prepare()
+    console = prepare(data_only=as_json)
     if told := moved_run(source, recipe):
         logger.warning(told)
-    return console, look_at_rows(recipe)
+    rows = None if dry_run else look_at_rows(recipe)
+    if not dry_run and hours is None:
+        return _Work(console, rows, recipe)
+    with heavy_imports():
+        from hrkd.report.plan_tables import budget_lines
+        from hrkd.run.plan import plan
+        from hrkd.support.progress import quiet
+
+    show = console.print if dry_run else quiet
+    found = plan(
+        recipe, verb=verb, teacher_folder=teacher_folder, hours=hours, data=rows, show=show, progress=progress()
+    )
+    if dry_run:
+        _tell(found.content, as_json)
+        return None
+    for line in budget_lines(found.content):
+        logger.info(line)
+    return _Work(console, rows, found.recipe)
+
+
+def _tell(content: Any, as_json: bool) -> None:
+    """Write what a verb found as data, where that is asked for."""
+    if as_json:
+        print_json(content)
 
 
 def compare(
@@ -179,6 +289,7 @@ def compare(
     overwrite: Annotated[
         bool, Parameter(negative=(), help="Make runs anew that were made with other settings.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run methods against each other over data sets, fractions and seeds, and test the differences.
 
@@ -190,12 +301,18 @@ def compare(
 
     given = {"output": output, "jobs": jobs}
     checked = load_grid(grid, {name: value for name, value in given.items() if value is not None})
-    console = prepare()
+    compare_grid(checked, report_only=report_only, overwrite=overwrite, as_json=as_json)
+
+
+def compare_grid(grid: GridPlan, *, report_only: bool = False, overwrite: bool = False, as_json: bool = False) -> None:
+    """What `compare` does with a grid that is checked."""
+    console = prepare(data_only=as_json)
     from hrkd.comparison import command
 
     content = command.compare(
-        checked, report_only=report_only, overwrite=overwrite, show=console.print, progress=progress()
+        grid, report_only=report_only, overwrite=overwrite, show=console.print, progress=progress()
     )
+    _tell(content, as_json)
     if failed := content["failed"]:
         lines = "\n".join(f"{each['run']}: {each['error']}" for each in failed)
         raise TrainingError(f"not all runs could be made and compared:\n{lines}")
@@ -220,7 +337,7 @@ def evaluate(
         list[str] | None,
         Parameter(negative=(), help="What the data calls the model's outputs, in their order; repeat the flag."),
     ] = None,
-    json_file: JsonFile = None,
+    as_json: Json = False,
     flags: Flags = None,
 ) -> None:
     """Measure a run or a model on each domain.
@@ -228,7 +345,6 @@ def evaluate(
     The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
     run's own unless another is given. Length, columns, labels and domains are the model's.
     """
-    _check_json(json_file)
     check_measurable(folder, split, data_named=bool(recipe or flags))
     own = folder / "recipe.yaml"
     source = str(own) if recipe is None and own.is_file() else recipe
@@ -236,14 +352,14 @@ def evaluate(
     checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
     if checked is not None:
         check_named(checked, "data.source")
-    console = prepare()
+    console = prepare(data_only=as_json)
     with heavy_imports():
         from hrkd.run import evaluation
 
     scores = evaluation.evaluate(
         folder, checked, split=split, teacher=teacher, labels=labels, show=console.print, progress=progress()
     )
-    _write_json(json_file, scores)
+    _tell(scores, as_json)
 
 
 def report(
@@ -252,6 +368,7 @@ def report(
         Path | None,
         Parameter(help="The page; its content stands beside it as .json. Default: report.html in the run's folder."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write the page of a run: figures, texts and numbers in one file.
 
@@ -264,12 +381,13 @@ def report(
     if output is None and len(runs) > 1:
         raise RecipeError("--output: name the page; that of several runs belongs to none of their folders")
     page = output or runs[0] / "report.html"
-    _check_json(page)
-    console = prepare()
+    check_can_be_written(page)
+    console = prepare(data_only=as_json)
     from hrkd.run import report as reporting
 
-    reporting.report(*runs, output=page)
+    content = reporting.report(*runs, output=page)
     console.print(f"Written: {page}, {page.with_suffix('.json').name}", soft_wrap=True)
+    _tell(content, as_json)
 
 
 def errors(
@@ -288,13 +406,14 @@ def errors(
     output: Annotated[
         Path | None, Parameter(help="Table to write, of all of them with whole texts: .csv, .jsonl, .parquet.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """List the texts that student and teacher get wrong, or part on.
 
     Test rows by domain, those first of which the student is surest, with what both said.
     """
     check_count("--limit", limit)
-    console = prepare()
+    console = prepare(data_only=as_json)
     from hrkd.report.errors import check_table, errors_table, write_errors
     from hrkd.run import errors as finding
 
@@ -305,6 +424,7 @@ def errors(
     if output is not None:
         write_errors(output, found)
         console.print(f"Written: {output}", soft_wrap=True)
+    _tell(found.to_dict("records"), as_json)
 
 
 @takes_fields("data")
@@ -318,7 +438,7 @@ def data(
     linear_models: Annotated[
         bool, Parameter(help="Show what linear models reach on dev, and what domains give each other; some seconds.")
     ] = True,
-    json_file: JsonFile = None,
+    as_json: Json = False,
     flags: Flags = None,
 ) -> None:
     """Describe the data of a recipe: sizes, labels, lengths, repeated texts.
@@ -327,12 +447,11 @@ def data(
     is needed.
     """
     checked = load_recipe(recipe, overrides_of(flags), needed=("data",))
-    _check_json(json_file)
     check_named(checked, "data")
-    console = prepare()
+    console = prepare(data_only=as_json)
     from hrkd.run.describe_data import describe_data
 
-    _write_json(json_file, describe_data(checked, tokenizer, linear_models=linear_models, show=console.print))
+    _tell(describe_data(checked, tokenizer, linear_models=linear_models, show=console.print), as_json)
 
 
 @takes_fields(*Recipe.model_fields)
@@ -340,9 +459,7 @@ def check(
     recipe: RecipeArgument = None,
     /,
     *,
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="Print the findings as one JSON document instead.")
-    ] = False,
+    as_json: Json = False,
     flags: Flags = None,
 ) -> int:
     """Check a recipe and its data without training; findings have codes.
@@ -351,7 +468,7 @@ def check(
     each a line with its code, what was found, an example and what to do. `hrkd explain CODE` says more, and
     `--data.ignore CODE` leaves one out. Exit status: 0 nothing or notes alone, 1 warnings, 2 a run would refuse.
     """
-    console = prepare()
+    console = prepare(data_only=as_json)
     with heavy_imports():
         from hrkd.report.findings import findings_lines
         from hrkd.run import check as checking
@@ -360,8 +477,7 @@ def check(
     found = checking.check(recipe, overrides)
     following = _after_check(recipe, found.status, with_flags=bool(overrides))
     if as_json:
-        content = {"recipe": recipe, **found.to_dict(), "next": following}
-        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        print_json({"recipe": recipe, **found.to_dict(), "next": following})
         return found.status
     for line in (*findings_lines(recipe or "recipe", found.findings, found.left_out), f"next: {following}"):
         console.print(line, soft_wrap=True)
@@ -387,48 +503,45 @@ def init(
     ] = None,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace a recipe that is there.")] = False,
     schema: Annotated[bool, Parameter(help="Write recipe.schema.json beside it too, by which editors help.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Look at a table and write a recipe for it.
 
     Which column is the text, the label, the domain, a second text or the split is told by what they hold, and a little
     by their names; the recipe says why, and which others it may be.
     """
-    console = prepare()
+    console = prepare(data_only=as_json)
     from hrkd.run.first_recipe import write_first_recipe
 
     told = write_first_recipe(
         source, output, teacher=teacher, overwrite=overwrite, with_schema=schema, show=console.print
     )
-    for line in (*told, f"next: hrkd check {shlex.quote(str(output))}"):
+    following = f"hrkd check {shlex.quote(str(output))}"
+    for line in (*told, f"next: {following}"):
         console.print(visible(line), soft_wrap=True)
+    _tell(
+        {"recipe": str(output), "content": read_yaml(output.read_text(), str(output)).data, "next": following}, as_json
+    )
 
 
 def explain(
     code: Annotated[str | None, Parameter(help="Such as D104; default: list all.")] = None,
     /,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Say what the code of a finding means and what to do.
 
     Without a code, lists all of them.
     """
+    if as_json:
+        print_json([asdict(each) for each in ([code_of(code)] if code is not None else CODES.values())])
+        return
     if code is not None:
         text = str(code_of(code))
     else:
         text = "\n".join(f"{each.code}  {each.severity:8} {each.title}" for each in CODES.values())
     prepare().print(text)
-
-
-def _check_json(file: Path | None) -> None:
-    if file is not None:
-        try:
-            check_can_be_written(file)
-        except ArtifactError as error:
-            raise RecipeError(f"--json: {error}") from None
-
-
-def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
-    if file is not None and launch().is_first:
-        write_json(file, figures)
 
 
 def predict(
@@ -455,6 +568,7 @@ def predict(
         str | None, Parameter(name="--output", help="Table to write, label and score added; - is standard output.")
     ] = None,
     table: TableFlags | None = None,
+    as_json: Json = False,
 ) -> None:
     """Classify texts with a student.
 
@@ -471,12 +585,13 @@ def predict(
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
     facts = facts_of_any(student)
     prepare_process()
+    how: dict[str, Any] = {"domain": domain, "all_labels": all_labels, "as_json": as_json}
     if input_file is not None and output_file is not None:
-        predict_table(student, facts, input_file, output_file, domain=domain, all_labels=all_labels, flags=flags)
+        predict_table(student, facts, input_file, output_file, flags=flags, **how)
     elif lines is not None:
-        predict_lines(student, facts, lines, domain=domain, all_labels=all_labels, flags=flags)
+        predict_lines(student, facts, lines, flags=flags, **how)
     else:
-        predict_texts(student, facts, given, pairs, domain=domain, all_labels=all_labels)
+        predict_texts(student, facts, given, pairs, **how)
 
 
 def _check_what_to_predict(
@@ -530,6 +645,7 @@ def export(
         str | None,
         Parameter(help="Upload the finished folder to this repository of the Hugging Face Hub, made private."),
     ] = None,
+    as_json: Json = False,
     flags: Flags = None,
 ) -> None:
     """Write the student in a form that runs elsewhere, and check it.
@@ -542,7 +658,7 @@ def export(
     checked = _data_recipe(recipe, flags)
     check_target(to)
     read_facts(student_in(student))
-    console = prepare()
+    console = prepare(data_only=as_json)
     with heavy_imports():
         from hrkd.run import export as exporting
 
@@ -559,6 +675,8 @@ def export(
         show=console.print,
         progress=progress(),
     )
+    if as_json:
+        print_json(exported_facts(output))
 
 
 @takes_fields("data", "run")
@@ -573,7 +691,7 @@ def benchmark(
     texts: Annotated[int, Parameter(help="Texts that are taken.")] = 300,
     rounds: Annotated[int, Parameter(help="How often each model is asked all of them.")] = 5,
     batch_size: Annotated[int, Parameter(help="Texts in a forward pass.")] = BATCH_SIZE,
-    json_file: JsonFile = None,
+    as_json: Json = False,
     flags: Flags = None,
 ) -> None:
     """Time models and exports side by side on texts of their own kind.
@@ -582,13 +700,12 @@ def benchmark(
     answer of a new process. A linear model that is fitted on the same data stands below. Models take turns; leave the
     machine alone meanwhile.
     """
-    _check_json(json_file)
     checked = _data_recipe(recipe, flags)
     if not folders:
         raise RecipeError("name at least one folder of a run, a model or an export")
     for folder in folders:
         facts_of_any(student_in(folder))
-    console = prepare()
+    console = prepare(data_only=as_json)
     with heavy_imports():
         from hrkd.run import benchmark as benchmarking
 
@@ -602,7 +719,7 @@ def benchmark(
         show=console.print,
         progress=progress(),
     )
-    _write_json(json_file, found)
+    _tell(found, as_json)
 
 
 def serve(
@@ -615,6 +732,7 @@ def serve(
     texts: Annotated[int, Parameter(help="Most texts of a question.")] = 256,
     characters: Annotated[int, Parameter(help="Most characters of a text.")] = 100_000,
     batch_size: Annotated[int, Parameter(help="Most texts in a forward pass.")] = BATCH_SIZE,
+    as_json: Json = False,
 ) -> None:
     """Answer questions over HTTP.
 
@@ -624,15 +742,17 @@ def serve(
     """
     folder = student_in(folder)
     facts_of_any(folder)
-    console = prepare()
+    console = prepare(data_only=as_json)
     from hrkd.deploy.serving import server
 
-    def show(line: object) -> None:
-        console.print(line, soft_wrap=True)
+    def listens(url: str) -> None:
+        console.print(f"{folder}: served at {url}", soft_wrap=True)
         sys.stdout.flush()  # who has started it waits for this line
+        if as_json:
+            print_json({"url": url, "folder": str(folder)}, in_a_line=True)
 
     sizes = {"texts": texts, "characters": characters, "batch_size": batch_size}
-    server.serve(folder, host=host, port=port, threads=threads, **sizes, show=show)
+    server.serve(folder, host=host, port=port, threads=threads, **sizes, listens=listens)
 
 
 def cache(
@@ -644,6 +764,7 @@ def cache(
         str | None, Parameter(help="Remove the cache of this name (or whose name alone begins so), or all of them.")
     ] = None,
     older_than: Annotated[float | None, Parameter(help="Only those that were not used for so many days.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List, and clear, what is kept on disk for later runs.
 
@@ -653,7 +774,7 @@ def cache(
     """
     if older_than is not None and not 0 <= older_than < float("inf"):
         raise RecipeError(f"--older-than: expected a number of days from 0, got {older_than:g}")
-    console = prepare()
+    console = prepare(data_only=as_json)
     from hrkd.support.caches import DAY, cache_folder, cached_folders, clear_cache, other_folders
 
     place = cache_folder(folder)
@@ -663,12 +784,16 @@ def cache(
             console.print(f"removed: {each}", soft_wrap=True)
         if not removed:
             console.print(f"nothing to remove in {place}", soft_wrap=True)
+        _tell({"folder": str(place), "removed": [each.name for each in removed]}, as_json)
         return
     from hrkd.report.tables import cache_table
 
     since = time.time() - (older_than or 0) * DAY
     found = [each for each in cached_folders(place) if older_than is None or each[1]["used"] < since]
     table = cache_table(found, other_folders(place), place)
+    if as_json:
+        print_json({"folder": str(place), "caches": [{"name": path.name, **index} for path, index in found]})
+        return
     if found:
         console.print(table)
         return
@@ -681,6 +806,7 @@ def recipe(
     /,
     *,
     schema: Annotated[bool, Parameter(negative=(), help="Print the JSON schema of all fields.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the packaged recipes, print one, or print the schema of all fields.
 
@@ -688,13 +814,17 @@ def recipe(
     """
     if schema:
         text = json.dumps(recipe_json_schema(), indent=2)  # docs/recipe.schema.json is this
+    elif as_json:
+        print_json(_summaries() if name is None else read_yaml(packaged_recipe_text(name), name).data)
+        return
     elif name is not None:
         text = packaged_recipe_text(name)
     else:
-        text = "\n".join(_summary(each) for each in packaged_recipes())
+        text = "\n".join(f"{each['name']:16}{each['summary']}" for each in _summaries())
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-def _summary(name: str) -> str:
-    first_line = packaged_recipe_text(name).partition("\n")[0]
-    return f"{name:16}{first_line.lstrip('# ')}"
+def _summaries() -> list[dict[str, str]]:
+    """Name and first line of each packaged recipe."""
+    texts = {name: packaged_recipe_text(name) for name in packaged_recipes()}
+    return [{"name": name, "summary": text.partition("\n")[0].lstrip("# ")} for name, text in texts.items()]

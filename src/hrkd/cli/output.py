@@ -1,21 +1,23 @@
-"""Standard output of every verb: what cannot be shown is escaped, and what cannot be written is told once."""
+"""Standard output of every verb: what cannot be shown is escaped, what cannot be written is told once, data is JSON."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import DataError
+from hrkd.support.launch import launch
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["ReaderGoneError", "standard_output"]
+__all__ = ["ReaderGoneError", "print_json", "standard_output"]
 
 ESCAPED = "backslashreplace"
 
@@ -75,3 +77,13 @@ def standard_output() -> Iterator[None]:
         sys.stdout = given
         with suppress(DataError, ReaderGoneError):  # which has been told
             shown.flush()
+
+
+def print_json(content: Any, *, in_a_line: bool = False) -> None:
+    """Write ``content`` to standard output as a JSON document; of several processes of a launch the first does."""
+    if not launch().is_first:
+        return
+    readable = "utf" in (sys.stdout.encoding or "utf").lower()
+    text = json.dumps(content, indent=None if in_a_line else 2, ensure_ascii=not readable)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from hrkd.cli.output import print_json
 from hrkd.cli.terminal import heavy_imports, progress, result_console
 from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
 from hrkd.deploy.checks import ask, numbers_of
-from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
+from hrkd.deploy.streams import NAME, Answer, Lines, answer_line, json_line, label_lines, stream_table
 from hrkd.errors import RecipeError
 from hrkd.support.messages import count_of
 
@@ -116,6 +117,7 @@ def predict_texts(
     *,
     domain: str | None,
     all_labels: bool,
+    as_json: bool = False,
 ) -> None:
     """Print label, score and text of texts that are arguments."""
     _check_domain(domain, facts)
@@ -125,11 +127,18 @@ def predict_texts(
     asked = ask(texts, domain, text_pair, facts)
     found = _predictor(student).answers(asked).tolist()
     for text, probabilities in zip(texts, found, strict=True):
-        sys.stdout.write(answer_line(text, probabilities, facts.labels, all_labels))
+        sys.stdout.write(_form(as_json)(text, probabilities, facts.labels, all_labels))
 
 
 def predict_lines(
-    student: Path, facts: ModelFacts, lines: Lines, *, domain: str | None, all_labels: bool, flags: TableFlags
+    student: Path,
+    facts: ModelFacts,
+    lines: Lines,
+    *,
+    domain: str | None,
+    all_labels: bool,
+    flags: TableFlags,
+    as_json: bool = False,
 ) -> None:
     """Print label, score and text of each line of standard input, as they come."""
     _check_domain(domain, facts)
@@ -143,7 +152,19 @@ def predict_lines(
         raise RecipeError(f"{NAME}: empty; give either texts to classify, or --input and --output for a file of them")
     _check_no_table(lines, facts)
     predictor = _predictor(student)
-    label_lines(predictor, lines, sys.stdout, domain=domain, all_labels=all_labels, on_bad_row=flags.on_bad_row)
+    label_lines(
+        predictor,
+        lines,
+        sys.stdout,
+        domain=domain,
+        all_labels=all_labels,
+        on_bad_row=flags.on_bad_row,
+        answer=_form(as_json),
+    )
+
+
+def _form(as_json: bool) -> Answer:
+    return json_line if as_json else answer_line
 
 
 def _check_no_table(lines: Lines, facts: ModelFacts) -> None:
@@ -170,9 +191,12 @@ def predict_table(
     domain: str | None,
     all_labels: bool,
     flags: TableFlags,
+    as_json: bool = False,
 ) -> None:
     """Label a table; a dash stands for standard input and output."""
     source, target = ("-" if place in STREAMS else place for place in (source, target))
+    if as_json and target == "-":
+        raise RecipeError("--json: what --output - writes is data already; leave it out (--output-format jsonl)")
     for flag, given, place in (("input", flags.input_format, source), ("output", flags.output_format, target)):
         if given and place != "-":
             raise RecipeError(f"--{flag}-format is for --{flag} -; of a file the name says what it is")
@@ -195,7 +219,10 @@ def predict_table(
         job = look_through(source, None if target == "-" else target, facts, how, kind=kind)
     if target != "-":
         count = label_file(_predictor(student), job, target, progress=progress())
-        result_console().print(f"{count_of(count, 'text', 'texts')} labelled: {target}", soft_wrap=True)
+        told = f"{count_of(count, 'text', 'texts')} labelled: {target}"
+        result_console(data_only=as_json).print(told, soft_wrap=True)
+        if as_json:
+            print_json({"texts": count, "output": target})
         return
     kind = kind or job.table.kind
     if kind == ".parquet":

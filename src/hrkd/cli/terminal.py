@@ -31,10 +31,10 @@ ENVIRONMENT = {
 }
 
 
-def prepare() -> Console:
-    """Make the process ready for work; returns the console for results."""
+def prepare(*, data_only: bool = False) -> Console:
+    """Make the process ready for work; returns the console for results, as :func:`result_console`."""
     prepare_process()
-    return result_console()
+    return result_console(data_only=data_only)
 
 
 def prepare_process() -> None:
@@ -66,12 +66,12 @@ def heavy_imports() -> Iterator[None]:
         gc.enable()
 
 
-def result_console() -> Console:
-    """Standard output; in files and pipes wide enough for every table."""
+def result_console(*, data_only: bool = False) -> Console:
+    """Standard output, or standard error where the former is for data; in files and pipes wide enough for any table."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else WIDTH_OF_FILES
-    return Console(width=width, markup=False, highlight=False, quiet=not launch().is_first)
+    width = None if (sys.stderr if data_only else sys.stdout).isatty() else WIDTH_OF_FILES
+    return Console(stderr=data_only, width=width, markup=False, highlight=False, quiet=not launch().is_first)
 
 
 def progress() -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from hrkd.comparison.processes import changes_of, is_finished, make_runs
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.report.page.page import made_now
+from hrkd.run.command_record import CommandRecord
+from hrkd.run.folder import COMMAND
 from hrkd.support.arguments import check_switch
 from hrkd.support.atomic_files import replace_file, write_json, write_text
 from hrkd.support.launch import launch
 from hrkd.support.progress import Progress, Show, quiet
 
-__all__ = ["compare"]
+__all__ = ["compare", "is_finished_comparison"]
 
 logger = logging.getLogger("hrkd.compare")
+
+PAGE, REPORT = "compare.html", "compare.md"
+"""Written last."""
 
 
 def compare(
@@ -64,8 +70,15 @@ def compare(
         finished = len(plan.teachers) + len(plan.cells) - len(missing)
         logger.info("%s: %d runs to make, %d finished", output, len(missing), finished)
         if missing:
+            given = {"grid": plan.grid.model_dump(mode="json"), "overwrite": overwrite}
+            record = asdict(CommandRecord("compare", str(Path.cwd()), given))
             failed = make_runs(
-                missing, output, jobs=plan.grid.jobs, overwrite=overwrite, progress=progress or Progress()
+                missing,
+                output,
+                jobs=plan.grid.jobs,
+                overwrite=overwrite,
+                progress=progress or Progress(),
+                begin=lambda folder: write_json(folder / COMMAND, record),
             )
     measured, unusable = collect(plan)
     failed |= unusable
@@ -81,8 +94,13 @@ def compare(
     _write(content, measured, output)
     for table in comparison_tables(content):
         show(table)
-    show(f"Written: {output / 'compare.html'}, compare.md, compare.csv, compare.json")
+    show(f"Written: {output / PAGE}, {REPORT}, compare.csv, compare.json")
     return content
+
+
+def is_finished_comparison(plan: GridPlan) -> bool:
+    """Whether all runs of a grid are there, and the report on them."""
+    return (plan.grid.output / REPORT).is_file() and not _missing(plan)
 
 
 def _missing(plan: GridPlan) -> list[PlannedRun]:
@@ -130,5 +148,5 @@ def _write(content: Mapping[str, Any], measured: Sequence[Measured], output: Pat
         plot = "compare.svg"
         with replace_file(output / plot) as new:
             plot_comparison(content, new)
-    write_text(output / "compare.md", comparison_markdown(content, plot))
-    write_text(output / "compare.html", comparison_page(content, made_now()))
+    write_text(output / PAGE, comparison_page(content, made_now()))
+    write_text(output / REPORT, comparison_markdown(content, plot))

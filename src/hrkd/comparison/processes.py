@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,13 @@ def _movable_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
 
 
 def make_runs(
-    runs: Sequence[PlannedRun], output: Path, *, jobs: int, overwrite: bool, progress: Progress
+    runs: Sequence[PlannedRun],
+    output: Path,
+    *,
+    jobs: int,
+    overwrite: bool,
+    progress: Progress,
+    begin: Callable[[Path], object],
 ) -> dict[str, str]:
     """Make runs, ``jobs`` at a time, a teacher before the cells that need it. Returns the errors of those that failed.
 
@@ -87,6 +93,7 @@ def make_runs(
         jobs: processes at a time.
         overwrite: replace what was made with other settings.
         progress: one bar counts the runs.
+        begin: called with ``output`` once no other comparison can be at work there.
 
     Raises:
         ArtifactError: another comparison is at work in the folder.
@@ -94,6 +101,7 @@ def make_runs(
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
     with _alone(output) as lock, progress.bar("runs", total=len(runs), unit="runs") as bar:
+        begin(output)
         pool = _Pool(output, overwrite, _environment(jobs), lock, bar, waiting=list(runs))
         try:
             while pool.waiting or pool.running:

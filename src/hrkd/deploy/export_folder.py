@@ -18,15 +18,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from hrkd.deploy.export.targets import TARGETS
+from hrkd.deploy.export.targets import PLAIN, TARGETS
 from hrkd.errors import ArtifactError
 from hrkd.models.open_model import ModelFacts, are_columns, are_names, read_facts
 from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import read_record, writing
+from hrkd.support.domain_index import domain_folders
 from hrkd.support.manifest import check_manifest
 
-__all__ = ["COLUMNS", "EXPORT", "ExportRecord", "check_place", "facts_of_any", "is_export", "read_export"]
+__all__ = [
+    "COLUMNS",
+    "EXPORT",
+    "ExportRecord",
+    "check_place",
+    "exported_facts",
+    "facts_of_any",
+    "is_export",
+    "read_export",
+]
 
 EXPORT = "export.json"
 HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
@@ -154,3 +164,14 @@ def facts_of_any(folder: str | Path) -> ModelFacts:
         ArtifactError: it is no such folder, or damaged.
     """
     return read_export(folder).facts if is_export(folder) else read_facts(folder)
+
+
+def exported_facts(folder: Path) -> dict[str, Any]:
+    """The record of an export of any form, with its folder; of a plain one the folder of each domain's classifier.
+
+    Raises:
+        ArtifactError: it is none, or damaged.
+    """
+    if is_export(folder):
+        return {"folder": str(folder), **read_export(folder).to_dict()}
+    return {"folder": str(folder), **HEAD, "target": PLAIN, "folders": domain_folders(folder)}

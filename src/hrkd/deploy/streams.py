@@ -9,7 +9,7 @@ import csv
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from hrkd.deploy.bad_rows import OnBadRow
     from hrkd.deploy.predict import Predictor
 
-__all__ = ["NAME", "Lines", "answer_line", "label_lines", "stream_table"]
+__all__ = ["NAME", "Answer", "Lines", "answer_line", "json_line", "label_lines", "stream_table"]
 
 logger = logging.getLogger("hrkd.predict")
+
+Answer = Callable[[str, Sequence[float] | None, Sequence[str], bool], str]
+"""Writes a text, the probabilities of its labels (None: it has none), these labels, and all or the best, as a line."""
 
 NAME = "standard input"
 BLOCK = 1 << 16
@@ -119,9 +122,20 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 def label_lines(
-    predictor: Predictor, lines: Lines, out: IO[str], *, domain: Any, all_labels: bool, on_bad_row: OnBadRow
+    predictor: Predictor,
+    lines: Lines,
+    out: IO[str],
+    *,
+    domain: Any,
+    all_labels: bool,
+    on_bad_row: OnBadRow,
+    answer: Answer | None = None,
 ) -> int:
     """Label one text a line, and write an answer a line as soon as it is known; the number of texts labelled.
+
+    Args:
+        answer: how an answer is written; default: :func:`answer_line`.
+        Others: as of the verb.
 
     Raises:
         DataError: a line without text, where ``on_bad_row`` is ``stop``; answers to earlier lines are written.
@@ -140,7 +154,7 @@ def label_lines(
         answers = dict(zip(good, predictor.answers(asked).tolist(), strict=True))
         for i, text in enumerate(chunk):
             if i in answers or on_bad_row == "blank":
-                out.write(answer_line(text, answers.get(i), predictor.facts.labels, all_labels))
+                out.write((answer or answer_line)(text, answers.get(i), predictor.facts.labels, all_labels))
         out.flush()
         labelled += len(good)
         if stop:
@@ -163,9 +177,23 @@ def answer_line(text: str, probabilities: Sequence[float] | None, labels: Sequen
     """Label and score (or all of them, the best first), a tab, and the text in one line; None: no label."""
     if probabilities is None:
         return f"\t{' '.join(text.split())}\n"
-    ranked = sorted(range(len(labels)), key=lambda c: -probabilities[c])[: None if all_labels else 1]
+    ranked = _ranked(probabilities)[: None if all_labels else 1]
     scores = "  ".join(f"{labels[c]} {probabilities[c]:.4f}" for c in ranked)
     return f"{scores}\t{' '.join(text.split())}\n"
+
+
+def json_line(text: str, probabilities: Sequence[float] | None, labels: Sequence[str], all_labels: bool) -> str:
+    """The text with its label and score as a JSON object in one line, with all labels their ``scores`` besides."""
+    ranked = [] if probabilities is None else _ranked(probabilities)
+    scores = {labels[c]: probabilities[c] for c in ranked} if probabilities is not None else {}
+    best = next(iter(scores), None)
+    said: dict[str, Any] = {"text": text, "label": best, "score": None if best is None else scores[best]}
+    return json.dumps(said | ({"scores": scores} if all_labels else {})) + "\n"
+
+
+def _ranked(probabilities: Sequence[float]) -> list[int]:
+    """Places of the labels, the most probable first."""
+    return sorted(range(len(probabilities)), key=lambda c: -probabilities[c])
 
 
 def stream_table(lines: Lines, kind: str | None) -> WholeTable:

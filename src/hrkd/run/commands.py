@@ -8,11 +8,10 @@ stages, the results. Every stage leaves a finished folder or nothing, and is tak
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hrkd.data.batching import check_step_sizes
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe
@@ -21,15 +20,15 @@ from hrkd.report.tables import scores_table
 from hrkd.run.context import Context
 from hrkd.run.first_look import moved_run
 from hrkd.run.folder import RunFolder
-from hrkd.run.precheck import precheck, precheck_teacher
+from hrkd.run.ready import opened
 from hrkd.run.results import build_results, write_results
-from hrkd.run.sizing import sized
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
 from hrkd.support.progress import Progress, Show, quiet
+from hrkd.training.metrics import Scores
 
-__all__ = ["compress", "distill", "train_baseline", "train_teacher"]
+__all__ = ["RecipeLike", "compress", "distill", "recipe_of", "train_baseline", "train_teacher"]
 
 logger = logging.getLogger("hrkd")
 
@@ -59,16 +58,13 @@ def compress(
         HrkdError: anything that the user can mend; nothing half-written stays behind, and a finished stage is
             taken up by the next run.
     """
-    recipe = _recipe(recipe, data)
-    own = recipe.teacher.fine_tuned is None
+    recipe = recipe_of(recipe, data)
     with RunFolder.at_work(recipe.run) as folder:
-        context = Context.load(recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress)
-        if recipe.student.is_sized_by_time:
-            context = sized(context)
-        context = context.plan(*(["teacher"] if own else []), "student")
-        precheck(context, trained=not own)
-        context.open_folder()
-        if own:
+        context = Context.load(
+            recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress, verb="compress"
+        )
+        context = opened(context, "compress")
+        if context.recipe.teacher.fine_tuned is None:
             fine_tune_teacher(context)
         return _distil(context)
 
@@ -79,28 +75,30 @@ def train_teacher(
     data: MultiDomainDataset | None = None,
     show: Show = quiet,
     progress: Progress | None = None,
+    scored: Callable[[Scores], object] | None = None,
 ) -> Path:
     """The first stage alone: fine-tune the teacher. Returns its folder.
 
-    Args: as :func:`compress`; the recipe may leave out the student.
+    Args:
+        scored: given the teacher's scores on dev.
+        Others: as :func:`compress`; the recipe may leave out the student.
 
     Raises:
         RecipeError: the recipe names a teacher that is fine-tuned already.
         TrainingError: the teacher is no better than chance; it is kept, and ``teacher.allow_weak`` goes on with it.
         HrkdError: as :func:`compress`.
     """
-    recipe = _recipe(recipe, data, "teacher")
+    recipe = recipe_of(recipe, data, "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
     with RunFolder.at_work(recipe.run) as folder:
-        context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress)
-        batch_size, processes = recipe.teacher.training.batch_size, context.accelerator.num_processes
-        check_step_sizes(context.data.splits.train, batch_size, processes)
-        context = context.plan("teacher")
-        precheck_teacher(context)
-        context.open_folder()
+        context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress, verb="train-teacher")
+        context = opened(context, "train-teacher")
         trained = fine_tune_teacher(context)
-        context.show(scores_table(open_teacher(context).dev_scores.to_dict(), title="Teacher on dev"))
+        scores = open_teacher(context).dev_scores
+        context.show(scores_table(scores.to_dict(), title="Teacher on dev"))
+        if scored is not None:
+            scored(scores)
         context.accelerator.end_training()
         return trained
 
@@ -125,7 +123,7 @@ def distill(
         ArtifactError: there is no teacher yet, or it was trained on other data.
         HrkdError: as :func:`compress`.
     """
-    recipe = _recipe(recipe, data)
+    recipe = recipe_of(recipe, data)
     with RunFolder.at_work(recipe.run) as folder:
         context = Context.load(
             recipe,
@@ -135,8 +133,9 @@ def distill(
             folder=folder,
             show=show,
             progress=progress,
+            verb="distill",
         )
-        return _distil(_after_teacher(context, "student"))
+        return _distil(opened(context, "distill"))
 
 
 def train_baseline(
@@ -153,7 +152,7 @@ def train_baseline(
 
     Args, Raises: as :func:`distill`.
     """
-    recipe = _recipe(recipe, data)
+    recipe = recipe_of(recipe, data)
     with RunFolder.at_work(recipe.run) as folder:
         if folder.stage("student").is_finished:
             raise ArtifactError(
@@ -161,22 +160,17 @@ def train_baseline(
                 "or choose another run.output"
             )
         context = Context.load(
-            recipe, data=data, external_teacher=teacher_folder, folder=folder, show=show, progress=progress
+            recipe,
+            data=data,
+            external_teacher=teacher_folder,
+            folder=folder,
+            show=show,
+            progress=progress,
+            verb="train-baseline",
         )
-        context = _after_teacher(context, "baseline")
+        context = opened(context, "train-baseline")
         teacher = open_teacher(context)
         return _finished(context, teacher, None, Baseline(context, teacher).load())
-
-
-def _after_teacher(context: Context, stage: str) -> Context:
-    """The folder opened for a stage that needs a finished teacher."""
-    own = context.external_teacher is None and context.recipe.teacher.fine_tuned is None
-    if context.recipe.student.is_sized_by_time:
-        context = sized(context)
-    context = context.plan("teacher", stage, kept=("teacher",)) if own else context.plan(stage)
-    precheck(context, trained=True)
-    context.open_folder()
-    return context
 
 
 def _distil(context: Context) -> dict[str, Any]:
@@ -196,7 +190,8 @@ def _finished(
     return results
 
 
-def _recipe(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed: str) -> Recipe:
+def recipe_of(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed: str) -> Recipe:
+    """The recipe that a call names, checked; ``needed``: the sections but data that must be complete."""
     if isinstance(recipe, Recipe):
         return recipe
     sections = needed or ("teacher", "student")

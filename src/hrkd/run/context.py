@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import Recipe
+from hrkd.run.command_record import CommandRecord
 from hrkd.run.data_changes import data_changes
 from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
@@ -51,6 +52,7 @@ class Context(Workplace):
     Args:
         external_teacher: the folder of a teacher of another run, in the place of the run's own.
         planned: the settings of every stage that is to be there at the end (:mod:`hrkd.run.identity`).
+        command: what the folder will say of how it was made; None: nothing.
     """
 
     folder: RunFolder
@@ -58,6 +60,7 @@ class Context(Workplace):
     show: Show
     external_teacher: Path | None = None
     planned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    command: CommandRecord | None = None
 
     @classmethod
     def load(
@@ -70,10 +73,12 @@ class Context(Workplace):
         folder: RunFolder | None = None,
         show: Show = quiet,
         progress: Progress | None = None,
+        verb: str | None = None,
     ) -> Context:
         """Load and split the data; nothing is written.
 
         Args:
+            verb: the command that the folder will say it was made by.
             folder: that of the run, where something is to be trained (:meth:`hrkd.run.folder.RunFolder.at_work`).
             Others: as of :func:`hrkd.run.commands.compress`.
         """
@@ -83,6 +88,12 @@ class Context(Workplace):
         own = recipe.run.output / "teacher"
         if teacher is not None and recipe.teacher.fine_tuned is None and teacher.resolve() == own.resolve():
             teacher = None
+        command = None
+        if verb is not None:
+            in_memory = [name for name, rows in {"data": data, "unlabelled": unlabelled}.items() if rows is not None]
+            given = None if external_teacher is None else str(external_teacher)
+            arguments = {} if given is None else {"teacher_folder": given}
+            command = CommandRecord(verb, str(Path.cwd()), arguments, tuple(in_memory))
         return cls(
             recipe=recipe,
             accelerator=accelerator,
@@ -92,6 +103,7 @@ class Context(Workplace):
             data=prepare_data(recipe.data, data, cache, unlabelled=unlabelled),
             show=show if main else quiet,
             external_teacher=teacher,
+            command=command,
         )
 
     def plan(self, *stages: str, kept: tuple[str, ...] = ()) -> Context:
@@ -137,7 +149,7 @@ class Context(Workplace):
         yaml = recipe_to_yaml(self.recipe)
         if self.accelerator.is_main_process:
             splits, folder = self.data.splits, self.folder.path
-            self.folder.open(yaml, self.planned)
+            self.folder.open(yaml, self.planned, None if self.command is None else asdict(self.command))
             save_split_ids(self.data.drawn, folder / "splits.json")
             described = describe(splits, max_length=self.recipe.data.max_length, unlabelled=self.data.unlabelled)
             write_json(folder / "data.json", {**described.to_dict(), "content": self.data.content_digest})

@@ -5,6 +5,7 @@
     OUTPUT/
       recipe.yaml        the resolved recipe          environment.json   versions, machine
       splits.json        ids of train, dev, test      data.json          counts per domain
+      command.json       which command made it, and where its relative paths count from
       teacher/           trained here (absent where the recipe names a fine-tuned one)
       teacher/<domain>/                               with teacher.encoders: per_domain; domains.json says whose it is
       student/  baseline/                             models, each with stage.json: what it was made with
@@ -48,17 +49,17 @@ from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 
-__all__ = ["RunFolder", "environment", "splits_beside"]
+__all__ = ["COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside"]
 
 logger = logging.getLogger("hrkd")
 
-RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
+RECIPE, ENVIRONMENT, COMMAND, LOCK = "recipe.yaml", "environment.json", "command.json", ".lock"
 DESCRIBED = ("splits.json", "data.json")
 TOLD = ("results.json", "results.md", "report.html", "report.json")
 """What is written when all is measured."""
 FOLDERS = ("metrics", "checkpoints", "predictions")
 WRITTEN = re.compile(
-    r"recipe\.yaml|(environment|splits|data|results|report)\.json|results\.md|report\.html|" + "|".join(STAGES)
+    r"recipe\.yaml|(environment|command|splits|data|results|report)\.json|results\.md|report\.html|" + "|".join(STAGES)
 )
 """Names of what a run writes into its folder itself, where somebody else may be writing too."""
 
@@ -189,13 +190,13 @@ class RunFolder:
         """One of the things in the folder of which it is not known that hrkd wrote them."""
         if not self.path.is_dir():
             return ""
-        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT))
+        others = (path for path in sorted(self.path.iterdir()) if path.name not in (LOCK, ENVIRONMENT, COMMAND))
         return next((path.name for path in others if not is_leftover(path)), "")
 
     def _check_room(self, planned: Iterable[str]) -> None:
         """Whether nothing else is in the way of what is to be written for the ``planned`` stages."""
         folders = [self.path / name for name in FOLDERS]
-        files = [self.path / name for name in (RECIPE, ENVIRONMENT, LOCK, *DESCRIBED, *TOLD)]
+        files = [self.path / name for name in (RECIPE, ENVIRONMENT, COMMAND, LOCK, *DESCRIBED, *TOLD)]
         for name in planned:
             stage = self.stage(name)
             folders += [stage.model, stage.metrics, stage.checkpoint]
@@ -249,8 +250,15 @@ class RunFolder:
         else:
             self.card.unlink(missing_ok=True)
 
-    def open(self, recipe_yaml: str, planned: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the recipe and the environment, and clear away what was cut off and stages that are to be made anew.
+    def open(
+        self,
+        recipe_yaml: str,
+        planned: Mapping[str, Mapping[str, Any]],
+        command: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the recipe, the environment and, if it is known, the command that makes the run.
+
+        What was cut off, and stages that are to be made anew, are cleared away first.
 
         Raises:
             ArtifactError: as :meth:`check`, as another process may have written meanwhile; or it cannot be written.
@@ -271,6 +279,8 @@ class RunFolder:
                     told = (self.path / told for told in TOLD)
                     for path in (*told, self.predictions / f"{name}.parquet"):
                         path.unlink(missing_ok=True)
+        if command is not None:
+            write_json(self.path / COMMAND, command)
         write_json(self.path / ENVIRONMENT, environment())
         write_text(self.path / RECIPE, recipe_yaml)
 

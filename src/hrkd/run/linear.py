@@ -15,7 +15,7 @@ from hrkd.data.arrow_files import kept_table, write_arrow
 from hrkd.linear.model import fit_linear
 from hrkd.run.context import Context
 
-__all__ = ["LinearAnswers", "linear_answers"]
+__all__ = ["LinearAnswers", "linear_answers", "linear_name"]
 
 logger = logging.getLogger("hrkd")
 
@@ -33,6 +33,11 @@ class LinearAnswers:
 
     said: dict[str, np.ndarray]
     facts: dict[str, Any]
+
+
+def linear_name(context: Context) -> str:
+    """What the cache calls the linear model of the run's rows."""
+    return f"{context.data.digest[:20]}-v{VERSION}-linear"
 
 
 def linear_answers(context: Context) -> LinearAnswers:
@@ -53,8 +58,7 @@ def linear_answers(context: Context) -> LinearAnswers:
             "model": {**facts, "megabytes": model.megabytes, "texts_per_second": per_second},
         }
 
-    name = f"{context.data.digest[:20]}-v{VERSION}-linear"
-    table, notes = kept_table(context.cache, name, write)
+    table, notes = kept_table(context.cache, linear_name(context), write)
     probabilities = np.stack([column.to_numpy() for column in table.columns], axis=1)
     dev, test = np.split(probabilities, [len(splits.dev)])
     return LinearAnswers({"dev": dev, "test": test}, notes["model"])

@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.probe import check_outputs
 from hrkd.models.scratch import scratch_config, scratch_tokenizer
 from hrkd.models.shape import resolve_shape, shape_of, student_config
-from hrkd.models.sizes import size_rows
+from hrkd.models.sizes import model_sizes, size_rows
 from hrkd.models.start.build import settle_start
 from hrkd.models.start.initialise import check_narrower
 from hrkd.models.static import static_config
@@ -51,8 +51,8 @@ class Encoder:
     heads: HeadMode
 
 
-def precheck(context: Context, *, trained: bool) -> None:
-    """Check that student and data fit the teacher, and show both side by side.
+def precheck(context: Context, *, trained: bool) -> list[dict[str, Any]]:
+    """Check that student and data fit the teacher, and show both side by side; returns their sizes.
 
     Models that exist are opened here, and asked about a few texts, before anything is made of them.
 
@@ -81,8 +81,7 @@ def precheck(context: Context, *, trained: bool) -> None:
         small = Encoder("student", static_config(encoder, tokenizer.pad_token_id, recipe.student), heads)
         if recipe.student.vocabulary != "all":
             try_vocabulary(small.config, tokenizer)
-        context.show(sizes_table(size_rows(teacher, _outline(context, small, splits.domains), ())))
-        return
+        return _shown(context, size_rows(teacher, _outline(context, small, splits.domains), ()))
     if checkpoint is None:
         small = Encoder("student", _student_config(context, encoder), heads)
         student = _outline(context, small, splits.domains)
@@ -101,11 +100,16 @@ def precheck(context: Context, *, trained: bool) -> None:
         try_vocabulary(small.config, tokenizer)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
-    context.show(sizes_table(size_rows(teacher, student, layer_map)))
+    return _shown(context, size_rows(teacher, student, layer_map))
 
 
-def precheck_teacher(context: Context) -> None:
-    """Check the teacher that is to be trained, whatever its student will be.
+def _shown(context: Context, sizes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    context.show(sizes_table(sizes))
+    return sizes
+
+
+def precheck_teacher(context: Context) -> list[dict[str, Any]]:
+    """Check the teacher that is to be trained, whatever its student will be; returns its size.
 
     Raises:
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
@@ -114,6 +118,7 @@ def precheck_teacher(context: Context) -> None:
     check_states(teacher, context.recipe.method)
     check_heads(teacher, None, context.recipe.method)
     _try(context, encoders, tokenizer, attention_kind(context.recipe.method, *encoders_of(teacher)))
+    return [{"title": "Teacher", **asdict(model_sizes(teacher))}]
 
 
 def _try(

@@ -16,10 +16,10 @@ from hrkd.models.sizes import model_sizes
 from hrkd.models.start.build import StartedStudent
 from hrkd.models.start.student import start_student
 from hrkd.models.vocabulary import Vocabulary, choose_vocabulary
-from hrkd.recipe.schema import MethodConfig
+from hrkd.recipe.schema import MethodConfig, StudentTrainingConfig
 from hrkd.run.context import Context
 from hrkd.run.stages import ModelStage, TrainedModel, steps_before
-from hrkd.run.teacher import Teacher
+from hrkd.run.teacher import UnmeasuredTeacher
 from hrkd.training.loop import EpochScore, TrainingHistory
 from hrkd.training.record import training_cost
 from hrkd.training.routing import fit_router
@@ -27,9 +27,15 @@ from hrkd.training.selection import BestPerDomain, DevAccuracy, last_epoch
 from hrkd.training.session import Session
 from hrkd.training.trainers import distill_from_models, fine_tune
 
-__all__ = ["Baseline", "Levels", "Student"]
+__all__ = ["Baseline", "Levels", "PupilStage", "Student", "share_of"]
 
 logger = logging.getLogger("hrkd")
+
+
+def share_of(training: StudentTrainingConfig, epochs: int) -> StudentTrainingConfig:
+    """The settings of a stage that has so many of a training's epochs, and its share of all steps."""
+    share = {"epochs": epochs, "min_steps": -(-training.min_steps * epochs // training.epochs)}
+    return training.model_copy(update=share)
 
 
 class PupilStage(ModelStage):
@@ -37,7 +43,7 @@ class PupilStage(ModelStage):
 
     stage: ClassVar[str]
 
-    def __init__(self, context: Context, teacher: Teacher) -> None:
+    def __init__(self, context: Context, teacher: UnmeasuredTeacher) -> None:
         super().__init__(context, self.stage)
         self.teacher = teacher
 
@@ -106,14 +112,13 @@ class PupilStage(ModelStage):
         for note in started.notes:
             logger.info("%s: %s", self.name, note)
         recipe, teacher, training = self.context.recipe, self.teacher, self.context.recipe.student.training
-        share = {"epochs": epochs, "min_steps": -(-training.min_steps * epochs // training.epochs)}
         return distill_from_models(
             teacher.model,
             started.model,
             self.train_set,
             teacher.data.dev,
             method=method,
-            settings=training.model_copy(update=share),
+            settings=share_of(training, epochs),
             layer_map=layer_map,
             basis=started.basis,
             evaluate=evaluate,

@@ -16,7 +16,7 @@ from hrkd.data.batching import TokenizedDataset
 from hrkd.data.splits.split_files import content_hashes, texts_of_file
 from hrkd.data.types import PARTS
 from hrkd.errors import ArtifactError, TrainingError
-from hrkd.models.domain_teachers import AnyTeacher
+from hrkd.models.domain_teachers import AnyTeacher, combined
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
@@ -38,21 +38,35 @@ from hrkd.training.metrics import Scores
 from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 
-__all__ = ["Teacher", "fine_tune_teacher", "finished_teacher", "open_teacher"]
+__all__ = [
+    "Teacher",
+    "UnmeasuredTeacher",
+    "fine_tune_teacher",
+    "finished_teacher",
+    "load_teacher",
+    "open_teacher",
+    "untrained_teacher",
+]
 
 logger = logging.getLogger("hrkd")
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """A teacher ready to be asked, with its tokenizer and the data in its tokens.
-
-    ``record`` is that of its training, or None for a teacher that hrkd did not train.
-    """
+class UnmeasuredTeacher:
+    """A teacher with its tokenizer and the data in its tokens."""
 
     model: AnyTeacher
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedSplits
+
+
+@dataclass(frozen=True)
+class Teacher(UnmeasuredTeacher):
+    """A teacher ready to be asked.
+
+    ``record`` is that of its training, or None for a teacher that hrkd did not train.
+    """
+
     dev_scores: Scores
     record: dict[str, Any] | None
 
@@ -145,6 +159,18 @@ def open_teacher(context: Context) -> Teacher:
         ModelError: its labels or domains do not fit the data.
         TrainingError: it is no better than chance and the recipe does not allow that.
     """
+    teacher, record = load_teacher(context)
+    dev_scores = scores(context, teacher_predictions(context, teacher.model, teacher.data.dev), teacher.data.dev.texts)
+    check_teacher(context, dev_scores, teacher.data)
+    return Teacher(teacher.model, teacher.tokenizer, teacher.data, dev_scores, record)
+
+
+def load_teacher(context: Context) -> tuple[UnmeasuredTeacher, dict[str, Any] | None]:
+    """Load a finished teacher, without asking it anything, and the record of its training.
+
+    Raises:
+        ArtifactError, ModelError: as :func:`open_teacher`.
+    """
     config, splits = context.recipe.teacher, context.data.splits
     source, record = finished_teacher(context)
     model = load_fine_tuned(
@@ -156,10 +182,19 @@ def open_teacher(context: Context) -> Teacher:
         combine=config.combine,
     )
     tokenizer = load_tokenizer(source if isinstance(source, str) else next(iter(source.values())))
-    data = _tokenized(context, tokenizer)
-    dev_scores = scores(context, teacher_predictions(context, model, data.dev), data.dev.texts)
-    check_teacher(context, dev_scores, data)
-    return Teacher(model, tokenizer, data, dev_scores, record)
+    return UnmeasuredTeacher(model, tokenizer, _tokenized(context, tokenizer)), record
+
+
+def untrained_teacher(context: Context) -> UnmeasuredTeacher:
+    """The teacher that is to be trained, as it is before; where each domain has its own, all of them."""
+    tokenizer, domains, config = _teacher_tokenizer(context), context.data.splits.domains, context.recipe.teacher
+    set_seed(context.recipe.run.seed)
+    if config.encoders == "shared":
+        model: AnyTeacher = _new_teacher(context, tokenizer, domains)
+    else:
+        models = {domain: _new_teacher(context, tokenizer, (domain,)) for domain in domains}
+        model = combined(models, config.combine)
+    return UnmeasuredTeacher(model, tokenizer, _tokenized(context, tokenizer))
 
 
 def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[str, Any] | None]:

@@ -45,7 +45,7 @@ from hrkd.training.selection import DevAccuracy
 from hrkd.training.session import Session, computing, grouped_accelerator
 from hrkd.training.teacher_cache.source import CachedTeacher, teacher_source
 
-__all__ = ["distill_from_models", "fine_tune"]
+__all__ = ["distill_from_models", "fine_tune", "live_teacher"]
 
 logger = logging.getLogger("hrkd.training")
 
@@ -150,10 +150,7 @@ def distill_from_models(
     session = _titled(session, "distillation")
     _check_fit(teacher, student, train_set, dev_set, method)
     set_seed(session.run.seed)
-    own = shape_of(student.encoder.config).layers
-    if not own and method.hidden_weight:
-        raise ModelError("a student without layers has no levels to imitate; set method.hidden_weight: 0")
-    levels = resolve_layer_map(layer_map, own, _shape(teacher).layers) if own else (0,)
+    levels = _levels(teacher, student, method, layer_map)
     transfer = _domain_head(teacher, levels) if method.transfer_weight else None
     attention = attention_kind(method, *encoders_of(teacher), student.encoder)
     if method.attention == "auto" and attention == "probabilities":
@@ -167,9 +164,7 @@ def distill_from_models(
         with computing(session.run, teacher, student, data=train_set, rows=rows):
             set_attention(student.encoder, attention)
             device = session.accelerator.device
-            asked = levels if method.hidden_weight else ()
-            every_head = method.related_weight > 0
-            live = LiveTeacher(teacher.to(device), asked, attention=attention, every_head=every_head)
+            live = live_teacher(teacher.to(device), student, method, layer_map)
             loader = _loader(train_set, settings, session, pad_to=pad_to)
             epochs = planned_epochs(settings, len(loader))
             source = _teacher_source(live, train_set, method, cache, session, epochs=epochs)
@@ -196,7 +191,7 @@ def distill_from_models(
                 attention=attention,
                 row_weights=trust,
                 transfer=transfer,
-                shares=shares(relations[-1]) if every_head and relations is not None else None,
+                shares=shares(relations[-1]) if live.every_head and relations is not None else None,
             )
             session.draw_apart()
             return train(
@@ -212,6 +207,36 @@ def distill_from_models(
         for encoder in (*encoders_of(teacher), student.encoder):
             set_attention(encoder, "none")
         student.eval()
+
+
+def live_teacher(
+    teacher: AnyTeacher,
+    student: MultiDomainClassifier,
+    method: MethodConfig,
+    layer_map: Literal["uniform"] | Sequence[int],
+) -> LiveTeacher:
+    """The teacher as a distillation asks it, which it is made ready for.
+
+    Raises:
+        ModelError: as :func:`distill_from_models`.
+    """
+    levels = _levels(teacher, student, method, layer_map)
+    attention = attention_kind(method, *encoders_of(teacher), student.encoder)
+    asked = levels if method.hidden_weight else ()
+    return LiveTeacher(teacher, asked, attention=attention, every_head=method.related_weight > 0)
+
+
+def _levels(
+    teacher: AnyTeacher,
+    student: MultiDomainClassifier,
+    method: MethodConfig,
+    layer_map: Literal["uniform"] | Sequence[int],
+) -> tuple[int, ...]:
+    """Teacher level of each student level, the first 0."""
+    own = shape_of(student.encoder.config).layers
+    if not own and method.hidden_weight:
+        raise ModelError("a student without layers has no levels to imitate; set method.hidden_weight: 0")
+    return resolve_layer_map(layer_map, own, _shape(teacher).layers) if own else (0,)
 
 
 def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset, session: Session) -> Tensor:

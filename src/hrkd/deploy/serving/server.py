@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import HrkdError, ModelError
 from hrkd.support.arguments import check_count
-from hrkd.support.progress import Show, quiet
 
 __all__ = ["serve"]
 
@@ -26,7 +26,7 @@ def serve(
     texts: int = 256,
     characters: int = 100_000,
     batch_size: int = BATCH_SIZE,
-    show: Show = quiet,
+    listens: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Serve a student, or an export of one, until SIGINT or SIGTERM; what was asked before is answered.
 
@@ -36,7 +36,7 @@ def serve(
         threads: of an export; None: as many as its runtime takes.
         texts, characters: most of a question, and of a text.
         batch_size: texts in a forward pass.
-        show: told where the server listens, once it does.
+        listens: told the address of the server once it listens.
 
     Raises:
         ArtifactError: there is no student in ``folder``.
@@ -57,7 +57,7 @@ def serve(
     listening = _listening(host, port)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
     server = uvicorn.Server(config)
-    show(f"{folder}: served at http://{host}:{listening.getsockname()[1]}")
+    listens(f"http://{host}:{listening.getsockname()[1]}")
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:  # raised again by the server once all is answered

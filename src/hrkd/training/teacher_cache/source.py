@@ -12,6 +12,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -36,7 +37,7 @@ from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision, others_with
 
-__all__ = ["CachedTeacher", "fingerprint", "teacher_logits", "teacher_source"]
+__all__ = ["CachedTeacher", "cache_of", "fingerprint", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
 
@@ -241,6 +242,15 @@ def _kept_rows(lengths: np.ndarray, numbers: int, rules: CacheConfig) -> tuple[i
     sizes = np.concatenate([[0], np.cumsum(lengths[order])])[counts] * numbers * DTYPES[rules.precision].itemsize
     percent = int(np.flatnonzero(sizes <= rules.gigabytes * 1e9)[-1])
     return percent, _first_rows(len(lengths), percent)
+
+
+def cache_of(drawn: CacheIndex, live: LiveTeacher, data: TokenizedDataset, rules: CacheConfig) -> CacheIndex:
+    """The index of the cache of all ``data`` that :func:`teacher_source` looks for, from that of some of the rows."""
+    percent, kept = _kept_rows(data.lengths, drawn.width, rules)
+    how = live.layer_map, live.attention, rules.precision, rules.compute, live.every_head
+    name = f"{fingerprint(live.teacher, data, *how)[:20]}-{percent}"
+    tokens = int(data.lengths[kept].sum())
+    return replace(drawn, fingerprint=name, rows=len(data), tokens=tokens, all_rows=not kept.all())
 
 
 def _first_rows(rows: int, percent: int) -> np.ndarray:
