@@ -46,7 +46,7 @@ def test_counts_are_those_of_the_predictions(run):
         own = student["domain"] == name
         assert counts["lost"] == (lost & own).sum()
         assert sum(counts[kind] for kind in ("both_right", "lost", "gained", "both_wrong")) == own.sum()
-    assert content["models"]["student"]["texts_per_second"] > 0
+    assert content["cost"]["texts_per_second"]["student"] > 0
     assert {model["title"] for model in content["frontier"]["models"]} >= {"Teacher", "Student (HRKD)"}
 
 

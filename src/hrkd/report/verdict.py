@@ -28,7 +28,7 @@ def verdict(results: Row) -> list[str]:
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
         _worst(student["test"], teacher["test"]),
         *_sizes(student, teacher),
-        *_speeds(student, teacher),
+        *_speeds(results.get("texts_per_second", {}), name),
     ]
 
 
@@ -78,8 +78,8 @@ def _sizes(student: Row, teacher: Row) -> list[str]:
     return [f"Size: {megabytes(ours)} of {megabytes(its)} MB, {its / ours:.1f} times smaller."]
 
 
-def _speeds(student: Row, teacher: Row) -> list[str]:
-    ours, its = student.get("texts_per_second"), teacher.get("texts_per_second")
+def _speeds(speeds: Row, student: str) -> list[str]:
+    ours, its = speeds.get(student), speeds.get("teacher")
     if not ours or not its:
         return []
     return [f"Speed: {ours:,.0f} texts a second, the teacher {its:,.0f} ({ours / its:.1f} times; in PyTorch)."]

@@ -35,8 +35,8 @@ __all__ = ["measure_models", "predictions", "scores", "teacher_predictions"]
 
 def measure_models(
     context: Context, teacher: Teacher, student: FinishedStage | None, baseline: FinishedStage | None
-) -> dict[str, Any]:
-    """Sizes and scores of every model on dev and test, by its name in results.json.
+) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Sizes and scores of every model on dev and test, by its name in results.json; and texts a second of some.
 
     Besides, a model has its paired differences to others, ``paired``, by part and the other's name: the student to all,
     others to the linear model. What models say of test is written into the run's folder.
@@ -90,15 +90,13 @@ def measure_models(
         models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
     else:
         _forget(context, "linear")
-    for name, speed in texts_per_second(context, timed).items():
-        models[name]["texts_per_second"] = speed
     for name in said:
         others = [other for other in said if other != name and (name == "student" or other == "linear")]
         if others and name != "linear":
             models[name]["paired"] = {
                 part: _paired(context, said, part, rows, name, others) for part, rows in parts.items()
             }
-    return models
+    return models, texts_per_second(context, timed)
 
 
 def _split_by(context: Context, stage: FinishedStage, rows: TokenizedDataset) -> TokenizedDataset:

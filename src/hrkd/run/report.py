@@ -45,7 +45,7 @@ CHARACTERS = 300
 REPORT = "report.html"
 BENCHMARK = "benchmark.json"
 """In the folder of a run: what hrkd benchmark found of it."""
-COSTS = ("seconds", "steps", "peak_megabytes")
+COSTS = ("seconds", "steps", "peak_megabytes", "texts_per_second")
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
 

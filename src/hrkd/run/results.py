@@ -34,10 +34,11 @@ def build_results(
         "student_without_distillation": None if baseline is None else baseline.record,
     }
     costs = {name: training_cost(record) for name, record in records.items() if record is not None}
-    models = measure_models(context, teacher, student, baseline)
+    models, speeds = measure_models(context, teacher, student, baseline)
     figures = {figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS}
     if "linear" in models:
         figures["seconds"]["linear"] = models["linear"].pop("seconds")
+    figures["texts_per_second"] = speeds
     return {
         "format": "hrkd-results",
         "version": 1,

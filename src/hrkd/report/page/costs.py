@@ -22,6 +22,7 @@ COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "seconds": ("Training, s", "{:,.1f}".format),
     "steps": ("Steps", "{:,}".format),
     "peak_megabytes": ("Peak memory, MB", megabytes),
+    "texts_per_second": ("Texts a second, in PyTorch", "{:,.0f}".format),
 }
 
 

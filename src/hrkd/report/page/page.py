@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from importlib import metadata
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-import hrkd
 from hrkd.report.page.accuracy import (
     KIND_TITLES,
     accuracy_figure,
@@ -80,7 +80,7 @@ def run_page(content: Row) -> str:
 
 def made_now() -> str:
     """When, and by what, a page is made."""
-    return f"Made by hrkd {hrkd.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+    return f"Made by hrkd {metadata.version('hrkd')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
 
 
 def html_of(
