@@ -1,10 +1,12 @@
 """Exports that run without torch: they say what the student says, and nothing else is ever put in place."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from hrkd.deploy.engines.openvino_package import REPORTER, import_quietly
 from hrkd.deploy.export import command, rounding
 from hrkd.deploy.export.check import Reference, faults, hold_against
 from hrkd.deploy.export.command import export_to
+from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import TARGETS, check_target
 from hrkd.deploy.export_folder import EXPORT, is_export, read_export
 from hrkd.deploy.label_table import predict_file
@@ -312,9 +315,10 @@ class TestRounded:
         assert not next(rounding.settings_to_try(12, reduced=False)).reduced
 
     @pytest.mark.parametrize("to", ["openvino", "openvino-int8"])
-    def test_openvino(self, student_folder, labelled, tmp_path, to):
+    def test_openvino(self, student_folder, labelled, tmp_path, to, capsys):
         rows = self.own_labels(student_folder, labelled)
         record = export_to(student_folder, tmp_path / to, to, rows=rows, calibration=rows, allowance=30)
+        assert capsys.readouterr().out == "", "no bars of what makes it"
         assert (tmp_path / to / "model.bin").is_file()
         assert record.checks["accuracy"].keys() == set(rows.domains)
         assert Predictor.from_pretrained(tmp_path / to)("bad", domain="music")
@@ -474,13 +478,36 @@ class TestRefusals:
         with pytest.raises(ModelError, match="has no fast form"):
             command._check_tokenizer(engine, tmp_path)
 
-    def test_a_disk_that_is_full(self, student_folder, tmp_path, monkeypatch):
-        def full(*_, **__):
-            raise OSError(28, "No space left on device", str(tmp_path / "out" / "model.onnx"))
+    @pytest.mark.parametrize(
+        ("to", "step"),
+        [
+            ("onnx", "torch.onnx.ONNXProgram.save"),
+            ("onnx-int8", "torch.onnx.ONNXProgram.save"),
+            ("onnx-int8", "hrkd.deploy.export.rounding.quantise"),
+            ("openvino", "hrkd.deploy.export.openvino_ir.write_graph"),
+            ("openvino", "hrkd.deploy.export.openvino_ir.write"),
+            ("openvino-int8", "hrkd.deploy.export.openvino_ir.write"),
+            ("plain", "hrkd.models.multi_domain.MultiDomainClassifier.to_plain"),
+        ],
+    )
+    def test_a_disk_that_is_full(self, student_folder, labelled, tmp_path, monkeypatch, to, step):
+        """From one step on no file may have more than some bytes."""
+        made, soft_and_hard = resolve_name(step), resource.getrlimit(resource.RLIMIT_FSIZE)
 
-        monkeypatch.setattr("torch.onnx.ONNXProgram.save", full)
-        with pytest.raises(ArtifactError, match="cannot be written: No space left on device; make room"):
-            export_to(student_folder, tmp_path / "out", "onnx")
+        def limited(*arguments, **options):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft_and_hard[1]))
+            return made(*arguments, **options)
+
+        monkeypatch.setattr(step, limited)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # halves of it would be read by whoever comes next
+        try:
+            with pytest.raises(ArtifactError, match=r"out: cannot be written: File too large; make room there"):
+                if to == "plain":
+                    export_plain(student_folder, tmp_path / "out")
+                else:
+                    export_to(student_folder, tmp_path / "out", to, rows=labelled, calibration=labelled, allowance=99)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, soft_and_hard)
         assert list(tmp_path.iterdir()) == []
 
 
