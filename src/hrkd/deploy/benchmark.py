@@ -33,11 +33,13 @@ class Speed:
 
     Args:
         latencies: milliseconds of single texts: their 50th, 95th and 99th percentile.
+        one_at_a_time: texts a second that are asked one after the other: by their mean, not by their median.
         per_second: texts a second in batches, as the median over rounds.
         rounds: the same of every round.
     """
 
     latencies: tuple[float, float, float]
+    one_at_a_time: float
     per_second: float
     rounds: tuple[float, ...]
 
@@ -79,7 +81,8 @@ def measure(
     found = {}
     for name in models:
         middle, late, latest = (float(np.percentile(times[name], share)) for share in (50, 95, 99))
-        found[name] = Speed((middle, late, latest), float(np.median(speeds[name])), tuple(speeds[name]))
+        alone_per_second = 1000 / float(np.mean(times[name]))
+        found[name] = Speed((middle, late, latest), alone_per_second, float(np.median(speeds[name])), tuple(speeds[name]))
     return found
 
 

@@ -244,6 +244,7 @@ def benchmark_table(found: Row) -> PlainTable:
                 megabytes(row["megabytes"]) + times(first["megabytes"], row["megabytes"]),
                 or_nothing(row["parameters"], millions),
                 f"{row['per_second']:,.0f}" + times(row["per_second"], first["per_second"]),
+                f"{row['one_at_a_time']:,.0f}" + times(row["one_at_a_time"], first["one_at_a_time"]),
                 f"{middle:.2f}" + times(first["latencies"][0], middle),
                 f"{late:.2f}",
                 f"{latest:.2f}",
@@ -253,7 +254,7 @@ def benchmark_table(found: Row) -> PlainTable:
         )
     columns = (
         "Model", "Runs by", "MB", "M parameters", f"Texts/s, {found['batch_size']} at a time",
-        "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
+        "one at a time", "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
     )  # fmt: skip
     threads, texts = count_of(found["threads"], "thread", "threads"), count_of(found["texts"], "text", "texts")
     notes = (

@@ -91,8 +91,10 @@ def benchmark(
         linear = fit_linear(part("train"), part("dev"))
         models: dict[str, Answer] = {}
         found: list[dict[str, Any]] = []
+        predictors = {name: _opened(folder, threads) for name, folder in places.items()}
+        test = _with_tokens(test, list(predictors.values()))
         for name, folder in places.items():
-            predictor = _opened(folder, threads)
+            predictor = predictors[name]
             models[name] = _asking(predictor, test, batch_size)
             found.append({"name": name, "folder": str(folder), **_facts(folder, predictor)})
         for row in found:  # before the long part: a model that cannot start ends it
@@ -158,6 +160,14 @@ def _asking(predictor: Predictor, rows: MultiDomainDataset, batch_size: int) -> 
     return answer
 
 
+def _with_tokens(rows: MultiDomainDataset, predictors: Sequence[Predictor]) -> MultiDomainDataset:
+    """Without the rows of which a tokenizer leaves nothing, which no predictor takes."""
+    columns = [rows.rows[name][:] for name in ("text", *(["text_pair"] if rows.has_pairs else []))]
+    texts = [list(map(str, column)) for column in columns]
+    bad = {place for each in predictors for column in texts for place in each.without_tokens(column)}
+    return rows.select(np.array([place for place in range(len(rows)) if place not in bad])) if bad else rows
+
+
 def _linear(model: LinearModel, rows: MultiDomainDataset) -> Callable[[Sequence[int]], object]:
     def answer(places: Sequence[int]) -> object:
         return model.predict(rows.select(np.asarray(places)))
@@ -170,7 +180,7 @@ def _facts(folder: Path, predictor: Predictor) -> dict[str, Any]:
     if is_export(folder):
         record = read_export(folder)
         names = [record.model, f"{Path(record.model).stem}.bin"]
-        return {"what": record.target, "megabytes": folder_megabytes(folder, names), "parameters": None}
+        return {"what": record.target, "megabytes": folder_megabytes(folder, names), "parameters": record.made_from.get("parameters")}
     engine = predictor.engine
     assert isinstance(engine, TorchEngine)
     sizes = model_sizes(engine.model)

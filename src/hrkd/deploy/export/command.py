@@ -25,6 +25,7 @@ from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
+from hrkd.models.sizes import model_sizes
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_count, check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, write_json
@@ -192,6 +193,7 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
         made_from={
             "student": source.name,
             "manifest": file_sum(listed) if listed.is_file() else None,
+            "parameters": model_sizes(engine.model).parameters,
             "versions": {"python": sys.version.split()[0], **known},
         },
         settings=made.settings,
