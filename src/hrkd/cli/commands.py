@@ -467,7 +467,7 @@ def serve(
 
     POST /predict takes {"texts": [...], "domain": ...}; /model, /health, /metrics (Prometheus) and /openapi.json say
     the rest, and / is a page to try sentences. What is asked while the model is busy is answered together. Ctrl-C or
-    SIGTERM ends it once all is answered.
+    SIGTERM ends it once all is answered, a second one at once.
     """
     folder = student_in(folder)
     facts_of_any(folder)
