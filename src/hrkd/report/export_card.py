@@ -24,8 +24,8 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PLAIN = Path(__file__).with_name("plain_card.md")
 OF_STUDENT = ("model-index", "metrics")
 """Metadata of the student's own figures, which are not those of the export."""
-ABOUT = "\n## Results"
-"""Where a student's own card begins to tell what it is like."""
+ABOUT = ("\n## Intended use", "\n## Results")
+"""Where a student's own card begins to tell what it is like; older cards have the second alone."""
 
 
 def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, what: str) -> Path:
@@ -103,6 +103,6 @@ def _card_of(student: Path) -> tuple[dict[str, Any], str]:
     except (OSError, ValueError, YAMLError) as error:  # people edit cards
         logger.warning("%s: left out of the export's card: %s", file, first_line(error))
         return {}, ""
-    text = card.text.partition(ABOUT)
+    text = card.text.partition(next((heading for heading in ABOUT if heading in card.text), ABOUT[-1]))
     known = {name: value for name, value in card.data.to_dict().items() if name not in OF_STUDENT}
     return known, (text[1] + text[2]).strip()
