@@ -23,9 +23,10 @@ from hrkd.deploy.checks import Asked
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.openvino_package import REPORTER, import_quietly
 from hrkd.deploy.export import command, rounding
-from hrkd.deploy.export.check import Reference, faults, hold_against
+from hrkd.deploy.export.check import faults, hold_against
 from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
+from hrkd.deploy.export.reference import Reference
 from hrkd.deploy.export.targets import TARGETS, check_target
 from hrkd.deploy.export_folder import EXPORT, is_export, read_export
 from hrkd.deploy.label_table import predict_file
@@ -455,7 +456,7 @@ class TestRefusals:
             export_to(student_folder, tmp_path / "file", "onnx")
         with pytest.raises(ArtifactError, match="not empty and no earlier export"):
             export_to(student_folder, tmp_path, "onnx")
-        with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
+        with pytest.raises(ArtifactError, match=r"holds an earlier export \(onnx\); replace it with overwrite"):
             export_to(student_folder, exported, "onnx")
 
     def test_what_another_put_there_stays(self, student_folder, exported, tmp_path):

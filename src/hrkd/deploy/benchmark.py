@@ -112,6 +112,6 @@ def _used() -> float:
 
 
 def folder_megabytes(folder: Path, names: Sequence[str] = ()) -> float:
-    """Of all files of a folder, or those of some names, in millions of bytes."""
-    files = [folder / name for name in names] if names else [path for path in folder.iterdir() if path.is_file()]
+    """Of all files of a folder and those in it, or of those of some names, in millions of bytes."""
+    files = [folder / name for name in names] if names else [path for path in folder.rglob("*") if path.is_file()]
     return math.fsum(path.stat().st_size for path in files if path.is_file()) / 1e6

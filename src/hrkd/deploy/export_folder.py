@@ -13,20 +13,20 @@ Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from hrkd.deploy.export.targets import TARGETS
+from hrkd.deploy.export.targets import PLAIN, TARGETS
 from hrkd.errors import ArtifactError
 from hrkd.models.open_model import ModelFacts, are_columns, are_names, read_facts
 from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
-from hrkd.support.atomic_files import read_record, writing
+from hrkd.support.atomic_files import read_json, read_record, writing
+from hrkd.support.domain_index import read_domain_index
 from hrkd.support.manifest import check_manifest
 
-__all__ = ["COLUMNS", "EXPORT", "ExportRecord", "check_place", "facts_of_any", "is_export", "read_export"]
+__all__ = ["COLUMNS", "EXPORT", "HEAD", "ExportRecord", "check_place", "facts_of_any", "is_export", "read_export"]
 
 EXPORT = "export.json"
 HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
@@ -86,8 +86,8 @@ def is_export(folder: str | Path) -> bool:
         return False
 
 
-def check_place(output: Path, overwrite: bool, is_earlier: Callable[[Path], bool]) -> None:
-    """Whether an export may be written to a folder; ``is_earlier``: whether one of its kind lies there.
+def check_place(output: Path, overwrite: bool) -> None:
+    """Whether an export may be written to a folder; with ``overwrite`` in the place of an earlier one of any form.
 
     Raises:
         ArtifactError: it may not; says why.
@@ -97,12 +97,22 @@ def check_place(output: Path, overwrite: bool, is_earlier: Callable[[Path], bool
             raise ArtifactError(f"{output}: is a file; name a folder to export to")
         if not output.is_dir() or not any(output.iterdir()):
             return
-    if not is_earlier(output):
+    form = _form_in(output)
+    if form is None:
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
     if not overwrite:
         raise ArtifactError(
-            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
+            f"{output}: holds an earlier export ({form}); replace it with overwrite (--overwrite), or choose another folder"
         )
+
+
+def _form_in(folder: Path) -> str | None:
+    """Which form of an export a folder holds; None: none."""
+    if is_export(folder):
+        said = read_json(folder / EXPORT, what="the record of an export", advice=RESTORE)
+        return str(said.get("target")) if isinstance(said, dict) and said.get("format") == HEAD["format"] else None
+    index = read_domain_index(folder)
+    return PLAIN if index is not None and index.holds == "plain" else None
 
 
 def read_export(folder: str | Path) -> ExportRecord:

@@ -142,10 +142,19 @@ class Predictor:
             DataError: ``batch_size`` is no number of texts; the tokenizer leaves nothing of a text.
             ArtifactError: the model's answers are not finite.
         """
+        self._check_tokens(asked)
+        return self.measured(asked, batch_size=batch_size)
+
+    def measured(self, asked: Asked, *, batch_size: int = 64) -> np.ndarray:
+        """As :meth:`answers`, whatever the tokenizer leaves of a text: a model is measured on all rows that are given.
+
+        Raises:
+            DataError: ``batch_size`` is no number of texts.
+            ArtifactError: the model's answers are not finite.
+        """
         batch_size = check_count("batch_size", batch_size)
         if not asked.texts:
             return np.empty((0, len(self.facts.labels)))
-        self._check_tokens(asked)
         logits, owners = self.logits(asked, batch_size=batch_size)
         found = mean_by_owner(softmax(logits), owners)
         _check_finite(found)

@@ -58,8 +58,18 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
     )
 
 
-def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path) -> Path:
-    """Write ``README.md`` into a plain export; ``folders``: that of each domain's classifier, by name."""
+def write_plain_card(
+    folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path, record: Mapping[str, Any]
+) -> Path:
+    """Write ``README.md`` into a plain export.
+
+    Args:
+        folder: of the export.
+        facts: what the student says of itself.
+        folders: that of each domain's classifier, by name.
+        student: its folder.
+        record: what the export's ``checks.json`` says.
+    """
     return _written(
         folder,
         PLAIN,
@@ -71,6 +81,7 @@ def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str]
         first_folder=folders[facts.domains[0]],
         asked='{"text": "Some text.", "text_pair": "Another."}' if facts.pairs else '"Some text."',
         keep=facts.keep,
+        checks=export_table(record, folder, student).to_markdown().rstrip(),
         max_tokens=facts.max_tokens,
     )
 

@@ -16,7 +16,7 @@ from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.benchmark import Answer, folder_megabytes, measure, start_up
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.export.check import asked_of
+from hrkd.deploy.export.reference import asked_of
 from hrkd.deploy.export_folder import facts_of_any, is_export, read_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import DataError, RecipeError
