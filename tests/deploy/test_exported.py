@@ -178,7 +178,7 @@ def test_other_families(family, tmp_path):
     )
 
 
-def test_a_student_without_layers(tokenizer, tmp_path):
+def test_a_student_without_layers(tokenizer, tmp_path, caplog):
     torch.manual_seed(0)
     plain = StaticForSequenceClassification(StaticConfig(len(tokenizer), 8, 65_521, num_labels=2))
     model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["n", "p"], new_heads=True)
@@ -186,11 +186,16 @@ def test_a_student_without_layers(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "student")
     assert export_to(tmp_path / "student", tmp_path / "out", "onnx").settings == {"attention": "none"}
     rows = load_domains({"text": TEXTS * 2, "domain": ["a", "b"] * 4, "label": ["n", "p", "p", "n"] * 2})
+    assert "finds no domains" not in caplog.text
     checks = export_to(tmp_path / "student", tmp_path / "openvino", "openvino", rows=rows, allowance=50).checks
     assert checks["largest_difference"] < 0.05, "pairs of ids are hashed as in torch"
     found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
     ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
+    model.router = DomainRouter(2, 8, 0, 4.0)
+    model.config.router = {"level": 0, "sharpness": 4.0}
+    facts = TorchEngine(model, tokenizer).facts
+    assert facts.routes
 
 
 WORDS = st.sampled_from(
@@ -221,6 +226,20 @@ def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, long
     assert pairs <= (set(found) == set(expected)), "of pairs, which text a token is of"
 
 
+@pytest.mark.parametrize(("to", "close"), [("onnx-int8", 0.1), ("openvino", 0.02)])
+@pytest.mark.parametrize("family", ["albert", "deberta-v2", "roberta"])
+def test_other_families_in_fewer_bits(family, to, close, tmp_path):
+    subword_model(family).save_pretrained(tmp_path / "student")
+    subwords(family).tokenizer.save_pretrained(tmp_path / "student")
+    ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
+    texts, domains = [f"The plot of book {n} was gripping." for n in range(8)] * 2, ours.facts.domains
+    rows = {"text": texts, "domain": [domains[i // 8 % len(domains)] for i in range(16)]}
+    rows["label"] = [ours.facts.labels[i % len(ours.facts.labels)] for i in range(16)]
+    rows = as_model_says(load_domains(rows), ours.facts, ours.facts.labels)
+    checks = export_to(tmp_path / "student", tmp_path / "out", to, rows=rows, allowance=100).checks
+    assert checks["largest_difference"] < close * max(1, checks["largest_logit"])
+
+
 def broken(file, output, settings):
     """As :func:`rounding.quantise`, with weights that were lost."""
     import onnx
@@ -245,7 +264,10 @@ class TestRounded:
         rows = self.own_labels(student_folder, labelled)
         record = export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
         assert record.checks["allowance"] == 20
-        assert len(record.checks["tried"]) >= 1
+        assert record.checks["tried"] == [
+            f"attention one node, per_channel False, reduced {record.settings['reduced']}, excluded_last 0"
+        ]
+        assert 0 < record.checks["largest_difference"] < 0.1 * record.checks["largest_logit"]
         whole = sum(own["export"] for own in record.checks["accuracy"].values()) / 3
         assert whole >= 0.8
         assert Predictor.from_pretrained(tmp_path / "int8")("bad", domain="music")
@@ -302,6 +324,11 @@ class TestRounded:
         export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
         assert "can overflow" not in caplog.text
         monkeypatch.setattr(rounding, "IN_8_BITS", set())
+        monkeypatch.setattr(processor, "CPU_FACTS", tmp_path / "nowhere")
+        Predictor.from_pretrained(tmp_path / "int8")
+        assert "can overflow" not in caplog.text, "where nothing is known of the processor"
+        (tmp_path / "cpuinfo").write_text("processor : 0\n")
+        monkeypatch.setattr(processor, "CPU_FACTS", tmp_path / "cpuinfo")
         Predictor.from_pretrained(tmp_path / "int8")
         assert "its 8-bit sums can overflow on this processor" in caplog.text
 
@@ -322,6 +349,8 @@ class TestRounded:
         assert capsys.readouterr().out == "", "no bars of what makes it"
         assert (tmp_path / to / "model.bin").is_file()
         assert record.checks["accuracy"].keys() == set(rows.domains)
+        share = record.checks["largest_difference"] / record.checks["largest_logit"]
+        assert 0 < share < (0.1 if to == "openvino-int8" else 0.02)
         assert Predictor.from_pretrained(tmp_path / to)("bad", domain="music")
 
 

@@ -68,8 +68,21 @@ def test_a_run_and_its_export_side_by_side(run, tmp_path, capsys):
 
 
 def test_ratios_are_to_the_first():
-    common = {"latencies": (4.0, 5.0, 6.0), "per_second": 10.0, "one_at_a_time": 5.0, "megabytes": 90.0, "parameters": 22e6, "folder": "a/b"}
-    small = common | {"latencies": (1.0, 2.0, 3.0), "per_second": 50.0, "one_at_a_time": 15.0, "megabytes": 9.0, "name": "x/small"}
+    common = {
+        "latencies": (4.0, 5.0, 6.0),
+        "per_second": 10.0,
+        "one_at_a_time": 5.0,
+        "megabytes": 90.0,
+        "parameters": 22e6,
+        "folder": "a/b",
+    }
+    small = common | {
+        "latencies": (1.0, 2.0, 3.0),
+        "per_second": 50.0,
+        "one_at_a_time": 15.0,
+        "megabytes": 9.0,
+        "name": "x/small",
+    }
     found = {"models": [common | {"name": "x/large"}, small], "batch_size": 32, "threads": 1, "texts": 1, "rounds": 3}
     rows = benchmark_table(found | {"words_median": 10.0}).rows
     assert rows[1][:1] == ("x/small",)

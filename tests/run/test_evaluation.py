@@ -273,7 +273,11 @@ def test_exports_of_a_run_are_checked_on_its_rows_or_say_that_they_are_not(singl
             export(single[0] / "run", tmp_path / "again" / form, form)
             assert "are not to be had, so that the export is checked on random words alone: " in caplog.text
             assert "made_from.csv" in caplog.text
-        for form, options in (("onnx-int8", {}), ("onnx", {"vocabulary": 1}), ("onnx", {"recipe": single[0] / "run" / "recipe.yaml"})):
+        for form, options in (
+            ("onnx-int8", {}),
+            ("onnx", {"vocabulary": 1}),
+            ("onnx", {"recipe": single[0] / "run" / "recipe.yaml"}),
+        ):
             with pytest.raises(DataError, match="made_from.csv"):
                 export(single[0] / "run", tmp_path / "other", form, **options)
     finally:

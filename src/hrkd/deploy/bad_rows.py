@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hrkd.data.rows import fault_of, is_empty, is_nested, text_of
-from hrkd.deploy.checks import Asked, domain_number
+from hrkd.deploy.checks import Asked, cell_number
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, misspelt
+
+if TYPE_CHECKING:
+    from hrkd.models.open_model import ModelFacts
 
 __all__ = ["BadRows", "OnBadRow", "RowColumns"]
 
@@ -41,17 +44,17 @@ class BadRows:
 
     Args:
         columns: that are read.
-        known: domains.
+        facts: of the model, which knows some domains.
         without_tokens: gives the places of texts of which the tokenizer leaves nothing; None: no model is open yet.
     """
 
     def __init__(
         self,
         columns: RowColumns,
-        known: Sequence[str],
+        facts: ModelFacts,
         without_tokens: Callable[[Sequence[str]], list[int]] | None = None,
     ) -> None:
-        self.columns, self.known, self.without_tokens = columns, list(known), without_tokens
+        self.columns, self.facts, self.without_tokens = columns, facts, without_tokens
         self.rows = self.total = 0
         self.kinds: dict[tuple[str, str], Found] = {}
         self.unknown: dict[str, None] = {}
@@ -91,7 +94,7 @@ class BadRows:
         }
 
     def _number(self, name: Any) -> int | None:
-        return None if fault_of(name) else domain_number(name, self.known)
+        return None if fault_of(name) else cell_number(name, self.facts)
 
     def _unknown(self, name: Any) -> tuple[str, str]:
         if len(self.unknown) < SHOWN:
@@ -123,13 +126,13 @@ class BadRows:
         for (kind, role), found in self.kinds.items():
             what = f"{found.total:,} {kind} {ROLES[role]}{'' if found.total == 1 else 's'}"
             if kind == "unknown":
-                what += f" {misspelt(list(self.unknown), self.known)}"
+                what += f" {misspelt(list(self.unknown), self.facts.domains)}"
             rows = shape.format(found)
             if kind == "tokenless" and shape[0] == ":":
                 rows += " (the model's tokenizer leaves out all of their characters)"
             lines.append(f"{what} in column {getattr(self.columns, role)!r}{rows}" if shape[0] == ":" else what + rows)
             if kind == "unknown" and shape[0] == ":":
-                lines[-1] += f"; the model knows {', '.join(self.known)}"
+                lines[-1] += f"; the model knows {', '.join(self.facts.domains)}"
         return lines
 
 

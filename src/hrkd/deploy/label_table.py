@@ -90,7 +90,7 @@ class TableJob:
     def bad_rows(self, predictor: Predictor | None = None) -> BadRows:
         """Nothing counted yet; with a ``predictor`` it also finds texts of which its tokenizer leaves nothing."""
         without_tokens = None if predictor is None else predictor.without_tokens
-        return BadRows(self.columns, self.facts.domains, without_tokens)
+        return BadRows(self.columns, self.facts, without_tokens)
 
     def check_rows(self, predictor: Predictor | None = None) -> None:
         """Look at all rows of a file, if bad ones are an error.
@@ -135,7 +135,8 @@ def predict_file(
             ``auto``: the model finds it by itself.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
         text_pair: Column with the second text of a pair task; default: as there.
-        domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``.
+        domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``. A cell may
+            say ``auto`` too.
         batch_size: Texts in a forward pass.
         all_labels: Also add ``score_<label>`` for every label of the model.
         prefix: Put before the names of the added columns, such as ``predicted_``.

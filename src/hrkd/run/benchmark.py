@@ -180,7 +180,11 @@ def _facts(folder: Path, predictor: Predictor) -> dict[str, Any]:
     if is_export(folder):
         record = read_export(folder)
         names = [record.model, f"{Path(record.model).stem}.bin"]
-        return {"what": record.target, "megabytes": folder_megabytes(folder, names), "parameters": record.made_from.get("parameters")}
+        return {
+            "what": record.target,
+            "megabytes": folder_megabytes(folder, names),
+            "parameters": record.made_from.get("parameters"),
+        }
     engine = predictor.engine
     assert isinstance(engine, TorchEngine)
     sizes = model_sizes(engine.model)

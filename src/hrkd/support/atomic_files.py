@@ -245,8 +245,8 @@ def replace_file(path: Path) -> Iterator[Path]:
             new = Path(folder) / path.name
             new.touch()
             yield new
-            with _opened(path) as stream:
-                stream.write(new.read_bytes())
+            with _opened(path) as stream, new.open("rb") as content:
+                shutil.copyfileobj(content, stream)
         return
     target = path.resolve() if path.is_symlink() else path
     with writing(path):

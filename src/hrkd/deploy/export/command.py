@@ -130,7 +130,11 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
     facts: ModelFacts = engine.facts
     if domain is not None:
         facts = replace(facts, domains=[domain], one_head=True, routes=False)
-    if is_static(engine.model):
+    if is_static(engine.model) and facts.routes:
+        logger.warning(
+            "the export finds no domains by itself (auto), as its student does: it holds what heads say of each piece, "
+            "and no vectors to compare with those of domains"
+        )
         facts = replace(facts, routes=False)
     facts = replace(facts, one_head=len(engine.model.heads) == 1 or domain is not None)
     tokenizer = engine.tokenizer

@@ -46,6 +46,7 @@ CHECKS = "checks.json"
 SAFETENSORS = {"use_safetensors": True}
 TOLERANCE = 1e-5
 
+
 def export_plain(
     student_folder: str | Path,
     output_folder: str | Path,
