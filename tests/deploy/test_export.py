@@ -244,7 +244,7 @@ def test_an_earlier_export_of_any_form_is_replaced_when_told(student_folder, exp
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.onnx", "notes.txt"} < left
     assert not left & {"domains.json", "books", "checks.json"}
-    with pytest.raises(RecipeError, match="--to plain: several folders, which .*export_plain makes"):
+    with pytest.raises(RecipeError, match=r"--to plain: several folders, which .*export_plain makes"):
         export_to(student_folder, tmp_path / "out", "plain", overwrite=True)
 
 

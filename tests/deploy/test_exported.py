@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pkgutil import resolve_name
 
 import numpy as np
@@ -22,7 +23,8 @@ from hrkd.data.reading import encode
 from hrkd.deploy.checks import Asked
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.openvino_package import REPORTER, import_quietly
-from hrkd.deploy.export import command, rounding
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export import command, rounding, trimming
 from hrkd.deploy.export.check import faults, hold_against
 from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
@@ -94,6 +96,19 @@ def test_a_forward_pass_has_no_more_tokens_than_are_quick(exported, monkeypatch)
     seen.clear()
     predictor.probabilities(texts, domain="music", batch_size=7)
     assert max(rows for rows, _ in seen) == 7
+
+
+def test_cores_are_those_that_this_process_may_use(exported, monkeypatch):
+    monkeypatch.setattr(processor.sys, "platform", "linux")
+    monkeypatch.setattr(processor.os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert processor.usable_cores() == 3
+    assert Predictor.from_pretrained(exported).engine.batch_tokens == 3 * 512
+
+
+def test_rows_of_a_domain_that_the_student_does_not_know_are_named(student_folder, student, tmp_path):
+    rows = {"text": ["good", "bad", "a book"], "domain": ["boks", "music", "books"], "label": list(student.labels)}
+    with pytest.raises(DataError, match=r"rows: unknown domain 'boks' \(did you mean 'books'\?\). The model knows"):
+        export_to(student_folder, tmp_path / "out", "onnx", rows=load_domains(rows))
 
 
 def test_what_lies_in_the_folder(exported):
@@ -192,10 +207,13 @@ def test_a_student_without_layers(tokenizer, tmp_path, caplog):
     found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
     ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
-    model.router = DomainRouter(2, 8, 0, 4.0)
-    model.config.router = {"level": 0, "sharpness": 4.0}
-    facts = TorchEngine(model, tokenizer).facts
-    assert facts.routes
+    model.add_router(0, 4.0)
+    model.save_pretrained(tmp_path / "routing")
+    tokenizer.save_pretrained(tmp_path / "routing")
+    export_to(tmp_path / "routing", tmp_path / "lost", "onnx")
+    assert "the export finds no domains by itself (auto), as its student does" in caplog.text
+    with pytest.raises(DataError, match="or an export of a student without layers, which leaves them out"):
+        Predictor.from_pretrained(tmp_path / "lost")("good", domain="auto")
 
 
 WORDS = st.sampled_from(
@@ -386,6 +404,27 @@ class TestVocabulary:
         assert sizes[0] < sizes[1]
         assert Predictor.from_pretrained(tmp_path / "out")("entirely other words", domain="dvd")
 
+    def test_all_rows_of_texts_are_compared_and_none_is_told(self, folder, monkeypatch, caplog):
+        rows = self.rows(folder, ["the plot of this book was gripping and the film was unreadable"] * 3)
+        odd = self.rows(folder, [f"the {word}" for word in ("kettle", "café", "headphones", "watch")])
+        engine = TorchEngine.open(folder, device="cpu")
+        engine.model.config.keep, engine.model.config.max_tokens = "windows", 6
+        seen, right = [], TorchEngine.logits
+
+        def noted(self, columns, domain_ids):
+            seen.append(len(columns["input_ids"]))
+            return right(self, columns, domain_ids)
+
+        monkeypatch.setattr(TorchEngine, "logits", noted)
+        trimming.trimmed(engine, rows, 1)
+        assert len(seen) == 6
+        assert min(seen) > 1
+        assert "none of them shows" not in caplog.text
+        seen.clear()
+        trimming.trimmed(engine, odd, 4)
+        assert seen == []
+        assert "all of 4 training texts have pieces that are not kept" in caplog.text
+
     def test_what_it_needs(self, folder, student_folder, tmp_path):
         rows = self.rows(folder, [f"the plot of book {n} was gripping" for n in range(4)])
         with pytest.raises(DataError, match="on labelled rows"):
@@ -530,12 +569,11 @@ class TestRefusals:
 
         monkeypatch.setattr(step, limited)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)  # halves of it would be read by whoever comes next
+        rows = {"rows": labelled, "calibration": labelled, "allowance": 99}
+        make = export_plain if to == "plain" else partial(export_to, to=to, **rows)
         try:
             with pytest.raises(ArtifactError, match=r"out: cannot be written: File too large; make room there"):
-                if to == "plain":
-                    export_plain(student_folder, tmp_path / "out")
-                else:
-                    export_to(student_folder, tmp_path / "out", to, rows=labelled, calibration=labelled, allowance=99)
+                make(student_folder, tmp_path / "out")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, soft_and_hard)
         assert list(tmp_path.iterdir()) == []

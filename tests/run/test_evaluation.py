@@ -278,7 +278,7 @@ def test_exports_of_a_run_are_checked_on_its_rows_or_say_that_they_are_not(singl
             ("onnx", {"vocabulary": 1}),
             ("onnx", {"recipe": single[0] / "run" / "recipe.yaml"}),
         ):
-            with pytest.raises(DataError, match="made_from.csv"):
+            with pytest.raises(DataError, match=r"made_from\.csv"):
                 export(single[0] / "run", tmp_path / "other", form, **options)
     finally:
         (single[0] / "moved.csv").rename(data)

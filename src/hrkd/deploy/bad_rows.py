@@ -1,4 +1,4 @@
-"""Rows that cannot be labelled: without text or tokens, with an unknown domain. What they are, and what is said of them."""
+"""Rows that cannot be labelled (no text or tokens, an unknown domain): what they are, and what is said of them."""
 
 from __future__ import annotations
 

@@ -81,10 +81,8 @@ def measure(
     found = {}
     for name in models:
         middle, late, latest = (float(np.percentile(times[name], share)) for share in (50, 95, 99))
-        alone_per_second = 1000 / float(np.mean(times[name]))
-        found[name] = Speed(
-            (middle, late, latest), alone_per_second, float(np.median(speeds[name])), tuple(speeds[name])
-        )
+        alone, many = 1000 / float(np.mean(times[name])), float(np.median(speeds[name]))
+        found[name] = Speed((middle, late, latest), alone, many, tuple(speeds[name]))
     return found
 
 

@@ -102,7 +102,8 @@ def check_place(output: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
     if not overwrite:
         raise ArtifactError(
-            f"{output}: holds an earlier export ({form}); replace it with overwrite (--overwrite), or choose another folder"
+            f"{output}: holds an earlier export ({form}); replace it with overwrite (--overwrite), or choose another "
+            "folder"
         )
 
 

@@ -38,8 +38,8 @@ def check_hub_name(name: str) -> None:
 def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     """Upload what hrkd wrote into ``folder``, in one commit; what others put there stays at home. Returns the address.
 
-    Files that an earlier upload's own lists name (``manifest.json`` there, and in each domain's folder) and that are not
-    in this one go, in the same commit; so do the files of other forms that are known by their names.
+    Files that an earlier upload's own lists name (``manifest.json`` there, and in each domain's folder) and that are
+    not in this one go, in the same commit; so do the files of other forms that are known by their names.
 
     Args:
         folder: of an export or a model.

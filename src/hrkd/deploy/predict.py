@@ -180,9 +180,9 @@ class Predictor:
         for what, texts in (("text", asked.texts), ("text pair", asked.pairs or ())):
             if places := self.without_tokens(texts):
                 raise DataError(
-                    f"no tokens in the {what} at index {first_of(list(map(str, places)))}: the model's tokenizer leaves "
-                    "out all of its characters (invisible ones, control characters, accents alone); leave such texts "
-                    "out"
+                    f"no tokens in the {what} at index {first_of(list(map(str, places)))}: the model's tokenizer "
+                    "leaves out all of its characters (invisible ones, control characters, accents alone); leave such "
+                    "texts out"
                 )
 
     def logits(self, asked: Asked, *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:

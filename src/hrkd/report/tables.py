@@ -194,7 +194,8 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     """What an export was found to say beside its student, on each domain, in %.
 
     Args:
-        record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it, or ``checks.json`` of a plain export.
+        record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it, or ``checks.json`` of a
+            plain export.
         folder: Where it lies.
         student: Folder of the student.
     """

@@ -20,5 +20,5 @@ def cpu_facts() -> str:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: fewer than there are, where it is bound to some (``taskset``, containers)."""
+    """How many cores this process may use: fewer than there are, where it is bound to some (``taskset``)."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

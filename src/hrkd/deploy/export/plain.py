@@ -194,8 +194,8 @@ def _check(checks: Mapping[str, Any], facts: ModelFacts, exact: bool, allowance:
         raise ArtifactError(f"{output}: nothing was written: the exported classifiers' {'; '.join(wrong)}")
     raise ArtifactError(
         f"{output}: nothing was written: {'; '.join(wrong)}. The student reads the {facts.keep} of texts longer than "
-        f"{facts.max_tokens} tokens, plain classifiers their head alone. Export it in a form that reads as it does (--to "
-        "onnx), use hrkd predict, or allow more (--allowance)"
+        f"{facts.max_tokens} tokens, plain classifiers their head alone. Export it in a form that reads as it does "
+        "(--to onnx), use hrkd predict, or allow more (--allowance)"
     )
 
 

@@ -95,8 +95,9 @@ class Facts(BaseModel):
 def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     """A server of one student.
 
-    ``POST /predict`` answers, ``GET /model`` says what the student is, ``/health`` that it can be asked, ``/metrics`` counts
-    (Prometheus), ``/openapi.json`` describes these, and ``/`` is a page to try it, which loads nothing from elsewhere.
+    ``POST /predict`` answers, ``GET /model`` says what the student is, ``/health`` that it can be asked, ``/metrics``
+    counts (Prometheus), ``/openapi.json`` describes these, and ``/`` is a page to try it, which loads nothing from
+    elsewhere.
     """
     limits = limits or Limits()
     facts, registry = predictor.facts, CollectorRegistry()
