@@ -256,7 +256,7 @@ def benchmark_table(found: Row) -> PlainTable:
         )
     columns = (
         "Model", "Runs by", "MB", "M parameters", f"Texts/s, {found['batch_size']} at a time",
-        "one at a time", "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
+        "Texts/s, one at a time", "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
     )  # fmt: skip
     threads, texts = count_of(found["threads"], "thread", "threads"), count_of(found["texts"], "text", "texts")
     notes = (

@@ -111,9 +111,8 @@ class Batcher:
     async def _answer(self, batch: list[_Question]) -> None:
         count = sum(len(question.asked.texts) for question in batch)
         try:
-            await self._settle(
-                [question for question in batch if not question.answer.done()]
-            )  # who asked may have gone
+            # Who asked may have gone.
+            await self._settle([question for question in batch if not question.answer.done()])
         finally:
             self._waiting -= count
             for _ in batch:
