@@ -11,11 +11,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizer, pipeline
 
+from hrkd.data.readers.sources import load_domains
+from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import ArtifactError, HrkdError
+from hrkd.errors import ArtifactError, DataError, HrkdError, RecipeError
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
+from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.domain_index import domain_folders
 from hrkd.support.folder_names import folder_names
 
@@ -67,7 +70,7 @@ def test_what_lies_in_the_folders(student_folder, tmp_path, capsys):
     index = json.loads((tmp_path / "plain" / "domains.json").read_text())
     assert index["domains"] == {"books": "books", "kitchen & housewares": "kitchen-housewares", "music": "music"}
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == sorted(
-        ["domains.json", "manifest.json", *index["domains"].values()]
+        ["checks.json", "domains.json", "manifest.json", *index["domains"].values()]
     )
     assert [p.name for p in tmp_path.iterdir()] == ["plain"]
     config = json.loads((folders["music"] / "config.json").read_text())
@@ -84,7 +87,7 @@ def test_one_head_is_one_folder_to_which_every_domain_leads(shared_head_folder, 
         assert set(folders.values()) == {output / "all-domains"}
         assert len(folders) == 3
         assert len(list(output.rglob("model.safetensors"))) == 1, "links are not followed"
-        names = {"all-domains", "books", "kitchen-housewares", "music", "domains.json", "manifest.json"}
+        names = {"all-domains", "books", "kitchen-housewares", "music", "checks.json", "domains.json", "manifest.json"}
         assert {path.name for path in output.iterdir()} == names
         assert (output / "music" / "config.json").samefile(output / "all-domains" / "config.json")
     teacher = load_fine_tuned(
@@ -181,11 +184,75 @@ def test_other_families_are_exported_with_equal_logits(tokenizer, tmp_path, fami
         np.testing.assert_allclose(found, logits_of(model, other, domain), atol=1e-5)
 
 
+def rows_of(predictor, texts):
+    """Each text in each domain, with the labels that the student gives: it is right about all of them."""
+    domains = predictor.facts.domains
+    rows = {"text": texts * len(domains), "domain": [name for name in domains for _ in texts]}
+    rows["label"] = [each["label"] for each in predictor(rows["text"], domain=rows["domain"])]
+    return as_model_says(load_domains(rows), predictor.facts, predictor.facts.labels)
+
+
+@pytest.mark.parametrize("keep", ["head", "tail", "head_tail", "windows"])
+def test_what_is_lost_of_long_texts_decides(new_student, tokenizer, tmp_path, keep):
+    """Plain classifiers read the head or the tail alone; with rows, what that costs a student of both is known."""
+    model = new_student()
+    model.config.keep = keep
+    with torch.no_grad():  # what it says follows from the words alone, so that labels differ
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or "position" in name or "token_type" in name:
+                parameter.zero_()
+            elif "LayerNorm" in name:
+                parameter.fill_(1)
+    model.save_pretrained(tmp_path / "student")
+    tokenizer.save_pretrained(tmp_path / "student")
+    words = ["good", "bad", "not", "very", "film", "song", "the", "plot"]
+    texts = [" ".join(np.random.default_rng(i).choice(words, 40)) for i in range(20)] + ["good book", "bad"]
+    rows = rows_of(Predictor.from_pretrained(tmp_path / "student", device="cpu"), texts)
+    loses = keep in ("head_tail", "windows")
+    if loses:
+        with pytest.raises(
+            ArtifactError,
+            match=rf"(?s)plain: nothing was written: .* points lost on .*The student reads the {keep} of texts longer "
+            r"than 12 tokens, plain classifiers their head alone.*--to onnx.*--allowance",
+        ):
+            export_plain(tmp_path / "student", tmp_path / "plain", rows=rows)
+        assert [path.name for path in tmp_path.iterdir()] == ["student"]
+    export_plain(tmp_path / "student", tmp_path / "plain", rows=rows, allowance=100 if loses else 0.5)
+    record = json.loads((tmp_path / "plain" / "checks.json").read_text())
+    assert record["target"] == "plain"
+    assert record["settings"] == {"keep": "tail" if keep == "tail" else "head", "keep_of_student": keep}
+    accuracy = record["checks"]["accuracy"]
+    assert all(own["student"] == 1 and own["texts"] == len(texts) for own in accuracy.values())
+    assert (min(own["export"] for own in accuracy.values()) < 1) is loses
+    if not loses:
+        assert record["checks"]["largest_difference"] < 1e-4
+    with pytest.raises(DataError, match="--allowance: expected points from 0, got -1"):
+        export_plain(tmp_path / "student", tmp_path / "plain", allowance=-1, overwrite=True)
+
+
+def test_an_earlier_export_of_any_form_is_replaced_when_told(student_folder, exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match=r"holds an earlier export \(onnx\); replace it with overwrite"):
+        export_plain(student_folder, tmp_path / "out")
+    export_plain(student_folder, tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "model.onnx").exists()
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    with pytest.raises(ArtifactError, match=r"holds an earlier export \(plain\)"):
+        export_to(student_folder, tmp_path / "out", "onnx")
+    export_to(student_folder, tmp_path / "out", "onnx", overwrite=True)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.onnx", "notes.txt"} < left
+    assert not left & {"domains.json", "books", "checks.json"}
+    with pytest.raises(RecipeError, match=r"--to plain: several folders, which .*export_plain makes"):
+        export_to(student_folder, tmp_path / "out", "plain", overwrite=True)
+
+
 def test_only_an_earlier_export_is_replaced_and_only_when_told(student_folder, tmp_path):
     output = tmp_path / "plain"
     export_plain(student_folder, output)
     (output / "old.txt").write_text("x")
-    with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
+    with pytest.raises(ArtifactError, match=r"holds an earlier export \(plain\); replace it with overwrite"):
         export_plain(student_folder, output)
     (output / "books" / "old.txt").write_text("x")
     (output / "books" / "model.safetensors").write_bytes(b"broken")

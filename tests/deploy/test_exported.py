@@ -1,10 +1,13 @@
 """Exports that run without torch: they say what the student says, and nothing else is ever put in place."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -20,9 +23,12 @@ from hrkd.data.reading import encode
 from hrkd.deploy.checks import Asked
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.openvino_package import REPORTER, import_quietly
-from hrkd.deploy.export import command, rounding
-from hrkd.deploy.export.check import Reference, faults, hold_against
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export import command, rounding, trimming
+from hrkd.deploy.export.check import faults, hold_against
 from hrkd.deploy.export.command import export_to
+from hrkd.deploy.export.plain import export_plain
+from hrkd.deploy.export.reference import Reference
 from hrkd.deploy.export.targets import TARGETS, check_target
 from hrkd.deploy.export_folder import EXPORT, exported_facts, is_export, read_export
 from hrkd.deploy.label_table import predict_file
@@ -91,6 +97,19 @@ def test_a_forward_pass_has_no_more_tokens_than_are_quick(exported, monkeypatch)
     seen.clear()
     predictor.probabilities(texts, domain="music", batch_size=7)
     assert max(rows for rows, _ in seen) == 7
+
+
+def test_cores_are_those_that_this_process_may_use(exported, monkeypatch):
+    monkeypatch.setattr(processor.sys, "platform", "linux")
+    monkeypatch.setattr(processor.os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert processor.usable_cores() == 3
+    assert Predictor.from_pretrained(exported).engine.batch_tokens == 3 * 512
+
+
+def test_rows_of_a_domain_that_the_student_does_not_know_are_named(student_folder, student, tmp_path):
+    rows = {"text": ["good", "bad", "a book"], "domain": ["boks", "music", "books"], "label": list(student.labels)}
+    with pytest.raises(DataError, match=r"rows: unknown domain 'boks' \(did you mean 'books'\?\). The model knows"):
+        export_to(student_folder, tmp_path / "out", "onnx", rows=load_domains(rows))
 
 
 def test_what_lies_in_the_folder(exported):
@@ -184,7 +203,7 @@ def test_other_families(family, tmp_path):
     )
 
 
-def test_a_student_without_layers(tokenizer, tmp_path):
+def test_a_student_without_layers(tokenizer, tmp_path, caplog):
     torch.manual_seed(0)
     plain = StaticForSequenceClassification(StaticConfig(len(tokenizer), 8, 65_521, num_labels=2))
     model = MultiDomainClassifier.from_plain(plain, domains=["a", "b"], labels=["n", "p"], new_heads=True)
@@ -192,11 +211,19 @@ def test_a_student_without_layers(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path / "student")
     assert export_to(tmp_path / "student", tmp_path / "out", "onnx").settings == {"attention": "none"}
     rows = load_domains({"text": TEXTS * 2, "domain": ["a", "b"] * 4, "label": ["n", "p", "p", "n"] * 2})
+    assert "finds no domains" not in caplog.text
     checks = export_to(tmp_path / "student", tmp_path / "openvino", "openvino", rows=rows, allowance=50).checks
     assert checks["largest_difference"] < 0.05, "pairs of ids are hashed as in torch"
     found = Predictor.from_pretrained(tmp_path / "out").probabilities(TEXTS, domain="b")
     ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
     np.testing.assert_allclose(found, ours.probabilities(TEXTS, domain="b"), atol=1e-6)
+    model.add_router(0, 4.0)
+    model.save_pretrained(tmp_path / "routing")
+    tokenizer.save_pretrained(tmp_path / "routing")
+    export_to(tmp_path / "routing", tmp_path / "lost", "onnx")
+    assert "the export finds no domains by itself (auto), as its student does" in caplog.text
+    with pytest.raises(DataError, match="or an export of a student without layers, which leaves them out"):
+        Predictor.from_pretrained(tmp_path / "lost")("good", domain="auto")
 
 
 WORDS = st.sampled_from(
@@ -227,6 +254,20 @@ def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, long
     assert pairs <= (set(found) == set(expected)), "of pairs, which text a token is of"
 
 
+@pytest.mark.parametrize(("to", "close"), [("onnx-int8", 0.1), ("openvino", 0.02)])
+@pytest.mark.parametrize("family", ["albert", "deberta-v2", "roberta"])
+def test_other_families_in_fewer_bits(family, to, close, tmp_path):
+    subword_model(family).save_pretrained(tmp_path / "student")
+    subwords(family).tokenizer.save_pretrained(tmp_path / "student")
+    ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
+    texts, domains = [f"The plot of book {n} was gripping." for n in range(8)] * 2, ours.facts.domains
+    rows = {"text": texts, "domain": [domains[i // 8 % len(domains)] for i in range(16)]}
+    rows["label"] = [ours.facts.labels[i % len(ours.facts.labels)] for i in range(16)]
+    rows = as_model_says(load_domains(rows), ours.facts, ours.facts.labels)
+    checks = export_to(tmp_path / "student", tmp_path / "out", to, rows=rows, allowance=100).checks
+    assert checks["largest_difference"] < close * max(1, checks["largest_logit"])
+
+
 def broken(file, output, settings):
     """As :func:`rounding.quantise`, with weights that were lost."""
     import onnx
@@ -251,7 +292,10 @@ class TestRounded:
         rows = self.own_labels(student_folder, labelled)
         record = export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
         assert record.checks["allowance"] == 20
-        assert len(record.checks["tried"]) >= 1
+        assert record.checks["tried"] == [
+            f"attention one node, per_channel False, reduced {record.settings['reduced']}, excluded_last 0"
+        ]
+        assert 0 < record.checks["largest_difference"] < 0.1 * record.checks["largest_logit"]
         whole = sum(own["export"] for own in record.checks["accuracy"].values()) / 3
         assert whole >= 0.8
         assert Predictor.from_pretrained(tmp_path / "int8")("bad", domain="music")
@@ -308,6 +352,11 @@ class TestRounded:
         export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=20)
         assert "can overflow" not in caplog.text
         monkeypatch.setattr(rounding, "IN_8_BITS", set())
+        monkeypatch.setattr(processor, "CPU_FACTS", tmp_path / "nowhere")
+        Predictor.from_pretrained(tmp_path / "int8")
+        assert "can overflow" not in caplog.text, "where nothing is known of the processor"
+        (tmp_path / "cpuinfo").write_text("processor : 0\n")
+        monkeypatch.setattr(processor, "CPU_FACTS", tmp_path / "cpuinfo")
         Predictor.from_pretrained(tmp_path / "int8")
         assert "its 8-bit sums can overflow on this processor" in caplog.text
 
@@ -322,11 +371,14 @@ class TestRounded:
         assert not next(rounding.settings_to_try(12, reduced=False)).reduced
 
     @pytest.mark.parametrize("to", ["openvino", "openvino-int8"])
-    def test_openvino(self, student_folder, labelled, tmp_path, to):
+    def test_openvino(self, student_folder, labelled, tmp_path, to, capsys):
         rows = self.own_labels(student_folder, labelled)
         record = export_to(student_folder, tmp_path / to, to, rows=rows, calibration=rows, allowance=30)
+        assert capsys.readouterr().out == "", "no bars of what makes it"
         assert (tmp_path / to / "model.bin").is_file()
         assert record.checks["accuracy"].keys() == set(rows.domains)
+        share = record.checks["largest_difference"] / record.checks["largest_logit"]
+        assert 0 < share < (0.1 if to == "openvino-int8" else 0.02)
         assert Predictor.from_pretrained(tmp_path / to)("bad", domain="music")
 
 
@@ -361,6 +413,27 @@ class TestVocabulary:
         sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("out", "whole")]
         assert sizes[0] < sizes[1]
         assert Predictor.from_pretrained(tmp_path / "out")("entirely other words", domain="dvd")
+
+    def test_all_rows_of_texts_are_compared_and_none_is_told(self, folder, monkeypatch, caplog):
+        rows = self.rows(folder, ["the plot of this book was gripping and the film was unreadable"] * 3)
+        odd = self.rows(folder, [f"the {word}" for word in ("kettle", "café", "headphones", "watch")])
+        engine = TorchEngine.open(folder, device="cpu")
+        engine.model.config.keep, engine.model.config.max_tokens = "windows", 6
+        seen, right = [], TorchEngine.logits
+
+        def noted(self, columns, domain_ids):
+            seen.append(len(columns["input_ids"]))
+            return right(self, columns, domain_ids)
+
+        monkeypatch.setattr(TorchEngine, "logits", noted)
+        trimming.trimmed(engine, rows, 1)
+        assert len(seen) == 6
+        assert min(seen) > 1
+        assert "none of them shows" not in caplog.text
+        seen.clear()
+        trimming.trimmed(engine, odd, 4)
+        assert seen == []
+        assert "all of 4 training texts have pieces that are not kept" in caplog.text
 
     def test_what_it_needs(self, folder, student_folder, tmp_path):
         rows = self.rows(folder, [f"the plot of book {n} was gripping" for n in range(4)])
@@ -461,7 +534,7 @@ class TestRefusals:
             export_to(student_folder, tmp_path / "file", "onnx")
         with pytest.raises(ArtifactError, match="not empty and no earlier export"):
             export_to(student_folder, tmp_path, "onnx")
-        with pytest.raises(ArtifactError, match="holds an earlier export; replace it with overwrite"):
+        with pytest.raises(ArtifactError, match=r"holds an earlier export \(onnx\); replace it with overwrite"):
             export_to(student_folder, exported, "onnx")
 
     def test_what_another_put_there_stays(self, student_folder, exported, tmp_path):
@@ -484,13 +557,35 @@ class TestRefusals:
         with pytest.raises(ModelError, match="has no fast form"):
             command._check_tokenizer(engine, tmp_path)
 
-    def test_a_disk_that_is_full(self, student_folder, tmp_path, monkeypatch):
-        def full(*_, **__):
-            raise OSError(28, "No space left on device", str(tmp_path / "out" / "model.onnx"))
+    @pytest.mark.parametrize(
+        ("to", "step"),
+        [
+            ("onnx", "torch.onnx.ONNXProgram.save"),
+            ("onnx-int8", "torch.onnx.ONNXProgram.save"),
+            ("onnx-int8", "hrkd.deploy.export.rounding.quantise"),
+            ("openvino", "hrkd.deploy.export.openvino_ir.write_graph"),
+            ("openvino", "hrkd.deploy.export.openvino_ir.write"),
+            ("openvino-int8", "hrkd.deploy.export.openvino_ir.write"),
+            ("plain", "hrkd.models.multi_domain.MultiDomainClassifier.to_plain"),
+        ],
+    )
+    def test_a_disk_that_is_full(self, student_folder, labelled, tmp_path, monkeypatch, to, step):
+        """From one step on no file may have more than some bytes."""
+        made, soft_and_hard = resolve_name(step), resource.getrlimit(resource.RLIMIT_FSIZE)
 
-        monkeypatch.setattr("torch.onnx.ONNXProgram.save", full)
-        with pytest.raises(ArtifactError, match="cannot be written: No space left on device; make room"):
-            export_to(student_folder, tmp_path / "out", "onnx")
+        def limited(*arguments, **options):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, soft_and_hard[1]))
+            return made(*arguments, **options)
+
+        monkeypatch.setattr(step, limited)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # halves of it would be read by whoever comes next
+        rows = {"rows": labelled, "calibration": labelled, "allowance": 99}
+        make = export_plain if to == "plain" else partial(export_to, to=to, **rows)
+        try:
+            with pytest.raises(ArtifactError, match=r"out: cannot be written: File too large; make room there"):
+                make(student_folder, tmp_path / "out")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, soft_and_hard)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import fnmatch
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import create_autospec
 
@@ -19,7 +20,37 @@ def hub():
     """A stand-in of the Hub's client, which refuses calls that the client does not know."""
     api = create_autospec(HfApi, instance=True)
     api.upload_folder.return_value = SimpleNamespace(repo_url="https://hub/me/reviews")
+    api.list_repo_files.return_value = []
     return api
+
+
+@pytest.fixture
+def repository(hub, tmp_path):
+    """A folder that the stand-in takes for the repository: what is uploaded lies there, what goes is removed."""
+    place = tmp_path / "repository"
+    place.mkdir()
+
+    def files():
+        return [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+
+    def download(_, file, *, local_dir):
+        (Path(local_dir) / file).parent.mkdir(parents=True, exist_ok=True)
+        return shutil.copy(place / file, Path(local_dir) / file)
+
+    def upload(*, folder_path, delete_patterns, **_):
+        new = uploaded(hub)
+        for file in files():
+            if any(fnmatch.fnmatch(file, pattern) for pattern in delete_patterns):
+                (place / file).unlink()
+        for file in new:
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder_path / file, place / file)
+        return SimpleNamespace(repo_url="https://hub/me/reviews")
+
+    hub.list_repo_files.side_effect = lambda _: files()
+    hub.hf_hub_download.side_effect = download
+    hub.upload_folder.side_effect = upload
+    return place
 
 
 def uploaded(api):
@@ -55,6 +86,28 @@ def test_files_of_another_form_go_and_what_others_put_there_stays(student_folder
     there = ["model.xml", "model.bin", "domains.json", "notes.md", "more/model.bin", "LICENSE", ".gitattributes"]
     gone = {name for name in there if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
     assert gone == {"model.xml", "model.bin", "domains.json"}
+
+
+def test_what_an_earlier_upload_of_another_form_left_goes(student_folder, tmp_path, hub, repository):
+    def there():
+        return {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}
+
+    own = {"LICENSE", "books/notes.md", "data/manifest.json", "data/model.safetensors"}
+    for name in own:
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("[]")
+    export(student_folder, tmp_path / "plain")
+    push_to_hub(tmp_path / "plain", "me/reviews", api=hub)
+    assert {"books/model.safetensors", "music/tokenizer_config.json", "domains.json"} < there()
+    export(student_folder, tmp_path / "onnx", "onnx")
+    push_to_hub(tmp_path / "onnx", "me/reviews", api=hub)
+    graph = {"README.md", "export.json", "manifest.json", "model.onnx", "tokenizer.json", "tokenizer_config.json"}
+    assert there() == own | graph
+    export_plain(student_folder, tmp_path / "again")
+    push_to_hub(tmp_path / "again", "me/reviews", api=hub)
+    assert "model.onnx" not in there()
+    assert "tokenizer_config.json" not in there()
+    assert "books/model.safetensors" in there()
 
 
 def test_a_plain_export_has_a_card(student_folder, shared_head_folder, tmp_path):
@@ -100,7 +153,7 @@ def test_a_card_that_cannot_be_read_is_left_out(student_folder, tmp_path, caplog
 
 def test_the_card_of_an_export(student_folder, tmp_path):
     metadata = "license: mit\nlanguage: en\nmetrics:\n- accuracy\ntags:\n- old\n"
-    told = "# Mine\n\n## Use\n\nso\n\n## Results\n\nGood ones.\n"
+    told = "# Mine\n\n## Use\n\nso\n\n## Intended use\n\nfor books\n\n## Results\n\nGood ones.\n"
     (student_folder / "README.md").write_text(f"---\n{metadata}---\n\n{told}")
     export(student_folder, tmp_path / "out", "onnx")
     card = ModelCard.load(tmp_path / "out" / "README.md")
@@ -109,7 +162,8 @@ def test_the_card_of_an_export(student_folder, tmp_path):
     assert card.data.pipeline_tag == "text-classification"
     assert card.data.tags == ["hrkd", "knowledge-distillation", "multi-domain", "onnx"]
     assert "kitchen & housewares" in card.text
-    assert "## Results\n\nGood ones." in card.text
+    assert "## Intended use\n\nfor books\n\n## Results\n\nGood ones." in card.text
+    assert "`hrkd benchmark path/to/the/student path/to/this/folder`" in card.text
     assert "## Use\n\nso" not in card.text, "what is said of the student's own folder is not of this one"
     assert "logits differ by" in card.text
     assert str(tmp_path) not in card.text

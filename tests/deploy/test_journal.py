@@ -3,16 +3,19 @@
 import csv
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from hrkd.deploy import journal
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import DataError
+from hrkd.support.manifest import write_manifest
 
 ROWS = 3500
 
@@ -92,8 +95,8 @@ def test_finished_chunks_are_not_predicted_again(predictor, table, interrupted, 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-50] + b"x" * 49 + b"\n"])
 def test_a_damaged_end_is_predicted_again(predictor, table, interrupted, expected, damage):
-    journal = interrupted.parent / ".out.csv.hrkd-journal"
-    journal.write_bytes(damage(journal.read_bytes()))
+    kept = interrupted.parent / ".out.csv.hrkd-journal"
+    kept.write_bytes(damage(kept.read_bytes()))
     again = counting(predictor)
     label(again, table, interrupted)
     assert again.count == (ROWS - 1000) * 4 // 5
@@ -184,3 +187,46 @@ def test_two_at_a_time_are_refused(predictor, table, tmp_path):
             return super().answers(asked, batch_size=batch_size)
 
     label(Second(predictor.engine), table, tmp_path / "out.csv")
+
+
+def test_an_export_goes_on_where_it_stopped(exported, table, tmp_path, caplog):
+    """It is known by its files: another one, or the student itself, begins anew."""
+    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
+    label(Predictor.from_pretrained(exported), table, whole)
+    with pytest.raises(KeyboardInterrupt):
+        label(Interrupted.from_pretrained(exported), table, output)
+    again = Counting.from_pretrained(exported, threads=1)
+    label(again, table, output)
+    assert again.count == (ROWS - 2000) * 4 // 5
+    assert output.read_bytes() == whole.read_bytes()
+    other = shutil.copytree(exported, tmp_path / "other")
+    (other / "tokenizer_config.json").write_text("{}")
+    write_manifest(other)
+    output.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        label(Interrupted.from_pretrained(exported), table, output)
+    again = Counting.from_pretrained(other)
+    with caplog.at_level(logging.INFO, logger="hrkd"):
+        assert label(again, table, output) == again.count
+    assert "begins anew" in caplog.text
+
+
+def test_who_waits_for_one_that_ends_locks_the_file_that_is_there(tmp_path, monkeypatch):
+    """Between opening and locking a journal, its owner may end and remove it."""
+    right, calls = journal._lock, []
+
+    def late(file, output):
+        if not calls:
+            (tmp_path / ".out.csv.hrkd-journal").unlink()
+        calls.append(file)
+        right(file, output)
+
+    monkeypatch.setattr(journal, "_lock", late)
+    with journal.journal_of(tmp_path / "out.csv", "key"):
+        assert calls[0].closed
+        with (
+            pytest.raises(DataError, match="another hrkd predict is writing it"),
+            journal.journal_of(tmp_path / "out.csv", "key"),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -406,6 +406,33 @@ def test_all_bad_rows_are_told_together_before_anything_is_predicted(predictor, 
         predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv", on_bad_row="drop")
 
 
+TOKENLESS = [
+    {"text": "good", "domain": "books"},
+    {"text": "\u200b", "domain": "music"},
+    {"text": "\x01", "domain": "opera"},
+    {"text": "bad", "domain": "music"},
+]
+
+
+@pytest.mark.parametrize("how", ["skip", "blank"])
+def test_rows_without_tokens_are_bad_ones(predictor, tmp_path, caplog, how):
+    source = write_csv(tmp_path / "in.csv", TOKENLESS)
+    with caplog.at_level(logging.WARNING, logger="hrkd"):
+        assert predict_file(predictor, source, tmp_path / "out.csv", on_bad_row=how) == 2
+    labels = [row["label"] for row in read_back(tmp_path / "out.csv")]
+    good = [each["label"] for each in predictor(["good", "bad"], domain=["books", "music"])]
+    assert labels == (good if how == "skip" else [good[0], "", "", good[1]])
+    assert "2 tokenless texts (row 2, 3)" in caplog.text
+
+
+def test_rows_without_tokens_are_told_before_anything_is_predicted(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "answers", lambda *_, **__: pytest.fail("predicted"))
+    rows = [{"text": "good", "domain": "books"}] * 2500 + TOKENLESS[:2]
+    with pytest.raises(DataError, match=r"(?s)1 row cannot be labelled.*1 tokenless text in column 'text': row 2,502"):
+        predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
 def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
     numbered = Predictor(TorchEngine(new_student(domains=["1", "10", "2"]), tokenizer))
     frame = pd.DataFrame({"text": [1000, 1001, 1002], "domain": [1.0, 10.0, 2.0]})

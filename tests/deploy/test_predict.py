@@ -102,6 +102,23 @@ def test_unusable_input_is_named(predictor, texts, options, words):
         predictor(texts, **options)
 
 
+INVISIBLE = ["\u200b", "\x01\x02", "\u0301", "\ufeff", "\xad", "\u200b" * 200]
+
+
+@pytest.mark.parametrize("source", ["student_folder", "exported"])
+def test_texts_of_which_the_tokenizer_leaves_nothing_are_refused(source, request):
+    found = Predictor.from_pretrained(request.getfixturevalue(source))
+    assert found.without_tokens(INVISIBLE) == list(range(len(INVISIBLE)))
+    for text in INVISIBLE:
+        with pytest.raises(DataError, match=r"no tokens in the text at index 1: the model's tokenizer leaves out all"):
+            found(["good", text], domain="books")
+        with pytest.raises(DataError, match="no tokens in the text pair at index 0"):
+            found(["good", "\u200bbad"], domain="books", text_pairs=[text, "good"])
+    odd = ["\U0001f600", "!", "\u4e2d", "\u200b" * 200 + "\u4e2d", "0"]
+    assert found.without_tokens(odd) == []
+    assert len(found(odd, domain="books")) == len(odd)
+
+
 def test_from_pretrained_is_the_same_model_and_quiet(predictor, student_folder, caplog):
     with caplog.at_level(logging.WARNING):
         loaded = Predictor.from_pretrained(student_folder, device="cpu")

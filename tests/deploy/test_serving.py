@@ -63,13 +63,14 @@ def test_answers_are_those_of_the_predictor(served, exported):
         ({"texts": 3}, "texts"),
         ({"domain": "books"}, "texts: Field required"),
         ({"texts": ["a"], "domian": "books"}, "domian: Extra inputs are not permitted"),
+        ({"texts": ["good", "\u200b"], "domain": "books"}, "no tokens in the text at index 1"),
         (b"{", "JSON decode error"),
-        (b"\xff", ""),
+        (b"\xff", "There was an error parsing the body"),
     ],
 )
 def test_what_is_wrong_with_a_question_is_told(served, question, words):
     status, found = served.ask(question)
-    assert status in (400, 422)
+    assert status == (400 if question == b"\xff" else 422)
     assert words in str(found["detail"])
 
 
@@ -133,17 +134,88 @@ def test_it_ends_when_told_to(exported, how):
     assert server.process.stderr.read() == ""
 
 
-def test_who_sends_half_a_question_does_not_keep_it_from_ending(exported, monkeypatch):
-    server = start(exported)
+SLOW = """
+import time
+from hrkd.deploy.predict import Predictor
+from hrkd.deploy.serving import app, guard
+right = Predictor.answers
+def answers(self, asked, **options):
+    time.sleep(1.5)
+    return right(self, asked, **options)
+Predictor.answers = answers
+guard.SILENCE = 0.5
+app.Limits.__init__.__defaults__ = (*app.Limits.__init__.__defaults__[:-1], 2)
+"""
+
+
+def half_a_question(server):
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Length", "100")
     connection.endheaders()
     connection.send(b'{"texts"')
-    time.sleep(0.3)
-    server.process.send_signal(signal.SIGTERM)
+    return connection
+
+
+def test_what_was_asked_is_answered_before_it_ends(exported):
+    """However long that takes; who has sent half a question is not waited for."""
+    server = start(exported, first=SLOW)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(server.ask, {"texts": "good", "domain": "music"}) for _ in range(2)]
+        connection = half_a_question(server)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        assert [each.result()[0] for each in asked] == [200, 200]
+    assert connection.getresponse().status == 408
     assert server.process.wait(20) == 0
-    connection.close()
+    assert server.process.stderr.read() == ""
+
+
+def test_a_second_signal_ends_it_at_once(exported):
+    server = start(exported, first=SLOW.replace("1.5", "3"))
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(server.ask, {"texts": "good", "domain": "music"}) for _ in range(2)]
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        start_of_wait = time.perf_counter()
+        found = [each.result() for each in asked]
+        assert [status for status, _ in found] == [503, 503]
+        assert "the server was ended" in found[0][1]["detail"]
+        assert time.perf_counter() - start_of_wait < 2
+    server.process.wait(20)
+    assert "Traceback" not in server.process.stderr.read()
+
+
+def test_too_much_is_refused_and_counted_and_it_stays_healthy(exported):
+    server = start(exported, first=SLOW)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(server.ask, {"texts": "good", "domain": "music"}) for _ in range(2)]
+            time.sleep(0.5)
+            status, answer = server.ask({"texts": ["good"], "domain": "music"})
+            assert (status, server.headers["Retry-After"]) == (503, "1")
+            assert "too many texts are waiting" in answer["detail"]
+            assert server.get("/health") == (200, '{"status":"ok"}')
+            assert [each.result()[0] for each in asked] == [200, 200]
+        assert half_a_question(server).getresponse().status == 408
+        assert server.ask(b"\xff")[0] == 400
+        assert server.ask({"texts": "a"})[0] == 422
+        for headers in ({"Content-Length": "999999999"}, {"Transfer-Encoding": "chunked"}):
+            connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+            connection.request("POST", "/predict", headers=headers)
+            connection.getresponse().read()
+        assert server.counts() == {200: 2, 503: 1, 408: 1, 400: 1, 422: 1, 413: 1, 411: 1}
+    finally:
+        server.process.kill()
+
+
+def test_addresses_of_version_6_stand_in_brackets(exported):
+    server = start(exported, "--host", "::1")
+    assert re.search(r"//\[::1\]:\d+$", server.url)
+    assert server.get("/health")[0] == 200
+    server.process.kill()
 
 
 def test_what_cannot_be_served(exported, tmp_path, capsys, served):
@@ -275,7 +347,10 @@ class TestBatcher:
         assert run(ask()) == ["ndarray", "RuntimeError", "ndarray"]
 
     def test_too_much_is_refused_and_who_left_is_forgotten(self):
+        computed = []
+
         def answers(asked):
+            computed.append(asked.domains)
             time.sleep(0.05)
             return np.zeros((len(asked.texts), 2))
 
@@ -294,3 +369,4 @@ class TestBatcher:
             return len(found)
 
         assert run(ask()) == 1
+        assert computed == [[0], [4]]

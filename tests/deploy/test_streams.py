@@ -82,7 +82,10 @@ def test_lines_without_text(predictor, caplog):
         assert answers(predictor, "good\n \nbad\n\n", on_bad_row="skip") == [good, bad]
         assert answers(predictor, "good\n \nbad\n", on_bad_row="blank") == [good, "\t", bad]
     assert "2 lines without text left out (line 2, 4)" in caplog.text
+    assert answers(predictor, "good\n\u200b\nbad\n", on_bad_row="skip") == [good, bad]
     assert "1 line without text left blank (line 2)" in caplog.text
+    with pytest.raises(DataError, match="no text in line 2; remove it"):
+        answers(predictor, "good\n\u0301\n")
 
 
 def test_lines_that_are_not_utf8_are_named(predictor):

@@ -20,6 +20,7 @@ from hrkd.models.open_model import open_model, read_facts
 from hrkd.models.routing import DomainRouter, mean_over_tokens, mixed_logits
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
+from hrkd.run.rows_to_measure import as_model_says
 from hrkd.training.routing import fit_router
 from tiny import tiny_recipe
 
@@ -125,18 +126,24 @@ class TestModel:
         assert fit_router(model, tiny.train, tiny.dev) is None
         assert ask(["a", "b"], "auto", None, TorchEngine(model, tiny.tokenizer).facts).domains == [0, 0]
 
-    def test_an_export_routes_as_the_model_does(self, tiny, tmp_path):
+    @pytest.mark.parametrize(
+        ("to", "close"), [("onnx", 1e-5), ("onnx-int8", 0.1), ("openvino", 0.02), ("openvino-int8", 0.1)]
+    )
+    def test_an_export_routes_as_the_model_does(self, tiny, tmp_path, to, close):
         model, _ = routed(tiny)
         model.save_pretrained(tmp_path / "student")
         tiny.tokenizer.save_pretrained(tmp_path / "student")
-        export_to(tmp_path / "student", tmp_path / "onnx", "onnx")
         ours = Predictor.from_pretrained(tmp_path / "student", device="cpu")
-        theirs = Predictor.from_pretrained(tmp_path / "onnx")
+        rows = as_model_says(tiny.splits.dev, ours.facts, ours.facts.labels)
+        checks = export_to(tmp_path / "student", tmp_path / "out", to, rows=rows, calibration=rows, allowance=30).checks
+        assert checks["largest_difference"] < close
+        assert checks["routed"]["largest_difference"] < close
+        theirs = Predictor.from_pretrained(tmp_path / "out")
         assert theirs.facts.routes
         texts = list(tiny.splits.dev.rows["text"][:8])
         for domain in ("auto", model.domains[1]):
             np.testing.assert_allclose(
-                theirs.probabilities(texts, domain=domain), ours.probabilities(texts, domain=domain), atol=1e-6
+                theirs.probabilities(texts, domain=domain), ours.probabilities(texts, domain=domain), atol=close
             )
 
 
@@ -162,6 +169,21 @@ class TestAsking:
         assert labels == [each["label"] for each in predictor(texts, domain="auto")]
         with pytest.raises(DataError, match="unknown domain"):
             predict_file(predictor, tmp_path / "in.csv", tmp_path / "other.csv")
+
+    def test_a_cell_may_say_auto(self, tiny, tmp_path):
+        model, _ = routed(tiny)
+        predictor = Predictor(TorchEngine(model, tiny.tokenizer))
+        texts, domains = list(tiny.splits.dev.rows["text"][:3]), ["auto", model.domains[1], " auto "]
+        pd.DataFrame({"text": texts, "domain": domains}).to_csv(tmp_path / "in.csv", index=False)
+        assert predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv") == 3
+        found = predictor(texts, domain=[name.strip() for name in domains])
+        assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == [each["label"] for each in found]
+        np.testing.assert_allclose(
+            pd.read_csv(tmp_path / "out.csv")["score"], [each["score"] for each in found], atol=1e-6
+        )
+        unrouted = Predictor(TorchEngine(tiny.model(), tiny.tokenizer))
+        with pytest.raises(DataError, match="2 unknown domains 'auto'"):
+            predict_file(unrouted, tmp_path / "in.csv", tmp_path / "other.csv")
 
 
 def test_students_of_a_run_route(tmp_path, capsys):

@@ -76,6 +76,31 @@ def test_tables_hold_teacher_and_student_by_domain(results, tmp_path):
     assert "(training seed 3, split seed 4, 20 test rows)." in write(tmp_path, results).text
 
 
+def test_intended_use_data_and_speed_are_told(results, tmp_path):
+    text = write(tmp_path, results).text
+    assert "which of the labels above a text of one of the domains above has. Where a wrong" in text
+    assert "not known to hrkd" in text
+    assert "| Rows | books | kitchen: & more | All |" in text
+    assert "| Train | 1,000 | 1,000 | 2,000 |" in text
+    assert "| Test | 8 | 12 | 20 |" in text
+    assert "hrkd benchmark path/to/this/folder" in text
+    assert "Texts a second" not in text
+    assert "ratios" not in text
+    results["texts_per_second"] = {"student": 1470.3, "teacher": 27.1}
+    results["ratios"] = [{"level": 0, "domain": name, "mean": 0.5, "std": None} for name in DOMAINS]
+    card = write(tmp_path, results, pairs=True, language="en")
+    assert "| Teacher | 27 |\n| Student | 1,470 |" in card.text
+    assert "## Domain ratios, last epoch of the student\n\n| Level | books | kitchen: & more |" in card.text
+    assert "which of the labels above a pair of texts of one of" in card.text
+    assert "in the language of its training texts (en). Where" in card.text
+    assert "not known to hrkd" not in card.text
+    headings = [line for line in card.text.splitlines() if line.startswith("## ")]
+    assert [heading.split()[1] for heading in headings] == [
+        "Use", "Intended", "Results", "Size", "Speed", "Data", "Domain", "Limits"
+    ]  # fmt: skip
+    assert "\n\n\n" not in card.text
+
+
 def test_a_synthetic_corpus_is_said_at_once(results, tmp_path):
     assert "synthetic" not in write(tmp_path, results).text
     for card in (write(tmp_path, results | {"synthetic": True}), write(tmp_path, None, synthetic=True)):

@@ -257,6 +257,33 @@ def test_an_export_to_onnx_is_measured_as_its_student(single, tmp_path):
     assert found[0]["mean"]["accuracy"] == found[1]["mean"]["accuracy"]
 
 
+def test_exports_of_a_run_are_checked_on_its_rows_or_say_that_they_are_not(single, tmp_path, caplog):
+    shown = []
+    export(single[0] / "run", tmp_path / "plain", show=shown.append)
+    record = json.loads((tmp_path / "plain" / "checks.json").read_text())
+    assert record["checks"]["accuracy"].keys() == set(read_facts(single[0] / "run" / "student").domains)
+    assert shown[0].columns == ("Domain", "Texts", "Student", "Export")
+    assert shown[0].rows[-1][0] == "Mean"
+    assert "## How it was checked" in (tmp_path / "plain" / "README.md").read_text()
+    data = single[0] / "made_from.csv"
+    data.rename(single[0] / "moved.csv")
+    try:
+        for form in ("plain", "onnx"):
+            caplog.clear()
+            export(single[0] / "run", tmp_path / "again" / form, form)
+            assert "are not to be had, so that the export is checked on random words alone: " in caplog.text
+            assert "made_from.csv" in caplog.text
+        for form, options in (
+            ("onnx-int8", {}),
+            ("onnx", {"vocabulary": 1}),
+            ("onnx", {"recipe": single[0] / "run" / "recipe.yaml"}),
+        ):
+            with pytest.raises(DataError, match=r"made_from\.csv"):
+                export(single[0] / "run", tmp_path / "other", form, **options)
+    finally:
+        (single[0] / "moved.csv").rename(data)
+
+
 def plain_of(single, folder, **fields):
     """The classifier of the first domain, with its data, as of somebody else: its configuration has other fields."""
     student = single[0] / "run" / "student"

@@ -1,7 +1,9 @@
 import errno
 import json
 import os
+import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,20 @@ def test_streams_are_written_to_and_never_replaced(tmp_path, capfd):
     with pytest.raises(CannotWriteError, match="/dev/full: cannot be written: No space left on device; make room"):
         write_json(Path("/dev/full"), {"a": 1})
     assert not Path("/dev/full").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes as files")
+def test_what_goes_into_a_pipe_is_not_held_in_memory(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.DEVNULL)
+    with replace_file(tmp_path / "pipe") as new:
+        with new.open("wb") as file:
+            file.truncate(50_000_000)
+        tracemalloc.start()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reader.wait(20) == 0
+    assert most < 5_000_000
 
 
 RUST = Exception("Error while serializing: I/O error: No space left on device (os error 28)")

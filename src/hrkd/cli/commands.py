@@ -638,7 +638,7 @@ def export(
         Parameter(help="How often a piece must stand in the training texts to be kept; default: all pieces are."),
     ] = None,
     allowance: Annotated[
-        float, Parameter(help="Points of accuracy that a form that rounds may lose, on the mean over domains.")
+        float, Parameter(help="Points of accuracy that may be lost where a form rounds or reads less, on the mean.")
     ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
     push_to_hub: Annotated[
@@ -738,7 +738,7 @@ def serve(
 
     POST /predict takes {"texts": [...], "domain": ...}; /model, /health, /metrics (Prometheus) and /openapi.json say
     the rest, and / is a page to try sentences. What is asked while the model is busy is answered together. Ctrl-C or
-    SIGTERM ends it once all is answered.
+    SIGTERM ends it once all is answered, a second one at once.
     """
     folder = student_in(folder)
     facts_of_any(folder)

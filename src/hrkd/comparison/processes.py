@@ -31,6 +31,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
 from hrkd.run.identity import differences
 from hrkd.support.atomic_files import write_text, writing
+from hrkd.support.processor import usable_cores
 from hrkd.support.progress import Bar, Progress
 
 __all__ = ["changes_of", "is_finished", "make_runs"]
@@ -206,8 +207,7 @@ def _signals_held() -> Iterator[None]:
 def _environment(jobs: int) -> dict[str, str]:
     """The environment of the runs: the threads of this process, shared out."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = int(given) if given.isdigit() else processors
+    threads = int(given) if given.isdigit() else usable_cores()
     return os.environ | ({"OMP_NUM_THREADS": str(max(1, threads // jobs))} if jobs > 1 else {})
 
 

@@ -1,15 +1,18 @@
-"""Rows that cannot be labelled: without text, with an unknown domain. What they are, and what is said of them."""
+"""Rows that cannot be labelled (no text or tokens, an unknown domain): what they are, and what is said of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hrkd.data.rows import fault_of, is_empty, is_nested, text_of
-from hrkd.deploy.checks import Asked, domain_number
+from hrkd.deploy.checks import Asked, cell_number
 from hrkd.errors import DataError
 from hrkd.support.messages import SHOWN, Found, count_of, misspelt
+
+if TYPE_CHECKING:
+    from hrkd.models.open_model import ModelFacts
 
 __all__ = ["BadRows", "OnBadRow", "RowColumns"]
 
@@ -37,10 +40,21 @@ class RowColumns:
 
 
 class BadRows:
-    """Tells usable rows from others, and keeps the number and the first of these, by kind."""
+    """Tells usable rows from others, and keeps the number and the first of these, by kind.
 
-    def __init__(self, columns: RowColumns, known: Sequence[str]) -> None:
-        self.columns, self.known = columns, list(known)
+    Args:
+        columns: that are read.
+        facts: of the model, which knows some domains.
+        without_tokens: gives the places of texts of which the tokenizer leaves nothing; None: no model is open yet.
+    """
+
+    def __init__(
+        self,
+        columns: RowColumns,
+        facts: ModelFacts,
+        without_tokens: Callable[[Sequence[str]], list[int]] | None = None,
+    ) -> None:
+        self.columns, self.facts, self.without_tokens = columns, facts, without_tokens
         self.rows = self.total = 0
         self.kinds: dict[tuple[str, str], Found] = {}
         self.unknown: dict[str, None] = {}
@@ -52,10 +66,11 @@ class BadRows:
         pairs = None if columns.pair is None else values(columns.pair)
         names = None if columns.domain is None else values(columns.domain)
         self.rows += count
+        blank = self._blank(texts, pairs)
         good, numbers = [], []
         for i in range(count):
             number = columns.number if names is None else self._number(names[i])
-            kind = _kind("text", texts[i]) or (pairs is not None and _kind("pair", pairs[i])) or None
+            kind = _kind("text", texts[i]) or (pairs is not None and _kind("pair", pairs[i])) or blank.get(i)
             if kind is None and number is None and names is not None:
                 kind = _kind("domain", names[i]) or self._unknown(names[i])
             if kind is not None:
@@ -67,8 +82,19 @@ class BadRows:
         second = None if pairs is None else [text_of(pairs[i]) for i in good]
         return good, Asked([text_of(texts[i]) for i in good], second, numbers)
 
+    def _blank(self, texts: list[Any], pairs: list[Any] | None) -> dict[int, tuple[str, str]]:
+        """Kinds of the rows that have no tokens, by their places."""
+        if self.without_tokens is None:
+            return {}
+        columns = [("pair", pairs or []), ("text", texts)]
+        return {
+            i: ("tokenless", role)
+            for role, values in columns
+            for i in self.without_tokens(["a" if fault_of(value) else text_of(value) for value in values])
+        }
+
     def _number(self, name: Any) -> int | None:
-        return None if fault_of(name) else domain_number(name, self.known)
+        return None if fault_of(name) else cell_number(name, self.facts)
 
     def _unknown(self, name: Any) -> tuple[str, str]:
         if len(self.unknown) < SHOWN:
@@ -100,11 +126,13 @@ class BadRows:
         for (kind, role), found in self.kinds.items():
             what = f"{found.total:,} {kind} {ROLES[role]}{'' if found.total == 1 else 's'}"
             if kind == "unknown":
-                what += f" {misspelt(list(self.unknown), self.known)}"
+                what += f" {misspelt(list(self.unknown), self.facts.domains)}"
             rows = shape.format(found)
+            if kind == "tokenless" and shape[0] == ":":
+                rows += " (the model's tokenizer leaves out all of their characters)"
             lines.append(f"{what} in column {getattr(self.columns, role)!r}{rows}" if shape[0] == ":" else what + rows)
             if kind == "unknown" and shape[0] == ":":
-                lines[-1] += f"; the model knows {', '.join(self.known)}"
+                lines[-1] += f"; the model knows {', '.join(self.facts.domains)}"
         return lines
 
 

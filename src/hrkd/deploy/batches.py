@@ -76,7 +76,7 @@ class BatchLabeller:
             raise DataError(f"expected a table of pyarrow, got {shown(table)}; say batch_format='pyarrow'")
         whole = WholeTable("a batch", ".parquet", tuple(table.schema.names), table.num_rows, lambda _: iter(()))
         job = plan(whole, self.predictor.facts, self.how)
-        schema, found, batches = with_fields(table.schema, job.added), job.bad_rows(), []
+        schema, found, batches = with_fields(table.schema, job.added), job.bad_rows(self.predictor), []
         for batch in table.to_batches():
             rows, values, _ = labels_of(
                 job, ArrowRows(batch), found, lambda asked: self.predictor.answers(asked, batch_size=self.batch_size)

@@ -33,11 +33,13 @@ class Speed:
 
     Args:
         latencies: milliseconds of single texts: their 50th, 95th and 99th percentile.
+        one_at_a_time: texts a second that are asked one after the other: by their mean, not by their median.
         per_second: texts a second in batches, as the median over rounds.
         rounds: the same of every round.
     """
 
     latencies: tuple[float, float, float]
+    one_at_a_time: float
     per_second: float
     rounds: tuple[float, ...]
 
@@ -79,7 +81,8 @@ def measure(
     found = {}
     for name in models:
         middle, late, latest = (float(np.percentile(times[name], share)) for share in (50, 95, 99))
-        found[name] = Speed((middle, late, latest), float(np.median(speeds[name])), tuple(speeds[name]))
+        alone, many = 1000 / float(np.mean(times[name])), float(np.median(speeds[name]))
+        found[name] = Speed((middle, late, latest), alone, many, tuple(speeds[name]))
     return found
 
 
@@ -109,6 +112,6 @@ def _used() -> float:
 
 
 def folder_megabytes(folder: Path, names: Sequence[str] = ()) -> float:
-    """Of all files of a folder, or those of some names, in millions of bytes."""
-    files = [folder / name for name in names] if names else [path for path in folder.iterdir() if path.is_file()]
+    """Of all files of a folder and those in it, or of those of some names, in millions of bytes."""
+    files = [folder / name for name in names] if names else [path for path in folder.rglob("*") if path.is_file()]
     return math.fsum(path.stat().st_size for path in files if path.is_file()) / 1e6

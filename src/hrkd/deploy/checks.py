@@ -22,6 +22,7 @@ __all__ = [
     "BATCH_SIZE",
     "Asked",
     "ask",
+    "cell_number",
     "check_pairs",
     "domain_number",
     "numbers_of",
@@ -106,8 +107,9 @@ def numbers_of(values: Sequence[Any], facts: ModelFacts) -> list[int]:
     named = [value for value in values if not _is_auto(value, facts)]
     if len(named) < len(values) and not (facts.one_head or facts.routes):
         raise DataError(
-            "domain: 'auto' is not for this model, which keeps no prototypes of its domains (made by an earlier hrkd, "
-            f"or a teacher); name the domain ({', '.join(facts.domains)})"
+            "domain: 'auto' is not for this model, which keeps no prototypes of its domains (a teacher, a model of an "
+            "earlier hrkd, or an export of a student without layers, which leaves them out); name the domain "
+            f"({', '.join(facts.domains)})"
         )
     if problem := unknown_domains(named, facts.domains):
         also = "; 'auto' lets it find the nearest ones" if facts.routes else ""
@@ -119,6 +121,14 @@ def numbers_of(values: Sequence[Any], facts: ModelFacts) -> list[int]:
         number = known[value] if type(value) is str and value in known else domain_number(value, facts.domains)
         found.append(by_itself if number is None else number)
     return found
+
+
+def cell_number(value: Any, facts: ModelFacts) -> int | None:
+    """The number of a domain that a cell of a table names; ``auto`` where the model finds it by itself; else None."""
+    number = domain_number(value, facts.domains)
+    if number is None and isinstance(value, str) and value.strip() == AUTO:
+        return 0 if facts.one_head else UNKNOWN if facts.routes else None
+    return number
 
 
 def _is_auto(value: Any, facts: ModelFacts) -> bool:

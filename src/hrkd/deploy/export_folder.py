@@ -13,7 +13,6 @@ Imports nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -23,13 +22,15 @@ from hrkd.errors import ArtifactError
 from hrkd.models.open_model import ModelFacts, are_columns, are_names, read_facts
 from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
-from hrkd.support.atomic_files import read_record, writing
-from hrkd.support.domain_index import domain_folders
+from hrkd.support.atomic_files import read_json, read_record, writing
+from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.manifest import check_manifest
 
 __all__ = [
+    "CHECKS",
     "COLUMNS",
     "EXPORT",
+    "HEAD",
     "ExportRecord",
     "check_place",
     "exported_facts",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 EXPORT = "export.json"
+CHECKS = "checks.json"
+"""Beside the folders of a plain export: what export.json says of others, but for what only hrkd's runtimes read."""
 HEAD: dict[str, Any] = {"format": "hrkd-export", "version": 1}
 RESTORE = "make the export anew (hrkd export), or restore the folder from a copy"
 COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
@@ -67,7 +70,8 @@ class ExportRecord:
         padding: what stands behind shorter rows, by column; 0 where it is not said.
         truncation_side: where the tokenizer cuts a long text whose head is kept.
         facts: what the student said of itself; a graph of one domain knows that one alone, and asks for no domain.
-        made_from: the student's folder, a hash of its files, and versions of what made the export.
+        made_from: the student's folder, a hash of its files, its parameters (of the pieces that are kept), and versions
+            of what made the export.
         settings: how it was made.
         checks: what was found when it was held against the student.
     """
@@ -95,8 +99,8 @@ def is_export(folder: str | Path) -> bool:
         return False
 
 
-def check_place(output: Path, overwrite: bool, is_earlier: Callable[[Path], bool]) -> None:
-    """Whether an export may be written to a folder; ``is_earlier``: whether one of its kind lies there.
+def check_place(output: Path, overwrite: bool) -> None:
+    """Whether an export may be written to a folder; with ``overwrite`` in the place of an earlier one of any form.
 
     Raises:
         ArtifactError: it may not; says why.
@@ -106,12 +110,23 @@ def check_place(output: Path, overwrite: bool, is_earlier: Callable[[Path], bool
             raise ArtifactError(f"{output}: is a file; name a folder to export to")
         if not output.is_dir() or not any(output.iterdir()):
             return
-    if not is_earlier(output):
+    form = _form_in(output)
+    if form is None:
         raise ArtifactError(f"{output}: not empty and no earlier export; choose another folder, or empty it first")
     if not overwrite:
         raise ArtifactError(
-            f"{output}: holds an earlier export; replace it with overwrite (--overwrite), or choose another folder"
+            f"{output}: holds an earlier export ({form}); replace it with overwrite (--overwrite), or choose another "
+            "folder"
         )
+
+
+def _form_in(folder: Path) -> str | None:
+    """Which form of an export a folder holds; None: none."""
+    if is_export(folder):
+        said = read_json(folder / EXPORT, what="the record of an export", advice=RESTORE)
+        return str(said.get("target")) if isinstance(said, dict) and said.get("format") == HEAD["format"] else None
+    index = read_domain_index(folder)
+    return PLAIN if index is not None and index.holds == "plain" else None
 
 
 def read_export(folder: str | Path) -> ExportRecord:
@@ -174,4 +189,5 @@ def exported_facts(folder: Path) -> dict[str, Any]:
     """
     if is_export(folder):
         return {"folder": str(folder), **read_export(folder).to_dict()}
-    return {"folder": str(folder), **HEAD, "target": PLAIN, "folders": domain_folders(folder)}
+    checks = read_json(folder / CHECKS, what="the checks of an export", advice=RESTORE)
+    return {"folder": str(folder), **HEAD, "target": PLAIN, "folders": domain_folders(folder), **checks}

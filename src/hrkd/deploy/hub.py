@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -18,7 +20,7 @@ __all__ = ["check_hub_name", "push_to_hub"]
 
 CARD = "README.md"
 OURS = ("model.onnx", "model.xml", "model.bin", EXPORT, INDEX, "tokenizer.json")
-"""Beside the card, what exports of the several forms hold: where it is not in the new one, it was another form's."""
+"""What exports of the several forms hold, wherever there is no list of their files."""
 
 
 def check_hub_name(name: str) -> None:
@@ -36,7 +38,8 @@ def check_hub_name(name: str) -> None:
 def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     """Upload what hrkd wrote into ``folder``, in one commit; what others put there stays at home. Returns the address.
 
-    Files of an earlier export that are not in this one go.
+    Files that an earlier upload's own lists name (``manifest.json`` there, and in each domain's folder) and that are
+    not in this one go, in the same commit; so do the files of other forms that are known by their names.
 
     Args:
         folder: of an export or a model.
@@ -58,7 +61,7 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
             repo_id=name,
             folder_path=folder,
             allow_patterns=files,
-            delete_patterns=[*OURS],
+            delete_patterns=[*OURS, *map(glob.escape, _earlier(client, name) - set(files))],
             commit_message="Written by hrkd",
         )
     except Exception as error:  # the client's, its transport's, and the system's
@@ -67,3 +70,16 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
             "somebody who may write there, and upload it again"
         ) from error
     return str(commit.repo_url)
+
+
+def _earlier(client: HfApi, name: str) -> set[str]:
+    """Files of a repository that hrkd's lists there name, and these lists."""
+    there, found = set(client.list_repo_files(name)), set[str]()
+    lists = [file for file in there if Path(file).name == MANIFEST and file.count("/") <= 1]
+    with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
+        for file in lists:
+            client.hf_hub_download(name, file, local_dir=folder)
+            place = Path(file).parent
+            if (listed := listed_names(Path(folder) / place)) is not None:  # else another tool's file of that name
+                found |= {file, *((place / each).as_posix() for each in listed)}
+    return found & there

@@ -61,8 +61,7 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
     path = output.parent / f".{output.name}.hrkd-journal"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-            _lock(file, output)
+        with _locked(path, output) as file:
             clear_leftovers(output.parent, lambda name: name == output.name)
             journal = Journal(file, path, key)
             try:
@@ -73,6 +72,20 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
                     path.unlink(missing_ok=True)
                 raise
             path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, output: Path) -> IO[bytes]:
+    """The journal's file, which nobody else has."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            _lock(file, output)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # who had it has ended meanwhile, and removed it
 
 
 def _lock(file: IO[bytes], output: Path) -> None:

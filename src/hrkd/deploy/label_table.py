@@ -87,9 +87,22 @@ class TableJob:
     schema: pa.Schema | None = None
     source: Path | None = field(default=None)
 
-    def bad_rows(self) -> BadRows:
-        """Nothing counted yet."""
-        return BadRows(self.columns, self.facts.domains)
+    def bad_rows(self, predictor: Predictor | None = None) -> BadRows:
+        """Nothing counted yet; with a ``predictor`` it also finds texts of which its tokenizer leaves nothing."""
+        without_tokens = None if predictor is None else predictor.without_tokens
+        return BadRows(self.columns, self.facts, without_tokens)
+
+    def check_rows(self, predictor: Predictor | None = None) -> None:
+        """Look at all rows of a file, if bad ones are an error.
+
+        Raises:
+            DataError: there are some; names them.
+        """
+        if self.source is not None and self.how.on_bad_row == "stop":
+            found = self.bad_rows(predictor)
+            for rows in self.table.chunks(self.columns.names()):
+                found.usable(rows.values, len(rows))
+            found.check(self.table.name)
 
 
 def predict_file(
@@ -122,13 +135,15 @@ def predict_file(
             ``auto``: the model finds it by itself.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
         text_pair: Column with the second text of a pair task; default: as there.
-        domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``.
+        domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``. A cell may
+            say ``auto`` too.
         batch_size: Texts in a forward pass.
         all_labels: Also add ``score_<label>`` for every label of the model.
         prefix: Put before the names of the added columns, such as ``predicted_``.
-        on_bad_row: What happens to rows without text or of an unknown domain. ``stop``: an error names them, before
-            anything is predicted; ``skip``: they are left out of the output; ``blank``: they stay, without label and
-            score. Rows that cannot be told apart (bad quoting, no JSON) are an error in any case.
+        on_bad_row: What happens to rows without text (or of which the tokenizer leaves nothing) or of an unknown
+            domain. ``stop``: an error names them, before anything is predicted; ``skip``: they are left out of the
+            output; ``blank``: they stay, without label and score. Rows that cannot be told apart (bad quoting, no JSON)
+            are an error in any case.
         progress: Where a progress bar goes.
 
     Returns:
@@ -172,11 +187,7 @@ def look_through(
         check_replaceable(target, job)
     for note in _notes(job):
         logger.warning("%s", note)
-    if how.on_bad_row == "stop":
-        found = job.bad_rows()
-        for rows in job.table.chunks(job.columns.names()):
-            found.usable(rows.values, len(rows))
-        found.check(job.table.name)
+    job.check_rows()
     return _check_conversion(job, kind or job.table.kind, str(target or "standard output"))
 
 
@@ -373,6 +384,7 @@ def label_file(
     """Label a table that was looked at and write it; see :func:`predict_file`."""
     target = path_of("output", output, TABLE, DataError)
     batch_size = check_count("batch_size", batch_size)
+    job.check_rows(predictor)  # what only its tokenizer can tell
     with ExitStack() as stack:
         journal: Journal | None = None
         if job.source is not None:
@@ -398,6 +410,7 @@ def label_stream(
     Raises:
         DataError, ArtifactError: as :func:`predict_file`; what was written before stays.
     """
+    job.check_rows(predictor)
     writer = table_writer(kind, stream, job.added, name="standard output", schema=job.schema)
     return _label(predictor, job, _Flushing(writer), batch_size=batch_size, progress=progress)
 
@@ -425,7 +438,7 @@ def _label(
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> int:
-    found, labelled = job.bad_rows(), 0
+    found, labelled = job.bad_rows(predictor), 0
 
     def answers(asked: Asked) -> np.ndarray:
         return _probabilities(predictor, asked, batch_size, journal)

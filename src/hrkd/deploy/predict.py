@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from hrkd.data.cutting import mean_by_owner
 from hrkd.deploy.checks import Asked, ask
 from hrkd.deploy.export_folder import is_export
-from hrkd.errors import ArtifactError, ModelError
+from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.open_model import ModelFacts
 from hrkd.support.arguments import check_count, check_switch
 from hrkd.support.messages import first_of
@@ -25,6 +27,10 @@ __all__ = ["Predictor", "softmax"]
 
 PASS_TOKENS = 16
 """A forward pass of its own costs about as much as so many tokens: what an export had better not pad more than."""
+PLAIN_LETTER = re.compile("[A-Za-z0-9]")
+"""No tokenizer of an encoder leaves these out."""
+HEAD = 64
+"""Characters of a text among which there is a token in nearly every one."""
 Texts = str | Mapping[str, Any] | Iterable[Any]
 """One text or several: strings, or mappings with ``text`` and ``text_pair``; lists, arrays, Series, generators."""
 
@@ -100,8 +106,9 @@ class Predictor:
             For every text ``{"label": "positive", "score": 0.98}``; with ``all_labels`` a list of these.
 
         Raises:
-            DataError: another kind of value, empty texts, an unknown domain, lists of different lengths, second texts
-                where the model takes none, or none where it takes pairs.
+            DataError: another kind of value, texts that are empty or of which the tokenizer leaves nothing, an unknown
+                domain, lists of different lengths, second texts where the model takes none, or none where it takes
+                pairs.
             ArtifactError: the model's answers are not finite.
         """
         check_switch("all_labels", all_labels)
@@ -132,6 +139,16 @@ class Predictor:
         """As :meth:`probabilities`, of what has been checked.
 
         Raises:
+            DataError: ``batch_size`` is no number of texts; the tokenizer leaves nothing of a text.
+            ArtifactError: the model's answers are not finite.
+        """
+        self._check_tokens(asked)
+        return self.measured(asked, batch_size=batch_size)
+
+    def measured(self, asked: Asked, *, batch_size: int = 64) -> np.ndarray:
+        """As :meth:`answers`, whatever the tokenizer leaves of a text: a model is measured on all rows that are given.
+
+        Raises:
             DataError: ``batch_size`` is no number of texts.
             ArtifactError: the model's answers are not finite.
         """
@@ -142,6 +159,31 @@ class Predictor:
         found = mean_by_owner(softmax(logits), owners)
         _check_finite(found)
         return found
+
+    def without_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Places of the texts of which the tokenizer leaves nothing: invisible characters, accents alone."""
+        places = [i for i, text in enumerate(texts) if not PLAIN_LETTER.search(text)]
+        for length in (HEAD, None):
+            if places:
+                columns, owners = self.engine.encode([texts[i][:length] for i in places], None)
+                filled = {int(owner) for owner, row in zip(owners, columns["input_ids"], strict=True)
+                          if len(row) > self._special_tokens}  # fmt: skip
+                places = [place for number, place in enumerate(places) if number not in filled]
+        return places
+
+    @cached_property
+    def _special_tokens(self) -> int:
+        """How many tokens stand around a text."""
+        return len(self.engine.encode([""], None)[0]["input_ids"][0])
+
+    def _check_tokens(self, asked: Asked) -> None:
+        for what, texts in (("text", asked.texts), ("text pair", asked.pairs or ())):
+            if places := self.without_tokens(texts):
+                raise DataError(
+                    f"no tokens in the {what} at index {first_of(list(map(str, places)))}: the model's tokenizer "
+                    "leaves out all of its characters (invisible ones, control characters, accents alone); leave such "
+                    "texts out"
+                )
 
     def logits(self, asked: Asked, *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """Logits of the rows of what is asked, (rows, C), and the number of the text that each row is of, (rows,)."""

@@ -143,13 +143,14 @@ def label_lines(
     labelled, number, blank = 0, 0, Found()
     for chunk in lines.chunks():
         empty = [i for i, text in enumerate(chunk) if not text.strip()]
+        empty = sorted({*empty, *predictor.without_tokens(chunk)})
         for i in empty:
             blank.add(f"{number + i + 1:,}")
         number += len(chunk)
         stop = on_bad_row == "stop" and bool(empty)
         if stop:
             chunk = chunk[: empty[0]]
-        good = [i for i, text in enumerate(chunk) if text.strip()]
+        good = [i for i in range(len(chunk)) if i not in set(empty)]
         asked = ask([chunk[i] for i in good], domain, None, predictor.facts)
         answers = dict(zip(good, predictor.answers(asked).tolist(), strict=True))
         for i, text in enumerate(chunk):

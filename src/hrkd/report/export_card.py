@@ -24,8 +24,8 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PLAIN = Path(__file__).with_name("plain_card.md")
 OF_STUDENT = ("model-index", "metrics")
 """Metadata of the student's own figures, which are not those of the export."""
-ABOUT = "\n## Results"
-"""Where a student's own card begins to tell what it is like."""
+ABOUT = ("\n## Intended use", "\n## Results")
+"""Where a student's own card begins to tell what it is like; older cards have the second alone."""
 
 
 def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, what: str) -> Path:
@@ -58,8 +58,18 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
     )
 
 
-def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path) -> Path:
-    """Write ``README.md`` into a plain export; ``folders``: that of each domain's classifier, by name."""
+def write_plain_card(
+    folder: Path, facts: ModelFacts, folders: Mapping[str, str], student: Path, record: Mapping[str, Any]
+) -> Path:
+    """Write ``README.md`` into a plain export.
+
+    Args:
+        folder: of the export.
+        facts: what the student says of itself.
+        folders: that of each domain's classifier, by name.
+        student: its folder.
+        record: what the export's ``checks.json`` says.
+    """
     return _written(
         folder,
         PLAIN,
@@ -71,6 +81,7 @@ def write_plain_card(folder: Path, facts: ModelFacts, folders: Mapping[str, str]
         first_folder=folders[facts.domains[0]],
         asked='{"text": "Some text.", "text_pair": "Another."}' if facts.pairs else '"Some text."',
         keep=facts.keep,
+        checks=export_table(record, folder, student).to_markdown().rstrip(),
         max_tokens=facts.max_tokens,
     )
 
@@ -103,6 +114,6 @@ def _card_of(student: Path) -> tuple[dict[str, Any], str]:
     except (OSError, ValueError, YAMLError) as error:  # people edit cards
         logger.warning("%s: left out of the export's card: %s", file, first_line(error))
         return {}, ""
-    text = card.text.partition(ABOUT)
+    text = card.text.partition(next((heading for heading in ABOUT if heading in card.text), ABOUT[-1]))
     known = {name: value for name, value in card.data.to_dict().items() if name not in OF_STUDENT}
     return known, (text[1] + text[2]).strip()

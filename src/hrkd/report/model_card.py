@@ -11,8 +11,16 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hrkd.recipe.schema import Keep
-from hrkd.report.remarks import CLASSES, SYNTHETIC, figure, intervals_note, worst_class
-from hrkd.report.tables import OWN_SIZES, about_linear, remarks_of
+from hrkd.report.remarks import (
+    CLASSES,
+    SYNTHETIC,
+    figure,
+    intervals_note,
+    rows_of_domains,
+    upright,
+    worst_class,
+)
+from hrkd.report.tables import OWN_SIZES, about_linear, ratios_table, remarks_of
 from hrkd.support.atomic_files import write_text
 from hrkd.support.text_table import PlainTable
 from hrkd.training.metrics import METRICS
@@ -47,6 +55,7 @@ def write_model_card(
     keep: Keep,
     max_tokens: int | None = None,
     synthetic: bool = False,
+    pairs: bool = False,
     license: str | None = None,  # noqa: A002
     language: str | list[str] | None = None,
 ) -> Path:
@@ -62,6 +71,7 @@ def write_model_card(
         keep: What is read of texts longer than ``max_tokens``.
         max_tokens: Longest input.
         synthetic: The corpus was generated; ``results`` may say so too.
+        pairs: Whether it takes pairs of texts.
         license: The Hub's short name of the licence.
         language: The Hub's code(s) of the language(s).
 
@@ -103,6 +113,11 @@ def write_model_card(
         test_rows=student["mean"]["examples"] if student else 0,
         train_rows=sum(known.get("train_rows", {}).values()),
         sizes=_sizes(models),
+        speeds=_speeds(models, known.get("texts_per_second", {})),
+        rows=_rows(known, domains),
+        ratios=_ratios(known),
+        pairs=pairs,
+        language=", ".join([language] if isinstance(language, str) else language or ()),
         synthetic=synthetic or bool(known.get("synthetic")),
         longer=LONGER[keep].format(max_tokens) if max_tokens else None,
         seed=known.get("seed"),
@@ -173,3 +188,30 @@ def _sizes(models: Mapping[str, Any]) -> str:
     rows = tuple((model["title"], *(form(model[size]) for size, (_, form) in OWN_SIZES.items())) for model in known)
     columns = ("Model", *(heading for heading, _ in OWN_SIZES.values()))
     return PlainTable("", columns, rows).to_markdown().rstrip() if rows else ""
+
+
+def _speeds(models: Mapping[str, Any], speeds: Mapping[str, float | None]) -> str:
+    """Texts a second of these models as a table; nothing where that of the student is not known."""
+    known = {name: speed for name in SHOWN if name in models and (speed := speeds.get(name)) is not None}
+    if "student" not in known:
+        return ""
+    rows = tuple((models[name]["title"], f"{speed:,.0f}") for name, speed in known.items())
+    return PlainTable("", ("Model", "Texts a second"), rows).to_markdown()
+
+
+def _rows(results: Results, domains: Sequence[str]) -> str:
+    """How many labelled rows each part has of each domain, as far as the results tell, as a table."""
+    measured = results.get("models", {}).get("student", {})
+    parts = {"Train": results.get("train_rows") or {}}
+    for part in ("dev", "test"):
+        own = (measured.get(part) or {}).get("domains", {})
+        parts[part.capitalize()] = {name: figures["examples"] for name, figures in own.items()}
+    rows = tuple(rows_of_domains(part, counts, domains) for part, counts in parts.items() if counts)
+    table = PlainTable("", ("Rows", *domains, "All"), rows)
+    return upright(table, domains).to_markdown().rstrip() if rows else ""
+
+
+def _ratios(results: Results) -> str:
+    """How much each domain counted at the end of the training; nothing where all counted the same."""
+    table = ratios_table(results) if results else None
+    return "" if table is None else table.to_markdown()

@@ -194,7 +194,8 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     """What an export was found to say beside its student, on each domain, in %.
 
     Args:
-        record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it.
+        record: As :meth:`hrkd.deploy.export_folder.ExportRecord.to_dict` gives it, or ``checks.json`` of a
+            plain export.
         folder: Where it lies.
         student: Folder of the student.
     """
@@ -207,10 +208,11 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     if rows:
         means = [sum(own[which] for own in accuracy.values()) / len(accuracy) for which in ("student", "export")]
         rows.append(("Mean", f"{checks['texts']:,}", percent(means[0]), percent(means[1])))
+    compared = f"{before / size:.1f} times smaller than" if size < before else f"{size / before:.1f} times"
     on = count_of(checks["texts"], "text", "texts")
     others = count_of(checks["other_answers"], "answer is another", "answers are others")
     notes = [
-        f"{megabytes(size)} MB, {before / size:.1f} times smaller than the student's folder.",
+        f"{megabytes(size)} MB, {compared} the student's folder.",
         f"On {on} logits differ by {or_nothing(checks['largest_difference'], '{:.2g}'.format)} at most (largest logit "
         f"{checks['largest_logit']:.2g}); {others}.",
     ]
@@ -244,6 +246,7 @@ def benchmark_table(found: Row) -> PlainTable:
                 megabytes(row["megabytes"]) + times(first["megabytes"], row["megabytes"]),
                 or_nothing(row["parameters"], millions),
                 f"{row['per_second']:,.0f}" + times(row["per_second"], first["per_second"]),
+                f"{row['one_at_a_time']:,.0f}" + times(row["one_at_a_time"], first["one_at_a_time"]),
                 f"{middle:.2f}" + times(first["latencies"][0], middle),
                 f"{late:.2f}",
                 f"{latest:.2f}",
@@ -253,7 +256,7 @@ def benchmark_table(found: Row) -> PlainTable:
         )
     columns = (
         "Model", "Runs by", "MB", "M parameters", f"Texts/s, {found['batch_size']} at a time",
-        "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
+        "Texts/s, one at a time", "One text, ms (p50)", "p95", "p99", "First answer, s", "of processor",
     )  # fmt: skip
     threads, texts = count_of(found["threads"], "thread", "threads"), count_of(found["texts"], "text", "texts")
     notes = (

@@ -16,7 +16,7 @@ from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.benchmark import Answer, folder_megabytes, measure, start_up
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.export.check import asked_of
+from hrkd.deploy.export.reference import asked_of
 from hrkd.deploy.export_folder import facts_of_any, is_export, read_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import DataError, RecipeError
@@ -95,8 +95,10 @@ def benchmark(
         linear = fit_linear(part("train"), part("dev"))
         models: dict[str, Answer] = {}
         found: list[dict[str, Any]] = []
+        predictors = {name: _opened(folder, threads) for name, folder in places.items()}
+        test = _with_tokens(test, list(predictors.values()))
         for name, folder in places.items():
-            predictor = _opened(folder, threads)
+            predictor = predictors[name]
             models[name] = _asking(predictor, test, batch_size)
             found.append({"name": name, "folder": str(folder), **_facts(folder, predictor)})
         for row in found:  # before the long part: a model that cannot start ends it
@@ -166,6 +168,14 @@ def _asking(predictor: Predictor, rows: MultiDomainDataset, batch_size: int) -> 
     return answer
 
 
+def _with_tokens(rows: MultiDomainDataset, predictors: Sequence[Predictor]) -> MultiDomainDataset:
+    """Without the rows of which a tokenizer leaves nothing, which no predictor takes."""
+    columns = [rows.rows[name][:] for name in ("text", *(["text_pair"] if rows.has_pairs else []))]
+    texts = [list(map(str, column)) for column in columns]
+    bad = {place for each in predictors for column in texts for place in each.without_tokens(column)}
+    return rows.select(np.array([place for place in range(len(rows)) if place not in bad])) if bad else rows
+
+
 def _linear(model: LinearModel, rows: MultiDomainDataset) -> Callable[[Sequence[int]], object]:
     def answer(places: Sequence[int]) -> object:
         return model.predict(rows.select(np.asarray(places)))
@@ -178,7 +188,11 @@ def _facts(folder: Path, predictor: Predictor) -> dict[str, Any]:
     if is_export(folder):
         record = read_export(folder)
         names = [record.model, f"{Path(record.model).stem}.bin"]
-        return {"what": record.target, "megabytes": folder_megabytes(folder, names), "parameters": None}
+        return {
+            "what": record.target,
+            "megabytes": folder_megabytes(folder, names),
+            "parameters": record.made_from.get("parameters"),
+        }
     engine = predictor.engine
     assert isinstance(engine, TorchEngine)
     sizes = model_sizes(engine.model)

@@ -18,7 +18,7 @@ from hrkd.data.batching import tokenize
 from hrkd.data.rows import fault_of, is_nested, name_of
 from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset, check_dataset
-from hrkd.deploy.export.check import asked_of
+from hrkd.deploy.export.reference import asked_of
 from hrkd.deploy.export_folder import is_export, read_export
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import RecipeError
@@ -222,7 +222,7 @@ def _predictions(
     if is_export(folder):
         predictor = Predictor.from_pretrained(folder)
         order = [list(names).index(name) for name in rows.labels]
-        found = predictor.answers(asked_of(rows, facts.domains), batch_size=workplace.recipe.evaluation.batch_size)
+        found = predictor.measured(asked_of(rows, facts.domains), batch_size=workplace.recipe.evaluation.batch_size)
         ordered: np.ndarray = found[:, order]
         return ordered
     tokenizer = load_tokenizer(folder)

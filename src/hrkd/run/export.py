@@ -11,9 +11,9 @@ from hrkd.data.types import MultiDomainDataset, check_dataset
 from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
-from hrkd.deploy.export_folder import check_place, is_export
+from hrkd.deploy.export_folder import check_place
 from hrkd.deploy.hub import check_hub_name, push_to_hub
-from hrkd.errors import RecipeError
+from hrkd.errors import DataError, RecipeError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
@@ -23,6 +23,7 @@ from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import student_in
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.arguments import path_of
+from hrkd.support.messages import first_line
 from hrkd.support.progress import Progress, Show, quiet
 
 __all__ = ["export"]
@@ -53,10 +54,12 @@ def export(
         to: ``plain`` (a folder for each domain, for transformers alone), ``onnx``, ``onnx-int8``, ``openvino`` or
             ``openvino-int8`` (one graph for all domains).
         recipe: where the rows are that an export is checked on; None: those of the student's run, if it lies in one.
-            Its dev rows are taken, and its train rows to see what the activations are like.
+            Its dev rows are taken, and its train rows to see what the activations are like. Where the run's data is no
+            longer there, forms that do not need rows are checked on random words, and a warning says so.
         domain: a graph of this domain alone.
         vocabulary: how often a piece must stand in the training texts to be kept; None: all pieces are.
-        allowance: points of accuracy that a form that rounds may lose on the mean over domains.
+        allowance: points of accuracy that a form may lose on the mean over domains that rounds, or reads less of long
+            texts than the student (``plain``).
         overwrite: replace an earlier export.
         push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded; made private.
         data: rows in memory, in the place of the recipe's.
@@ -85,32 +88,12 @@ def export(
             raise RecipeError(
                 "--vocabulary: not for a plain export; student.vocabulary makes the student itself smaller"
             )
-        facts = read_facts(source)
-
-        def describe(folder: Path, folders: Mapping[str, str]) -> None:
-            write_plain_card(folder, facts, folders, source)
-
-        for name, folder in export_plain(source, place, overwrite=overwrite, describe=describe).items():
-            show(f"{name}: {folder}")
-        return _pushed(place, push_to, show)
-    check_place(place, overwrite, is_export)
-    facts = read_facts(source)
-    own = source.parent / "recipe.yaml"
-    if recipe is None and data is None and own.is_file():
-        recipe = own
-    rows = calibration = None
-    if recipe is not None or data is not None:
-        checked = (
-            recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {}, needed=("data",) if recipe else ())
-        )
-        workplace = workplace_of(checked, progress)
-
-        def part(split: str) -> MultiDomainDataset:
-            found = rows_of_model(workplace, source, facts, data, split, is_run=recipe == own)
-            return as_model_says(found.rows, facts, facts.labels)
-
-        rows = part("dev")
-        calibration = part("train") if target.calibrated or vocabulary is not None else None
+    check_place(place, overwrite)
+    trained = target.calibrated or vocabulary is not None
+    needed = trained or (not target.exact)
+    rows, calibration = _rows(source, recipe, data, progress, train=trained, needed=needed)
+    if to == PLAIN:
+        return _plain(source, place, rows, allowance=allowance, overwrite=overwrite, push_to=push_to, show=show)
     record = export_to(
         source,
         place,
@@ -125,6 +108,71 @@ def export(
     )
     show(export_table(record.to_dict(), place, source))
     show(f"{to}: {place}")
+    return _pushed(place, push_to, show)
+
+
+def _rows(
+    source: Path,
+    recipe: Recipe | str | Path | Mapping[str, Any] | None,
+    data: MultiDomainDataset | None,
+    progress: Progress | None,
+    *,
+    train: bool,
+    needed: bool,
+) -> tuple[MultiDomainDataset | None, MultiDomainDataset | None]:
+    """Dev rows and, if they are wanted, train rows: those that are named, or else those of the run, as far as known.
+
+    Raises:
+        DataError, RecipeError: what is named cannot be read, or the run's data cannot and is ``needed``.
+    """
+    own, facts = source.parent / "recipe.yaml", read_facts(source)
+    is_run = recipe is None and data is None and own.is_file()
+    if is_run:
+        recipe = own
+    if recipe is None and data is None:
+        return None, None
+    try:
+        checked = (
+            recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {}, needed=("data",) if recipe else ())
+        )
+        workplace = workplace_of(checked, progress)
+
+        def part(split: str) -> MultiDomainDataset:
+            found = rows_of_model(workplace, source, facts, data, split, is_run=is_run)
+            return as_model_says(found.rows, facts, facts.labels)
+
+        return part("dev"), part("train") if train else None
+    except (DataError, RecipeError) as error:
+        if needed or not is_run:
+            raise
+        logger.warning(
+            "the rows of %s are not to be had, so that the export is checked on random words alone: %s",
+            own, first_line(error),
+        )  # fmt: skip
+        return None, None
+
+
+def _plain(
+    source: Path,
+    place: Path,
+    rows: MultiDomainDataset | None,
+    *,
+    allowance: float,
+    overwrite: bool,
+    push_to: str | None,
+    show: Show,
+) -> Path:
+    """The form of a folder for each domain."""
+    facts, records = read_facts(source), list[Mapping[str, Any]]()
+
+    def describe(folder: Path, folders: Mapping[str, str], record: Mapping[str, Any]) -> None:
+        write_plain_card(folder, facts, folders, source, record)
+        records.append(record)
+
+    made = export_plain(source, place, rows=rows, allowance=allowance, overwrite=overwrite, describe=describe)
+    show(export_table(records[0], place, source))
+    for name, folder in made.items():
+        show(f"{name}: {folder}")
     return _pushed(place, push_to, show)
 
 

@@ -84,6 +84,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
             max_tokens=context.recipe.data.max_length,
             keep=context.recipe.data.keep,
             synthetic=results["synthetic"],
+            pairs=context.data.splits.train.has_pairs,
         )
     if made == "student":
         results["model_card"] = None if edited else file_sum(context.folder.card)

@@ -28,6 +28,7 @@ from hrkd.support.own_files import keep_the_rest, remove_own
 __all__ = [
     "CannotWriteError",
     "check_can_be_written",
+    "check_room",
     "clear_leftovers",
     "is_leftover",
     "read_json",
@@ -45,6 +46,8 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2, "/dev/fd/1": 1, "/dev/fd/2": 2}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PROBE = 1 << 20
+"""Bytes that a disk with room takes."""
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
@@ -123,6 +126,20 @@ def check_can_be_written(path: Path, *, is_folder: bool = False) -> None:
         raise CannotWriteError(f"{path}: cannot be written: {place} is a file; choose another place")
     if not os.access(place, os.W_OK | os.X_OK):
         raise CannotWriteError(f"{path}: cannot be written: {place} may not be written to; choose another place")
+
+
+def check_room(folder: Path) -> None:
+    """Ask the system whether it takes more bytes in ``folder``, after a library failed that does not say why.
+
+    Raises:
+        CannotWriteError: it does not; says why.
+    """
+    with writing(folder):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(PROBE))
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(folder)) from error
 
 
 @contextmanager
@@ -228,8 +245,8 @@ def replace_file(path: Path) -> Iterator[Path]:
             new = Path(folder) / path.name
             new.touch()
             yield new
-            with _opened(path) as stream:
-                stream.write(new.read_bytes())
+            with _opened(path) as stream, new.open("rb") as content:
+                shutil.copyfileobj(content, stream)
         return
     target = path.resolve() if path.is_symlink() else path
     with writing(path):

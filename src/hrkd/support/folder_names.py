@@ -16,7 +16,7 @@ MOST_BYTES = 255
 """Of one name, in most file systems."""
 MOST_OF_A_PATH = 4096
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # by Windows
-OWN_FILES = re.compile(r"(domains|manifest|stage|training|config)\.json|readme\.md", re.IGNORECASE)
+OWN_FILES = re.compile(r"(domains|checks|manifest|stage|training|config)\.json|readme\.md", re.IGNORECASE)
 """Files that lie beside the folders of domains."""
 
 

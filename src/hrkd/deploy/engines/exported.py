@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +24,7 @@ from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.open_model import ModelFacts
 from hrkd.support.manifest import file_sum
 from hrkd.support.messages import first_line
+from hrkd.support.processor import cpu_facts, usable_cores
 
 __all__ = ["ExportEngine"]
 
@@ -58,7 +58,7 @@ class ExportEngine:
         self.tokenizer = _tokenizer(self.folder / "tokenizer.json")
         self._words = _WordByWord.of(self.tokenizer, self.record)
         in_openvino = self.record.target.startswith("openvino")
-        if self.record.settings.get("reduced") is False and not multiplies_in_8_bits():
+        if self.record.settings.get("reduced") is False and cpu_facts() and not multiplies_in_8_bits():
             logger.warning(
                 "%s: its 8-bit sums can overflow on this processor, which has no instructions for them; measure it "
                 "here (hrkd evaluate), or export it on such a machine", self.folder,
@@ -72,7 +72,7 @@ class ExportEngine:
         """As :class:`hrkd.deploy.engines.engine.Engine` says: what a core's own memory holds of an encoder's states."""
         if self.record.settings.get("attention") == "none":  # a bag of tokens
             return None
-        return BATCH_TOKENS[self.record.target.partition("-")[0]] * (self.threads or os.cpu_count() or 1)
+        return BATCH_TOKENS[self.record.target.partition("-")[0]] * (self.threads or usable_cores())
 
     @property
     def facts(self) -> ModelFacts:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from hrkd.data.cutting import mean_by_owner
-from hrkd.data.types import MultiDomainDataset
-from hrkd.deploy.checks import Asked
+from hrkd.deploy.export.reference import Reference
 from hrkd.deploy.predict import Predictor, softmax
 
-__all__ = ["Reference", "asked_of", "faults", "hold_against"]
+__all__ = ["compared", "faults", "hold_against"]
 
 EXACT = 1e-4
 """Largest difference of logits of an export in 32 bits, as a share of the largest logit where that is above 1."""
@@ -22,37 +20,22 @@ OTHER_ROUTED = 0.05
 """Share of texts of unknown domains that a form that rounds may answer otherwise."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Texts that an export is held against, and what its student says of them.
+def hold_against(reference: Reference, export: Predictor) -> dict[str, Any]:
+    """What :func:`compared` says of an export, on texts without a domain too where the student finds it by itself."""
+    found = compared(reference, *export.logits(reference.asked))
+    if reference.routed is not None:
+        found["routed"] = hold_against(reference.routed, export)
+    return found
+
+
+def compared(reference: Reference, logits: np.ndarray, owners: np.ndarray) -> dict[str, Any]:
+    """The largest difference of logits, and accuracy of both per domain, as a plain dict for the export's record.
 
     Args:
-        asked: texts and domains.
-        logits: of the student, (rows, C).
+        reference: what the student says.
+        logits: of the export, (rows, C).
         owners: the text of each row, (rows,).
-        labels: right ones, (texts,); None: not known.
-        domains: names.
-        routed: some of the texts without a domain, where the student finds it by itself.
     """
-
-    asked: Asked
-    logits: np.ndarray
-    owners: np.ndarray
-    labels: np.ndarray | None
-    domains: tuple[str, ...]
-    routed: Reference | None = None
-
-
-def asked_of(rows: MultiDomainDataset, domains: Sequence[str]) -> Asked:
-    """The texts of rows, with the numbers that the model gives its ``domains``."""
-    numbers = np.array([domains.index(name) for name in rows.domains], dtype=np.int64)
-    pairs = [str(text) for text in rows.rows["text_pair"][:]] if rows.has_pairs else None
-    return Asked(list(map(str, rows.rows["text"][:])), pairs, numbers[rows.domain_ids].tolist())
-
-
-def hold_against(reference: Reference, export: Predictor) -> dict[str, Any]:
-    """The largest difference of logits, and accuracy of both per domain, as a plain dict for the export's record."""
-    logits, owners = export.logits(reference.asked)
     same_rows = np.array_equal(owners, reference.owners)  # fewer pieces of a vocabulary may mean more windows of a text
     difference = float(np.abs(logits - reference.logits).max()) if same_rows else None
     theirs, ours = _answers(reference.logits, reference.owners), _answers(logits, owners)
@@ -65,8 +48,6 @@ def hold_against(reference: Reference, export: Predictor) -> dict[str, Any]:
     }
     if reference.labels is not None:
         found["accuracy"] = _accuracies(reference, reference.labels, theirs, ours)
-    if reference.routed is not None:
-        found["routed"] = hold_against(reference.routed, export)
     return found
 
 

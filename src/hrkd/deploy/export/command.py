@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hrkd.data.types import MultiDomainDataset
-from hrkd.deploy.checks import Asked
 from hrkd.deploy.engines.engine import paddings
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.export.check import Reference, asked_of, faults, hold_against
-from hrkd.deploy.export.plain import probe_texts
-from hrkd.deploy.export.targets import ALLOWANCE, Job, Made, check_target
+from hrkd.deploy.export.check import faults, hold_against
+from hrkd.deploy.export.reference import Reference, asked_of, drawn, made_from, reference_of
+from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, Job, Made, check_allowance, check_target
 from hrkd.deploy.export.trimming import trimmed
-from hrkd.deploy.export_folder import EXPORT, ExportRecord, check_place, is_export
+from hrkd.deploy.export_folder import EXPORT, ExportRecord, check_place
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import ArtifactError, DataError, ModelError
-from hrkd.models.kind import UNKNOWN
+from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.open_model import ModelFacts
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_count, check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, write_json
-from hrkd.support.manifest import MANIFEST, file_sum
-from hrkd.support.stage_files import versions
 
 __all__ = ["export_to"]
 
 logger = logging.getLogger("hrkd")
 
 CALIBRATION_TEXTS = 300
-ROUTED_TEXTS = 128
-VERSIONS = ("hrkd", "torch", "transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 def export_to(
@@ -74,16 +65,20 @@ def export_to(
             passes. An earlier export is as it was.
         DataError: unknown ``domain``; rows are needed.
         ModelError: a package is missing, or the student's family cannot be exported.
+        RecipeError: there is no such target, or it is ``plain``.
     """
     source = path_of("student", student, "the folder of a student")
     place = path_of("output", output)
     check_switch("overwrite", overwrite)
     target = check_target(to)
-    if isinstance(allowance, bool) or not isinstance(allowance, int | float) or not 0 <= allowance < float("inf"):
-        raise DataError(f"--allowance: expected points from 0, got {allowance!r}")
+    if to == PLAIN:
+        raise RecipeError(
+            f"--to {to}: several folders, which hrkd.deploy.export.plain.export_plain makes (hrkd.export calls either)"
+        )
+    check_allowance(allowance)
     if vocabulary is not None:
         vocabulary = check_count("vocabulary", vocabulary)
-    check_place(place, overwrite, is_export)
+    check_place(place, overwrite)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)
     if domain is not None:
@@ -93,12 +88,12 @@ def export_to(
         raise DataError(f"--to {to}: is held against the student on labelled rows; name a recipe with its data")
     if (target.calibrated or vocabulary is not None) and calibration is None:
         raise DataError(f"--to {to}: needs training texts; name a recipe with the student's data")
-    reference = _reference(engine, rows, domain)
-    drawn = None if calibration is None else _drawn(asked_of(calibration, engine.facts.domains), CALIBRATION_TEXTS)
+    reference = reference_of(engine, rows, domain)
+    some = None if calibration is None else drawn(asked_of(calibration, engine.facts.domains), CALIBRATION_TEXTS)
     kept: dict[str, Any] = {}
     if vocabulary is not None and calibration is not None:
         engine, kept = trimmed(engine, calibration, vocabulary)
-    job = Job(engine.model, engine.tokenizer, domain, drawn)
+    job = Job(engine.model, engine.tokenizer, domain, some)
     tries: list[str] = []
     with replace_folder(place) as new:
         engine.tokenizer.save_pretrained(new)
@@ -131,57 +126,18 @@ def _check_tokenizer(engine: TorchEngine, source: Path) -> None:
         )
 
 
-def _reference(engine: TorchEngine, rows: MultiDomainDataset | None, domain: str | None) -> Reference:
-    """Texts and the student's logits: of labelled rows, or else of random words of its vocabulary."""
-    facts, labels = engine.facts, None
-    if rows is not None:
-        if list(rows.labels) != facts.labels:
-            raise DataError(
-                f"rows: expected the labels {tuple(facts.labels)} in this order, as the student's; got {rows.labels}"
-            )
-        asked, labels = asked_of(rows, facts.domains), rows.label_ids
-        if domain is not None:
-            own = np.flatnonzero(np.asarray(asked.domains) == facts.domains.index(domain))
-            asked, labels = asked.take(own.tolist()), labels[own]
-            if not asked.texts:
-                raise DataError(f"--domain {domain}: the data has no rows of it to check the export with")
-        elif missing := [name for i, name in enumerate(facts.domains) if i not in set(asked.domains)]:
-            raise DataError(
-                f"rows: none of {', '.join(missing)}, so that their heads cannot be checked; name data of all domains, "
-                "or export one (--domain)"
-            )
-    else:
-        texts = probe_texts(engine.tokenizer, facts.max_tokens)
-        numbers = range(len(facts.domains)) if domain is None else [facts.domains.index(domain)]
-        every = [(text, number) for number in numbers for text in texts]
-        pairs = [text for text, _ in reversed(every)] if facts.pairs else None
-        asked = Asked([text for text, _ in every], pairs, [number for _, number in every])
-    logits, owners = Predictor(engine).logits(asked)
-    if domain is not None:  # the export knows that domain alone
-        asked = replace(asked, domains=[0] * len(asked.texts))
-        return Reference(asked, logits, owners, labels, (domain,))
-    reference = Reference(asked, logits, owners, labels, tuple(facts.domains))
-    if not facts.routes or is_static(engine.model):
-        return reference
-    some = _drawn(asked, ROUTED_TEXTS)
-    some = replace(some, domains=[UNKNOWN] * len(some.texts))
-    return replace(reference, routed=Reference(some, *Predictor(engine).logits(some), None, ()))
-
-
-def _drawn(asked: Asked, most: int) -> Asked:
-    """Some of the texts, in a fixed random order."""
-    return asked.take(np.random.default_rng(0).permutation(len(asked.texts))[:most].tolist())
-
-
 def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str | None) -> ExportRecord:
     facts: ModelFacts = engine.facts
     if domain is not None:
         facts = replace(facts, domains=[domain], one_head=True, routes=False)
-    if is_static(engine.model):
+    if is_static(engine.model) and facts.routes:
+        logger.warning(
+            "the export finds no domains by itself (auto), as its student does: it holds what heads say of each piece, "
+            "and no vectors to compare with those of domains"
+        )
         facts = replace(facts, routes=False)
     facts = replace(facts, one_head=len(engine.model.heads) == 1 or domain is not None)
-    tokenizer, listed = engine.tokenizer, source / MANIFEST
-    known = {name: found for name, found in versions(VERSIONS).items() if found is not None}
+    tokenizer = engine.tokenizer
     return ExportRecord(
         target=to,
         model=made.model,
@@ -189,11 +145,7 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
         padding=paddings(tokenizer),
         truncation_side=tokenizer.truncation_side,
         facts=facts,
-        made_from={
-            "student": source.name,
-            "manifest": file_sum(listed) if listed.is_file() else None,
-            "versions": {"python": sys.version.split()[0], **known},
-        },
+        made_from=made_from(source, engine.model),
         settings=made.settings,
         checks={},
     )

@@ -66,7 +66,7 @@ class StudentGraph(nn.Module):
         return self.head is None and len(self.model.heads) > 1
 
     def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
-        """Logits (B, C)."""
+        """Logits (B, C) of ``columns`` (B, T) of token ids and their mask, and ``domain_ids`` (B,) where it chooses."""
         routes = self.chooses and self.model.router is not None
         outputs = self.model.encoder(**columns, output_hidden_states=routes, return_dict=True)
         mask = columns["attention_mask"]
@@ -105,7 +105,7 @@ class FoldedBag(nn.Module):
             self.register_buffer("first", torch.arange(len(self.tokens)) * MULTIPLIER % len(self.pairs))
 
     def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
-        """Logits (B, C)."""
+        """Logits (B, C) of ``columns`` (B, T) of token ids and their mask, and ``domain_ids`` (B,) where it chooses."""
         ids, valid = columns["input_ids"], columns["attention_mask"].to(self.tokens.dtype)[..., None]
         total = (nn.functional.embedding(ids, self.tokens) * valid).sum(dim=1)
         if self.pairs is not None:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, pipeline
 
-from hrkd.deploy.export_folder import check_place
+from hrkd.data.cutting import Ints
+from hrkd.data.reading import encode
+from hrkd.data.types import MultiDomainDataset
+from hrkd.deploy.engines.engine import Columns
+from hrkd.deploy.engines.torch_engine import TorchEngine
+from hrkd.deploy.export.check import compared, faults
+from hrkd.deploy.export.reference import Reference, made_from, probe_texts, reference_of
+from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_allowance
+from hrkd.deploy.export_folder import CHECKS, HEAD, check_place
+from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError
-from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.models.open_model import open_model
+from hrkd.models.open_model import ModelFacts
 from hrkd.models.plain import without_bars
 from hrkd.models.static import is_static
 from hrkd.support.arguments import check_switch, path_of
-from hrkd.support.atomic_files import replace_folder
-from hrkd.support.domain_index import read_domain_index, write_domain_index
+from hrkd.support.atomic_files import replace_folder, write_json
+from hrkd.support.domain_index import write_domain_index
 from hrkd.support.folder_names import folder_names
-from hrkd.support.manifest import write_manifest
+from hrkd.support.manifest import file_sum, write_manifest
 
-__all__ = ["export_plain", "probe_texts"]
+__all__ = ["export_plain"]
 
 logger = logging.getLogger("hrkd")
 
@@ -31,15 +43,16 @@ ALL_DOMAINS = "all-domains"
 """The folder of a student with one head."""
 SAFETENSORS = {"use_safetensors": True}
 TOLERANCE = 1e-5
-PROBES = 4
 
 
 def export_plain(
     student_folder: str | Path,
     output_folder: str | Path,
     *,
+    rows: MultiDomainDataset | None = None,
+    allowance: float = ALLOWANCE,
     overwrite: bool = False,
-    describe: Callable[[Path, Mapping[str, str]], object] | None = None,
+    describe: Callable[[Path, Mapping[str, str], Mapping[str, Any]], object] | None = None,
 ) -> dict[str, Path]:
     """Write the student as plain ``AutoModelForSequenceClassification`` folders: one for each domain.
 
@@ -47,6 +60,8 @@ def export_plain(
     student with one head for all domains is one folder, ``all-domains``, to which links with the domains' names lead.
     ``domains.json`` beside the folders says which is whose. Each is loaded again, and what transformers' pipeline makes
     of some texts is compared with the student's labels and probabilities before anything appears in ``output_folder``.
+    With ``rows``, their answers are held against the student's too, as it reads long texts itself; ``checks.json`` says
+    what was found.
 
     To use one: ``pipeline("text-classification", folder, truncation=True)``. Without ``truncation=True`` transformers
     does not cut long texts.
@@ -54,8 +69,12 @@ def export_plain(
     Args:
         student_folder: Folder of an hrkd model.
         output_folder: Folder to make.
+        rows: Labelled rows with the student's numbers of labels and domains, such as dev.
+        allowance: Points of accuracy on them that may be lost where plain classifiers read less of long texts than the
+            student (``data.keep: head_tail`` or ``windows``); else nothing may differ but the last digits.
         overwrite: Replace an earlier export. What others put into its folder stays.
-        describe: Writes about it into the folder that it is given, with the names of the domains' folders.
+        describe: Writes about it into the folder that it is given, with the names of the domains' folders, and what
+            ``checks.json`` says.
 
     Returns:
         The folder of every domain.
@@ -63,42 +82,52 @@ def export_plain(
     Raises:
         ArtifactError: ``student_folder`` is no hrkd model; ``output_folder`` is not empty (and is no export, or
             ``overwrite`` is off), or cannot be written; a written classifier does not give the student's
-            probabilities. Then nothing is written, and an earlier export is kept.
+            probabilities, or loses more than ``allowance``. Then nothing is written, and an earlier export is kept.
+        DataError: ``allowance`` is no number of points; the rows are of other labels or domains than the student.
     """
     student = path_of("student_folder", student_folder, "the folder of a student")
     output = path_of("output_folder", output_folder)
     check_switch("overwrite", overwrite)
-    check_place(output, overwrite, _is_earlier)
-    model, tokenizer = open_model(student)
+    check_allowance(allowance)
+    check_place(output, overwrite)
+    engine = TorchEngine.open(student, device="cpu")
+    model, tokenizer = engine.model, engine.tokenizer
     if is_static(model):
         raise ArtifactError(
             f"{student_folder}: a static student is of no family that transformers alone knows, and has no plain form; "
             "use hrkd predict, or hrkd.Predictor"
         )
+    reference = replace(reference_of(engine, rows), routed=None)  # plain classifiers find no domain by themselves
+    facts, exact = engine.facts, model.config.keep in ("head", "tail")
     tokenizer.model_max_length = model.config.max_tokens
     if model.config.keep == "tail":
         tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved
-    elif model.config.keep != "head":
+    elif not exact and rows is None:
         logger.warning(
             "%s reads the %s of texts longer than %s tokens (data.keep); plain classifiers read the head alone, and "
-            "label such texts less well: measure them (hrkd evaluate), or use hrkd predict",
+            "what that costs is not known without labelled rows: name a recipe with its data, or use hrkd predict",
             student, model.config.keep, model.config.max_tokens,
         )  # fmt: skip
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
     whose = {ALL_DOMAINS: model.domains[0]} if one else {name: domain for domain, name in names.items()}
     texts = probe_texts(tokenizer, model.config.max_tokens)
+    logits = np.zeros_like(reference.logits[: len(reference.asked.texts)])
     with replace_folder(output) as new, without_bars():
         for name, domain in whose.items():
             model.to_plain(domain).save_pretrained(new / name)
             tokenizer.save_pretrained(new / name)
-            _compare(model, tokenizer, domain, new / name, texts)
+            plain = _compare(engine, domain, new / name, texts)
+            _fill(logits, reference, Predictor(plain), None if one else model.domain_id(domain))
             write_manifest(new / name)
+        record = _record(engine, student, compared(reference, logits, np.arange(len(logits))), exact, allowance)
+        _check(record["checks"], facts, exact, allowance, output)
+        write_json(new / CHECKS, record)
         if one:
             _link(new, folder_names(model.domains).values())
         write_domain_index(new, names, "plain")
         if describe is not None:
-            describe(new, names)
+            describe(new, names, record)
     if one and len(names) > 1:
         logger.info("one classifier for all domains: the student has one head, %s", output / ALL_DOMAINS)
     return {domain: output / name for domain, name in names.items()}
@@ -112,30 +141,70 @@ def _link(folder: Path, names: Iterable[str]) -> None:
                 (folder / name).symlink_to(ALL_DOMAINS, target_is_directory=True)
 
 
-def _is_earlier(output: Path) -> bool:
-    index = read_domain_index(output)
-    return index is not None and index.holds == "plain"
+@dataclass(frozen=True)
+class _PlainEngine:
+    """One plain classifier with its tokenizer, as :class:`hrkd.deploy.engines.engine.Engine` describes it."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    facts: ModelFacts
+    folder: Path
+    batch_tokens: None = None
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
+        """As transformers cuts long texts."""
+        return encode(self.tokenizer, texts, pairs, self.tokenizer.model_max_length, "head")
+
+    @torch.inference_mode()
+    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:  # noqa: ARG002  # it has one head
+        """Logits (B, C)."""
+        found: npt.NDArray[np.float32] = (
+            self.model(**self.tokenizer.pad(dict(rows), return_tensors="pt")).logits.float().numpy()
+        )
+        return found
+
+    def digest(self) -> str:
+        """A hash of its files."""
+        return file_sum(self.folder / "model.safetensors")
 
 
-def probe_texts(tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
-    """Random texts of the tokenizer's vocabulary, the shortest of one token, the longest beyond ``max_tokens``."""
-    special = set(tokenizer.all_special_ids)
-    ids = torch.tensor(sorted(i for i in tokenizer.get_vocab().values() if i not in special))
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.linspace(1, max_tokens + 8, PROBES).long().tolist()
-    drawn = [ids[torch.randint(len(ids), (length,), generator=generator)] for length in lengths]
-    return [tokenizer.decode(part) or "?" for part in drawn]
+def _fill(logits: np.ndarray, reference: Reference, plain: Predictor, number: int | None) -> None:
+    """Put what a classifier says of the texts of its domain (None: of all) into ``logits`` (texts, C)."""
+    domains = np.asarray(reference.asked.domains)
+    own = np.flatnonzero(np.full(len(domains), number is None) | (domains == number))
+    logits[own] = plain.logits(reference.asked.take(own.tolist()))[0]
+
+
+def _record(
+    engine: TorchEngine, student: Path, checks: dict[str, Any], exact: bool, allowance: float
+) -> dict[str, Any]:
+    settings = {"keep": engine.facts.keep if exact else "head", "keep_of_student": engine.facts.keep}
+    checks |= {"allowance": None if exact else allowance, "tried": []}
+    source = made_from(student, engine.model)
+    return {**HEAD, "target": PLAIN, "made_from": source, "settings": settings, "checks": checks}
+
+
+def _check(checks: Mapping[str, Any], facts: ModelFacts, exact: bool, allowance: float, output: Path) -> None:
+    """Raise where the classifiers say something else, or lose too much."""
+    if not (wrong := faults(checks, exact=exact, allowance=allowance)):
+        return
+    if exact:
+        raise ArtifactError(f"{output}: nothing was written: the exported classifiers' {'; '.join(wrong)}")
+    raise ArtifactError(
+        f"{output}: nothing was written: {'; '.join(wrong)}. The student reads the {facts.keep} of texts longer than "
+        f"{facts.max_tokens} tokens, plain classifiers their head alone. Export it in a form that reads as it does "
+        "(--to onnx), use hrkd predict, or allow more (--allowance)"
+    )
 
 
 @torch.inference_mode()
-def _compare(
-    model: MultiDomainClassifier, tokenizer: PreTrainedTokenizerBase, domain: str, folder: Path, texts: list[str]
-) -> None:
-    """Hold what was written to ``folder`` against the student, as people will use it: through a pipeline.
+def _compare(engine: TorchEngine, domain: str, folder: Path, texts: list[str]) -> _PlainEngine:
+    """Hold what was written to ``folder`` against the student, as people will use it: through a pipeline; open it.
 
     Raises:
         ArtifactError: the tokenizers, the logits, or the pipeline's labels or probabilities differ.
     """
+    model, tokenizer = engine.model, engine.tokenizer
     has_pairs = (model.config.columns or {}).get("text_pair") is not None
     pairs = texts[::-1] if has_pairs else None
     form = {"padding": True, "truncation": True, "return_tensors": "pt"}
@@ -159,6 +228,7 @@ def _compare(
         )
     probabilities = torch.tensor([[found[label] for label in model.labels] for found in answers])
     _check_close(folder, "probabilities", ours.softmax(dim=-1), probabilities)
+    return _PlainEngine(classify.model, classify.tokenizer, engine.facts, folder)
 
 
 def _check_close(folder: Path, what: str, ours: Tensor, theirs: Tensor) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hrkd.errors import ModelError
+from hrkd.support.atomic_files import check_room
 from hrkd.support.messages import first_line
 from hrkd.support.processor import cpu_facts
 
@@ -61,6 +63,7 @@ def quantise(file: Path, output: Path, settings: Int8Settings) -> None:
 
     Raises:
         ModelError: ONNX Runtime cannot round this graph.
+        OSError, CannotWriteError: the disk does not take it.
     """
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -82,7 +85,11 @@ def quantise(file: Path, output: Path, settings: Int8Settings) -> None:
             nodes_to_exclude=excluded,
             extra_options={"DefaultTensorType": TensorProto.FLOAT},  # of what shape inference knows no type
         )
+    except OSError:
+        raise
     except Exception as error:
+        for place in (output.parent, Path(tempfile.gettempdir())):  # what is cut off there is no graph when it is read
+            check_room(place)
         raise ModelError(
             f"this graph cannot be rounded to 8 bits ({type(error).__name__}: {first_line(error)}); export it with "
             "--to onnx"

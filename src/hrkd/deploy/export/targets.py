@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrkd.errors import ModelError, RecipeError
+from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.support.messages import suggestion
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hrkd.deploy.checks import Asked
     from hrkd.models.multi_domain import MultiDomainClassifier
 
-__all__ = ["ALLOWANCE", "PLAIN", "TARGETS", "Job", "Made", "Target", "check_target"]
+__all__ = ["ALLOWANCE", "PLAIN", "TARGETS", "Job", "Made", "Target", "check_allowance", "check_target"]
 
 PLAIN = "plain"
 ALLOWANCE = 0.5
@@ -121,6 +121,16 @@ TARGETS = {
         _openvino_int8, calibrated=True,
     ),
 }  # fmt: skip
+
+
+def check_allowance(points: Any) -> None:
+    """Whether so many points of accuracy may be lost.
+
+    Raises:
+        DataError: it is no number of points.
+    """
+    if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < float("inf"):
+        raise DataError(f"--allowance: expected points from 0, got {points!r}")
 
 
 def check_target(name: str) -> Target:

@@ -16,18 +16,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hrkd.deploy.checks import AUTO, BATCH_SIZE, Asked, ask
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
+from hrkd.deploy.serving.guard import Guard, refusal
 from hrkd.errors import DataError, HrkdError
 
 __all__ = ["Limits", "make_app"]
 
+QUESTION = "/predict"
 MOST_BYTES = 32_000_000
-SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -92,30 +92,12 @@ class Facts(BaseModel):
     hrkd: str
 
 
-class _BoundedBodies:
-    """Refuses bodies beyond a limit by the length that they say, before they are read; those that say none too."""
-
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" and scope["method"] == "POST" else None
-        await (refusal or self.app)(scope, receive, send)
-
-    def _refusal(self, headers: Headers) -> Response | None:
-        said = headers.get("content-length")
-        if said is None:
-            return _refusal(411, "say how long the body is (content-length)")
-        if not said.isdecimal() or int(said) > self.most:
-            return _refusal(413, f"the body has more than {self.most:,} bytes; ask about fewer texts at a time")
-        return None
-
-
 def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     """A server of one student.
 
-    ``POST /predict`` answers, ``GET /model`` says what the student is, ``/health`` that it answers, ``/metrics`` counts
-    (Prometheus), ``/openapi.json`` describes these, and ``/`` is a page to try it, which loads nothing from elsewhere.
+    ``POST /predict`` answers, ``GET /model`` says what the student is, ``/health`` that it can be asked, ``/metrics``
+    counts (Prometheus), ``/openapi.json`` describes these, and ``/`` is a page to try it, which loads nothing from
+    elsewhere.
     """
     limits = limits or Limits()
     facts, registry = predictor.facts, CollectorRegistry()
@@ -142,43 +124,40 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
 
     # The pages that FastAPI makes for the schema load scripts from elsewhere.
     app = FastAPI(title="hrkd", version=metadata.version("hrkd"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(_BoundedBodies, most=limits.bytes)
+    app.add_middleware(
+        Guard, most=limits.bytes, question=QUESTION, seen=lambda status: questions.labels(str(status)).inc()
+    )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         """What is wrong with the form of a question."""
-        questions.labels("422").inc()
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return _refusal(422, f"{place}: {first['msg']}")
+        return refusal(422, f"{place}: {first['msg']}")
 
     @app.exception_handler(HrkdError)
     async def unusable(_: Request, error: HrkdError) -> Response:
         """What is wrong with its content, or with the model."""
         status = 422 if isinstance(error, DataError) else 500
-        questions.labels(str(status)).inc()
-        return _refusal(status, str(error))
+        return refusal(status, str(error))
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
         """What nobody has foreseen; the server's log has it."""
-        questions.labels("500").inc()
-        return _refusal(500, "the server met an error of its own; its log says which")
+        return refusal(500, "the server met an error of its own; its log says which")
 
     @app.exception_handler(BusyError)
     async def busy(_: Request, __: BusyError) -> Response:
         """Too much is waiting."""
-        questions.labels("503").inc()
-        return _refusal(503, "too many texts are waiting; ask again in a second", {"Retry-After": "1"})
+        return refusal(503, "too many texts are waiting; ask again in a second", {"Retry-After": "1"})
 
-    @app.post("/predict", responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}})
+    @app.post(QUESTION, responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}, 408: {}})
     async def predict(question: Question) -> Answers:
         """Labels and their probabilities."""
         start = time.perf_counter()
         asked = ask(question.texts, question.domain, question.text_pairs, facts)
         _check_sizes(asked, limits)
         found = (await app.state.batcher.ask(asked)).tolist() if asked.texts else []
-        questions.labels("200").inc()
         texts.inc(len(found))
         seconds.observe(time.perf_counter() - start)
         return Answers(answers=[_answer(row, facts.labels) for row in found])
@@ -197,11 +176,11 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         )
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Whether it answers: a text goes through the model."""
-        pairs = ["ok"] if facts.pairs else None
-        await app.state.batcher.ask(Asked(["ok"], pairs, [0]))
-        return {"status": "ok"}
+    async def health() -> Response:
+        """Whether the model is there and at work; however much waits for it."""
+        if app.state.batcher.is_at_work:
+            return JSONResponse({"status": "ok"})
+        return refusal(503, "what answers questions has ended; start the server again")
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -227,7 +206,3 @@ def _check_sizes(asked: Asked, limits: Limits) -> None:
 def _answer(probabilities: list[float], labels: list[str]) -> Answer:
     best = max(range(len(labels)), key=probabilities.__getitem__)
     return Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
-
-
-def _refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"detail": detail}, status_code=status, headers=headers)

@@ -65,6 +65,11 @@ class Batcher:
         """Begin to work, in the running event loop."""
         self._worker = asyncio.create_task(self._work())
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether what is asked will be answered."""
+        return self._worker is not None and not self._worker.done()
+
     async def stop(self) -> None:
         """Answer what was asked before, then end."""
         await self._questions.join()
@@ -106,28 +111,31 @@ class Batcher:
     async def _answer(self, batch: list[_Question]) -> None:
         count = sum(len(question.asked.texts) for question in batch)
         try:
-            await self._settle(batch, count)
+            # Who asked may have gone.
+            await self._settle([question for question in batch if not question.answer.done()])
         finally:
             self._waiting -= count
             for _ in batch:
                 self._questions.task_done()
 
-    async def _settle(self, batch: list[_Question], count: int) -> None:
-        self._seen(count)
+    async def _settle(self, batch: list[_Question]) -> None:
+        if not batch:
+            return
+        self._seen(sum(len(question.asked.texts) for question in batch))
         try:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(self._thread, self._answers, _together(batch))
         except Exception as error:
             if len(batch) > 1:  # what is wrong with one is not the others'
                 for question in batch:
-                    await self._settle([question], len(question.asked.texts))
+                    await self._settle([question])
             elif not batch[0].answer.done():
                 batch[0].answer.set_exception(error)
             return
         start = 0
         for question in batch:
             end = start + len(question.asked.texts)
-            if not question.answer.done():  # who asked may have gone
+            if not question.answer.done():
                 question.answer.set_result(found[start:end])
             start = end
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.predict import Predictor
@@ -12,9 +14,6 @@ from hrkd.errors import HrkdError, ModelError
 from hrkd.support.arguments import check_count
 
 __all__ = ["serve"]
-
-SECONDS_TO_END = 10
-"""Who has not sent the whole of a question by then is not waited for."""
 
 
 def serve(
@@ -28,7 +27,11 @@ def serve(
     batch_size: int = BATCH_SIZE,
     listens: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Serve a student, or an export of one, until SIGINT or SIGTERM; what was asked before is answered.
+    """Serve a student, or an export of one, until SIGINT or SIGTERM.
+
+    What was asked before is answered, however long that takes. A second signal ends the server as soon as the texts
+    that the model has begun are done; what waits then gets status 503. A question that stops short of its end is not
+    waited for longer than :data:`hrkd.deploy.serving.guard.SILENCE`.
 
     Args:
         folder: as :meth:`hrkd.Predictor.from_pretrained` takes it.
@@ -52,12 +55,28 @@ def serve(
         from hrkd.deploy.serving.app import Limits, make_app
     except ImportError as error:
         raise ModelError(f"{error.name} is needed to serve, and is not installed; pip install 'hrkd[serve]'") from error
+
+    class Server(uvicorn.Server):
+        """Ends at once at a second signal of either kind."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            self.force_exit = self.should_exit
+            super().handle_exit(sig, frame)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if self.force_exit:  # it leaves what is under way, and the application, as they are
+                for task in (left := list(self.server_state.tasks)):
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
+                await self.lifespan.shutdown()
+
     predictor = Predictor.from_pretrained(folder, threads=threads)
     app = make_app(predictor, Limits(texts=texts, characters=characters, batch=batch_size))
     listening = _listening(host, port)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
-    server = uvicorn.Server(config)
-    listens(f"http://{host}:{listening.getsockname()[1]}")
+    server = Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    shown = f"[{host}]" if ":" in host else host
+    listens(f"http://{shown}:{listening.getsockname()[1]}")
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:  # raised again by the server once all is answered
