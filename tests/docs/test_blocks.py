@@ -78,3 +78,16 @@ def test_the_blocks_of_a_page_run(page, workshop, tmp_path, monkeypatch):
             assert done.returncode == 0, f"{where}\n{block.body}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         else:
             exec(compile(block.body, where, "exec"), names)
+
+
+@pytest.mark.docs
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_run(notebook, workshop, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    folder = shutil.copytree(workshop, tmp_path / "here", symlinks=True)
+    content = nbformat.read(notebook, as_version=4)
+    assert not any(cell.get("outputs") for cell in content.cells), "outputs are made where it is run"
+    NotebookClient(content, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
