@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from hrkd.support.text_table import PlainTable
+from hrkd.support.text_table import PlainTable, beside_size
 
 words = st.text(alphabet="abc", min_size=1, max_size=9)
 
@@ -55,3 +55,11 @@ def test_names_with_control_characters_are_shown_as_escapes():
         *(r"## a\x07", "", r"| domain | b\x1b |", "| --- | ---: |", r"| \x1b]0;x\x07 | 1 |"),
         *("", r"* nul\x00"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(2.0, "2.0 times smaller than"), (4.1, "as large as"), (3.96, "as large as"), (5.0, "1.2 times as large as")],
+)
+def test_sizes_side_by_side(size, told):
+    assert beside_size(size, 4.0) == told

@@ -370,7 +370,11 @@ def export(
         Parameter(help="How often a piece must stand in the training texts to be kept; default: all pieces are."),
     ] = None,
     allowance: Annotated[
-        float, Parameter(help="Points of accuracy that a form that rounds may lose, on the mean over domains.")
+        float,
+        Parameter(
+            help="Points of accuracy that a form that rounds may lose on the mean over domains; a domain that loses "
+            "more fails it too, unless that may be chance (McNemar, p from 0.05)."
+        ),
     ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
     push_to_hub: Annotated[

@@ -56,7 +56,8 @@ def export(
             Its dev rows are taken, and its train rows to see what the activations are like.
         domain: a graph of this domain alone.
         vocabulary: how often a piece must stand in the training texts to be kept; None: all pieces are.
-        allowance: points of accuracy that a form that rounds may lose on the mean over domains.
+        allowance: points of accuracy that a form that rounds may lose on the mean over domains; a domain that loses
+            more fails it too, unless that may be chance.
         overwrite: replace an earlier export.
         push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded; made private.
         data: rows in memory, in the place of the recipe's.

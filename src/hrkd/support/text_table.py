@@ -14,7 +14,17 @@ from rich.text import Text
 
 from hrkd.support.messages import visible
 
-__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "with_deviation"]
+__all__ = [
+    "NOTHING",
+    "PlainTable",
+    "beside_size",
+    "interval",
+    "megabytes",
+    "millions",
+    "or_nothing",
+    "percent",
+    "with_deviation",
+]
 
 NOTHING = "-"
 """A cell for what is not known, or does not apply."""
@@ -48,6 +58,13 @@ def millions(count: float) -> str:
 def megabytes(size: float) -> str:
     """A size that is in megabytes: "58.0"; three decimals below 1."""
     return f"{size:.1f}" if size >= 1 else f"{size:.3f}"
+
+
+def beside_size(size: float, other: float) -> str:
+    """How large something is beside another, to stand before its name: "2.1 times smaller than", "as large as"."""
+    if f"{other / size:.1f}" == "1.0":
+        return "as large as"
+    return f"{other / size:.1f} times smaller than" if size < other else f"{size / other:.1f} times as large as"
 
 
 @dataclass(frozen=True)
