@@ -62,6 +62,9 @@ class TableFlags:
         Literal["stop", "skip", "blank"],
         Parameter(help="Rows without text or of an unknown domain: an error, left out, or kept without a label."),
     ] = "stop"
+    overwrite: Annotated[
+        bool, Parameter(negative=(), help="Replace a table that is there already, once the new one is whole.")
+    ] = False
     input_format: Annotated[
         StreamFormat | None, Parameter(help="What `--input -` holds; default: jsonl if it begins with a brace.")
     ] = None
@@ -188,11 +191,10 @@ def predict_table(
             raise RecipeError("--input -: there is no standard input")
         if target != "-":
             check_output(Path(target).expanduser())
+            check_replaceable(Path(target).expanduser(), overwrite=flags.overwrite)
         job = plan(stream_table(lines, flags.input_format and f".{flags.input_format}"), facts, how)
-        if target != "-":
-            check_replaceable(Path(target).expanduser(), job)
     else:
-        job = look_through(source, None if target == "-" else target, facts, how, kind=kind)
+        job = look_through(source, None if target == "-" else target, facts, how, kind=kind, overwrite=flags.overwrite)
     if target != "-":
         count = label_file(_predictor(student), job, target, progress=progress())
         result_console().print(f"{count_of(count, 'text', 'texts')} labelled: {target}", soft_wrap=True)

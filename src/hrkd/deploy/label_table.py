@@ -7,8 +7,6 @@ time, so that memory does not grow with the table.
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -29,7 +27,7 @@ from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_pairs, numbers_of
-from hrkd.errors import ArtifactError, DataError, HrkdError
+from hrkd.errors import ArtifactError, DataError
 from hrkd.support.arguments import check_count, check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
@@ -105,14 +103,14 @@ def predict_file(
     all_labels: bool = False,
     prefix: str = "",
     on_bad_row: OnBadRow = "stop",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Label a table and write it with the columns ``label`` and ``score`` added.
 
     CSV, TSV, JSON lines or Parquet, the first three also with ``.gz``; the kind of the output follows its name. All
-    columns and rows stay as they are: in the same format to the last digit, type and spelling. An existing output that
-    has the added columns is replaced, once the new one is whole; another file is not. After an interruption the same
-    call goes on where it stopped (:mod:`hrkd.deploy.journal`).
+    columns and rows stay as they are: in the same format to the last digit, type and spelling. After an interruption
+    the same call goes on where it stopped (:mod:`hrkd.deploy.journal`).
 
     Args:
         predictor: The model.
@@ -129,6 +127,7 @@ def predict_file(
         on_bad_row: What happens to rows without text or of an unknown domain. ``stop``: an error names them, before
             anything is predicted; ``skip``: they are left out of the output; ``blank``: they stay, without label and
             score. Rows that cannot be told apart (bad quoting, no JSON) are an error in any case.
+        overwrite: Replace an output that is there already, once the new one is whole.
         progress: Where a progress bar goes.
 
     Returns:
@@ -137,10 +136,10 @@ def predict_file(
     Raises:
         DataError: a file that cannot be read, missing columns, columns that would be overwritten, rows
             without text, unknown domains; file and rows are named.
-        ArtifactError: the output cannot be written; the model's answers are not finite.
+        ArtifactError: the output cannot be written, or is there already; the model's answers are not finite.
     """
     how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
-    job = look_through(input, output, predictor.facts, how)
+    job = look_through(input, output, predictor.facts, how, overwrite=overwrite)
     return label_file(predictor, job, output, batch_size=batch_size, progress=progress)
 
 
@@ -151,6 +150,7 @@ def look_through(
     how: Labelling,
     *,
     kind: str | None = None,
+    overwrite: bool = False,
 ) -> TableJob:
     """Read and check a table that is to be labelled, all of it.
 
@@ -166,10 +166,9 @@ def look_through(
         check_output(target)
         if _is_same(source, target):
             raise DataError(f"{target}: input and output are the same file; write to another one")
+        check_replaceable(target, overwrite=overwrite)
         kind = known_kind(target)
     job = replace(plan(whole_table(source), facts, how), source=source)
-    if target is not None:
-        check_replaceable(target, job)
     for note in _notes(job):
         logger.warning("%s", note)
     if how.on_bad_row == "stop":
@@ -213,38 +212,17 @@ def check_output(path: Path) -> None:
     check_can_be_written(path)
 
 
-def check_replaceable(path: Path, job: TableJob) -> None:
-    """Whether an output that is there already is a table with the columns that are added, and so one of before.
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Whether an output may be written: whatever is in a file of its name is somebody's, and may have been corrected.
 
     Raises:
-        ArtifactError: it is something else, which would be lost.
+        ArtifactError: there is one, and it is not to be replaced.
     """
-    if not path.is_file() or not path.stat().st_size:
-        return
-    try:
-        known = _columns_at_first_sight(path)
-    except (HrkdError, pa.ArrowException, csv.Error, ValueError, OSError):
-        known = []
-    added = [name for name, _ in job.added]
-    if not set(added) <= set(known):
+    check_switch("overwrite", overwrite)
+    if not overwrite and path.is_file() and path.stat().st_size:
         raise ArtifactError(
-            f"{path}: is there already, and no table that was labelled before (no columns {', '.join(added)}); "
-            "remove it, or name another output"
+            f"{path}: is there already; name another output, or replace it with --overwrite (overwrite=True)"
         )
-
-
-def _columns_at_first_sight(path: Path) -> list[str]:
-    """Columns of a table by its first line; of an object of JSON, its fields."""
-    kind = known_kind(path)
-    if kind == ".parquet":
-        import pyarrow.parquet as pq
-
-        names: list[str] = pq.read_schema(path).names
-        return names
-    with open_text(path, newline="") as text:
-        if kind == ".jsonl":
-            return list(json.loads(text.readline()))
-        return next(csv.reader(text, delimiter="," if kind == ".csv" else "\t"), [])
 
 
 def whole_table(file: Path) -> WholeTable:
