@@ -128,7 +128,7 @@ LIGHT = [
     (["distill", "demo"], 2, "runs/demo/teacher: no finished teacher"),
     (["train-baseline", "demo"], 2, "runs/demo/teacher: no finished teacher"),
     (["evaluate", "nowhere"], 2, "nowhere: no such folder"),
-    (["evaluate", "student"], 2, "student: a model folder holds no data"),
+    (["evaluate", "student"], 2, "student: lies in no run, so that its rows are not known; name a recipe"),
     (["evaluate", "student", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
     (["evaluate", "student", "missing.yaml", "--split", "tst"], 2, "'tst' is none of train"),
     (["data", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),

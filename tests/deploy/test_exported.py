@@ -1,10 +1,12 @@
 """Exports that run without torch: they say what the student says, and nothing else is ever put in place."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.static import StaticConfig, StaticForSequenceClassification
 from hrkd.models.vocabulary import Vocabulary
+from hrkd.report.export_card import write_export_card
 from hrkd.run.export import export
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support import processor
@@ -215,6 +218,42 @@ def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, long
     assert {name: list(map(list, rows)) for name, rows in found.items()} == {name: expected[name] for name in found}
     assert "input_ids" in found
     assert pairs <= (set(found) == set(expected)), "of pairs, which text a token is of"
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("keep", ["head", "tail", "head_tail", "windows"])
+def test_the_scripts_without_hrkd_read_what_the_student_reads(exported, tmp_path, capsys, keep, side):
+    """Those of the guide and of the card, on a text that is longer than the student reads, and on a short one."""
+    folder = tmp_path / "export"
+    shutil.copytree(exported, folder)
+    record = json.loads((folder / EXPORT).read_text())
+    record["facts"]["keep"], record["truncation_side"] = keep, side
+    (folder / EXPORT).write_text(json.dumps(record))
+    write_manifest(folder)
+    predictor = Predictor.from_pretrained(folder)
+    write_export_card(folder, record | {"checks": record["checks"]}, folder, what="a graph")
+    of_guide = re.search(r"```python\n(.*?)```", GUIDE.read_text().partition("**Without hrkd.**")[2], re.DOTALL)[1]
+    of_card = re.findall(r"```python\n(import json.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(of_card) == (keep != "windows")
+    for script in (of_guide, *of_card):
+        for text in TEXTS[:2]:
+            changed = script.replace('"export/', f'"{folder}/').replace("path/to/this/folder", str(folder))
+            changed = changed.replace("Too heavy for daily use.", text).replace("Some text.", text)
+            changed = changed.replace('"kitchen"', '"music"').replace("'books'", "'music'")
+            found: dict = {}
+            if keep == "windows" and text == TEXTS[1]:
+                with pytest.raises(SystemExit, match="in several windows"):
+                    exec(changed, found)
+                continue
+            exec(changed, found)
+            expected = predictor.logits(Asked([text], None, [2]))[0][0]
+            np.testing.assert_allclose(
+                found["session"].run(["logits"], found["inputs"])[0][0], expected, atol=1e-5, err_msg=changed
+            )
+    assert capsys.readouterr().out
 
 
 def broken(file, output, settings):

@@ -28,6 +28,7 @@ from hrkd.run.first_look import (
     check_output,
     check_teacher_is_there,
     moved_run,
+    recipe_around,
     student_in,
 )
 from hrkd.support.atomic_files import check_can_be_written, write_json
@@ -216,13 +217,15 @@ def evaluate(
 ) -> None:
     """Measure a run or a model on each domain.
 
-    The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
-    run's own unless another is given. Length, columns, labels and domains are the model's.
+    The recipe says what data to measure on; only its data section is needed. For the folder of a run, or a
+    model in it, it is the run's own unless another is given. Length, columns, labels and domains are the model's.
     """
     _check_json(json_file)
     check_measurable(folder, split, data_named=bool(recipe or flags))
-    own = folder / "recipe.yaml"
-    source = str(own) if recipe is None and own.is_file() else recipe
+    own = recipe_around(folder)
+    if own is not None and own.parent.absolute() != folder.absolute() and (flags or {}).get("data"):
+        own = None  # other rows for a model: nothing of its run's own says where they are
+    source = str(own) if recipe is None and own is not None else recipe
     given = source is not None or flags
     checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
     if checked is not None:

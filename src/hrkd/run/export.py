@@ -20,7 +20,7 @@ from hrkd.recipe.schema import Recipe
 from hrkd.report.export_card import write_export_card, write_plain_card
 from hrkd.report.tables import export_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
-from hrkd.run.first_look import student_in
+from hrkd.run.first_look import recipe_around, student_in
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.arguments import path_of
 from hrkd.support.progress import Progress, Show, quiet
@@ -96,8 +96,8 @@ def export(
         return _pushed(place, push_to, show)
     check_place(place, overwrite, is_export)
     facts = read_facts(source)
-    own = source.parent / "recipe.yaml"
-    if recipe is None and data is None and own.is_file():
+    own = recipe_around(source)
+    if recipe is None and data is None and own is not None:
         recipe = own
     rows = calibration = None
     if recipe is not None or data is not None:
@@ -107,7 +107,7 @@ def export(
         workplace = workplace_of(checked, progress)
 
         def part(split: str) -> MultiDomainDataset:
-            found = rows_of_model(workplace, source, facts, data, split, is_run=recipe == own)
+            found = rows_of_model(workplace, source, facts, data, split, is_run=own is not None and recipe == own)
             return as_model_says(found.rows, facts, facts.labels)
 
         rows = part("dev")

@@ -21,6 +21,7 @@ __all__ = [
     "check_teacher_is_finished",
     "check_teacher_is_there",
     "moved_run",
+    "recipe_around",
     "student_in",
     "teacher_in",
 ]
@@ -74,6 +75,14 @@ def student_in(folder: Path) -> Path:
     return folder
 
 
+def recipe_around(folder: Path) -> Path | None:
+    """The recipe of the run that a folder is, or that a model's folder lies in; None where there is no run."""
+    if fault_of_path(folder):
+        return None
+    places = (folder, *list(folder.absolute().parents)[:2])  # a part of a teacher lies deeper
+    return next((place / "recipe.yaml" for place in places if RunFolder(place).is_run), None)
+
+
 def check_output(recipe: Recipe) -> None:
     """Whether the folder of the run can be written to.
 
@@ -124,8 +133,8 @@ def check_measurable(folder: Path, split: str | None, *, data_named: bool) -> No
             raise ArtifactError(
                 f"{folder / 'student'}: this run has no finished student yet; hrkd compress goes on with it"
             )
-    elif not data_named:
-        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+    elif not data_named and recipe_around(folder) is None:
+        raise RecipeError(f"{folder}: lies in no run, so that its rows are not known; name a recipe with its data")
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:

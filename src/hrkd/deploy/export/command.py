@@ -29,7 +29,7 @@ from hrkd.models.static import is_static
 from hrkd.support.arguments import check_count, check_switch, path_of
 from hrkd.support.atomic_files import replace_folder, write_json
 from hrkd.support.manifest import MANIFEST, file_sum
-from hrkd.support.stage_files import versions
+from hrkd.support.stage_files import digest_of_rows, versions
 
 __all__ = ["export_to"]
 
@@ -196,6 +196,7 @@ def _record(engine: TorchEngine, source: Path, to: str, made: Made, domain: str 
         made_from={
             "student": source.name,
             "manifest": file_sum(listed) if listed.is_file() else None,
+            "data": digest_of_rows(source),
             "versions": {"python": sys.version.split()[0], **known},
         },
         settings=made.settings,

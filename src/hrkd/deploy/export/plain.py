@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, pipeline
 
+from hrkd.data.cutting import KEPT
 from hrkd.deploy.export_folder import check_place
 from hrkd.errors import ArtifactError
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -22,6 +23,7 @@ from hrkd.support.atomic_files import replace_folder
 from hrkd.support.domain_index import read_domain_index, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.manifest import write_manifest
+from hrkd.support.stage_files import digest_of_rows
 
 __all__ = ["export_plain", "probe_texts"]
 
@@ -80,9 +82,9 @@ def export_plain(
         tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved
     elif model.config.keep != "head":
         logger.warning(
-            "%s reads the %s of texts longer than %s tokens (data.keep); plain classifiers read the head alone, and "
+            "%s reads %s of texts longer than %s tokens (data.keep); plain classifiers read the beginning alone, and "
             "label such texts less well: measure them (hrkd evaluate), or use hrkd predict",
-            student, model.config.keep, model.config.max_tokens,
+            student, KEPT[model.config.keep], model.config.max_tokens,
         )  # fmt: skip
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
@@ -96,7 +98,7 @@ def export_plain(
             write_manifest(new / name)
         if one:
             _link(new, folder_names(model.domains).values())
-        write_domain_index(new, names, "plain")
+        write_domain_index(new, names, "plain", data=digest_of_rows(student))
         if describe is not None:
             describe(new, names)
     if one and len(names) > 1:
