@@ -136,7 +136,7 @@ LIGHT = [
     (["predict", "nowhere", "a text"], 2, "nowhere: no such folder"),
     (["predict", "student", "a text"], 2, "--domain: missing; name the domain of the texts (books, films)"),
     (["predict", "student", "a text", "--domain", "boks"], 2, "unknown domain 'boks' (did you mean 'books'?)"),
-    (["predict", "student", " ", "--domain", "books"], 2, "empty or broken text at index 0"),
+    (["predict", "student", " ", "--domain", "books"], 2, "empty or broken: text 1"),
     (["predict", "student", "--input", "nowhere.csv", "--output", "out.csv"], 2, "nowhere.csv: no such file"),
     (["cache", "--folder", "kept", "--clear", "some"], 2, "no cache 'some'"),
 ]

@@ -179,7 +179,7 @@ def _check_finite(probabilities: np.ndarray) -> None:
     """Raise where the model gives no numbers: its labels would be chance."""
     if len(wrong := np.flatnonzero(~np.isfinite(probabilities).all(axis=1))):
         raise ArtifactError(
-            f"the model's answers are not finite (for {len(wrong):,} of {len(probabilities):,} texts, index "
-            f"{first_of(list(map(str, wrong.tolist())))}): its weights are damaged or were never finite; restore the "
-            "model's folder from a copy or train it anew"
+            f"the model's answers are not finite (for {len(wrong):,} of {len(probabilities):,} texts: "
+            f"{first_of(list(map(str, (wrong + 1).tolist())))}): its weights are damaged or were never finite; "
+            "restore the model's folder from a copy or train it anew"
         )

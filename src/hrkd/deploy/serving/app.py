@@ -17,16 +17,19 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hrkd.deploy.checks import AUTO, BATCH_SIZE, Asked, ask
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
+from hrkd.deploy.serving.refusals import told_of_form
 from hrkd.errors import DataError, HrkdError
 
 __all__ = ["Limits", "make_app"]
 
 MOST_BYTES = 32_000_000
+BAD_REQUEST = 400
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -145,12 +148,18 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     app.add_middleware(_BoundedBodies, most=limits.bytes)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         """What is wrong with the form of a question."""
         questions.labels("422").inc()
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return _refusal(422, f"{place}: {first['msg']}")
+        return _refusal(422, told_of_form(error.errors(), request.headers.get("content-type"), Question.model_fields))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        """An address that is not there; or a body that is no text, which FastAPI tells as status 400."""
+        if error.status_code != BAD_REQUEST:
+            return _refusal(error.status_code, error.detail)
+        questions.labels("422").inc()
+        return _refusal(422, "the body is not UTF-8; send JSON in UTF-8")
 
     @app.exception_handler(HrkdError)
     async def unusable(_: Request, error: HrkdError) -> Response:
