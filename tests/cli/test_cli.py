@@ -485,7 +485,7 @@ class TestVerbs:
 
         fake = create_autospec(export.export, side_effect=lambda *_, show, **__: show("books: out/books"))
         monkeypatch.setattr(export, "export", fake)
-        monkeypatch.setattr(commands, "read_facts", lambda folder: None)
+        monkeypatch.setattr(commands, "read_student", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
         assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0

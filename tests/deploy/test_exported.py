@@ -648,3 +648,21 @@ def test_nothing_is_reported_to_the_makers_of_openvino():
     with pytest.raises(ModelError, match=r"nothing_of_that_name is not installed; pip install 'hrkd\[openvino\]'"):
         import_quietly("nothing_of_that_name")
     assert REPORTER not in sys.modules or sys.modules[REPORTER] is not None
+
+
+def test_only_a_student_is_exported(student_folder, exported, tmp_path, capsys):
+    plain = export(student_folder, tmp_path / "plain")
+    for folder, what in ((exported, r"an export \(onnx\)"), (plain, "a plain export")):
+        with pytest.raises(ArtifactError, match=rf"{folder}: is {what}; give the student that it was made from"):
+            export(folder, tmp_path / "again", "onnx")
+        assert main(["export", str(folder), str(tmp_path / "again"), "--to", "onnx"]) == 2
+        assert "give the student that it was made from" in capsys.readouterr().err
+
+
+def test_predict_takes_the_folder_of_a_run(student_folder, tmp_path, capsys):
+    shutil.copytree(student_folder, tmp_path / "run" / "student")
+    (tmp_path / "run" / "recipe.yaml").touch()
+    for folder in (tmp_path / "run", tmp_path / "run" / "student"):
+        assert main(["predict", str(folder), "--domain", "books", "good"]) == 0
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other

@@ -19,7 +19,6 @@ from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
 from hrkd.deploy.export_folder import facts_of_any
 from hrkd.errors import ArtifactError, RecipeError, TrainingError
-from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import (
@@ -28,6 +27,7 @@ from hrkd.run.first_look import (
     check_output,
     check_teacher_is_there,
     moved_run,
+    read_student,
     recipe_around,
     student_in,
 )
@@ -282,7 +282,7 @@ def _write_json(file: Path | None, figures: dict[str, Any]) -> None:
 
 
 def predict(
-    student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
+    student: Annotated[Path, Parameter(help="Folder of a student (or teacher), of its run, or of an export.")],
     /,
     *texts: Annotated[str, Parameter(help="Texts to classify; default: the lines of standard input, one text each.")],
     domain: Annotated[
@@ -319,6 +319,7 @@ def predict(
     lines = None if given or input_file is not None else standard_input()
     if not given and input_file is None and lines is None:
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
+    student = student_in(student)
     facts = facts_of_any(student)
     prepare_process()
     if input_file is not None and output_file is not None:
@@ -395,7 +396,7 @@ def export(
     """
     checked = _data_recipe(recipe, flags)
     check_target(to)
-    read_facts(student_in(student))
+    read_student(student)
     console = prepare()
     with heavy_imports():
         from hrkd.run import export as exporting

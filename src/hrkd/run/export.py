@@ -14,13 +14,12 @@ from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
 from hrkd.deploy.export_folder import check_place, is_export
 from hrkd.deploy.hub import check_hub_name, push_to_hub
 from hrkd.errors import RecipeError
-from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.export_card import write_export_card, write_plain_card
 from hrkd.report.tables import export_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
-from hrkd.run.first_look import recipe_around, student_in
+from hrkd.run.first_look import read_student, recipe_around, student_in
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.arguments import path_of
 from hrkd.support.progress import Progress, Show, quiet
@@ -77,6 +76,7 @@ def export(
     place = path_of("output", output)
     check_dataset("data", data)
     target = check_target(to)
+    facts = read_student(source)
     if push_to is not None:
         check_hub_name(push_to)
     if to == PLAIN:
@@ -86,7 +86,6 @@ def export(
             raise RecipeError(
                 "--vocabulary: not for a plain export; student.vocabulary makes the student itself smaller"
             )
-        facts = read_facts(source)
 
         def describe(folder: Path, folders: Mapping[str, str]) -> None:
             write_plain_card(folder, facts, folders, source)
@@ -95,7 +94,6 @@ def export(
             show(f"{name}: {folder}")
         return _pushed(place, push_to, show)
     check_place(place, overwrite, is_export)
-    facts = read_facts(source)
     own = recipe_around(source)
     if recipe is None and data is None and own is not None:
         recipe = own
