@@ -412,6 +412,24 @@ class TestErrors:
         assert status == 130
         assert "goes on from the last checkpoint" in errors
 
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("export", "student", "out"), "error: interrupted\n"),
+            (("predict", "s", "--input", "i.csv", "--output", "o.csv"), "the same command goes on where it stopped"),
+        ],
+    )
+    def test_only_what_goes_on_is_said_to(self, run, monkeypatch, arguments, said):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(commands, "read_student", interrupted)
+        monkeypatch.setattr(commands, "facts_of_any", interrupted)
+        status, _, errors = run(*arguments)
+        assert status == 130
+        assert said in errors
+        assert "checkpoint" not in errors
+
     def test_terminated(self, run, library):
         library.compress.side_effect = lambda *_, **__: signal.raise_signal(signal.SIGTERM)
         status, _, errors = run("compress", *FLAGS)

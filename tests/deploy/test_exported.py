@@ -335,7 +335,7 @@ class TestRounded:
         for wrong in (float("nan"), -1, float("inf"), True):
             with pytest.raises(DataError, match="--allowance: expected points from 0"):
                 export_to(student_folder, tmp_path / "int8", "onnx-int8", rows=rows, allowance=wrong)
-        with pytest.raises(DataError, match="vocabulary: expected a whole number from 1, got 0"):
+        with pytest.raises(DataError, match="--vocabulary: expected a whole number from 1, got 0"):
             export_to(student_folder, tmp_path / "int8", "onnx", rows=rows, calibration=rows, vocabulary=0)
         some = rows.select(np.flatnonzero(rows.domain_ids > 0))
         with pytest.raises(DataError, match="none of books, so that their heads cannot be checked"):

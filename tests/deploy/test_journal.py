@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import DataError
+from hrkd.errors import ArtifactError, DataError
 
 ROWS = 3500
 
@@ -184,3 +185,20 @@ def test_two_at_a_time_are_refused(predictor, table, tmp_path):
             return super().answers(asked, batch_size=batch_size)
 
     label(Second(predictor.engine), table, tmp_path / "out.csv")
+
+
+def test_a_full_disk_is_told_with_what_is_kept(predictor, table, tmp_path, expected):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        with pytest.raises(
+            ArtifactError,
+            match=r"cannot be written: .*\.out\.csv\.hrkd-journal keeps what was found so far",
+        ):
+            label(predictor, table, tmp_path / "out.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    again = counting(predictor)
+    label(again, table, tmp_path / "out.csv")
+    assert 0 < again.count < ROWS * 4 // 5
+    assert (tmp_path / "out.csv").read_bytes() == expected

@@ -114,7 +114,7 @@ def test_all_labels_and_prefix_and_pairs(predictor, tmp_path):
             {},
             r"in.csv: 2 rows cannot be labelled .*\n2 empty texts in column 'text': row 2, 3\nMend",
         ),
-        ([{"text": "good", "label": "x"}], {"domain": "books"}, "has a column 'label' already.*set prefix"),
+        ([{"text": "good", "label": "x"}], {"domain": "books"}, "has a column 'label' already.*--prefix predicted_"),
     ],
 )
 def test_bad_tables_name_file_column_and_row_and_leave_no_output(predictor, tmp_path, rows, options, words):

@@ -166,7 +166,7 @@ def test_what_cannot_be_served(exported, tmp_path, capsys, served):
         ([str(exported), "--port", "99999"], "cannot be listened at"),
         ([str(exported), "--host", "nowhere.invalid"], "cannot be listened at"),
         ([str(exported), "--host", "a..b"], "cannot be listened at"),
-        ([str(exported), "--batch-size", "0"], "batch_size: expected a whole number from 1, got 0"),
+        ([str(exported), "--batch-size", "0"], "--batch-size: expected a whole number from 1, got 0"),
         ([str(exported), "--texts", "-1"], "texts: expected a whole number from 1, got -1"),
     ):
         assert main(["serve", *arguments]) == 2

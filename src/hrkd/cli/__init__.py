@@ -41,6 +41,9 @@ VERBS = {
 TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "evaluate"}
 """Verbs that several processes of a launch work on; all others are the work of the first alone."""
 
+TRAINING = {"compress", "train-teacher", "distill", "train-baseline", "compare"}
+"""Verbs that leave checkpoints."""
+
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 READER_GONE = 141  # 128 + SIGPIPE
@@ -79,13 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
-        _fail(f"{how}; the same command goes on from the last checkpoint, where there is one")
+        _fail(f"{how}{_going_on(tokens)}")
         return TERMINATED if how == "terminated" else INTERRUPTED
     except RuntimeError as error:
         if not _is_of_group(error):
             raise
         return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
     return 0
+
+
+def _going_on(tokens: Sequence[str]) -> str:
+    """What becomes of an interrupted command when it is given again, where anything of it is kept."""
+    verb = tokens[0] if tokens else ""
+    if verb in TRAINING:
+        return "; the same command goes on from the last checkpoint, where there is one"
+    if verb == "predict" and any(token.partition("=")[0] == "--output" for token in tokens):
+        return "; the same command goes on where it stopped, if it labels a file"
+    return ""
 
 
 def _is_of_group(error: RuntimeError) -> bool:

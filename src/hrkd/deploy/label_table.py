@@ -298,7 +298,7 @@ def _check_added(name: str, added: Sequence[str], found: Collection[str]) -> Non
     if taken := [repr(each) for each in added if each in found]:
         raise DataError(
             f"{name}: has a column {first_of(taken)} already, which prediction would add; "
-            "rename it, or set prefix (such as predicted_)"
+            "rename it, or put something before what is added (prefix, on the command line --prefix predicted_)"
         )
 
 

@@ -68,7 +68,7 @@ def benchmark(
     """
     check_dataset("data", data)
     for name, value in {"threads": threads, "texts": texts, "rounds": rounds, "batch_size": batch_size}.items():
-        check_count(name, value)
+        check_count(f"--{name.replace('_', '-')}", value)
     places = _models([path_of("folders", folder, "the folder of a model") for folder in folders])
     first = next(iter(places.values()))
     own = recipe_around(first)

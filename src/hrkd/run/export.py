@@ -12,7 +12,7 @@ from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
 from hrkd.deploy.export_folder import check_place, is_export
-from hrkd.deploy.hub import check_hub_name, push_to_hub
+from hrkd.deploy.hub import check_hub, push_to_hub
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
@@ -78,7 +78,7 @@ def export(
     target = check_target(to)
     facts = read_student(source)
     if push_to is not None:
-        check_hub_name(push_to)
+        check_hub(push_to)
     if to == PLAIN:
         if domain is not None:
             raise RecipeError("--domain: a plain export has a folder for each domain; use the one of that name")

@@ -83,7 +83,9 @@ def recipe_around(folder: Path) -> Path | None:
     """The recipe of the run that a folder is, or that a model's folder lies in; None where there is no run."""
     if fault_of_path(folder):
         return None
-    places = (folder, *list(folder.absolute().parents)[:2])  # a part of a teacher lies deeper
+    if (folder / "recipe.yaml").is_file():
+        return folder / "recipe.yaml"
+    places = list(folder.absolute().parents)[:2]  # a part of a teacher lies deeper
     return next((place / "recipe.yaml" for place in places if RunFolder(place).is_run), None)
 
 

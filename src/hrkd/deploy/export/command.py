@@ -82,7 +82,7 @@ def export_to(
     if isinstance(allowance, bool) or not isinstance(allowance, int | float) or not 0 <= allowance < float("inf"):
         raise DataError(f"--allowance: expected points from 0, got {allowance!r}")
     if vocabulary is not None:
-        vocabulary = check_count("vocabulary", vocabulary)
+        vocabulary = check_count("--vocabulary", vocabulary)
     check_place(place, overwrite, is_export)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)
