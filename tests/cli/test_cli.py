@@ -249,6 +249,15 @@ class TestHelp:
             meaning = field.meaning.replace("`", "").split(" (")[0]
             assert re.sub(r"\s", "", meaning) in compact, field.name
 
+    def test_the_options_of_an_export_are_not_lost_among_fields(self, run):
+        shown = run("export", "--help")[1]
+        assert "--allowance" in shown
+        assert "--data.dev_rows" not in shown
+        assert "hrkd evaluate --help" in " ".join(shown.split())
+        assert run("export", "nowhere", "out", "--data.source", "x.csv")[2].startswith("error: data.source: x.csv")
+        assert "Start with" not in shown
+        assert "Start with: hrkd compress demo" in run("--help")[1]
+
     def test_bounds_choices_and_defaults_are_shown(self, run):
         _, output, _ = run("compress", "--help")
         words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", output).split())

@@ -133,7 +133,7 @@ def _app(tokens: Sequence[str]) -> App:
     app = App(
         name="hrkd",
         help="Distil a fine-tuned encoder that serves many domains into one small, fast student.",
-        help_epilogue="Start with: hrkd compress demo",
+        help_epilogue=None if tokens and tokens[0] in VERBS else "Start with: hrkd compress demo",
         version=_version,
         suppress_keyboard_interrupt=False,  # main tells what comes next
     )

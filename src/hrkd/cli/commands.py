@@ -360,7 +360,7 @@ def _data_recipe(recipe: str | None, flags: Flags) -> Recipe | None:
     return checked
 
 
-@takes_fields("data", "evaluation", "run")
+@takes_fields("data", "evaluation", "run", listed=False)
 def export(
     student: Annotated[Path, Parameter(help="Folder of a run, or of a student (or teacher) that hrkd wrote.")],
     output: Annotated[Path, Parameter(help="Folder to write.")],
@@ -392,7 +392,8 @@ def export(
     plain: a folder for each domain that AutoModelForSequenceClassification and AutoTokenizer of transformers load as
     it is. onnx, onnx-int8, openvino, openvino-int8: one graph for all domains with its tokenizer, which hrkd predict
     runs without torch. What is written has been held against the student: its logits, and where it rounds its accuracy
-    on dev rows of the student's run, or of the recipe that is given.
+    on dev rows of the student's run, or of the recipe that is given. Fields of the recipe are flags too, such as
+    `--data.source`; `hrkd evaluate --help` shows them.
     """
     checked = _data_recipe(recipe, flags)
     check_target(to)
@@ -416,7 +417,7 @@ def export(
     )
 
 
-@takes_fields("data", "run")
+@takes_fields("data", "run", listed=False)
 def benchmark(
     *folders: Annotated[
         Path, Parameter(help="Runs (teacher and student), models, exports; others are compared with the first.")
@@ -435,7 +436,8 @@ def benchmark(
 
     One text at a time (median, 95th and 99th percentile) and many, with tokenising; size; seconds until the first
     answer of a new process. A linear model that is fitted on the same data stands below. Models take turns; leave the
-    machine alone meanwhile.
+    machine alone meanwhile. Fields of the recipe are flags too, such as `--data.source`; `hrkd evaluate --help` shows
+    them.
     """
     _check_json(json_file)
     checked = _data_recipe(recipe, flags)
