@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from hrkd.cli.terminal import heavy_imports, progress, result_console
 from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
 from hrkd.deploy.checks import ask, numbers_of
-from hrkd.deploy.streams import NAME, Lines, answer_line, label_lines, stream_table
+from hrkd.deploy.streams import NAME, Lines, answer_line, answers_to, label_lines, stream_table
 from hrkd.errors import RecipeError
 from hrkd.support.messages import count_of
 
@@ -126,9 +126,8 @@ def predict_texts(
         if text.lower().removesuffix(".gz").endswith(FILES) and Path(text).is_file():
             raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
-    found = _predictor(student).answers(asked).tolist()
-    for text, probabilities in zip(texts, found, strict=True):
-        sys.stdout.write(answer_line(text, probabilities, facts.labels, all_labels))
+    for text, answer in zip(texts, answers_to(_predictor(student), asked), strict=True):
+        sys.stdout.write(answer_line(text, answer, facts, all_labels))
 
 
 def predict_lines(

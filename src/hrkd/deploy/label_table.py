@@ -28,6 +28,7 @@ from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_pairs, numbers_of
 from hrkd.errors import ArtifactError, DataError
+from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import check_count, check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
@@ -85,6 +86,16 @@ class TableJob:
     schema: pa.Schema | None = None
     source: Path | None = field(default=None)
 
+    @property
+    def finds_domains(self) -> bool:
+        """Whether the model finds the domain of each row, which is then told."""
+        return self.columns.number == UNKNOWN
+
+    def answers(self, predictor: Predictor, asked: Asked, batch_size: int) -> np.ndarray:
+        """Probabilities (texts, C) of what is asked; behind them, where they are found, shares of the domains."""
+        ask = predictor.answers_and_shares if self.finds_domains else predictor.answers
+        return ask(asked, batch_size=batch_size)
+
     def bad_rows(self) -> BadRows:
         """Nothing counted yet."""
         return BadRows(self.columns, self.facts.domains)
@@ -117,7 +128,7 @@ def predict_file(
         input: Table to read.
         output: Table to write; not the same file.
         domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains;
-            ``auto``: the model finds it by itself.
+            ``auto``: the model finds it by itself, and ``domain_found`` and ``domain_share`` are added too.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
         text_pair: Column with the second text of a pair task; default: as there.
         domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``.
@@ -273,6 +284,8 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     columns = RowColumns(text, pair, domain if by_column else None, number)
     scores = ["score", *(f"score_{name}" for name in facts.labels if how.all_labels)]
     added = [(f"{how.prefix}label", str), *((f"{how.prefix}{name}", float) for name in scores)]
+    if columns.number == UNKNOWN:
+        added += [(f"{how.prefix}domain_found", str), (f"{how.prefix}domain_share", float)]
     if table.columns or table.rows != 0:
         _check_columns(table, columns, [name for name, _ in added], facts)
     return TableJob(table, columns, facts, added, how)
@@ -406,7 +419,7 @@ def _label(
     found, labelled = job.bad_rows(), 0
 
     def answers(asked: Asked) -> np.ndarray:
-        return _probabilities(predictor, asked, batch_size, journal)
+        return _answers(predictor, job, asked, batch_size, journal)
 
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
@@ -436,7 +449,7 @@ def labels_of(
         job: how they are labelled.
         rows: as many as are there.
         found: counts those that cannot be labelled.
-        answers: gives the probabilities of what is asked, shape (texts, C).
+        answers: gives of what is asked what :meth:`TableJob.answers` does.
 
     Raises:
         DataError: a row cannot be labelled, where such rows are an error.
@@ -460,21 +473,27 @@ def _bar(progress: Progress | None, rows: int | None) -> AbstractContextManager[
     return shown.bar("predicting", total=rows or 0, unit="rows")
 
 
-def _probabilities(predictor: Predictor, asked: Asked, batch_size: int, journal: Journal | None) -> np.ndarray:
+def _answers(predictor: Predictor, job: TableJob, asked: Asked, batch_size: int, journal: Journal | None) -> np.ndarray:
     """What the journal has, or else the model says."""
-    known = None if journal is None else journal.next(len(asked.texts), len(predictor.facts.labels))
+    columns = len(job.facts.labels) + len(job.facts.domains) * job.finds_domains
+    known = None if journal is None else journal.next(len(asked.texts), columns)
     if known is not None:
         return known
-    found = predictor.answers(asked, batch_size=batch_size)
+    found = job.answers(predictor, asked, batch_size)
     if journal is not None:
         journal.add(found)
     return found
 
 
-def _added_values(job: TableJob, probabilities: np.ndarray) -> list[list[Any]]:
+def _added_values(job: TableJob, answers: np.ndarray) -> list[list[Any]]:
+    classes = len(job.facts.labels)
+    probabilities, shares = answers[:, :classes], answers[:, classes:]
     best = probabilities.argmax(axis=1)
     rounded = probabilities.round(6)
     every = rounded.T.tolist() if job.how.all_labels else []
+    if job.finds_domains:
+        names = [job.facts.domains[d] for d in shares.argmax(axis=1)]
+        every += [names, shares.round(6).max(axis=1, initial=0.0).tolist()]
     return [[job.facts.labels[c] for c in best], rounded.max(axis=1, initial=0.0).tolist(), *every]
 
 

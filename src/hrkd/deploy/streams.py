@@ -15,15 +15,18 @@ from typing import IO, TYPE_CHECKING, Any
 from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
 from hrkd.deploy.checks import ask
 from hrkd.errors import DataError
+from hrkd.models.kind import UNKNOWN
 from hrkd.support.messages import Found, count_of
 
 if TYPE_CHECKING:
     from hrkd.data.readers.parts import LongRow
     from hrkd.data.readers.whole_rows import Rows, WholeTable
     from hrkd.deploy.bad_rows import OnBadRow
+    from hrkd.deploy.checks import Asked
     from hrkd.deploy.predict import Predictor
+    from hrkd.models.open_model import ModelFacts
 
-__all__ = ["NAME", "Lines", "answer_line", "label_lines", "stream_table"]
+__all__ = ["NAME", "Lines", "answer_line", "answers_to", "label_lines", "stream_table"]
 
 logger = logging.getLogger("hrkd.predict")
 
@@ -137,10 +140,10 @@ def label_lines(
             chunk = chunk[: empty[0]]
         good = [i for i, text in enumerate(chunk) if text.strip()]
         asked = ask([chunk[i] for i in good], domain, None, predictor.facts)
-        answers = dict(zip(good, predictor.answers(asked).tolist(), strict=True))
+        answers = dict(zip(good, answers_to(predictor, asked), strict=True))
         for i, text in enumerate(chunk):
             if i in answers or on_bad_row == "blank":
-                out.write(answer_line(text, answers.get(i), predictor.facts.labels, all_labels))
+                out.write(answer_line(text, answers.get(i), predictor.facts, all_labels))
         out.flush()
         labelled += len(good)
         if stop:
@@ -159,13 +162,26 @@ def label_lines(
     return labelled
 
 
-def answer_line(text: str, probabilities: Sequence[float] | None, labels: Sequence[str], all_labels: bool) -> str:
-    """Label and score (or all of them, the best first), a tab, and the text in one line; None: no label."""
-    if probabilities is None:
+def answers_to(predictor: Predictor, asked: Asked) -> list[list[float]]:
+    """Probabilities of each text, and behind them the shares of the domains where these are to be found."""
+    finds = UNKNOWN in asked.domains
+    found: list[list[float]] = (predictor.answers_and_shares if finds else predictor.answers)(asked).tolist()
+    return found
+
+
+def answer_line(text: str, answer: Sequence[float] | None, facts: ModelFacts, all_labels: bool) -> str:
+    """Label and score (or all, the best first), domain and share if found, and the text, with tabs between in one line.
+
+    ``answer`` None: no label.
+    """
+    if answer is None:
         return f"\t{' '.join(text.split())}\n"
+    labels, shares = facts.labels, answer[len(facts.labels) :]
+    probabilities = answer[: len(labels)]
     ranked = sorted(range(len(labels)), key=lambda c: -probabilities[c])[: None if all_labels else 1]
     scores = "  ".join(f"{labels[c]} {probabilities[c]:.4f}" for c in ranked)
-    return f"{scores}\t{' '.join(text.split())}\n"
+    found = f"{facts.domains[shares.index(max(shares))]} {max(shares):.4f}\t" if shares else ""
+    return f"{scores}\t{found}{' '.join(text.split())}\n"
 
 
 def stream_table(lines: Lines, kind: str | None) -> WholeTable:

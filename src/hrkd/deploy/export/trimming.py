@@ -48,7 +48,7 @@ def _check_same(engine: TorchEngine, smaller: TorchEngine, vocabulary: Vocabular
             continue
         rows_of_both = ({name: values[:1] for name, values in columns.items()} for columns in (before, after))
         ours, theirs = (
-            each.logits(ids, np.array([0])) for each, ids in zip((engine, smaller), rows_of_both, strict=True)
+            each.logits(ids, np.array([0]))[0] for each, ids in zip((engine, smaller), rows_of_both, strict=True)
         )
         difference = float(np.abs(ours - theirs).max())
         if not difference <= TOLERANCE:

@@ -25,6 +25,8 @@ from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
 from hrkd.deploy.serving.refusals import told_of_form
 from hrkd.errors import DataError, HrkdError
+from hrkd.models.kind import UNKNOWN
+from hrkd.models.open_model import ModelFacts
 
 __all__ = ["Limits", "make_app"]
 
@@ -75,6 +77,8 @@ class Answer(BaseModel):
     label: str
     score: float = Field(description="Its probability.")
     scores: dict[str, float] = Field(description="Probabilities of all labels.")
+    domain_found: str | None = Field(None, description="What the text is like most, where the domain is `auto`.")
+    domain_share: float | None = Field(None, description="Its share.")
 
 
 class Answers(BaseModel):
@@ -128,7 +132,8 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     sizes = Histogram("hrkd_batch_texts", "Texts in a forward pass", buckets=SIZES, registry=registry)
 
     def answers(asked: Asked) -> np.ndarray:
-        return predictor.answers(asked, batch_size=limits.batch)
+        ask_for = predictor.answers_and_shares if UNKNOWN in asked.domains else predictor.answers
+        return ask_for(asked, batch_size=limits.batch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -180,7 +185,11 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         questions.labels("503").inc()
         return _refusal(503, "too many texts are waiting; ask again in a second", {"Retry-After": "1"})
 
-    @app.post("/predict", responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}})
+    @app.post(
+        "/predict",
+        response_model_exclude_none=True,
+        responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}},
+    )
     async def predict(question: Question) -> Answers:
         """Labels and their probabilities."""
         start = time.perf_counter()
@@ -190,7 +199,7 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         questions.labels("200").inc()
         texts.inc(len(found))
         seconds.observe(time.perf_counter() - start)
-        return Answers(answers=[_answer(row, facts.labels) for row in found])
+        return Answers(answers=[_answer(*each, facts) for each in zip(found, asked.domains, strict=True)])
 
     @app.get("/model")
     async def model() -> Facts:
@@ -233,9 +242,15 @@ def _check_sizes(asked: Asked, limits: Limits) -> None:
         raise DataError(f"texts: one has {longest:,} characters, and at most {limits.characters:,} are read")
 
 
-def _answer(probabilities: list[float], labels: list[str]) -> Answer:
+def _answer(said: list[float], domain: int, facts: ModelFacts) -> Answer:
+    """Of the probabilities of a text, behind which shares of the domains stand if some were to be found."""
+    labels, shares = facts.labels, said[len(facts.labels) :]
+    probabilities = said[: len(labels)]
     best = max(range(len(labels)), key=probabilities.__getitem__)
-    return Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
+    answer = Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
+    if domain == UNKNOWN:
+        answer.domain_found, answer.domain_share = facts.domains[shares.index(max(shares))], max(shares)
+    return answer
 
 
 def _refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
