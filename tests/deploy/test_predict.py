@@ -234,7 +234,7 @@ TAKEN = "texts: expected a text, several texts, or mappings"
             {"domain": [None]},
             r"domain: expected names, got something else for text 1 \(None\)",
         ),
-        (["good"], {"domain": ["books", "music"]}, "1 texts but 2 domains"),
+        (["good"], {"domain": ["books", "music"]}, "1 text but 2 domains"),
         (["good"], {"domain": b"books"}, "domain: expected the name of a domain, or one for each text; got"),
         (["good"], {"domain": 1}, "unknown domain 1. The model knows"),
         (["good"], {"domain": {"a": "books"}}, "domain: got a mapping of columns"),

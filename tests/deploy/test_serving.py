@@ -57,7 +57,7 @@ def test_answers_are_those_of_the_predictor(served, exported):
         ({"texts": ["a"], "domain": "boks"}, "unknown domain 'boks' (did you mean 'books'?)"),
         ({"texts": ["a"]}, "domain: missing; name the domain"),
         ({"texts": ["a", " "], "domain": "books"}, "empty or broken: text 2; every text must be"),
-        ({"texts": ["a"], "domain": ["books", "music"]}, "1 texts but 2 domains"),
+        ({"texts": ["a"], "domain": ["books", "music"]}, "1 text but 2 domains"),
         ({"texts": ["a"] * 6, "domain": "books"}, "6 are more than the 5 of a question"),
         ({"texts": "a" * 1001, "domain": "books"}, "one has 1,001 characters, and at most 1,000 are read"),
         ({"texts": 3}, "texts: expected a string, or a list of them, got 3"),

@@ -12,7 +12,7 @@ from hrkd.data.rows import fault_of, held, is_nested, known_as, name_of, text_of
 from hrkd.errors import DataError
 from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import shown
-from hrkd.support.messages import first_of, misspelt
+from hrkd.support.messages import count_of, first_of, misspelt
 
 if TYPE_CHECKING:
     from hrkd.models.open_model import ModelFacts
@@ -72,7 +72,7 @@ def ask(texts: Any, domain: Any, text_pairs: Any, facts: ModelFacts) -> Asked:
     domains = _domains(domain, len(found), facts)
     for what, given in (("domains", domains), ("text_pairs", pairs)):
         if given is not None and len(given) != len(found):
-            raise DataError(f"{len(found)} texts but {len(given)} {what}; give one for each text")
+            raise DataError(f"{count_of(len(found), 'text', 'texts')} but {len(given)} {what}; give one for each text")
     if found:
         check_pairs(pairs is not None, facts)
     texts = _usable("text", found)

@@ -70,6 +70,11 @@ class Target:
     calibrated: bool = False
 
 
+def _by_itself(*_: Any) -> Generator[Made, None, None]:
+    """Nothing: a plain export is made by :mod:`hrkd.deploy.export.plain`."""
+    yield from ()
+
+
 def _onnx(job: Job, folder: Path) -> Generator[Made, None, None]:
     from hrkd.deploy.export.graph import write_graph
 
@@ -110,7 +115,7 @@ def _openvino_int8(job: Job, folder: Path) -> Generator[Made, None, None]:
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 TARGETS = {
-    PLAIN: Target("a folder for each domain, for transformers alone", True, (), "", lambda *_: (made for made in ())),
+    PLAIN: Target("a folder for each domain, for transformers alone", True, (), "", _by_itself),
     "onnx": Target("one graph in 32 bits, for ONNX Runtime", True, ONNX, "onnx", _onnx),
     "onnx-int8": Target("one graph with 8-bit weights, for ONNX Runtime", False, ONNX, "onnx", _onnx_int8),
     "openvino": Target(
