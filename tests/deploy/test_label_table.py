@@ -17,11 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.label_table import Labelling, label_file, look_through, predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
 
-relabel = partial(predict_file, overwrite=True)
+
+def relabel(predictor, source, target, *, batch_size=64, **how):
+    """As :func:`predict_file`, in the place of what is there."""
+    job = look_through(source, target, predictor.facts, Labelling(**how), overwrite=True)
+    return label_file(predictor, job, target, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -608,6 +612,6 @@ def test_a_table_is_replaced_only_where_that_is_asked_for(predictor, tmp_path, n
     with pytest.raises(ArtifactError, match=rf"mine-{name}: is there already; name another output, or .*--overwrite"):
         predict_file(predictor, source, mine, domain="books")
     assert mine.read_bytes() == before
-    predict_file(predictor, source, mine, domain="books", overwrite=True)
+    relabel(predictor, source, mine, domain="books")
     assert read_back(mine) == read_back(tmp_path / name) if "tsv" not in name else mine.read_bytes() != before
     assert (tmp_path / name).read_bytes() == found

@@ -422,7 +422,7 @@ def test_a_size_that_is_asked_for_goes_before_those_of_the_recipe(said, asked, l
     student = load_recipe(recipe, {"student": asked}).student
     names = (*SIZES, "times_smaller", "times_faster", "milliseconds", "checkpoint")
     assert {name: value for name in names if (value := getattr(student, name)) is not None} == left
-    assert ("gives way" in caplog.text) == bool(set(said) - set(left))
+    assert ("another size is asked for" in caplog.text) == bool(set(said) - set(left))
 
 
 def test_sizes_that_are_asked_for_together_are_refused_as_ever():

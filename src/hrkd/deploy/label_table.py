@@ -114,7 +114,6 @@ def predict_file(
     all_labels: bool = False,
     prefix: str = "",
     on_bad_row: OnBadRow = "stop",
-    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Label a table and write it with the columns ``label`` and ``score`` added.
@@ -126,7 +125,7 @@ def predict_file(
     Args:
         predictor: The model.
         input: Table to read.
-        output: Table to write; not the same file.
+        output: Table to write; not the same file, and none that is there already.
         domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains;
             ``auto``: the model finds it by itself, and ``domain_found`` and ``domain_share`` are added too.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
@@ -138,7 +137,6 @@ def predict_file(
         on_bad_row: What happens to rows without text or of an unknown domain. ``stop``: an error names them, before
             anything is predicted; ``skip``: they are left out of the output; ``blank``: they stay, without label and
             score. Rows that cannot be told apart (bad quoting, no JSON) are an error in any case.
-        overwrite: Replace an output that is there already, once the new one is whole.
         progress: Where a progress bar goes.
 
     Returns:
@@ -150,7 +148,7 @@ def predict_file(
         ArtifactError: the output cannot be written, or is there already; the model's answers are not finite.
     """
     how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
-    job = look_through(input, output, predictor.facts, how, overwrite=overwrite)
+    job = look_through(input, output, predictor.facts, how)
     return label_file(predictor, job, output, batch_size=batch_size, progress=progress)
 
 
@@ -165,8 +163,8 @@ def look_through(
 ) -> TableJob:
     """Read and check a table that is to be labelled, all of it.
 
-    ``output`` None: it is written to a stream, as ``kind``. The other arguments and the errors are those of
-    :func:`predict_file`.
+    ``output`` None: it is written to a stream, as ``kind``; ``overwrite``: it may be there already. The other arguments
+    and the errors are those of :func:`predict_file`.
     """
     source, target = (
         path_of("input", input, TABLE, DataError),
@@ -231,9 +229,7 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
     """
     check_switch("overwrite", overwrite)
     if not overwrite and path.is_file() and path.stat().st_size:
-        raise ArtifactError(
-            f"{path}: is there already; name another output, or replace it with --overwrite (overwrite=True)"
-        )
+        raise ArtifactError(f"{path}: is there already; name another output, or replace it with --overwrite")
 
 
 def whole_table(file: Path) -> WholeTable:

@@ -182,8 +182,8 @@ def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
         raise ModelError(
             f"student.times_smaller: {times_smaller:g} cannot be reached: with the teacher's vocabulary of "
             f"{config.vocab_size:,} tokens, {reachable:.1f} is the most "
-            f"({count_of(shapes[0].layers, 'layer', 'layers')} of width {shapes[0].width}); ask for less, or name a small "
-            "encoder in student.checkpoint"
+            f"({count_of(shapes[0].layers, 'layer', 'layers')} of width {shapes[0].width}); ask for less, or name a "
+            "small encoder in student.checkpoint"
         )
     above = bisect_left(range(len(shapes)), target, key=count)
     near = [index for index in (above - 1, above) if 0 <= index < len(shapes)]

@@ -118,7 +118,9 @@ def check_recipe(
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
     said = base.data or {}
     if others := sizes_that_give_way(said, locations.overrides):
-        logger.warning("%s: student.%s gives way to the size that is asked for", name or "recipe", ", ".join(others))
+        logger.warning(
+            "%s: student.%s not used: another size is asked for", name or "recipe", ", student.".join(others)
+        )
         said = {**said, "student": {name: value for name, value in said["student"].items() if name not in others}}
     merged = _without_empty_sections(_overridden(said, locations.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
