@@ -460,6 +460,10 @@ def checks(difference=0.0, **lost):
             "0.75 points lost on the mean over domains (allowed: 0.5)",
             "1.00 on music (of 1,000 texts 10 lost, 0 gained), p = 0.002",
         ]),
+        (checks(3.0, books=2.0, music=1.0), False, [
+            "1.50 points lost on the mean over domains (allowed: 0.5)",
+            "2.00 on books (of 1,000 texts 20 lost, 0 gained), p = 1.9e-06, and 1 more domain",
+        ]),
         (checks(3.0, books=-2, music=1.0), False, ["1.00 on music (of 1,000 texts 10 lost, 0 gained), p = 0.002"]),
     ],
 )  # fmt: skip

@@ -127,7 +127,10 @@ def faults(checks: Mapping[str, Any], *, exact: bool, allowance: float) -> list[
     if accuracy and _mean_points(accuracy) > allowance + 1e-9:
         wrong.append(f"{_mean_points(accuracy):.2f} points lost on the mean over domains (allowed: {allowance:g})")
         failed = failed or [_worst(accuracy)]
-    wrong += [f"{_told(name, accuracy[name])}, p = {accuracy[name]['p']:.2g}" for name in failed]
+    if failed:
+        worst, more = _worst({name: accuracy[name] for name in failed}), len(failed) - 1
+        others = f", and {count_of(more, 'more domain', 'more domains')}" if more else ""
+        wrong.append(f"{_told(worst, accuracy[worst])}, p = {accuracy[worst]['p']:.2g}{others}")
     if routed is not None and routed["other_answers"] > OTHER_ROUTED * routed["texts"]:
         wrong.append(f"{routed['other_answers']} of {routed['texts']} texts of unknown domains are answered otherwise")
     return wrong
