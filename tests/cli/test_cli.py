@@ -129,7 +129,7 @@ LIGHT = [
     (["distill", "demo"], 2, "runs/demo/teacher: no finished teacher"),
     (["train-baseline", "demo"], 2, "runs/demo/teacher: no finished teacher"),
     (["evaluate", "nowhere"], 2, "nowhere: no such folder"),
-    (["evaluate", "student"], 2, "student: a model folder holds no data"),
+    (["evaluate", "student"], 2, "student: lies in no run, so that its rows are not known; name a recipe"),
     (["evaluate", "student", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
     (["evaluate", "student", "missing.yaml", "--split", "tst"], 2, "'tst' is none of train"),
     (["data", "missing.yaml"], 2, "data.source: nowhere.csv: no such file"),
@@ -137,7 +137,7 @@ LIGHT = [
     (["predict", "nowhere", "a text"], 2, "nowhere: no such folder"),
     (["predict", "student", "a text"], 2, "--domain: missing; name the domain of the texts (books, films)"),
     (["predict", "student", "a text", "--domain", "boks"], 2, "unknown domain 'boks' (did you mean 'books'?)"),
-    (["predict", "student", " ", "--domain", "books"], 2, "empty or broken text at index 0"),
+    (["predict", "student", " ", "--domain", "books"], 2, "empty or broken: text 1"),
     (["predict", "student", "--input", "nowhere.csv", "--output", "out.csv"], 2, "nowhere.csv: no such file"),
     (["cache", "--folder", "kept", "--clear", "some"], 2, "no cache 'some'"),
 ]
@@ -251,6 +251,15 @@ class TestHelp:
             assert f"--{field.name}" in compact, field.name
             meaning = field.meaning.replace("`", "").split(" (")[0]
             assert re.sub(r"\s", "", meaning) in compact, field.name
+
+    def test_the_options_of_an_export_are_not_lost_among_fields(self, run):
+        shown = run("export", "--help")[1]
+        assert "--allowance" in shown
+        assert "--data.dev_rows" not in shown
+        assert "hrkd evaluate --help" in " ".join(shown.split())
+        assert run("export", "nowhere", "out", "--data.source", "x.csv")[2].startswith("error: data.source: x.csv")
+        assert "Start with" not in shown
+        assert "Start with: hrkd compress demo" in run("--help")[1]
 
     def test_bounds_choices_and_defaults_are_shown(self, run):
         _, output, _ = run("compress", "--help")
@@ -415,6 +424,24 @@ class TestErrors:
         assert status == 130
         assert "goes on from the last checkpoint" in errors
 
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("export", "student", "out"), "error: interrupted\n"),
+            (("predict", "s", "--input", "i.csv", "--output", "o.csv"), "the same command goes on where it stopped"),
+        ],
+    )
+    def test_only_what_goes_on_is_said_to(self, run, monkeypatch, arguments, said):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(commands, "read_student", interrupted)
+        monkeypatch.setattr(commands, "facts_of_any", interrupted)
+        status, _, errors = run(*arguments)
+        assert status == 130
+        assert said in errors
+        assert "checkpoint" not in errors
+
     def test_terminated(self, run, library):
         library.compress.side_effect = lambda *_, **__: signal.raise_signal(signal.SIGTERM)
         status, _, errors = run("compress", *FLAGS)
@@ -510,7 +537,7 @@ class TestVerbs:
 
         fake = create_autospec(export.export, side_effect=lambda *_, show, **__: show("books: out/books"))
         monkeypatch.setattr(export, "export", fake)
-        monkeypatch.setattr(commands, "read_facts", lambda folder: None)
+        monkeypatch.setattr(commands, "read_student", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
         assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0

@@ -8,6 +8,7 @@ from unittest.mock import create_autospec
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import LocalTokenNotFoundError
 
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.hub import push_to_hub
@@ -125,6 +126,7 @@ def test_a_plain_export_has_a_card(student_folder, shared_head_folder, tmp_path)
 def test_nothing_is_uploaded_unless_it_is_asked_for(student_folder, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("hrkd.run.export.push_to_hub", lambda folder, name: asked.append(name))
+    monkeypatch.setattr("hrkd.run.export.check_hub", lambda name: None)
     export(student_folder, tmp_path / "out")
     assert asked == []
     export(student_folder, tmp_path / "out", overwrite=True, push_to="me/reviews")
@@ -136,10 +138,10 @@ def test_what_goes_wrong_is_one_sentence(student_folder, tmp_path, hub):
         export(student_folder, tmp_path / "out", push_to="no name/of/one")
     assert not (tmp_path / "out").exists(), "told before anything is made"
     export_plain(student_folder, tmp_path / "out")
-    hub.create_repo.side_effect = OSError("the Hub cannot be reached")
-    with pytest.raises(HrkdError, match=r"me/reviews: the Hub cannot be reached; the folder .* is finished. Log in"):
+    hub.create_repo.side_effect = OSError("no route")
+    with pytest.raises(HrkdError, match=r"me/reviews: the Hub cannot be reached \(no route\).* upload .*out, which is"):
         push_to_hub(tmp_path / "out", "me/reviews", api=hub)
-    with pytest.raises(HrkdError, match=r"me/reviews: .*; the folder .* is finished"):  # by the real transport
+    with pytest.raises(HrkdError, match=r"me/reviews: .*, then upload .*, which is finished"):  # by the real transport
         push_to_hub(tmp_path / "out", "me/reviews", api=HfApi(endpoint="http://127.0.0.1:9", token="none"))
 
 
@@ -177,3 +179,17 @@ def test_the_lines_of_the_card_run(student_folder, tmp_path, capsys):
     for block in blocks:
         exec(block.split("```")[0].replace("path/to/this/folder", str(tmp_path / "out")), {})
     assert capsys.readouterr().out.strip() in ("negative", "neutral", "positive")
+
+
+def test_what_keeps_one_from_the_hub_is_told_before_anything_is_made(student_folder, tmp_path, monkeypatch):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("hrkd.deploy.hub.HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9", token="none"))
+    with pytest.raises(HrkdError, match=r"me/reviews: the Hub cannot be reached .*see to the network. Nothing was exp"):
+        export(student_folder, tmp_path / "out", push_to="me/reviews")
+    hub = create_autospec(HfApi, instance=True)
+    hub.whoami.side_effect = LocalTokenNotFoundError("no token")
+    monkeypatch.setattr("hrkd.deploy.hub.HfApi", lambda: hub)
+    with pytest.raises(HrkdError, match="nobody is logged in here; log in"):
+        export(student_folder, tmp_path / "out", push_to="me/reviews")
+    assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from hrkd.deploy import journal
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
-from hrkd.errors import DataError
+from hrkd.errors import ArtifactError, DataError
 from hrkd.support.manifest import write_manifest
 
 ROWS = 3500
@@ -230,3 +231,20 @@ def test_who_waits_for_one_that_ends_locks_the_file_that_is_there(tmp_path, monk
         ):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_what_is_kept(predictor, table, tmp_path, expected):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        with pytest.raises(
+            ArtifactError,
+            match=r"cannot be written: .*\.out\.csv\.hrkd-journal keeps what was found so far",
+        ):
+            label(predictor, table, tmp_path / "out.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    again = counting(predictor)
+    label(again, table, tmp_path / "out.csv")
+    assert 0 < again.count < ROWS * 4 // 5
+    assert (tmp_path / "out.csv").read_bytes() == expected

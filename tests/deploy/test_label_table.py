@@ -17,9 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.label_table import Labelling, label_file, look_through, predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError
+
+
+def relabel(predictor, source, target, *, batch_size=64, **how):
+    """As :func:`predict_file`, in the place of what is there."""
+    job = look_through(source, target, predictor.facts, Labelling(**how), overwrite=True)
+    return label_file(predictor, job, target, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +72,12 @@ def test_tables_keep_their_columns_and_get_label_and_score(predictor, tmp_path, 
 def test_tsv_goes_through_and_refuses_what_it_cannot_hold(predictor, tmp_path):
     source, target = tmp_path / "in.tsv", tmp_path / "out.tsv"
     source.write_text('text\tnr\ngood "book\t01\nbad\t2\n')
-    predict_file(predictor, source, target, domain="books")
+    relabel(predictor, source, target, domain="books")
     lines = [line.split("\t") for line in target.read_text().splitlines()]
     assert lines[0] == ["text", "nr", "label", "score"]
     assert [line[:2] for line in lines[1:]] == [['good "book', "01"], ["bad", "2"]]
     with pytest.raises(DataError, match=r"out.tsv: tabs or line breaks in row 2, which .tsv cannot hold"):
-        predict_file(predictor, write_csv(tmp_path / "in.csv"), target)
+        relabel(predictor, write_csv(tmp_path / "in.csv"), target)
     assert len(target.read_text().splitlines()) == 3
 
 
@@ -112,14 +118,14 @@ def test_all_labels_and_prefix_and_pairs(predictor, tmp_path):
             {},
             r"in.csv: 2 rows cannot be labelled .*\n2 empty texts in column 'text': row 2, 3\nMend",
         ),
-        ([{"text": "good", "label": "x"}], {"domain": "books"}, "has a column 'label' already.*set prefix"),
+        ([{"text": "good", "label": "x"}], {"domain": "books"}, "has a column 'label' already.*--prefix predicted_"),
     ],
 )
 def test_bad_tables_name_file_column_and_row_and_leave_no_output(predictor, tmp_path, rows, options, words):
     earlier = "text,label,score\n"
     (tmp_path / "out.csv").write_text(earlier)
     with pytest.raises(DataError, match=f"(?s){words}"):
-        predict_file(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", **options)
+        relabel(predictor, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", **options)
     assert (tmp_path / "out.csv").read_text() == earlier
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -441,9 +447,9 @@ def test_values_follow_the_rule_of_loading(new_student, tokenizer, tmp_path):
     frame.to_json(tmp_path / "in.jsonl", orient="records", lines=True)
     expected = [answer["label"] for answer in numbered(["1000", "1001", "1002"], domain=["1", "10", "2"])]
     for kind in ("csv", "parquet", "jsonl"):
-        predict_file(numbered, tmp_path / f"in.{kind}", tmp_path / "out.csv")
+        relabel(numbered, tmp_path / f"in.{kind}", tmp_path / "out.csv")
         assert [row["label"] for row in read_back(tmp_path / "out.csv")] == expected
-    predict_file(numbered, tmp_path / "in.csv", tmp_path / "out.csv", domain=1)
+    relabel(numbered, tmp_path / "in.csv", tmp_path / "out.csv", domain=1)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
@@ -486,7 +492,7 @@ VIEWS = {
 def test_views_go_through_where_rows_are_left_out(predictor, tmp_path, kind):
     own = pa.table({"text": pa.array(["", "good", None], pa.string_view()), "more": VIEWS[kind]})
     pq.write_table(own, tmp_path / "in.parquet")
-    call = partial(predict_file, predictor, tmp_path / "in.parquet", tmp_path / "out.parquet", domain="books")
+    call = partial(relabel, predictor, tmp_path / "in.parquet", tmp_path / "out.parquet", domain="books")
     assert call(on_bad_row="skip") == 1
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.select(["text", "more"]).to_pylist() == own.to_pylist()[1:2]
@@ -580,10 +586,10 @@ def test_a_model_of_pairs_finds_its_second_texts(new_student, tokenizer, tmp_pat
 def test_one_head_looks_for_no_domain(new_student, tokenizer, tmp_path):
     shared = Predictor(TorchEngine(new_student(heads="shared"), tokenizer))
     rows = [{"text": "good", "domain": "never heard of"}]
-    assert predict_file(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv") == 1
-    assert predict_file(shared, write_csv(tmp_path / "in.csv", [{"text": "good"}]), tmp_path / "out.csv") == 1
+    assert relabel(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv") == 1
+    assert relabel(shared, write_csv(tmp_path / "in.csv", [{"text": "good"}]), tmp_path / "out.csv") == 1
     with pytest.raises(DataError, match="1 unknown domain 'never heard of'"):
-        predict_file(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", domain_column="domain")
+        relabel(shared, write_csv(tmp_path / "in.csv", rows), tmp_path / "out.csv", domain_column="domain")
 
 
 def test_memory_does_not_grow_with_the_table(predictor, tmp_path, monkeypatch):
@@ -596,7 +602,7 @@ def test_memory_does_not_grow_with_the_table(predictor, tmp_path, monkeypatch):
             line = f"{text},books\n" if kind == "csv" else json.dumps({"text": text, "domain": "books"}) + "\n"
             (tmp_path / f"in.{kind}").write_text(("text,domain\n" if kind == "csv" else "") + line * rows)
             tracemalloc.start()
-            predict_file(predictor, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}")
+            relabel(predictor, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}")
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         assert peaks[1] < 1.2 * peaks[0]
@@ -620,16 +626,19 @@ def test_rows_that_a_quote_swallows_are_told(predictor, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "out.tsv.gz"])
-def test_only_a_table_labelled_before_is_replaced(predictor, tmp_path, name):
+def test_a_table_is_replaced_only_where_that_is_asked_for(predictor, tmp_path, name):
     source = write_csv(tmp_path / "in.csv", [{"text": "good"}, {"text": "bad"}])
     (tmp_path / name).touch()
-    for _ in range(2):
-        predict_file(predictor, source, tmp_path / name, domain="books")
+    predict_file(predictor, source, tmp_path / name, domain="books")
+    found = (tmp_path / name).read_bytes()
     mine = tmp_path / f"mine-{name}"
-    frame = pd.DataFrame({"text": ["mine"], "label": ["pos"]})
+    frame = pd.DataFrame({"text": ["good", "bad"], "label": ["pos", "pos"], "score": [1.0, 1.0]})
     write = {"out.csv": frame.to_csv, "out.tsv.gz": frame.to_csv, "out.parquet": frame.to_parquet}
     write.get(name, lambda path: frame.to_json(path, orient="records", lines=True))(mine)
     before = mine.read_bytes()
-    with pytest.raises(ArtifactError, match=rf"mine-{name}: is there already, and no table that was labelled before"):
+    with pytest.raises(ArtifactError, match=rf"mine-{name}: is there already; name another output, or .*--overwrite"):
         predict_file(predictor, source, mine, domain="books")
     assert mine.read_bytes() == before
+    relabel(predictor, source, mine, domain="books")
+    assert read_back(mine) == read_back(tmp_path / name) if "tsv" not in name else mine.read_bytes() != before
+    assert (tmp_path / name).read_bytes() == found

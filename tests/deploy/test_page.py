@@ -125,7 +125,7 @@ def test_pairs_stay_together_where_lines_are_blank(opened, new_student, tokenize
     page.fill("#pairs", "bad")
     page.click("button")
     page.wait_for_selector("#problem:not(:empty)")
-    assert "text pair at index 1" in page.inner_text("#problem")
+    assert "text pair 2" in page.inner_text("#problem")
 
 
 def test_one_head_asks_for_no_domain_and_a_router_offers_to_find_it(

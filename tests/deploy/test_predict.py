@@ -88,10 +88,10 @@ def test_pairs(predictor):
 @pytest.mark.parametrize(
     ("texts", "options", "words"),
     [
-        (["good", " ", "bad", ""], {"domain": "books"}, "empty or broken text at index 1, 3;"),
-        (["good", None], {"domain": "books"}, "text at index 1;"),
-        (["good \ud83d"], {"domain": "books"}, "text at index 0;"),
-        (["good"], {"domain": "books", "text_pairs": [" "]}, "text pair at index 0;"),
+        (["good", " ", "bad", ""], {"domain": "books"}, "empty or broken: text 2, 4;"),
+        (["good", None], {"domain": "books"}, "text 2;"),
+        (["good \ud83d"], {"domain": "books"}, "text 1;"),
+        (["good"], {"domain": "books", "text_pairs": [" "]}, "text pair 1;"),
         (["good"], {"domain": "boks"}, r"unknown domain 'boks' \(did you mean 'books'\?\). The model knows books, kit"),
         (["good", "bad"], {"domain": ["books"]}, "2 texts but 1 domains"),
         (["good", "bad"], {"domain": "books", "text_pairs": ["bad"]}, "2 texts but 1 text_pairs"),
@@ -239,15 +239,19 @@ TAKEN = "texts: expected a text, several texts, or mappings"
         (FRAME, {}, r"texts: got a DataFrame \('text', 'domain'\); give one column: texts=table\['text'\]"),
         (datasets.Dataset.from_pandas(FRAME), {}, r"texts: got a Dataset \('text', 'domain'\); give one column"),
         (FRAME.to_dict("list"), {}, r"texts: got a mapping of columns \('text', 'domain'\)"),
-        ([{"txt": "good"}], {}, r"texts: expected mappings with 'text' .*; not so at index 0 \('txt'\)"),
-        ([{"text": "good", "label": 1}], {}, r"not so at index 0 \('text', 'label'\)"),
-        (["good", ["good", "bad"]], {}, r"expected a string for each text, got something else at index 1 \(\["),
-        (["good", b"bad"], {}, r"got something else at index 1 \(b'bad' \(bytes\)\)"),
-        ([("good", "bad")], {}, "got something else at index 0"),
-        (["good", float("nan"), pd.NA], {}, "empty or broken text at index 1, 2;"),
+        ([{"txt": "good"}], {}, r"texts: expected mappings with 'text' .*; not so: text 1 \('txt'\)"),
+        ([{"text": "good", "label": 1}], {}, r"not so: text 1 \('text', 'label'\)"),
+        (["good", ["good", "bad"]], {}, r"expected a string for each text, got something else: text 2 \(\["),
+        (["good", b"bad"], {}, r"got something else: text 2 \(b'bad' \(bytes\)\)"),
+        ([("good", "bad")], {}, "got something else: text 1"),
+        (["good", float("nan"), pd.NA], {}, "empty or broken: text 2, 3;"),
         (["good"], {"domain": None}, "domain: missing; name the domain of the texts"),
-        (["good"], {"domain": [None]}, r"domain: expected a name, got something else at index 0 \(None\)"),
-        (["good"], {"domain": ["books", "music"]}, "1 texts but 2 domains"),
+        (
+            ["good"],
+            {"domain": [None]},
+            r"domain: expected names, got something else for text 1 \(None\)",
+        ),
+        (["good"], {"domain": ["books", "music"]}, "1 text but 2 domains"),
         (["good"], {"domain": b"books"}, "domain: expected the name of a domain, or one for each text; got"),
         (["good"], {"domain": 1}, "unknown domain 1. The model knows"),
         (["good"], {"domain": {"a": "books"}}, "domain: got a mapping of columns"),
@@ -257,7 +261,7 @@ TAKEN = "texts: expected a text, several texts, or mappings"
         (["good"], {"batch_size": 2.5}, "batch_size: expected a whole number"),
         (["good"], {"batch_size": True}, "batch_size: expected a whole number"),
         ([{"text": "a", "text_pair": "b"}], {"text_pairs": ["b"]}, "text_pairs: the texts bring second texts"),
-        ([{"text": "a", "text_pair": "b"}, "c"], {}, "empty or broken text pair at index 1"),
+        ([{"text": "a", "text_pair": "b"}, "c"], {}, "empty or broken: text pair 2"),
     ],
 )
 def test_other_values_are_errors_that_name_argument_and_place(predictor, texts, options, words):
@@ -295,7 +299,7 @@ def test_answers_that_are_no_numbers_are_errors(new_student, tokenizer, value):
         next(model.heads[1].parameters()).fill_(value)
     broken = Predictor(TorchEngine(model, tokenizer))
     assert broken(["good"], domain="books")[0]["score"] > 0
-    with pytest.raises(ArtifactError, match=r"answers are not finite \(for 1 of 2 texts, index 1\)"):
+    with pytest.raises(ArtifactError, match=r"answers are not finite \(for 1 of 2 texts: 2\)"):
         broken(["good", "bad"], domain=["books", "kitchen & housewares"])
 
 

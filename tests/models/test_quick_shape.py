@@ -84,7 +84,9 @@ def test_no_shape_is_timed_twice():
 def test_a_goal_out_of_reach_says_what_can_be_had():
     with pytest.raises(ModelError, match=r"student\.times_faster: 1000 cannot be reached .* comes to 216\.0 times"):
         quick_shape(MINILM, 128, times_faster=1000, timed=timed)
-    with pytest.raises(ModelError, match=r"student\.milliseconds: 0\.01 cannot be reached .* comes to 0\.049 ms"):
+    with pytest.raises(
+        ModelError, match=r"milliseconds: 0\.01 cannot be reached .* comes to 0\.049 ms.*; allow more m"
+    ):
         quick_shape(MINILM, 128, milliseconds=0.01, timed=timed)
 
 

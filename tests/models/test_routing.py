@@ -4,14 +4,16 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from hrkd.cli import main
+from hrkd.deploy.batches import BatchLabeller
 from hrkd.deploy.checks import ask
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.command import export_to
-from hrkd.deploy.label_table import predict_file
+from hrkd.deploy.label_table import Labelling, predict_file
 from hrkd.deploy.predict import Predictor
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.kind import UNKNOWN
@@ -22,6 +24,7 @@ from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.training.routing import fit_router
+from served import start
 from tiny import tiny_recipe
 
 
@@ -145,6 +148,22 @@ class TestModel:
             np.testing.assert_allclose(
                 theirs.probabilities(texts, domain=domain), ours.probabilities(texts, domain=domain), atol=close
             )
+        asked = ask(texts, ["auto", *model.domains[:1]] * 4, None, ours.facts)
+        found = ours.answers_and_shares(asked)
+        np.testing.assert_allclose(found, theirs.answers_and_shares(asked), atol=1e-6)
+        shares = found[:, len(model.labels) :]
+        assert shares.shape == (8, len(model.domains))
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(found[:, : len(model.labels)], ours.answers(asked), atol=1e-6)
+        assert ours.answers_and_shares(asked.take([])).shape == (0, found.shape[1])
+        server = start(tmp_path / "onnx", "--threads", "1")
+        try:
+            _, answers = server.ask({"texts": texts[:2], "domain": ["auto", model.domains[0]]})
+        finally:
+            server.process.kill()
+        assert answers["answers"][0]["domain_found"] == model.domains[shares[0].argmax()]
+        assert answers["answers"][0]["domain_share"] == pytest.approx(shares[0].max(), abs=1e-6)
+        assert answers["answers"][1].keys() == {"label", "score", "scores"}
 
 
 class TestAsking:
@@ -165,7 +184,15 @@ class TestAsking:
         texts = list(tiny.splits.dev.rows["text"][:3])
         (tmp_path / "in.csv").write_text("text,domain\n" + "".join(f'"{text}",elsewhere\n' for text in texts))
         assert predict_file(predictor, tmp_path / "in.csv", tmp_path / "out.csv", domain="auto") == 3
-        labels = pd.read_csv(tmp_path / "out.csv")["label"].tolist()
+        found = pd.read_csv(tmp_path / "out.csv")
+        shares = predictor.answers_and_shares(ask(texts, "auto", None, predictor.facts))[:, len(model.labels) :]
+        assert found["domain_found"].tolist() == [model.domains[d] for d in shares.argmax(axis=1)]
+        np.testing.assert_allclose(found["domain_share"], shares.max(axis=1), atol=1e-6)
+        batch = pa.table({"text": texts})
+        labeller = BatchLabeller(tmp_path, Labelling(domain="auto", prefix="its_"))
+        labeller.predictor = predictor
+        assert labeller(batch)["its_domain_found"].to_pylist() == found["domain_found"].tolist()
+        labels = found["label"].tolist()
         assert labels == [each["label"] for each in predictor(texts, domain="auto")]
         with pytest.raises(DataError, match="unknown domain"):
             predict_file(predictor, tmp_path / "in.csv", tmp_path / "other.csv")
@@ -194,5 +221,7 @@ def test_students_of_a_run_route(tmp_path, capsys):
     assert not read_facts(folder / "teacher").routes
     assert read_facts(folder / "baseline").routes
     assert main(["predict", str(folder / "student"), "--domain", "auto", "a good read"]) == 0
-    assert capsys.readouterr().out.count("\t") == 1
+    line = capsys.readouterr().out.split("\t")
+    assert line[2] == "a good read\n"
+    assert line[1].split()[0] in read_facts(folder / "student").domains
     assert evaluate(folder)["mean"]["accuracy"] > 0

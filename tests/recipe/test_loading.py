@@ -397,3 +397,35 @@ def test_every_section_has_a_first_line_for_the_help():
 def test_names_that_no_file_can_have(name, field):
     with pytest.raises(RecipeError, match=rf"{field}: .* is not allowed: a name (of 256 bytes|with a NUL)"):
         load_recipe("demo", {field: name, "teacher.scratch": None})
+
+
+SIZES = {"layers": 2, "width": 32, "heads": 4, "feed_forward": 64}
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "left"),
+    [
+        (SIZES, {"times_faster": 2}, {"heads": 4, "times_faster": 2}),
+        (SIZES, {"milliseconds": 2}, {"heads": 4, "milliseconds": 2}),
+        (SIZES, {"times_faster": 2, "heads": 2}, {"heads": 2, "times_faster": 2}),
+        (SIZES, {"times_smaller": 2}, {"times_smaller": 2}),
+        (SIZES, {"checkpoint": "x"}, {"checkpoint": "x"}),
+        (SIZES, {"layers": 3}, SIZES | {"layers": 3}),
+        ({"times_smaller": 4}, {"layers": 3}, {"layers": 3}),
+        ({"times_smaller": 4}, {"times_faster": 3}, {"times_faster": 3}),
+        ({"times_faster": 4}, {"heads": 2}, {"times_faster": 4, "heads": 2}),
+        ({"checkpoint": "x"}, {"times_faster": 3}, {"times_faster": 3}),
+    ],
+)
+def test_a_size_that_is_asked_for_goes_before_those_of_the_recipe(said, asked, left, caplog):
+    recipe = {"data": {"format": "synthetic"}, "teacher": {"model": "x"}, "student": said}
+    student = load_recipe(recipe, {"student": asked}).student
+    names = (*SIZES, "times_smaller", "times_faster", "milliseconds", "checkpoint")
+    assert {name: value for name in names if (value := getattr(student, name)) is not None} == left
+    assert ("another size is asked for" in caplog.text) == bool(set(said) - set(left))
+
+
+def test_sizes_that_are_asked_for_together_are_refused_as_ever():
+    recipe = {"data": {"format": "synthetic"}, "teacher": {"model": "x"}, "student": SIZES}
+    with pytest.raises(RecipeError, match="times_smaller chooses the size; leave out"):
+        load_recipe(recipe, {"student.times_smaller": 4, "student.layers": 1})

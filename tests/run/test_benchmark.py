@@ -104,7 +104,7 @@ def test_what_is_refused(run, tmp_path, capsys):
     for arguments, words in (
         ([], "name at least one folder"),
         ([str(tmp_path / "nowhere")], "no such folder"),
-        ([str(run), "--threads", "0"], "threads: expected a whole number from 1, got 0"),
+        ([str(run), "--threads", "0"], "--threads: expected a whole number from 1, got 0"),
         ([str(run.parent / "onnx")], "lies in no run, so that its texts are not known; name a recipe"),
     ):
         assert main(["benchmark", *arguments]) == 2

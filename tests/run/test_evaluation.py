@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from hrkd.cli import main
 from hrkd.data.assembly import assemble
 from hrkd.data.rows import RawRows
 from hrkd.data.synthetic.corpus import synthetic_reviews
@@ -282,6 +283,42 @@ def test_exports_of_a_run_are_checked_on_its_rows_or_say_that_they_are_not(singl
                 export(single[0] / "run", tmp_path / "other", form, **options)
     finally:
         (single[0] / "moved.csv").rename(data)
+
+
+def test_what_a_student_was_trained_on_is_known_of_its_exports(single, tmp_path, caplog):
+    folder, results = single
+    data = {"data": {"source": str(folder / "made_from.csv"), **COLUMNS, "max_length": 20, "dev": 0.2, "test": 0.2}}
+    export_plain(folder / "run" / "student", tmp_path / "plain")
+    export(folder / "run", tmp_path / "onnx", "onnx")
+    expected = results["models"]["student"]["test"]["mean"]["accuracy"]
+    domain = read_facts(folder / "run" / "student").domains[0]
+    for place in ("plain", "onnx"):
+        scores = evaluate(tmp_path / place, data)
+        assert (rows_of(scores), scores["mean"]["accuracy"]) == (40, expected)
+    assert rows_of(evaluate(tmp_path / "plain" / domain, data)) == 40
+    assert "may have learnt" not in caplog.text
+    assert rows_of(evaluate(tmp_path / "plain", data, split="all")) == 200
+    data["data"]["split_seed"] = 1
+    assert rows_of(evaluate(tmp_path / "plain", data)) == 200
+    assert "all 200 rows are measured, and the model may have learnt from some" in caplog.text
+    caplog.clear()
+    evaluate(folder / "run" / "student", {"data": {"source": str(folder / "new.csv")}})
+    assert "may have learnt" not in caplog.text, "the run says what the student has learnt from"
+
+
+def test_a_model_in_a_run_finds_its_rows(single, tmp_path, monkeypatch, capsys):
+    run = single[0] / "run"
+    expected = evaluate(run)
+    assert evaluate(run / "student") == expected
+    monkeypatch.chdir(run)
+    assert main(["evaluate", "student", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+    arguments = ["evaluate", "student", "--data.source", str(single[0] / "new.csv")]
+    assert main([*arguments, "--json"]) == 0
+    assert rows_of(json.loads(capsys.readouterr().out)) == 60
+    shutil.copytree(run / "student", tmp_path / "student")
+    assert main(["evaluate", str(tmp_path / "student")]) == 2
+    assert "lies in no run" in capsys.readouterr().err
 
 
 def plain_of(single, folder, **fields):

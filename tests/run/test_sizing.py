@@ -57,7 +57,8 @@ def test_a_run_has_the_size_and_says_it(timings, teacher, tmp_path, caplog):
     layers, width, heads = student_of(folder)
     assert (layers, heads) == (1, 2)
     assert width < 32
-    assert f"student: {layers} layers of width {width} with {heads} heads: " in caplog.text
+    assert f"student: 1 layer of width {width} with {heads} heads: a forward pass over " in caplog.text
+    assert "as large as the teacher's" not in caplog.text
     assert "(asked: times_faster 6)" in caplog.text
     written = yaml.safe_load((folder / "recipe.yaml").read_text())["student"]
     assert (written["layers"], written["width"], written["heads"]) == (layers, width, heads)
@@ -92,3 +93,10 @@ def test_out_of_reach_leaves_nothing_behind(teacher, tmp_path):
     with pytest.raises(ModelError, match=r"student\.times_faster: 1e\+06 cannot be reached on this machine"):
         distill(recipe(tmp_path / "run", **{"student.times_faster": 1e6}), teacher_folder=teacher)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_that_is_as_large_as_its_teacher_is_told(timings, teacher, tmp_path, caplog):
+    slow = {"student.times_faster": None, "student.milliseconds": 1e9, "cache.folder": tmp_path / "cache"}
+    with caplog.at_level(logging.INFO, "hrkd"):
+        distill(recipe(tmp_path / "run", **slow), teacher_folder=teacher)
+    assert "its encoder is as large as the teacher's" in caplog.text

@@ -1,12 +1,15 @@
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import (
@@ -264,3 +267,20 @@ def test_a_damaged_record_is_named_with_what_to_do(tmp_path, content, said):
         path.write_text(content)
     with pytest.raises(ArtifactError, match=f"training.json: the record .*{said}.*; restore it"):
         read_record(path, what="the record of a training", advice="restore it", needs={"steps": int, "epochs": list})
+
+
+def test_files_have_the_rights_that_the_umask_says(tmp_path):
+    """Whatever the library that wrote them makes of it."""
+    before = os.umask(0o027)
+    try:
+        with replace_folder(tmp_path / "model") as new:
+            (new / "inner").mkdir()
+            for place in (new, new / "inner"):
+                save_file({"x": torch.zeros(2)}, place / "model.safetensors")
+                (place / "model.safetensors").chmod(0o600)
+                (place / "config.json").write_text("{}")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
+    assert len(files) == 5

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from hrkd.support.text_table import PlainTable
+from hrkd.support.text_table import PlainTable, beside_size
 
 words = st.text(alphabet="abc", min_size=1, max_size=9)
 
@@ -55,3 +55,27 @@ def test_names_with_control_characters_are_shown_as_escapes():
         *(r"## a\x07", "", r"| domain | b\x1b |", "| --- | ---: |", r"| \x1b]0;x\x07 | 1 |"),
         *("", r"* nul\x00"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(2.0, "2.0 times smaller than"), (4.1, "as large as"), (3.96, "as large as"), (5.0, "1.2 times as large as")],
+)
+def test_sizes_side_by_side(size, told):
+    assert beside_size(size, 4.0) == told
+
+
+def test_notes_are_not_as_narrow_as_the_table():
+    note = "What is said below a small table is read as a line of text, and not as a column of three words each, or so."
+    table = PlainTable("t", ("a", "b"), (("x", "1"),), (note,))
+    assert max(map(len, shown(table, 240).splitlines())) == len(note[: note.rindex(" ", 0, 101)])
+    assert all(len(line) <= 30 for line in shown(table, 30).splitlines())
+
+
+def test_rows_that_say_nothing_in_a_later_piece_are_left_out():
+    columns = ("model", *(f"domain number {i}" for i in range(6)))
+    rows = (("rows", *"12", *"----"), ("student", *"345678"))
+    lines = [line.split() for line in shown(PlainTable("t", columns, rows), 30).splitlines()]
+    cells = [line for line in lines if line[:1] == ["rows"]]
+    assert cells
+    assert all({*line[1:]} != {"-"} for line in cells)

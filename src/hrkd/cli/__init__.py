@@ -98,14 +98,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
-        also = ", and so does hrkd resume with its folder" if tokens[:1] and tokens[0] in RESUMED else ""
-        _fail(f"{how}; the same command goes on from the last checkpoint, where there is one{also}")
+        _fail(f"{how}{_going_on(tokens)}")
         return TERMINATED if how == "terminated" else INTERRUPTED
     except RuntimeError as error:
         if not _is_of_group(error):
             raise
         return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
     return status if isinstance(status, int) else 0
+
+
+def _going_on(tokens: Sequence[str]) -> str:
+    """What becomes of an interrupted command when it is given again, where anything of it is kept."""
+    verb = tokens[0] if tokens else ""
+    if verb in (*RESUMED, "resume"):
+        also = ", and so does hrkd resume with its folder" if verb in RESUMED else ""
+        return f"; the same command goes on from the last checkpoint, where there is one{also}"
+    if verb == "predict" and any(token.partition("=")[0] == "--output" for token in tokens):
+        return "; the same command goes on where it stopped, if it labels a file"
+    return ""
 
 
 def _is_of_group(error: RuntimeError) -> bool:
@@ -140,7 +150,7 @@ def app_of(tokens: Sequence[str]) -> App:
     app = App(
         name="hrkd",
         help="Distil a fine-tuned encoder that serves many domains into one small, fast student.",
-        help_epilogue=EPILOGUE,
+        help_epilogue=None if tokens and tokens[0] in VERBS else EPILOGUE,
         version=_version,
         suppress_keyboard_interrupt=False,  # main tells what comes next
     )

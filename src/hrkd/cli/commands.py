@@ -21,7 +21,6 @@ from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, check_target
 from hrkd.deploy.export_folder import exported_facts, facts_of_any
 from hrkd.errors import RecipeError, TrainingError
-from hrkd.models.open_model import read_facts
 from hrkd.recipe.codes import CODES, code_of
 from hrkd.recipe.loading import load_recipe, packaged_recipe_text, packaged_recipes, recipe_json_schema
 from hrkd.recipe.schema import Recipe
@@ -32,6 +31,8 @@ from hrkd.run.first_look import (
     check_output,
     check_teacher_is_there,
     moved_run,
+    read_student,
+    recipe_around,
     student_in,
 )
 from hrkd.support.arguments import check_count
@@ -342,12 +343,14 @@ def evaluate(
 ) -> None:
     """Measure a run or a model on each domain.
 
-    The recipe says what data to measure on; only its data section is needed. For the folder of a run it is the
-    run's own unless another is given. Length, columns, labels and domains are the model's.
+    The recipe says what data to measure on; only its data section is needed. For the folder of a run, or a
+    model in it, it is the run's own unless another is given. Length, columns, labels and domains are the model's.
     """
     check_measurable(folder, split, data_named=bool(recipe or flags))
-    own = folder / "recipe.yaml"
-    source = str(own) if recipe is None and own.is_file() else recipe
+    own = recipe_around(folder)
+    if own is not None and own.parent.absolute() != folder.absolute() and (flags or {}).get("data"):
+        own = None  # other rows for a model: nothing of its run's own says where they are
+    source = str(own) if recipe is None and own is not None else recipe
     given = source is not None or flags
     checked = load_recipe(source, overrides_of(flags), needed=("data",)) if given else None
     if checked is not None:
@@ -545,7 +548,7 @@ def explain(
 
 
 def predict(
-    student: Annotated[Path, Parameter(help="Folder of a student (or teacher) that hrkd wrote.")],
+    student: Annotated[Path, Parameter(help="Folder of a student (or teacher), of its run, or of an export.")],
     /,
     *texts: Annotated[str, Parameter(help="Texts to classify; default: the lines of standard input, one text each.")],
     domain: Annotated[
@@ -583,6 +586,7 @@ def predict(
     lines = None if given or input_file is not None else standard_input()
     if not given and input_file is None and lines is None:
         raise RecipeError("give either texts to classify, or --input and --output for a file of them")
+    student = student_in(student)
     facts = facts_of_any(student)
     prepare_process()
     how: dict[str, Any] = {"domain": domain, "all_labels": all_labels, "as_json": as_json}
@@ -624,7 +628,7 @@ def _data_recipe(recipe: str | None, flags: Flags) -> Recipe | None:
     return checked
 
 
-@takes_fields("data", "evaluation", "run")
+@takes_fields("data", "evaluation", "run", listed=False)
 def export(
     student: Annotated[Path, Parameter(help="Folder of a run, or of a student (or teacher) that hrkd wrote.")],
     output: Annotated[Path, Parameter(help="Folder to write.")],
@@ -638,7 +642,11 @@ def export(
         Parameter(help="How often a piece must stand in the training texts to be kept; default: all pieces are."),
     ] = None,
     allowance: Annotated[
-        float, Parameter(help="Points of accuracy that may be lost where a form rounds or reads less, on the mean.")
+        float,
+        Parameter(
+            help="Points of accuracy that a form that rounds, or reads less of long texts, may lose on the mean over "
+            "domains; a domain that loses more fails it too, unless that may be chance (McNemar, p from 0.05)."
+        ),
     ] = ALLOWANCE,
     overwrite: Annotated[bool, Parameter(negative=(), help="Replace an earlier export.")] = False,
     push_to_hub: Annotated[
@@ -653,11 +661,12 @@ def export(
     plain: a folder for each domain that AutoModelForSequenceClassification and AutoTokenizer of transformers load as
     it is. onnx, onnx-int8, openvino, openvino-int8: one graph for all domains with its tokenizer, which hrkd predict
     runs without torch. What is written has been held against the student: its logits, and where it rounds its accuracy
-    on dev rows of the student's run, or of the recipe that is given.
+    on dev rows of the student's run, or of the recipe that is given. Fields of the recipe are flags too, such as
+    `--data.source`; `hrkd evaluate --help` shows them.
     """
     checked = _data_recipe(recipe, flags)
     check_target(to)
-    read_facts(student_in(student))
+    read_student(student)
     console = prepare(data_only=as_json)
     with heavy_imports():
         from hrkd.run import export as exporting
@@ -679,7 +688,7 @@ def export(
         print_json(exported_facts(output))
 
 
-@takes_fields("data", "run")
+@takes_fields("data", "run", listed=False)
 def benchmark(
     *folders: Annotated[
         Path, Parameter(help="Runs (teacher and student), models, exports; others are compared with the first.")
@@ -698,7 +707,8 @@ def benchmark(
 
     One text at a time (median, 95th and 99th percentile) and many, with tokenising; size; seconds until the first
     answer of a new process. A linear model that is fitted on the same data stands below. Models take turns; leave the
-    machine alone meanwhile.
+    machine alone meanwhile. Fields of the recipe are flags too, such as `--data.source`; `hrkd evaluate --help` shows
+    them.
     """
     checked = _data_recipe(recipe, flags)
     if not folders:

@@ -28,19 +28,22 @@ SWITCH = {"true": True, "false": False, "null": None}
 _FORMS = {list: "repeat the flag for each", dict: "by name: --{}.NAME"}
 
 
-def takes_fields(*sections: str) -> Callable[[Verb], Verb]:
-    """Give a verb the fields of ``sections`` as flags; they arrive in its parameter ``flags``."""
+def takes_fields(*sections: str, listed: bool = True) -> Callable[[Verb], Verb]:
+    """Give a verb the fields of ``sections`` as flags; they arrive in its parameter ``flags``.
+
+    ``listed``: whether its help shows each of them; a verb that seldom needs them says where they are shown.
+    """
 
     def decorate(verb: Verb) -> Verb:
-        verb.__annotations__["flags"] = _flags_type(sections)
+        verb.__annotations__["flags"] = _flags_type(sections, listed)
         return verb
 
     return decorate
 
 
-def _flags_type(sections: Sequence[str]) -> Any:
+def _flags_type(sections: Sequence[str], listed: bool) -> Any:
     """A parameter annotation with one flag per field, grouped by section for the help."""
-    return Annotated[_typed_dict(_flag_tree(), sections) | None, Parameter(name="*", name_transform=str)]
+    return Annotated[_typed_dict(_flag_tree(), sections) | None, Parameter(name="*", name_transform=str, show=listed)]
 
 
 @cache

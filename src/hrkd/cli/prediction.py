@@ -16,7 +16,7 @@ from hrkd.cli.output import print_json
 from hrkd.cli.terminal import heavy_imports, progress, result_console
 from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
 from hrkd.deploy.checks import ask, numbers_of
-from hrkd.deploy.streams import NAME, Answer, Lines, answer_line, json_line, label_lines, stream_table
+from hrkd.deploy.streams import NAME, Answer, Lines, answer_line, answers_to, json_line, label_lines, stream_table
 from hrkd.errors import RecipeError
 from hrkd.support.messages import count_of
 
@@ -63,6 +63,9 @@ class TableFlags:
         Literal["stop", "skip", "blank"],
         Parameter(help="Rows without text or of an unknown domain: an error, left out, or kept without a label."),
     ] = "stop"
+    overwrite: Annotated[
+        bool, Parameter(negative=(), help="Replace a table that is there already, once the new one is whole.")
+    ] = False
     input_format: Annotated[
         StreamFormat | None, Parameter(help="What `--input -` holds; default: jsonl if it begins with a brace.")
     ] = None
@@ -125,9 +128,8 @@ def predict_texts(
         if text.lower().removesuffix(".gz").endswith(FILES) and Path(text).is_file():
             raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
-    found = _predictor(student).answers(asked).tolist()
-    for text, probabilities in zip(texts, found, strict=True):
-        sys.stdout.write(_form(as_json)(text, probabilities, facts.labels, all_labels))
+    for text, answer in zip(texts, answers_to(_predictor(student), asked), strict=True):
+        sys.stdout.write(_form(as_json)(text, answer, facts, all_labels))
 
 
 def predict_lines(
@@ -212,11 +214,10 @@ def predict_table(
             raise RecipeError("--input -: there is no standard input")
         if target != "-":
             check_output(Path(target).expanduser())
+            check_replaceable(Path(target).expanduser(), overwrite=flags.overwrite)
         job = plan(stream_table(lines, flags.input_format and f".{flags.input_format}"), facts, how)
-        if target != "-":
-            check_replaceable(Path(target).expanduser(), job)
     else:
-        job = look_through(source, None if target == "-" else target, facts, how, kind=kind)
+        job = look_through(source, None if target == "-" else target, facts, how, kind=kind, overwrite=flags.overwrite)
     if target != "-":
         count = label_file(_predictor(student), job, target, progress=progress())
         told = f"{count_of(count, 'text', 'texts')} labelled: {target}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["heavy_imports", "prepare", "prepare_process", "progress", "result_console"]
 
-WIDTH_OF_FILES = 160
+WIDTH_OF_FILES = 240
 ENVIRONMENT = {
     "DATASETS_VERBOSITY": "error",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

@@ -18,6 +18,7 @@ from scipy import stats
 
 from hrkd.comparison.grid import Grid
 from hrkd.recipe.schema import EvaluationConfig
+from hrkd.training.chance import paired_p
 
 __all__ = ["McNemar", "SignTest", "bootstrap_interval", "domain_mean", "holm", "mcnemar_test", "sign_flip_test"]
 
@@ -123,8 +124,7 @@ def mcnemar_test(differences: ArrayLike) -> McNemar:
     """McNemar's exact test on the differences of one seed, shape (N,): all domains together."""
     differences = np.asarray(differences)
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    return McNemar(better, worse, p)
+    return McNemar(better, worse, paired_p(better, worse))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -14,9 +14,16 @@ from hrkd.errors import DataError
 if TYPE_CHECKING:
     from hrkd.recipe.schema import Keep
 
-__all__ = ["Ints", "cut_rows", "cut_text", "mean_by_owner", "windows_of"]
+__all__ = ["KEPT", "Ints", "cut_rows", "cut_text", "mean_by_owner", "windows_of"]
 
 Ints = npt.NDArray[np.int64]
+KEPT: dict[Keep, str] = {
+    "head": "the beginning",
+    "tail": "the end",
+    "head_tail": "beginning and end",
+    "windows": "all, in windows,",
+}
+"""What is read of a long text, to stand before "of"."""
 
 
 def cut_rows(special: Sequence[int], parts: Sequence[list[int]], max_tokens: int, keep: Keep) -> Iterator[list[int]]:

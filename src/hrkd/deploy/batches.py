@@ -79,7 +79,7 @@ class BatchLabeller:
         schema, found, batches = with_fields(table.schema, job.added), job.bad_rows(self.predictor), []
         for batch in table.to_batches():
             rows, values, _ = labels_of(
-                job, ArrowRows(batch), found, lambda asked: self.predictor.answers(asked, batch_size=self.batch_size)
+                job, ArrowRows(batch), found, lambda asked: job.answers(self.predictor, asked, self.batch_size)
             )
             batches.append(with_columns(rows.batch(table.schema), job.added, values, schema))
         if note := found.note(self.how.on_bad_row):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hrkd.errors import HrkdError
+from hrkd.support.manifest import MANIFEST
 from hrkd.support.progress import Progress
 
 __all__ = ["Answer", "Speed", "folder_megabytes", "measure", "start_up"]
@@ -25,6 +26,8 @@ Answer = Callable[[Sequence[int]], object]
 """A model: from the places of some texts to its probabilities."""
 
 WARM_UP = 3
+ABOUT = ("README.md", MANIFEST)
+"""What is written about a folder once all else is there: its size is told in the one, and before the other."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,6 @@ def _used() -> float:
 
 
 def folder_megabytes(folder: Path, names: Sequence[str] = ()) -> float:
-    """Of all files of a folder and those in it, or of those of some names, in millions of bytes."""
-    files = [folder / name for name in names] if names else [path for path in folder.rglob("*") if path.is_file()]
+    """Of all files in a folder, at any depth, but cards and manifests; or of some names. In millions of bytes."""
+    files = [folder / name for name in names] or [path for path in folder.rglob("*") if path.name not in ABOUT]
     return math.fsum(path.stat().st_size for path in files if path.is_file()) / 1e6

@@ -12,7 +12,7 @@ from hrkd.data.rows import fault_of, held, is_nested, known_as, name_of, text_of
 from hrkd.errors import DataError
 from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import shown
-from hrkd.support.messages import first_of, misspelt
+from hrkd.support.messages import count_of, first_of, misspelt
 
 if TYPE_CHECKING:
     from hrkd.models.open_model import ModelFacts
@@ -73,7 +73,7 @@ def ask(texts: Any, domain: Any, text_pairs: Any, facts: ModelFacts) -> Asked:
     domains = _domains(domain, len(found), facts)
     for what, given in (("domains", domains), ("text_pairs", pairs)):
         if given is not None and len(given) != len(found):
-            raise DataError(f"{len(found)} texts but {len(given)} {what}; give one for each text")
+            raise DataError(f"{count_of(len(found), 'text', 'texts')} but {len(given)} {what}; give one for each text")
     if found:
         check_pairs(pairs is not None, facts)
     texts = _usable("text", found)
@@ -175,12 +175,12 @@ def _unpacked(items: list[Any], pairs: list[Any] | None) -> tuple[list[Any], lis
     """Texts and second texts of mappings such as pipelines take."""
     wrong = [
         f"{i} ({_names(item)})"
-        for i, item in enumerate(items)
+        for i, item in enumerate(items, start=1)
         if isinstance(item, Mapping) and ("text" not in item or not set(item) <= PIPELINE_KEYS)
     ]
     if wrong:
         raise DataError(
-            f"texts: expected mappings with 'text' and, for a pair task, 'text_pair'; not so at index {first_of(wrong)}"
+            f"texts: expected mappings with 'text' and, for a pair task, 'text_pair'; not so: text {first_of(wrong)}"
         )
     second = [item.get("text_pair") if isinstance(item, Mapping) else None for item in items]
     if any(each is not None for each in second):
@@ -193,15 +193,13 @@ def _unpacked(items: list[Any], pairs: list[Any] | None) -> tuple[list[Any], lis
 def _usable(what: str, values: list[Any]) -> list[str]:
     other = [
         f"{i} ({shown(value)})"
-        for i, value in enumerate(values)
+        for i, value in enumerate(values, start=1)
         if is_nested(value) or not (fault_of(value) or isinstance(value, str | Real | Decimal))
     ]
     if other:
-        raise DataError(f"expected a string for each {what}, got something else at index {first_of(other)}")
-    if unusable := [str(i) for i, value in enumerate(values) if fault_of(value)]:
-        raise DataError(
-            f"empty or broken {what} at index {first_of(unusable)}; every {what} must be a string with content"
-        )
+        raise DataError(f"expected a string for each {what}, got something else: {what} {first_of(other)}")
+    if unusable := [str(i) for i, value in enumerate(values, start=1) if fault_of(value)]:
+        raise DataError(f"empty or broken: {what} {first_of(unusable)}; every {what} must be a string with content")
     return [text_of(value) for value in values]
 
 
@@ -216,6 +214,6 @@ def _domains(domain: Any, count: int, facts: ModelFacts) -> list[Any]:
 
 
 def _numbers(domains: list[Any], facts: ModelFacts) -> list[int]:
-    if faulty := [f"{i} ({shown(name)})" for i, name in enumerate(domains) if fault_of(name)]:
-        raise DataError(f"domain: expected a name, got something else at index {first_of(faulty)}")
+    if faulty := [f"{i} ({shown(name)})" for i, name in enumerate(domains, start=1) if fault_of(name)]:
+        raise DataError(f"domain: expected names, got something else for text {first_of(faulty)}")
     return numbers_of(domains, facts)

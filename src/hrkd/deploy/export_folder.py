@@ -70,8 +70,8 @@ class ExportRecord:
         padding: what stands behind shorter rows, by column; 0 where it is not said.
         truncation_side: where the tokenizer cuts a long text whose head is kept.
         facts: what the student said of itself; a graph of one domain knows that one alone, and asks for no domain.
-        made_from: the student's folder, a hash of its files, its parameters (of the pieces that are kept), and versions
-            of what made the export.
+        made_from: the student's folder, a hash of its files, a digest of the rows of its run, its parameters (of the
+            pieces that are kept), and versions of what made the export.
         settings: how it was made.
         checks: what was found when it was held against the student.
     """

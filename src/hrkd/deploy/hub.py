@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from hrkd.deploy.export_folder import EXPORT
@@ -16,19 +16,45 @@ from hrkd.support.domain_index import INDEX
 from hrkd.support.manifest import MANIFEST, listed_names
 from hrkd.support.messages import first_line
 
-__all__ = ["check_hub_name", "push_to_hub"]
+__all__ = ["check_hub", "push_to_hub"]
 
 CARD = "README.md"
+REFUSED = (401, 403)
+"""Status of an answer to somebody who may not."""
 OURS = ("model.onnx", "model.xml", "model.bin", EXPORT, INDEX, "tokenizer.json")
 """What exports of the several forms hold, wherever there is no list of their files."""
 
 
-def check_hub_name(name: str) -> None:
-    """Whether a repository can be called so.
+def check_hub(name: str, *, api: HfApi | None = None) -> None:
+    """Whether something can be put there, before it is made: the name, the way to the Hub, and who is logged in.
+
+    Args:
+        name: of the repository.
+        api: as :func:`push_to_hub`.
 
     Raises:
-        HrkdError: it cannot.
+        HrkdError: it cannot; says which of these is wrong.
     """
+    _check_name(name)
+    try:
+        (api or HfApi()).whoami()
+    except Exception as error:  # the client's, its transport's, and the system's
+        raise HrkdError(f"--push-to-hub {name}: {_cause_of(error)}. Nothing was exported") from error
+
+
+def _cause_of(error: Exception) -> str:
+    """What keeps one from the Hub, and what to do."""
+    if isinstance(error, LocalTokenNotFoundError):
+        return "nobody is logged in here; log in (hf auth login), or set HF_TOKEN"
+    answer = getattr(error, "response", None)
+    if getattr(answer, "status_code", None) in REFUSED:
+        return f"the Hub refuses ({first_line(error)}); log in (hf auth login) as somebody who may write there"
+    if answer is not None:
+        return f"the Hub answers with an error ({first_line(error)}); try again later"
+    return f"the Hub cannot be reached ({first_line(error)}); see to the network"
+
+
+def _check_name(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
@@ -49,7 +75,7 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
     Raises:
         HrkdError: the Hub cannot be reached, or refuses.
     """
-    check_hub_name(name)
+    _check_name(name)
     client = api or HfApi()
     files = [*(listed_names(folder) or []), MANIFEST, CARD]
     for inner in folder.iterdir():  # a plain export: a folder for each domain, each with a list of its own
@@ -66,8 +92,7 @@ def push_to_hub(folder: Path, name: str, *, api: HfApi | None = None) -> str:
         )
     except Exception as error:  # the client's, its transport's, and the system's
         raise HrkdError(
-            f"--push-to-hub {name}: {first_line(error)}; the folder {folder} is finished. Log in (hf auth login) as "
-            "somebody who may write there, and upload it again"
+            f"--push-to-hub {name}: {_cause_of(error)}, then upload {folder}, which is finished (hf upload)"
         ) from error
     return str(commit.repo_url)
 

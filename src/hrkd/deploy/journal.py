@@ -19,14 +19,14 @@ import logging
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from hrkd.errors import DataError
-from hrkd.support.atomic_files import clear_leftovers, writing
+from hrkd.support.atomic_files import CannotWriteError, clear_leftovers, writing
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -59,19 +59,29 @@ def journal_of(output: Path, key: str) -> Iterator[Journal]:
         DataError: a file of its name is something else, or another process has it.
     """
     path = output.parent / f".{output.name}.hrkd-journal"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, output) as file:
+    with ExitStack() as stack:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = _locked(path, output)
+            stack.callback(_close, file)
             clear_leftovers(output.parent, lambda name: name == output.name)
             journal = Journal(file, path, key)
-            try:
-                yield journal
-            except BaseException as error:
-                # What is wrong with the data stays so; all else may be an interruption.
-                if journal.is_empty() or isinstance(error, DataError):
-                    path.unlink(missing_ok=True)
-                raise
-            path.unlink(missing_ok=True)
+        try:
+            yield journal
+        except BaseException as error:
+            # What is wrong with the data stays so; all else may be an interruption.
+            if journal.is_empty() or isinstance(error, DataError):
+                path.unlink(missing_ok=True)
+            elif isinstance(error, CannotWriteError):
+                kept = f"{path} keeps what was found so far, and the same command goes on with it"
+                raise CannotWriteError(f"{error}. {kept}") from error
+            raise
+        path.unlink(missing_ok=True)
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(OSError):  # a disk that is full has been told
+        file.close()
 
 
 def _locked(path: Path, output: Path) -> IO[bytes]:
@@ -120,7 +130,6 @@ class Journal:
 
     def is_empty(self) -> bool:
         """Whether nothing is kept yet."""
-        self.file.flush()
         return os.fstat(self.file.fileno()).st_size <= self.start
 
     def next(self, rows: int, columns: int) -> np.ndarray | None:
@@ -143,8 +152,9 @@ class Journal:
         """Keep what was found for the next rows."""
         text = base64.b64encode(np.ascontiguousarray(found, dtype="<f8").tobytes()).decode()
         line = {"rows": len(found), "found": text, "sum": zlib.crc32(text.encode())}
-        self.file.write(json.dumps(line).encode() + b"\n")
-        self.file.flush()
+        with writing(self.path):
+            self.file.write(json.dumps(line).encode() + b"\n")
+            self.file.flush()
         self.rows += len(found)
 
 

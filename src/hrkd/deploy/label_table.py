@@ -7,8 +7,6 @@ time, so that memory does not grow with the table.
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -29,7 +27,8 @@ from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
 from hrkd.deploy.checks import check_pairs, numbers_of
-from hrkd.errors import ArtifactError, DataError, HrkdError
+from hrkd.errors import ArtifactError, DataError
+from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import check_count, check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.messages import first_of, misspelt
@@ -87,6 +86,16 @@ class TableJob:
     schema: pa.Schema | None = None
     source: Path | None = field(default=None)
 
+    @property
+    def finds_domains(self) -> bool:
+        """Whether the model finds the domain of each row, which is then told."""
+        return self.columns.number == UNKNOWN
+
+    def answers(self, predictor: Predictor, asked: Asked, batch_size: int) -> np.ndarray:
+        """Probabilities (texts, C) of what is asked; behind them, where they are found, shares of the domains."""
+        ask = predictor.answers_and_shares if self.finds_domains else predictor.answers
+        return ask(asked, batch_size=batch_size)
+
     def bad_rows(self, predictor: Predictor | None = None) -> BadRows:
         """Nothing counted yet; with a ``predictor`` it also finds texts of which its tokenizer leaves nothing."""
         without_tokens = None if predictor is None else predictor.without_tokens
@@ -123,16 +132,15 @@ def predict_file(
     """Label a table and write it with the columns ``label`` and ``score`` added.
 
     CSV, TSV, JSON lines or Parquet, the first three also with ``.gz``; the kind of the output follows its name. All
-    columns and rows stay as they are: in the same format to the last digit, type and spelling. An existing output that
-    has the added columns is replaced, once the new one is whole; another file is not. After an interruption the same
-    call goes on where it stopped (:mod:`hrkd.deploy.journal`).
+    columns and rows stay as they are: in the same format to the last digit, type and spelling. After an interruption
+    the same call goes on where it stopped (:mod:`hrkd.deploy.journal`).
 
     Args:
         predictor: The model.
         input: Table to read.
-        output: Table to write; not the same file.
+        output: Table to write; not the same file, and none that is there already.
         domain: Domain of all rows; None: a column says it for each, unless the model has one head for all domains;
-            ``auto``: the model finds it by itself.
+            ``auto``: the model finds it by itself, and ``domain_found`` and ``domain_share`` are added too.
         text: Column with the text; default: as in the table that the model was made from, or ``text``.
         text_pair: Column with the second text of a pair task; default: as there.
         domain_column: Column with the domain, where ``domain`` is None; default: as there, or ``domain``. A cell may
@@ -152,7 +160,7 @@ def predict_file(
     Raises:
         DataError: a file that cannot be read, missing columns, columns that would be overwritten, rows
             without text, unknown domains; file and rows are named.
-        ArtifactError: the output cannot be written; the model's answers are not finite.
+        ArtifactError: the output cannot be written, or is there already; the model's answers are not finite.
     """
     how = Labelling(domain, text, text_pair, domain_column, all_labels, prefix, on_bad_row)
     job = look_through(input, output, predictor.facts, how)
@@ -166,11 +174,12 @@ def look_through(
     how: Labelling,
     *,
     kind: str | None = None,
+    overwrite: bool = False,
 ) -> TableJob:
     """Read and check a table that is to be labelled, all of it.
 
-    ``output`` None: it is written to a stream, as ``kind``. The other arguments and the errors are those of
-    :func:`predict_file`.
+    ``output`` None: it is written to a stream, as ``kind``; ``overwrite``: it may be there already. The other arguments
+    and the errors are those of :func:`predict_file`.
     """
     source, target = (
         path_of("input", input, TABLE, DataError),
@@ -181,10 +190,9 @@ def look_through(
         check_output(target)
         if _is_same(source, target):
             raise DataError(f"{target}: input and output are the same file; write to another one")
+        check_replaceable(target, overwrite=overwrite)
         kind = known_kind(target)
     job = replace(plan(whole_table(source), facts, how), source=source)
-    if target is not None:
-        check_replaceable(target, job)
     for note in _notes(job):
         logger.warning("%s", note)
     job.check_rows()
@@ -224,38 +232,15 @@ def check_output(path: Path) -> None:
     check_can_be_written(path)
 
 
-def check_replaceable(path: Path, job: TableJob) -> None:
-    """Whether an output that is there already is a table with the columns that are added, and so one of before.
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Whether an output may be written: whatever is in a file of its name is somebody's, and may have been corrected.
 
     Raises:
-        ArtifactError: it is something else, which would be lost.
+        ArtifactError: there is one, and it is not to be replaced.
     """
-    if not path.is_file() or not path.stat().st_size:
-        return
-    try:
-        known = _columns_at_first_sight(path)
-    except (HrkdError, pa.ArrowException, csv.Error, ValueError, OSError):
-        known = []
-    added = [name for name, _ in job.added]
-    if not set(added) <= set(known):
-        raise ArtifactError(
-            f"{path}: is there already, and no table that was labelled before (no columns {', '.join(added)}); "
-            "remove it, or name another output"
-        )
-
-
-def _columns_at_first_sight(path: Path) -> list[str]:
-    """Columns of a table by its first line; of an object of JSON, its fields."""
-    kind = known_kind(path)
-    if kind == ".parquet":
-        import pyarrow.parquet as pq
-
-        names: list[str] = pq.read_schema(path).names
-        return names
-    with open_text(path, newline="") as text:
-        if kind == ".jsonl":
-            return list(json.loads(text.readline()))
-        return next(csv.reader(text, delimiter="," if kind == ".csv" else "\t"), [])
+    check_switch("overwrite", overwrite)
+    if not overwrite and path.is_file() and path.stat().st_size:
+        raise ArtifactError(f"{path}: is there already; name another output, or replace it with --overwrite")
 
 
 def whole_table(file: Path) -> WholeTable:
@@ -306,6 +291,8 @@ def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
     columns = RowColumns(text, pair, domain if by_column else None, number)
     scores = ["score", *(f"score_{name}" for name in facts.labels if how.all_labels)]
     added = [(f"{how.prefix}label", str), *((f"{how.prefix}{name}", float) for name in scores)]
+    if columns.number == UNKNOWN:
+        added += [(f"{how.prefix}domain_found", str), (f"{how.prefix}domain_share", float)]
     if table.columns or table.rows != 0:
         _check_columns(table, columns, [name for name, _ in added], facts)
     return TableJob(table, columns, facts, added, how)
@@ -331,7 +318,7 @@ def _check_added(name: str, added: Sequence[str], found: Collection[str]) -> Non
     if taken := [repr(each) for each in added if each in found]:
         raise DataError(
             f"{name}: has a column {first_of(taken)} already, which prediction would add; "
-            "rename it, or set prefix (such as predicted_)"
+            "rename it, or put something before what is added (prefix, on the command line --prefix predicted_)"
         )
 
 
@@ -441,7 +428,7 @@ def _label(
     found, labelled = job.bad_rows(predictor), 0
 
     def answers(asked: Asked) -> np.ndarray:
-        return _probabilities(predictor, asked, batch_size, journal)
+        return _answers(predictor, job, asked, batch_size, journal)
 
     with _bar(progress, job.table.rows) as bar:
         for rows in job.table.chunks(None):
@@ -471,7 +458,7 @@ def labels_of(
         job: how they are labelled.
         rows: as many as are there.
         found: counts those that cannot be labelled.
-        answers: gives the probabilities of what is asked, shape (texts, C).
+        answers: gives of what is asked what :meth:`TableJob.answers` does.
 
     Raises:
         DataError: a row cannot be labelled, where such rows are an error.
@@ -495,21 +482,27 @@ def _bar(progress: Progress | None, rows: int | None) -> AbstractContextManager[
     return shown.bar("predicting", total=rows or 0, unit="rows")
 
 
-def _probabilities(predictor: Predictor, asked: Asked, batch_size: int, journal: Journal | None) -> np.ndarray:
+def _answers(predictor: Predictor, job: TableJob, asked: Asked, batch_size: int, journal: Journal | None) -> np.ndarray:
     """What the journal has, or else the model says."""
-    known = None if journal is None else journal.next(len(asked.texts), len(predictor.facts.labels))
+    columns = len(job.facts.labels) + len(job.facts.domains) * job.finds_domains
+    known = None if journal is None else journal.next(len(asked.texts), columns)
     if known is not None:
         return known
-    found = predictor.answers(asked, batch_size=batch_size)
+    found = job.answers(predictor, asked, batch_size)
     if journal is not None:
         journal.add(found)
     return found
 
 
-def _added_values(job: TableJob, probabilities: np.ndarray) -> list[list[Any]]:
+def _added_values(job: TableJob, answers: np.ndarray) -> list[list[Any]]:
+    classes = len(job.facts.labels)
+    probabilities, shares = answers[:, :classes], answers[:, classes:]
     best = probabilities.argmax(axis=1)
     rounded = probabilities.round(6)
     every = rounded.T.tolist() if job.how.all_labels else []
+    if job.finds_domains:
+        names = [job.facts.domains[d] for d in shares.argmax(axis=1)]
+        every += [names, shares.round(6).max(axis=1, initial=0.0).tolist()]
     return [[job.facts.labels[c] for c in best], rounded.max(axis=1, initial=0.0).tolist(), *every]
 
 

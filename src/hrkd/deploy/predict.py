@@ -14,6 +14,7 @@ from hrkd.data.cutting import mean_by_owner
 from hrkd.deploy.checks import Asked, ask
 from hrkd.deploy.export_folder import is_export
 from hrkd.errors import ArtifactError, DataError, ModelError
+from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
 from hrkd.support.arguments import check_count, check_switch
 from hrkd.support.messages import first_of
@@ -160,6 +161,26 @@ class Predictor:
         _check_finite(found)
         return found
 
+    def answers_and_shares(self, asked: Asked, *, batch_size: int = 64) -> np.ndarray:
+        """As :meth:`answers`, and behind the probabilities the shares of the domains, (texts, C + D).
+
+        Shares are NaN of texts whose domain is named, if all in a forward pass are.
+
+        Raises:
+            DataError, ArtifactError: as there; an export of an earlier hrkd tells no shares.
+        """
+        self._check_tokens(asked)
+        batch_size = check_count("batch_size", batch_size)
+        classes, domains = len(self.facts.labels), len(self.facts.domains)
+        if not asked.texts:
+            return np.empty((0, classes + domains))
+        logits, shares, owners = self._passes(asked, batch_size)
+        if np.isnan(shares[np.asarray(asked.domains)[owners] == UNKNOWN]).any():
+            raise ArtifactError("this export does not tell which domain it finds; make it anew (hrkd export)")
+        found = mean_by_owner(np.concatenate([softmax(logits), shares], axis=1), owners)
+        _check_finite(found[:, :classes])
+        return found
+
     def without_tokens(self, texts: Sequence[str]) -> list[int]:
         """Places of the texts of which the tokenizer leaves nothing: invisible characters, accents alone."""
         places = [i for i, text in enumerate(texts) if not PLAIN_LETTER.search(text)]
@@ -179,26 +200,34 @@ class Predictor:
     def _check_tokens(self, asked: Asked) -> None:
         for what, texts in (("text", asked.texts), ("text pair", asked.pairs or ())):
             if places := self.without_tokens(texts):
+                which = first_of([str(place + 1) for place in places])
                 raise DataError(
-                    f"no tokens in the {what} at index {first_of(list(map(str, places)))}: the model's tokenizer "
-                    "leaves out all of its characters (invisible ones, control characters, accents alone); leave such "
-                    "texts out"
+                    f"no tokens: {what} {which}; the model's tokenizer leaves out all of its characters (invisible ones, "
+                    "control characters, accents alone); leave such texts out"
                 )
 
     def logits(self, asked: Asked, *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """Logits of the rows of what is asked, (rows, C), and the number of the text that each row is of, (rows,)."""
+        logits, _, owners = self._passes(asked, batch_size)
+        return logits, owners
+
+    def _passes(self, asked: Asked, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits (rows, C), shares of the domains (rows, D) where they are told, and the texts of the rows (rows,)."""
         columns, owners = self.engine.encode(asked.texts, asked.pairs)
         domain_ids = np.asarray(asked.domains, dtype=np.int64)[owners]
         lengths = list(map(len, columns["input_ids"]))
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         found = np.empty((len(lengths), len(self.facts.labels)), dtype=np.float32)
+        shares = np.full((len(lengths), len(self.facts.domains)), np.nan)
         start = 0
         while start < len(order):
             chosen = order[start : start + self._rows([lengths[i] for i in order[start : start + batch_size]])]
             start += len(chosen)
             batch = {name: [values[i] for i in chosen] for name, values in columns.items()}
-            found[chosen] = self.engine.logits(batch, domain_ids[chosen])
-        return found, owners
+            found[chosen], told = self.engine.logits(batch, domain_ids[chosen])
+            if told is not None:
+                shares[chosen] = told
+        return found, shares, owners
 
     def _rows(self, lengths: Sequence[int]) -> int:
         """How many of the next rows, the longest first, are worth a forward pass together."""
@@ -221,7 +250,7 @@ def _check_finite(probabilities: np.ndarray) -> None:
     """Raise where the model gives no numbers: its labels would be chance."""
     if len(wrong := np.flatnonzero(~np.isfinite(probabilities).all(axis=1))):
         raise ArtifactError(
-            f"the model's answers are not finite (for {len(wrong):,} of {len(probabilities):,} texts, index "
-            f"{first_of(list(map(str, wrong.tolist())))}): its weights are damaged or were never finite; restore the "
-            "model's folder from a copy or train it anew"
+            f"the model's answers are not finite (for {len(wrong):,} of {len(probabilities):,} texts: "
+            f"{first_of(list(map(str, (wrong + 1).tolist())))}): its weights are damaged or were never finite; "
+            "restore the model's folder from a copy or train it anew"
         )

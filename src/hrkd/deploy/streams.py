@@ -15,20 +15,23 @@ from typing import IO, TYPE_CHECKING, Any
 from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
 from hrkd.deploy.checks import ask
 from hrkd.errors import DataError
+from hrkd.models.kind import UNKNOWN
 from hrkd.support.messages import Found, count_of
 
 if TYPE_CHECKING:
     from hrkd.data.readers.parts import LongRow
     from hrkd.data.readers.whole_rows import Rows, WholeTable
     from hrkd.deploy.bad_rows import OnBadRow
+    from hrkd.deploy.checks import Asked
     from hrkd.deploy.predict import Predictor
+    from hrkd.models.open_model import ModelFacts
 
-__all__ = ["NAME", "Answer", "Lines", "answer_line", "json_line", "label_lines", "stream_table"]
+__all__ = ["NAME", "Answer", "Lines", "answer_line", "answers_to", "json_line", "label_lines", "stream_table"]
 
 logger = logging.getLogger("hrkd.predict")
 
-Answer = Callable[[str, Sequence[float] | None, Sequence[str], bool], str]
-"""Writes a text, the probabilities of its labels (None: it has none), these labels, and all or the best, as a line."""
+Answer = Callable[[str, "Sequence[float] | None", "ModelFacts", bool], str]
+"""Writes a text and what :func:`answers_to` says of it (None: it has no label) as a line; the last: all labels."""
 
 NAME = "standard input"
 BLOCK = 1 << 16
@@ -152,10 +155,10 @@ def label_lines(
             chunk = chunk[: empty[0]]
         good = [i for i in range(len(chunk)) if i not in set(empty)]
         asked = ask([chunk[i] for i in good], domain, None, predictor.facts)
-        answers = dict(zip(good, predictor.answers(asked).tolist(), strict=True))
+        answers = dict(zip(good, answers_to(predictor, asked), strict=True))
         for i, text in enumerate(chunk):
             if i in answers or on_bad_row == "blank":
-                out.write((answer or answer_line)(text, answers.get(i), predictor.facts.labels, all_labels))
+                out.write((answer or answer_line)(text, answers.get(i), predictor.facts, all_labels))
         out.flush()
         labelled += len(good)
         if stop:
@@ -174,22 +177,46 @@ def label_lines(
     return labelled
 
 
-def answer_line(text: str, probabilities: Sequence[float] | None, labels: Sequence[str], all_labels: bool) -> str:
-    """Label and score (or all of them, the best first), a tab, and the text in one line; None: no label."""
-    if probabilities is None:
+def answers_to(predictor: Predictor, asked: Asked) -> list[list[float]]:
+    """Probabilities of each text, and behind them the shares of the domains where these are to be found."""
+    finds = UNKNOWN in asked.domains
+    found: list[list[float]] = (predictor.answers_and_shares if finds else predictor.answers)(asked).tolist()
+    return found
+
+
+def answer_line(text: str, answer: Sequence[float] | None, facts: ModelFacts, all_labels: bool) -> str:
+    """Label and score (or all, the best first), domain and share if found, and the text, with tabs between in one line.
+
+    ``answer`` None: no label.
+    """
+    if answer is None:
         return f"\t{' '.join(text.split())}\n"
-    ranked = _ranked(probabilities)[: None if all_labels else 1]
+    probabilities, domain, share = _parts(answer, facts)
+    labels, ranked = facts.labels, _ranked(probabilities)[: None if all_labels else 1]
     scores = "  ".join(f"{labels[c]} {probabilities[c]:.4f}" for c in ranked)
-    return f"{scores}\t{' '.join(text.split())}\n"
+    found = "" if domain is None else f"{domain} {share:.4f}\t"
+    return f"{scores}\t{found}{' '.join(text.split())}\n"
 
 
-def json_line(text: str, probabilities: Sequence[float] | None, labels: Sequence[str], all_labels: bool) -> str:
-    """The text with its label and score as a JSON object in one line, with all labels their ``scores`` besides."""
-    ranked = [] if probabilities is None else _ranked(probabilities)
-    scores = {labels[c]: probabilities[c] for c in ranked} if probabilities is not None else {}
+def json_line(text: str, answer: Sequence[float] | None, facts: ModelFacts, all_labels: bool) -> str:
+    """The text with its label and score as a JSON object in one line, with all labels their ``scores`` besides.
+
+    Where the domain is found, so are ``domain_found`` and ``domain_share``.
+    """
+    probabilities, domain, share = _parts(answer or [], facts)
+    scores = {facts.labels[c]: probabilities[c] for c in _ranked(probabilities)}
     best = next(iter(scores), None)
     said: dict[str, Any] = {"text": text, "label": best, "score": None if best is None else scores[best]}
-    return json.dumps(said | ({"scores": scores} if all_labels else {})) + "\n"
+    said |= {"scores": scores} if all_labels else {}
+    said |= {} if domain is None else {"domain_found": domain, "domain_share": share}
+    return json.dumps(said) + "\n"
+
+
+def _parts(answer: Sequence[float], facts: ModelFacts) -> tuple[Sequence[float], str | None, float]:
+    """Probabilities, and the domain of the largest share with it; None and 0 where none is found."""
+    shares = answer[len(facts.labels) :]
+    share = max(shares, default=0.0)
+    return answer[: len(facts.labels)], facts.domains[shares.index(share)] if shares else None, share
 
 
 def _ranked(probabilities: Sequence[float]) -> list[int]:

@@ -241,7 +241,8 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
             **inputs,
         )
         if routed:
-            return EncoderTrace(logits=self.routed_logits(outputs, attention_mask, domain_ids))
+            logits, shares = self.routed_logits(outputs, attention_mask, domain_ids)
+            return EncoderTrace(logits=logits, shares=shares)
         levels = range(len(outputs.hidden_states)) if hidden_states is True else hidden_states or ()
         of_heads = None
         if every_head:
@@ -278,12 +279,16 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         found: Tensor = self.router(level_of(outputs, self.router.level), attention_mask)
         return found
 
-    def routed_logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
-        """Logits (B, C) of the known domains' heads, and where a domain is unknown of all heads by their shares."""
+    def routed_logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) of the known domains' heads, and where a domain is unknown of all heads by their shares (B, D).
+
+        The shares stand behind them.
+        """
+        shares = self.shares(outputs, attention_mask)
         every = self.head_logits(outputs, attention_mask, range(len(self.heads)))
         known = of_domains(every, domain_ids.clamp_min(0))
-        mixed = mixed_logits(every, self.shares(outputs, attention_mask))
-        return torch.where((domain_ids == UNKNOWN)[:, None], mixed, known)
+        mixed = mixed_logits(every, shares)
+        return torch.where((domain_ids == UNKNOWN)[:, None], mixed, known), shares
 
     def _logits(self, outputs: Any, attention_mask: Tensor, domain_ids: Tensor) -> Tensor:
         last: Tensor = outputs.last_hidden_state

@@ -99,9 +99,10 @@ def quick_shape(
         least = min(found.values())
         asked = f"milliseconds: {most:g}" if milliseconds is not None else f"times_faster: {times_faster:g}"
         reached = f"{least:.2g} ms" if milliseconds is not None else f"{own / least:.1f} times"
+        less = "allow more milliseconds" if milliseconds is not None else "ask for less"
         raise ModelError(
             f"student.{asked} cannot be reached on this machine: the smallest student of this teacher comes to "
-            f"{reached} (in PyTorch, one core, texts of {tokens} tokens); ask for less, a smaller data.max_length, or "
+            f"{reached} (in PyTorch, one core, texts of {tokens} tokens); {less}, a smaller data.max_length, or "
             "student.kind: static"
         )
     return QuickShape(shape, cost(shape), own)

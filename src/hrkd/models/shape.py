@@ -24,6 +24,7 @@ from hrkd.models.families import (
 )
 from hrkd.models.kind import STATIC
 from hrkd.models.layer_map import uniform_layer_map
+from hrkd.support.messages import count_of
 
 __all__ = [
     "StudentShape",
@@ -131,7 +132,8 @@ def student_config(
     try:
         return AutoConfig.for_model(**fields)
     except (StrictDataclassError, ValueError, TypeError) as error:
-        told = f"width {shape.width}, {shape.heads} heads, feed_forward {shape.feed_forward}, {shape.layers} layers"
+        layers, heads = count_of(shape.layers, "layer", "layers"), count_of(shape.heads, "head", "heads")
+        told = f"{layers} of width {shape.width}, {heads}, feed_forward {shape.feed_forward}"
         reason = str(error).strip().splitlines()[-1].strip()
         raise ModelError(
             f"student: there is no encoder of the {teacher_config.model_type} family with {told}: {reason}; take "
@@ -179,8 +181,9 @@ def _shape_for(config: PreTrainedConfig, times_smaller: float) -> StudentShape:
         reachable = _parameters(config, teacher) / count(0)
         raise ModelError(
             f"student.times_smaller: {times_smaller:g} cannot be reached: with the teacher's vocabulary of "
-            f"{config.vocab_size:,} tokens, {reachable:.1f} is the most ({shapes[0].layers} layers of width "
-            f"{shapes[0].width}); ask for less, or name a small encoder in student.checkpoint"
+            f"{config.vocab_size:,} tokens, {reachable:.1f} is the most "
+            f"({count_of(shapes[0].layers, 'layer', 'layers')} of width {shapes[0].width}); ask for less, or name a "
+            "small encoder in student.checkpoint"
         )
     above = bisect_left(range(len(shapes)), target, key=count)
     near = [index for index in (above - 1, above) if 0 <= index < len(shapes)]

@@ -64,7 +64,7 @@ class EncoderTrace:
     Pairs that the layer itself masks (padding keys, outside a local window) have score -inf and probability 0.
     ``score_norms``, where they are known: for each of ``attention`` that holds queries and keys, (B,), see
     :func:`hrkd.method.losses.score_norms`. ``head_logits`` (B, D, C), where they are asked for: what the head of every
-    domain says of each row, whatever its own domain.
+    domain says of each row, whatever its own domain. ``shares`` (B, D) of the domains, where one is to be found.
     """
 
     logits: Tensor
@@ -72,6 +72,7 @@ class EncoderTrace:
     attention: tuple[Tensor | QueriesKeys, ...] = ()
     score_norms: tuple[Tensor, ...] = ()
     head_logits: Tensor | None = None
+    shares: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

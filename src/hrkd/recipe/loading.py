@@ -7,6 +7,7 @@ The parts are merged first and checked once. Every problem found stands on a lin
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -22,6 +23,7 @@ from hrkd.recipe.locations import Locations, flag_name
 from hrkd.recipe.presets import preset_values
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import DataConfig, Recipe
+from hrkd.recipe.sizes import sizes_that_give_way
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
 from hrkd.support.arguments import shown
 from hrkd.support.messages import suggestion
@@ -37,6 +39,8 @@ __all__ = [
     "recipe_json_schema",
     "recipe_to_yaml",
 ]
+
+logger = logging.getLogger("hrkd")
 
 REQUIRED = ("data", "teacher", "student")
 SCHEMA_ID = "urn:hrkd:recipe"
@@ -62,7 +66,7 @@ def load_recipe(
             of a YAML file, a mapping as such a file holds it, or None where ``overrides`` say everything.
         overrides: values that replace those of ``source``, nested or with dotted names
             (``{"student.layers": 3}``); mappings are merged, everything else is replaced, and None takes back what
-            ``source`` says, so that the default holds.
+            ``source`` says, so that the default holds. A size of the student goes before any other that it excludes.
         needed: the sections that must be complete. One that is not named here and is left out of the recipe
             comes back with nothing set, for work that does not look at it.
 
@@ -114,7 +118,13 @@ def check_recipe(
         raise RecipeError(f"{name}: expected sections such as data, teacher and student, found {base.data!r:.60}")
     if base.data is None and not overrides:
         raise RecipeError(f"{name}: empty; `hrkd recipe demo` prints a complete recipe to start from")
-    merged = _without_empty_sections(_overridden(base.data or {}, locations.overrides), Recipe)
+    said = base.data or {}
+    if others := sizes_that_give_way(said, locations.overrides):
+        logger.warning(
+            "%s: student.%s not used: another size is asked for", name or "recipe", ", student.".join(others)
+        )
+        said = {**said, "student": {name: value for name, value in said["student"].items() if name not in others}}
+    merged = _without_empty_sections(_overridden(said, locations.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
     problems = list(base.problems)

@@ -10,7 +10,9 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from yaml import YAMLError
 
+from hrkd.data.cutting import KEPT
 from hrkd.models.open_model import ModelFacts
+from hrkd.recipe.schema import Keep
 from hrkd.report.model_card import TAGS
 from hrkd.report.tables import export_table
 from hrkd.support.atomic_files import write_text
@@ -24,6 +26,8 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PLAIN = Path(__file__).with_name("plain_card.md")
 OF_STUDENT = ("model-index", "metrics")
 """Metadata of the student's own figures, which are not those of the export."""
+FIRST_TOKENS = {"head": "room", "tail": "0", "head_tail": "room - room // 2"}
+"""How many tokens from the beginning of a long text are read, the rest being from its end; as a program says it."""
 ABOUT = ("\n## Intended use", "\n## Results")
 """Where a student's own card begins to tell what it is like; older cards have the second alone."""
 
@@ -39,6 +43,7 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
     """
     facts, target = record["facts"], record["target"]
     first = repr(facts["domains"][0])
+    keep: Keep = "tail" if facts["keep"] == "head" and record["truncation_side"] == "left" else facts["keep"]
     pairs = (facts["columns"] or {}).get("text_pair") is not None
     return _written(
         folder,
@@ -53,7 +58,9 @@ def write_export_card(folder: Path, record: dict[str, Any], student: Path, *, wh
         first_domain=first,
         asked=("" if facts["one_head"] else f", domain={first}") + (', text_pairs=["...", "..."]' if pairs else ""),
         chooses=not facts["one_head"],
-        onnx=target.startswith("onnx") and not pairs and facts["keep"] == "head",
+        onnx=target.startswith("onnx") and not pairs and keep in FIRST_TOKENS,
+        reads=KEPT[keep],
+        first_tokens=FIRST_TOKENS.get(keep),
         checks=export_table(record, folder, student).to_markdown().rstrip(),
     )
 
@@ -82,6 +89,7 @@ def write_plain_card(
         asked='{"text": "Some text.", "text_pair": "Another."}' if facts.pairs else '"Some text."',
         keep=facts.keep,
         checks=export_table(record, folder, student).to_markdown().rstrip(),
+        reads=KEPT[facts.keep],
         max_tokens=facts.max_tokens,
     )
 

@@ -36,7 +36,16 @@ from hrkd.report.remarks import (
     worst_class,
 )
 from hrkd.support.messages import age_of, bytes_of, count_of
-from hrkd.support.text_table import NOTHING, PlainTable, interval, megabytes, millions, or_nothing, percent
+from hrkd.support.text_table import (
+    NOTHING,
+    PlainTable,
+    beside_size,
+    interval,
+    megabytes,
+    millions,
+    or_nothing,
+    percent,
+)
 from hrkd.training.metrics import METRICS
 
 __all__ = [
@@ -208,11 +217,10 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     if rows:
         means = [sum(own[which] for own in accuracy.values()) / len(accuracy) for which in ("student", "export")]
         rows.append(("Mean", f"{checks['texts']:,}", percent(means[0]), percent(means[1])))
-    compared = f"{before / size:.1f} times smaller than" if size < before else f"{size / before:.1f} times"
     on = count_of(checks["texts"], "text", "texts")
-    others = count_of(checks["other_answers"], "answer is another", "answers are others")
+    others = f"{count_of(checks['other_answers'], 'is', 'are')} answered otherwise"
     notes = [
-        f"{megabytes(size)} MB, {compared} the student's folder.",
+        f"{megabytes(size)} MB without card and manifest, {beside_size(size, before)} the student's folder.",
         f"On {on} logits differ by {or_nothing(checks['largest_difference'], '{:.2g}'.format)} at most (largest logit "
         f"{checks['largest_logit']:.2g}); {others}.",
     ]

@@ -26,7 +26,7 @@ from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.tables import benchmark_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
-from hrkd.run.first_look import student_in
+from hrkd.run.first_look import recipe_around, student_in
 from hrkd.run.folder import RunFolder, environment
 from hrkd.run.report import BENCHMARK
 from hrkd.support.arguments import check_count, path_of
@@ -72,19 +72,19 @@ def benchmark(
     """
     check_dataset("data", data)
     for name, value in {"threads": threads, "texts": texts, "rounds": rounds, "batch_size": batch_size}.items():
-        check_count(name, value)
+        check_count(f"--{name.replace('_', '-')}", value)
     places = _models([path_of("folders", folder, "the folder of a model") for folder in folders])
     first = next(iter(places.values()))
-    own = first.parent / "recipe.yaml"
+    own = recipe_around(first)
     if recipe is None and data is None:
-        if not own.is_file():
+        if own is None:
             raise DataError(f"{first}: lies in no run, so that its texts are not known; name a recipe with its data")
         recipe = own
     checked = recipe if isinstance(recipe, Recipe) else load_recipe(recipe or {}, needed=("data",) if recipe else ())
     workplace, facts = workplace_of(checked, progress), facts_of_any(first)
 
     def part(split: str) -> MultiDomainDataset:
-        return rows_of_model(workplace, first, facts, data, split, is_run=recipe == own).rows
+        return rows_of_model(workplace, first, facts, data, split, is_run=own is not None and recipe == own).rows
 
     test = part("test")
     test = test.select(np.sort(np.random.default_rng(SEED).permutation(len(test))[:texts]))

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hrkd.data.batching import tokenize
+from hrkd.data.cutting import KEPT
 from hrkd.data.rows import fault_of, is_nested, name_of
 from hrkd.data.splits.split_files import seen_texts
 from hrkd.data.types import MultiDomainDataset, check_dataset
@@ -30,18 +31,17 @@ from hrkd.recipe.loading import check_source, load_recipe
 from hrkd.recipe.schema import DataConfig, Recipe
 from hrkd.report.tables import scores_table
 from hrkd.run.context import Workplace
-from hrkd.run.first_look import check_measurable
+from hrkd.run.first_look import check_measurable, recipe_around, student_in
 from hrkd.run.folder import splits_beside
 from hrkd.run.measure import predictions, scores
 from hrkd.run.prepare import load_labelled
 from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows_to_measure, with_columns_of
 from hrkd.support.arguments import path_of, shown
-from hrkd.support.atomic_files import read_record
 from hrkd.support.caches import cache_folder
 from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.messages import count_of, first_of
 from hrkd.support.progress import Progress, Show, quiet
-from hrkd.support.stage_files import STAGE_RECORD
+from hrkd.support.stage_files import digest_of_rows
 from hrkd.training.session import start_accelerator
 
 __all__ = ["evaluate", "rows_of_model", "workplace_of"]
@@ -67,10 +67,10 @@ def evaluate(
     Args:
         folder: a run (its student is measured), or a model folder: of hrkd, an export, a plain classifier, or one per
             domain.
-        recipe: where the rows are; for a run, its own data unless another is given.
+        recipe: where the rows are; for a run, or a model in one, its own data unless another is given.
         split: "train", "dev" or "test": that part, as the source, ``data.splits_file`` or the model's run says it, or
-            else as a training would draw it. "all": every row. None: test, where the source or the model's run says
-            which rows that is, else every row.
+            else as a training would draw it. "all": every row. None: test, where the source says which rows that is, or
+            the data is what the model (or the student of an export) was made from; else every row.
         teacher: another model, such as the run's ``teacher`` folder; the scores then hold the agreement with it.
         labels: what the data calls the model's outputs, in their order, where it calls them otherwise.
         data: rows in memory, in the place of the recipe's.
@@ -86,14 +86,15 @@ def evaluate(
         check_source(recipe)
     check_dataset("data", data)
     check_measurable(folder, split, data_named=recipe is not None or data is not None)
-    is_run = (folder / "recipe.yaml").is_file()
-    if is_run:
-        recipe, folder = recipe or folder / "recipe.yaml", folder / "student"
+    around = recipe_around(folder)
+    if recipe is None and data is None and around is not None:
+        recipe = around
+    folder = student_in(folder)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe or {}, needed=() if data is not None else ("data",))
     facts = _facts(folder)
     workplace = workplace_of(recipe, progress)
-    measured = rows_of_model(workplace, folder, facts, data, split, is_run=is_run)
+    measured = rows_of_model(workplace, folder, facts, data, split, is_run=around is not None)
     names = _names_of_outputs(folder, facts, labels)
     rows = as_model_says(measured.rows, facts, names)
     _tell_of_other_domains(folder, rows.domains)
@@ -164,34 +165,45 @@ def rows_of_model(
     is_run: bool,
 ) -> MeasuredRows:
     """The model's own part, where the data is that of its run, or else the rows that are given."""
-    said, record = workplace.recipe.data, folder / STAGE_RECORD
+    said, digest = workplace.recipe.data, _digest_of(folder)
     data = with_columns_of(said.model_copy(update={"unlabelled": None}), facts)
     if facts.max_tokens and "max_length" in said.model_fields_set and said.max_length != facts.max_tokens:
         logger.warning(
             "data.max_length: %s plays no part here: %s reads %s tokens", said.max_length, folder, facts.max_tokens
         )
     if facts.max_tokens and "keep" in said.model_fields_set and said.keep != facts.keep:
-        logger.warning("data.keep: %s plays no part here: %s reads a text's %s", said.keep, folder, facts.keep)
+        logger.warning("data.keep: %s plays no part here: %s reads %s of a text", said.keep, folder, KEPT[facts.keep])
     rows = load_labelled(data, workplace.cache, to_measure=True)[0] if given is None else given
-    if split != "all" and record.is_file():
-        advice = "restore the model's folder from a copy"
-        digest = read_record(record, what="the record of a stage", advice=advice).get("data")
-        own = own_part(data, rows, digest=str(digest), split=split or "test")
+    if split != "all" and digest is not None:
+        own = own_part(data, rows, digest=digest, split=split or "test")
         if own is not None:
             return MeasuredRows(own, split or "test")
     for note in rows.notes if given is None else ():
         logger.warning("%s", note)
-    if is_run and given is None and split is None and _is_data_of(folder.parent, said):
+    if is_run and given is None and split is None and _is_data_of(folder, said):
         logger.warning("%s was trained on other data or another split: %s may hold what it has seen", folder, "test")
         split = "test"
     measured = rows_to_measure(data, rows, split=split)
-    _tell_of_seen(folder, measured.rows)
+    _tell_of_seen(folder, measured)
     return measured
 
 
-def _tell_of_seen(folder: Path, rows: MultiDomainDataset) -> None:
-    """Warn where rows are train rows of the run that a model was made in."""
-    splits = splits_beside(folder)
+def _digest_of(folder: Path) -> str | None:
+    """Of the rows and parts that a model, or the student of an export, was made from; None where nobody says."""
+    if is_export(folder):
+        return read_export(folder).made_from.get("data")
+    of_plain = (index.data for place in (folder, folder.parent) if (index := read_domain_index(place)) is not None)
+    return digest_of_rows(folder) or next(of_plain, None)
+
+
+def _tell_of_seen(folder: Path, measured: MeasuredRows) -> None:
+    """Warn where rows are train rows of the run that a model was made in, or may be where that is not known."""
+    splits, rows = splits_beside(folder), measured.rows
+    if splits is None and measured.are_all:
+        logger.warning(
+            "all %s are measured, and the model may have learnt from some: nothing here says which rows %s was trained "
+            "on. --split test measures those that a training would have kept aside", count_of(len(rows)), folder,
+        )  # fmt: skip
     seen = None if splits is None else seen_texts(splits, rows)
     if seen is not None and len(seen):
         number, all_rows = f"{len(seen):,}", count_of(len(rows))
@@ -209,10 +221,10 @@ def _tell_of_other_domains(folder: Path, domains: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _is_data_of(run: Path, data: DataConfig) -> bool:
-    """Whether these are the rows of a run, however much of each is read."""
-    reading = {"keep": data.keep, "max_length": data.max_length}
-    return load_recipe(run / "recipe.yaml").data.model_copy(update=reading) == data
+def _is_data_of(model: Path, data: DataConfig) -> bool:
+    """Whether these are the rows of the run that a model lies in, however much of each is read."""
+    own, reading = recipe_around(model), {"keep": data.keep, "max_length": data.max_length}
+    return own is not None and load_recipe(own).data.model_copy(update=reading) == data
 
 
 def _predictions(

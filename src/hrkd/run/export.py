@@ -12,15 +12,15 @@ from hrkd.deploy.export.command import export_to
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, check_target
 from hrkd.deploy.export_folder import check_place
-from hrkd.deploy.hub import check_hub_name, push_to_hub
+from hrkd.deploy.hub import check_hub, push_to_hub
 from hrkd.errors import DataError, RecipeError
-from hrkd.models.open_model import read_facts
+from hrkd.models.open_model import ModelFacts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.report.export_card import write_export_card, write_plain_card
 from hrkd.report.tables import export_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
-from hrkd.run.first_look import student_in
+from hrkd.run.first_look import read_student, recipe_around, student_in
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support.arguments import path_of
 from hrkd.support.messages import first_line
@@ -58,8 +58,8 @@ def export(
             longer there, forms that do not need rows are checked on random words, and a warning says so.
         domain: a graph of this domain alone.
         vocabulary: how often a piece must stand in the training texts to be kept; None: all pieces are.
-        allowance: points of accuracy that a form may lose on the mean over domains that rounds, or reads less of long
-            texts than the student (``plain``).
+        allowance: points of accuracy that a form that rounds, or reads less of long texts than the student (``plain``),
+            may lose on the mean over domains; a domain that loses more fails it too, unless that may be chance.
         overwrite: replace an earlier export.
         push_to: a repository of the Hugging Face Hub, to which the finished folder is uploaded; made private.
         data: rows in memory, in the place of the recipe's.
@@ -79,8 +79,9 @@ def export(
     place = path_of("output", output)
     check_dataset("data", data)
     target = check_target(to)
+    facts = read_student(source)
     if push_to is not None:
-        check_hub_name(push_to)
+        check_hub(push_to)
     if to == PLAIN:
         if domain is not None:
             raise RecipeError("--domain: a plain export has a folder for each domain; use the one of that name")
@@ -91,9 +92,9 @@ def export(
     check_place(place, overwrite)
     trained = target.calibrated or vocabulary is not None
     needed = trained or (not target.exact)
-    rows, calibration = _rows(source, recipe, data, progress, train=trained, needed=needed)
+    rows, calibration = _rows(source, facts, recipe, data, progress, train=trained, needed=needed)
     if to == PLAIN:
-        return _plain(source, place, rows, allowance=allowance, overwrite=overwrite, push_to=push_to, show=show)
+        return _plain(source, facts, place, rows, allowance=allowance, overwrite=overwrite, push_to=push_to, show=show)
     record = export_to(
         source,
         place,
@@ -113,6 +114,7 @@ def export(
 
 def _rows(
     source: Path,
+    facts: ModelFacts,
     recipe: Recipe | str | Path | Mapping[str, Any] | None,
     data: MultiDomainDataset | None,
     progress: Progress | None,
@@ -125,8 +127,8 @@ def _rows(
     Raises:
         DataError, RecipeError: what is named cannot be read, or the run's data cannot and is ``needed``.
     """
-    own, facts = source.parent / "recipe.yaml", read_facts(source)
-    is_run = recipe is None and data is None and own.is_file()
+    own = recipe_around(source)
+    is_run = recipe is None and data is None and own is not None
     if is_run:
         recipe = own
     if recipe is None and data is None:
@@ -154,6 +156,7 @@ def _rows(
 
 def _plain(
     source: Path,
+    facts: ModelFacts,
     place: Path,
     rows: MultiDomainDataset | None,
     *,
@@ -163,7 +166,7 @@ def _plain(
     show: Show,
 ) -> Path:
     """The form of a folder for each domain."""
-    facts, records = read_facts(source), list[Mapping[str, Any]]()
+    records = list[Mapping[str, Any]]()
 
     def describe(folder: Path, folders: Mapping[str, str], record: Mapping[str, Any]) -> None:
         write_plain_card(folder, facts, folders, source, record)

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hrkd.data.readers.places import check_source_is_there
+from hrkd.deploy.export_folder import is_export, read_export
 from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError
 from hrkd.models.folder import glance
+from hrkd.models.open_model import ModelFacts, read_facts
 from hrkd.recipe.schema import Recipe
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import check_can_be_written
+from hrkd.support.domain_index import read_domain_index
 from hrkd.support.folder_names import fault_of_path
 from hrkd.support.stage_files import is_finished_stage
 
@@ -22,6 +25,8 @@ __all__ = [
     "check_teacher_is_there",
     "faults_of_named",
     "moved_run",
+    "read_student",
+    "recipe_around",
     "student_in",
     "teacher_in",
 ]
@@ -81,6 +86,32 @@ def student_in(folder: Path) -> Path:
     return folder
 
 
+def recipe_around(folder: Path) -> Path | None:
+    """The recipe of the run that a folder is, or that a model's folder lies in; None where there is no run."""
+    if fault_of_path(folder):
+        return None
+    if (folder / "recipe.yaml").is_file():
+        return folder / "recipe.yaml"
+    places = list(folder.absolute().parents)[:2]  # a part of a teacher lies deeper
+    return next((place / "recipe.yaml" for place in places if RunFolder(place).is_run), None)
+
+
+def read_student(folder: Path) -> ModelFacts:
+    """What a student, or that of a run, says of itself; for what is made of students alone.
+
+    Raises:
+        ArtifactError: there is none, or an export of one.
+    """
+    if is_export(folder):
+        raise ArtifactError(
+            f"{folder}: is an export ({read_export(folder).target}); give the student that it was made from"
+        )
+    index = None if fault_of_path(folder) else read_domain_index(folder)
+    if index is not None and index.holds == "plain":
+        raise ArtifactError(f"{folder}: is a plain export; give the student that it was made from")
+    return read_facts(student_in(folder))
+
+
 def check_output(recipe: Recipe) -> None:
     """Whether the folder of the run can be written to.
 
@@ -131,8 +162,8 @@ def check_measurable(folder: Path, split: str | None, *, data_named: bool) -> No
             raise ArtifactError(
                 f"{folder / 'student'}: this run has no finished student yet; hrkd compress goes on with it"
             )
-    elif not data_named:
-        raise RecipeError(f"{folder}: a model folder holds no data; name a recipe whose data section does")
+    elif not data_named and recipe_around(folder) is None:
+        raise RecipeError(f"{folder}: lies in no run, so that its rows are not known; name a recipe with its data")
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -29,10 +29,11 @@ logger = logging.getLogger("hrkd")
 
 @dataclass(frozen=True)
 class MeasuredRows:
-    """Rows, and in words which they are."""
+    """Rows, in words which they are, and whether they are all for want of a test part."""
 
     rows: MultiDomainDataset
     which: str
+    are_all: bool = False
 
 
 def with_columns_of(data: DataConfig, facts: ModelFacts) -> DataConfig:
@@ -77,7 +78,7 @@ def rows_to_measure(data: DataConfig, dataset: MultiDomainDataset, *, split: str
     given = None if split == "all" else given_parts(dataset, data.splits_file)
     if given is None:
         if split in (None, "all"):
-            return MeasuredRows(_without_parts(dataset), f"all {count_of(len(dataset))}")
+            return MeasuredRows(_without_parts(dataset), f"all {count_of(len(dataset))}", are_all=split is None)
         part: MultiDomainDataset = getattr(prepare_data(data, dataset).splits, str(split))
         drawn = f"{len(part):,} of {count_of(len(dataset))}, drawn as for a training"
         logger.warning("%s: %s, as the data does not say which they are; leave --split out to take all", split, drawn)

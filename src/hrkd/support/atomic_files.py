@@ -174,6 +174,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         write_manifest(new)
+        _as_the_umask_says(new, like=around / MARK)
         if not folder.exists():
             new.rename(folder)
             return
@@ -185,6 +186,14 @@ def replace_folder(folder: Path) -> Iterator[Path]:
                 old.rename(folder)
                 raise
             _dispose(old, folder)
+
+
+def _as_the_umask_says(folder: Path, *, like: Path) -> None:
+    """Give files the rights of ``like``: some libraries make theirs readable for their owner alone."""
+    rights = stat.S_IMODE(like.stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != rights:
+            path.chmod(rights)
 
 
 def _dispose(old: Path, folder: Path) -> None:

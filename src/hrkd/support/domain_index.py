@@ -23,15 +23,17 @@ EARLIER: dict[str, Holds] = {"hrkd-teachers": "teachers", "hrkd-export": "plain"
 
 @dataclass(frozen=True)
 class DomainIndex:
-    """What the folder holds, and where the model of each domain lies."""
+    """What the folder holds, where the model of each domain lies, and a digest of the rows that they were made from."""
 
     holds: Holds
     folders: Mapping[str, Path]
+    data: str | None = None
 
 
-def write_domain_index(folder: Path, names: Mapping[str, str], holds: Holds) -> None:
-    """Say in ``folder`` which folder in it is whose (``names``, domain: name)."""
-    write_json(folder / INDEX, {"format": FORMAT, "version": VERSION, "holds": holds, "domains": dict(names)})
+def write_domain_index(folder: Path, names: Mapping[str, str], holds: Holds, *, data: str | None = None) -> None:
+    """Say in ``folder`` which folder in it is whose (``names``, domain: name), and what rows they were made from."""
+    known = {} if data is None else {"data": data}
+    write_json(folder / INDEX, {"format": FORMAT, "version": VERSION, "holds": holds, "domains": dict(names), **known})
 
 
 def read_domain_index(folder: Path) -> DomainIndex | None:
@@ -58,7 +60,7 @@ def read_domain_index(folder: Path) -> DomainIndex | None:
     folders = {domain: folder / str(name) for domain, name in names.items()}
     if missing := [str(each) for each in folders.values() if not each.is_dir()]:
         raise ArtifactError(f"{path}: there is no {', '.join(missing)}; restore the folder or make it anew")
-    return DomainIndex(holds, folders)
+    return DomainIndex(holds, folders, index.get("data"))
 
 
 def domain_folders(source: str | Path) -> dict[str, str] | None:

@@ -20,6 +20,7 @@ __all__ = [
     "STAGE_RECORD",
     "TRAINING_RECORD",
     "StageFiles",
+    "digest_of_rows",
     "holds_checkpoint",
     "is_finished_stage",
     "versions",
@@ -45,6 +46,19 @@ def is_finished_stage(folder: Path) -> bool:
         return True
     weights = any(folder.glob("*.safetensors")) or (folder / "domains.json").is_file()
     return weights and (folder / STAGE_RECORD).is_file()
+
+
+def digest_of_rows(folder: Path) -> str | None:
+    """Of the rows and parts that a finished stage was made from; None where ``folder`` holds no stage.
+
+    Raises:
+        ArtifactError: its record is damaged.
+    """
+    if not (folder / STAGE_RECORD).is_file():
+        return None
+    advice = "restore the model's folder from a copy"
+    found = read_record(folder / STAGE_RECORD, what="the record of a stage", advice=advice).get("data")
+    return None if found is None else str(found)
 
 
 def holds_checkpoint(folder: Path) -> bool:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
 from hrkd.support.messages import visible
 
-__all__ = ["NOTHING", "PlainTable", "interval", "megabytes", "millions", "or_nothing", "percent", "with_deviation"]
+__all__ = [
+    "NOTHING",
+    "PlainTable",
+    "beside_size",
+    "interval",
+    "megabytes",
+    "millions",
+    "or_nothing",
+    "percent",
+    "with_deviation",
+]
 
 NOTHING = "-"
 """A cell for what is not known, or does not apply."""
+
+READ_WELL = 100
+"""Places of a line of text that the eye follows without getting lost."""
 
 
 def percent(fraction: float) -> str:
@@ -48,6 +62,13 @@ def millions(count: float) -> str:
 def megabytes(size: float) -> str:
     """A size that is in megabytes: "58.0"; three decimals below 1."""
     return f"{size:.1f}" if size >= 1 else f"{size:.3f}"
+
+
+def beside_size(size: float, other: float) -> str:
+    """How large something is beside another, to stand before its name: "2.1 times smaller than", "as large as"."""
+    if f"{other / size:.1f}" == "1.0":
+        return "as large as"
+    return f"{other / size:.1f} times smaller than" if size < other else f"{size / other:.1f} times as large as"
 
 
 @dataclass(frozen=True)
@@ -88,11 +109,18 @@ class PlainTable:
         for table in (self, self.transposed()) if self.keys == 1 else (self,):
             if _total(table._widths(whole=True)) <= width:
                 yield table.to_rich()
+                yield from self._below(_total(table._widths(whole=True)), width)
                 return
         forms = (self, self.transposed()) if self.keys == 1 else (self,)
         pieces = min((form._pieces(width) for form in forms), key=lambda each: sum(len(t.rows) + 4 for t in each))
         for piece in pieces:
             yield piece.to_rich(_narrowed(piece._widths(), width))
+        yield from self._below(width, width)
+
+    def _below(self, table: int, width: int) -> Iterator[Constrain]:
+        """The notes, as wide as the ``table`` or, beside a narrow one, as lines are read well."""
+        if self.notes:
+            yield Constrain(Text("\n".join(self.notes)), min(width, max(table, READ_WELL)))
 
     def _widths(self, *, whole: bool = False) -> list[int]:
         """How many places each column needs; its heading is broken between words unless it is to stay ``whole``."""
@@ -111,21 +139,18 @@ class PlainTable:
         for number, group in enumerate(groups):
             places = [*range(self.keys), *group]
             rows = tuple(tuple(row[i] for i in places) for row in self.rows)
+            rows = tuple(row for row in rows if number == 0 or {*row[self.keys :]} != {NOTHING})
             title = self.title if number == 0 else ""
-            notes = self.notes if number == len(groups) - 1 else ()
-            found.append(
-                replace(self, title=title, columns=tuple(self.columns[i] for i in places), rows=rows, notes=notes)
-            )
+            found.append(replace(self, title=title, columns=tuple(self.columns[i] for i in places), rows=rows))
         return found
 
     def to_rich(self, widths: Sequence[int] = ()) -> Table:
-        """The same for a terminal; cells are shown as they are, without markup, and in full.
+        """Title and rows for a terminal; cells are shown as they are, without markup, and in full.
 
         ``widths``: of the columns; none: as wide as they are, as far as there is room.
         """
-        caption = Text("\n".join(self.notes)) if self.notes else None
         title = Text(self.title) if self.title else None
-        table = Table(title=title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(title=title, box=box.SIMPLE_HEAD)
         for number, column in enumerate(self.columns):
             width = widths[number] if widths else None
             justify: Any = "right" if number >= self.keys else "left"

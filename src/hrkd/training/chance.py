@@ -1,4 +1,4 @@
-"""What guessing would reach, and whether a model is better."""
+"""What guessing would reach, and whether a model is better than that, or than another one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from hrkd.errors import DataError
 from hrkd.training.metrics import Scores
 
-__all__ = ["majority_share", "no_better_than_chance"]
+__all__ = ["majority_share", "no_better_than_chance", "paired_p"]
 
 Array = NDArray[Any]
 ONE_SIDED_95 = 1.6449  # 95 % quantile of the standard normal distribution
@@ -35,6 +36,14 @@ def no_better_than_chance(scores: Scores, labels: ArrayLike, domain_ids: ArrayLi
     shares, counts = _majority(labels, domain_ids)
     error = np.sqrt((shares * (1 - shares) / counts).sum()) / len(shares)
     return bool(scores.mean.accuracy <= shares.mean() + ONE_SIDED_95 * error)
+
+
+def paired_p(better: int, worse: int) -> float:
+    """McNemar's exact test, two-sided, of two models on the same rows: those that one alone gets right, or the other.
+
+    1 where there are none.
+    """
+    return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
 def _majority(labels: ArrayLike, domain_ids: ArrayLike) -> tuple[Array, Array]:

@@ -15,9 +15,10 @@ from hrkd.models.open_model import ModelFacts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Columns", "Engine", "padded", "paddings"]
+__all__ = ["Columns", "Engine", "Floats", "padded", "paddings"]
 
 MASK = "attention_mask"
+Floats = npt.NDArray[np.float32]
 Columns = Mapping[str, Sequence[Sequence[int]]]
 """What a tokenizer gives by name (``input_ids`` ...), a list for each row."""
 
@@ -36,8 +37,11 @@ class Engine(Protocol):
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Columns, Ints]:
         """Token ids of texts, and the number of the text that each row is of; see :func:`hrkd.data.reading.encode`."""
 
-    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:
-        """Logits (B, C) of rows, the longest first, whose domains are ``domain_ids`` (B,)."""
+    def logits(self, rows: Columns, domain_ids: Ints) -> tuple[Floats, Floats | None]:
+        """Logits (B, C) of rows, the longest first, whose domains are ``domain_ids`` (B,).
+
+        Where some of these are to be found, also the shares (B, D) of the domains in each row.
+        """
 
     def digest(self) -> str:
         """A hash of all that decides the numbers."""

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from hrkd.data.cutting import Ints, cut_rows, cut_text
-from hrkd.deploy.engines.engine import Columns, padded
+from hrkd.deploy.engines.engine import Columns, Floats, padded
 from hrkd.deploy.engines.openvino_package import import_quietly
 from hrkd.deploy.engines.words import words_of
 from hrkd.deploy.export.rounding import multiplies_in_8_bits
 from hrkd.deploy.export_folder import COLUMNS, RESTORE, ExportRecord, read_export
 from hrkd.errors import ArtifactError, ModelError
+from hrkd.models.kind import UNKNOWN
 from hrkd.models.open_model import ModelFacts
 from hrkd.support.manifest import file_sum
 from hrkd.support.messages import first_line
@@ -37,7 +37,7 @@ SLOWER = ["SkipLayerNormFusion"]
 of an 8-bit student's time (1.32; benchmarks/export_routes.py)."""
 LENGTHS = 16
 """Lengths that OpenVINO is asked for are multiples of this."""
-Run = Callable[[dict[str, Any]], npt.NDArray[np.float32]]
+Run = Callable[[dict[str, Any]], dict[str, Floats]]
 
 
 class ExportEngine:
@@ -103,7 +103,7 @@ class ExportEngine:
                     rows[name].append(values if places is None else [values[place] for place in places])
         return rows, np.array(owners, dtype=np.int64)
 
-    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:
+    def logits(self, rows: Columns, domain_ids: Ints) -> tuple[Floats, Floats | None]:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""
         inputs = padded(rows, self.record.padding, multiple=self._multiple)
         longest = self.facts.max_tokens
@@ -112,9 +112,10 @@ class ExportEngine:
             if name not in inputs:  # of a single text all tokens are of the first kind
                 inputs[name] = np.zeros_like(inputs["input_ids"])
         try:
-            return self._run({**inputs, "domain_ids": domain_ids})
+            found = self._run({**inputs, "domain_ids": domain_ids})
         except Exception as error:  # the runtimes raise nothing narrower
             raise ArtifactError(f"{self.folder}: its graph fails ({first_line(error)}); {RESTORE}") from error
+        return found["logits"], found.get("shares") if (domain_ids == UNKNOWN).any() else None
 
     def digest(self) -> str:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""
@@ -204,11 +205,11 @@ def _onnx(file: Path, threads: int | None) -> Run:
         )
     except Exception as error:
         raise ArtifactError(f"{file}: ONNX Runtime cannot open it ({first_line(error)}); {RESTORE}") from error
-    wanted = {each.name for each in session.get_inputs()}
+    wanted, given = {each.name for each in session.get_inputs()}, [each.name for each in session.get_outputs()]
 
-    def run(inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
-        found: npt.NDArray[np.float32] = session.run(["logits"], {n: v for n, v in inputs.items() if n in wanted})[0]
-        return found
+    def run(inputs: dict[str, Any]) -> dict[str, Floats]:
+        found = session.run(given, {name: values for name, values in inputs.items() if name in wanted})
+        return dict(zip(given, found, strict=True))
 
     return run
 
@@ -224,11 +225,11 @@ def _openvino(file: Path, threads: int | None) -> Run:
         compiled = core.compile_model(core.read_model(str(file)), "CPU", settings)
     except Exception as error:
         raise ArtifactError(f"{file}: OpenVINO cannot open it ({first_line(error)}); {RESTORE}") from error
-    wanted = {port.get_any_name() for port in compiled.inputs}
+    wanted, given = ({port.get_any_name() for port in ports} for ports in (compiled.inputs, compiled.outputs))
     request = compiled.create_infer_request()
 
-    def run(inputs: dict[str, Any]) -> npt.NDArray[np.float32]:
+    def run(inputs: dict[str, Any]) -> dict[str, Floats]:
         found = request.infer({name: values for name, values in inputs.items() if name in wanted})
-        return np.array(found["logits"], dtype=np.float32)
+        return {name: np.array(found[name], dtype=np.float32) for name in given}
 
     return run

@@ -10,14 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from hrkd.data.cutting import Ints
 from hrkd.data.reading import encode
-from hrkd.deploy.engines.engine import Columns
+from hrkd.deploy.engines.engine import Columns, Floats
 from hrkd.errors import ModelError
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.digests import bytes_of
@@ -73,14 +71,14 @@ class TorchEngine:
         return encode(self.tokenizer, texts, pairs, self.facts.max_tokens, self.facts.keep)
 
     @torch.inference_mode()
-    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:
+    def logits(self, rows: Columns, domain_ids: Ints) -> tuple[Floats, Floats | None]:
         """As :class:`hrkd.deploy.engines.engine.Engine` says."""
         inputs = self._padded(rows)
         many = inputs["input_ids"].numel() >= TOKENS_FOR_KERNELS
         with cpu_kernels(self.model.device) if many else nullcontext():
-            found = self.model(**inputs, domain_ids=torch.from_numpy(domain_ids).to(self.model.device)).logits
-        logits: npt.NDArray[np.float32] = found.float().cpu().numpy()
-        return logits
+            found = self.model(**inputs, domain_ids=torch.from_numpy(domain_ids).to(self.model.device))
+        shares = None if found.shares is None else found.shares.float().cpu().numpy()
+        return found.logits.float().cpu().numpy(), shares
 
     def _padded(self, rows: Columns) -> dict[str, torch.Tensor]:
         """A batch, longest row first, as tensors; one that needs no padding costs less than the tokenizer takes."""

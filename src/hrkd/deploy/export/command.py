@@ -12,9 +12,9 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.deploy.engines.engine import paddings
 from hrkd.deploy.engines.exported import ExportEngine
 from hrkd.deploy.engines.torch_engine import TorchEngine
-from hrkd.deploy.export.check import faults, hold_against
+from hrkd.deploy.export.check import faults, hold_against, losses
 from hrkd.deploy.export.reference import Reference, asked_of, drawn, made_from, reference_of
-from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, Job, Made, check_allowance, check_target
+from hrkd.deploy.export.targets import ALLOWANCE, PLAIN, TARGETS, Job, Made, check_allowance, check_target, in_words
 from hrkd.deploy.export.trimming import trimmed
 from hrkd.deploy.export_folder import EXPORT, ExportRecord, check_place
 from hrkd.deploy.predict import Predictor
@@ -77,7 +77,7 @@ def export_to(
         )
     check_allowance(allowance)
     if vocabulary is not None:
-        vocabulary = check_count("vocabulary", vocabulary)
+        vocabulary = check_count("--vocabulary", vocabulary)
     check_place(place, overwrite)
     engine = TorchEngine.open(source, device="cpu")
     _check_tokenizer(engine, source)
@@ -97,24 +97,28 @@ def export_to(
     tries: list[str] = []
     with replace_folder(place) as new:
         engine.tokenizer.save_pretrained(new)
-        for made in target.make(job, new):
+        ways = target.make(job, new)
+        for made in ways:
             made.settings.update(kept)
             record = _record(engine, source, to, made, domain)
             checks = _checked(new, record, reference)
             wrong = faults(checks, exact=exact, allowance=allowance)
-            logger.info("%s, %s: %s", to, _words(made.settings), "; ".join(wrong) or "passes")
+            way = in_words(made.settings)
+            passes = f"passes: {losses(checks)}" if losses(checks) else "passes"
+            logger.info("%s, %s: %s", to, way, "; ".join(wrong) or passes)
             if not wrong:
-                checks |= {"allowance": None if exact else allowance, "tried": [*tries, _words(made.settings)]}
+                ways.close()  # nothing that was in between is left when the folder is described
+                checks |= {"allowance": None if exact else allowance, "tried": [*tries, way]}
                 record = replace(record, checks=checks)
                 write_json(new / EXPORT, record.to_dict())
                 describe(new, record)
                 return record
-            tries.append(f"{_words(made.settings)}: {'; '.join(wrong)}")
+            tries.append(f"{way}: {'; '.join(wrong)}")
         raise ArtifactError(
             f"{place}: nothing was written: no way of making {to} says what the student says.\n"
             + "\n".join(tries)
             + "\n"
-            + _advice(exact)
+            + _advice(exact, to, vocabulary)
         )
 
 
@@ -157,11 +161,13 @@ def _checked(folder: Path, record: ExportRecord, reference: Reference) -> dict[s
     return hold_against(reference, Predictor(ExportEngine(folder)))
 
 
-def _words(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _advice(exact: bool) -> str:
+def _advice(exact: bool, to: str, vocabulary: int | None) -> str:
     if exact:
         return "This is a fault of hrkd or of what it exports with: hrkd predict and --to plain are not touched by it."
-    return "Export it in 32 bits (--to onnx) with all of its vocabulary, or allow more (--allowance)."
+    ways = [
+        *([] if vocabulary is None else ["keep all pieces (no --vocabulary)"]),
+        *([] if TARGETS[to].exact else ["export it in 32 bits (--to onnx)"]),
+        "allow more (--allowance)",
+    ]
+    told = ", or ".join(ways)
+    return f"{told[0].upper()}{told[1:]}."

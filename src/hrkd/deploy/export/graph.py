@@ -48,7 +48,7 @@ class GraphFacts:
 
 
 class StudentGraph(nn.Module):
-    """What is exported: ``(columns of token ids, domain_ids) -> logits`` (B, C).
+    """What is exported: ``(columns of token ids, domain_ids) -> logits`` (B, C), and ``shares`` (B, D) if it routes.
 
     Args:
         model: the student.
@@ -65,9 +65,17 @@ class StudentGraph(nn.Module):
         """Whether it asks for the domain of each row."""
         return self.head is None and len(self.model.heads) > 1
 
-    def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor:
-        """Logits (B, C) of ``columns`` (B, T) of token ids and their mask, and ``domain_ids`` (B,) where it chooses."""
-        routes = self.chooses and self.model.router is not None
+    @property
+    def routes(self) -> bool:
+        """Whether it finds domains by itself, and tells their shares."""
+        return self.chooses and self.model.router is not None
+
+    def forward(self, columns: dict[str, Tensor], domain_ids: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, C) of ``columns`` (B, T) of token ids and their mask, and ``domain_ids`` (B,) where it chooses.
+
+        With shares of the domains (B, D) if it routes.
+        """
+        routes = self.routes
         outputs = self.model.encoder(**columns, output_hidden_states=routes, return_dict=True)
         mask = columns["attention_mask"]
         if not self.chooses:
@@ -99,7 +107,7 @@ class FoldedBag(nn.Module):
         self.bias = nn.Parameter(torch.stack([each.bias for each in linear]))
         self.tokens = nn.Parameter((bag.tokens.weight @ weight.T).detach())
         self.pairs = None if bag.pairs is None else nn.Parameter((bag.pairs.weight @ weight.T).detach())
-        self.chooses = len(linear) > 1
+        self.chooses, self.routes = len(linear) > 1, False
         if self.pairs is not None:
             # Products of ids are too large for OpenVINO, which multiplies in 32 bits: those of first ids are a table.
             self.register_buffer("first", torch.arange(len(self.tokens)) * MULTIPLIER % len(self.pairs))
@@ -184,7 +192,7 @@ def _exported(
             dynamo=True,
             dynamic_shapes=shapes,
             input_names=[*names, *(["domain_ids"] if graph.chooses else [])],
-            output_names=["logits"],
+            output_names=["logits", "shares"] if graph.routes else ["logits"],
             opset_version=OPSET,
             verbose=False,
         )

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, pipeline
 
-from hrkd.data.cutting import Ints
+from hrkd.data.cutting import KEPT, Ints
 from hrkd.data.reading import encode
 from hrkd.data.types import MultiDomainDataset
-from hrkd.deploy.engines.engine import Columns
+from hrkd.deploy.engines.engine import Columns, Floats
 from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.check import compared, faults
 from hrkd.deploy.export.reference import Reference, made_from, probe_texts, reference_of
@@ -104,9 +103,9 @@ def export_plain(
         tokenizer.truncation_side = tokenizer.init_kwargs["truncation_side"] = "left"  # the latter is saved
     elif not exact and rows is None:
         logger.warning(
-            "%s reads the %s of texts longer than %s tokens (data.keep); plain classifiers read the head alone, and "
+            "%s reads %s of texts longer than %s tokens (data.keep); plain classifiers read the beginning alone, and "
             "what that costs is not known without labelled rows: name a recipe with its data, or use hrkd predict",
-            student, model.config.keep, model.config.max_tokens,
+            student, KEPT[model.config.keep], model.config.max_tokens,
         )  # fmt: skip
     one = len(model.heads) == 1
     names = dict.fromkeys(model.domains, ALL_DOMAINS) if one else folder_names(model.domains)
@@ -125,7 +124,7 @@ def export_plain(
         write_json(new / CHECKS, record)
         if one:
             _link(new, folder_names(model.domains).values())
-        write_domain_index(new, names, "plain")
+        write_domain_index(new, names, "plain", data=record["made_from"]["data"])
         if describe is not None:
             describe(new, names, record)
     if one and len(names) > 1:
@@ -156,12 +155,9 @@ class _PlainEngine:
         return encode(self.tokenizer, texts, pairs, self.tokenizer.model_max_length, "head")
 
     @torch.inference_mode()
-    def logits(self, rows: Columns, domain_ids: Ints) -> npt.NDArray[np.float32]:  # noqa: ARG002  # it has one head
+    def logits(self, rows: Columns, domain_ids: Ints) -> tuple[Floats, None]:  # noqa: ARG002  # it has one head
         """Logits (B, C)."""
-        found: npt.NDArray[np.float32] = (
-            self.model(**self.tokenizer.pad(dict(rows), return_tensors="pt")).logits.float().numpy()
-        )
-        return found
+        return self.model(**self.tokenizer.pad(dict(rows), return_tensors="pt")).logits.float().numpy(), None
 
     def digest(self) -> str:
         """A hash of its files."""
@@ -191,8 +187,8 @@ def _check(checks: Mapping[str, Any], facts: ModelFacts, exact: bool, allowance:
     if exact:
         raise ArtifactError(f"{output}: nothing was written: the exported classifiers' {'; '.join(wrong)}")
     raise ArtifactError(
-        f"{output}: nothing was written: {'; '.join(wrong)}. The student reads the {facts.keep} of texts longer than "
-        f"{facts.max_tokens} tokens, plain classifiers their head alone. Export it in a form that reads as it does "
+        f"{output}: nothing was written: {'; '.join(wrong)}. The student reads {KEPT[facts.keep]} of texts longer than "
+        f"{facts.max_tokens} tokens, plain classifiers the beginning alone. Export it in a form that reads as it does "
         "(--to onnx), use hrkd predict, or allow more (--allowance)"
     )
 

@@ -23,7 +23,7 @@ from hrkd.models.sizes import model_sizes
 from hrkd.models.static import is_static
 from hrkd.support.manifest import MANIFEST, file_sum
 from hrkd.support.messages import misspelt
-from hrkd.support.stage_files import versions
+from hrkd.support.stage_files import digest_of_rows, versions
 
 __all__ = ["Reference", "asked_of", "drawn", "made_from", "probe_texts", "reference_of"]
 
@@ -124,6 +124,7 @@ def made_from(student: Path, model: MultiDomainClassifier) -> dict[str, Any]:
     return {
         "student": student.name,
         "manifest": file_sum(listed) if listed.is_file() else None,
+        "data": digest_of_rows(student),
         "parameters": model_sizes(model).parameters,
         "versions": {"python": sys.version.split()[0], **known},
     }

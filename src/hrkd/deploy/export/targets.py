@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hrkd.deploy.checks import Asked
     from hrkd.models.multi_domain import MultiDomainClassifier
 
-__all__ = ["ALLOWANCE", "PLAIN", "TARGETS", "Job", "Made", "Target", "check_allowance", "check_target"]
+__all__ = ["ALLOWANCE", "PLAIN", "TARGETS", "Job", "Made", "Target", "check_allowance", "check_target", "in_words"]
 
 PLAIN = "plain"
 ALLOWANCE = 0.5
@@ -66,18 +66,23 @@ class Target:
     exact: bool
     packages: tuple[str, ...]
     extra: str
-    make: Callable[[Job, Path], Iterator[Made]]
+    make: Callable[[Job, Path], Generator[Made, None, None]]
     calibrated: bool = False
 
 
-def _onnx(job: Job, folder: Path) -> Iterator[Made]:
+def _by_itself(*_: Any) -> Generator[Made, None, None]:
+    """Nothing: a plain export is made by :mod:`hrkd.deploy.export.plain`."""
+    yield from ()
+
+
+def _onnx(job: Job, folder: Path) -> Generator[Made, None, None]:
     from hrkd.deploy.export.graph import write_graph
 
     facts = write_graph(job.model, job.tokenizer, folder / "model.onnx", domain=job.domain)
     yield Made("model.onnx", facts.inputs, {"attention": facts.attention})
 
 
-def _onnx_int8(job: Job, folder: Path) -> Iterator[Made]:
+def _onnx_int8(job: Job, folder: Path) -> Generator[Made, None, None]:
     from hrkd.deploy.export.graph import write_graph
     from hrkd.deploy.export.rounding import linear_maps, multiplies_in_8_bits, quantise, settings_to_try
 
@@ -91,7 +96,7 @@ def _onnx_int8(job: Job, folder: Path) -> Iterator[Made]:
         whole.unlink(missing_ok=True)
 
 
-def _openvino(job: Job, folder: Path) -> Iterator[Made]:
+def _openvino(job: Job, folder: Path) -> Generator[Made, None, None]:
     from hrkd.deploy.export.openvino_ir import converted, write
 
     model, facts = converted(job, folder)
@@ -99,7 +104,7 @@ def _openvino(job: Job, folder: Path) -> Iterator[Made]:
     yield Made("model.xml", facts.inputs, {"attention": facts.attention, "weights": "fp16"})
 
 
-def _openvino_int8(job: Job, folder: Path) -> Iterator[Made]:
+def _openvino_int8(job: Job, folder: Path) -> Generator[Made, None, None]:
     from hrkd.deploy.export.openvino_ir import converted, rounded, write
 
     model, facts = converted(job, folder)
@@ -110,15 +115,15 @@ def _openvino_int8(job: Job, folder: Path) -> Iterator[Made]:
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 TARGETS = {
-    PLAIN: Target("a folder for each domain, for transformers alone", True, (), "", lambda *_: iter(())),
+    PLAIN: Target("a folder for each domain, for transformers alone", True, (), "", _by_itself),
     "onnx": Target("one graph in 32 bits, for ONNX Runtime", True, ONNX, "onnx", _onnx),
-    "onnx-int8": Target("the same with 8-bit weights, a quarter of the size", False, ONNX, "onnx", _onnx_int8),
+    "onnx-int8": Target("one graph with 8-bit weights, for ONNX Runtime", False, ONNX, "onnx", _onnx_int8),
     "openvino": Target(
         "one graph for OpenVINO, with 16-bit weights", False, ("onnx", "onnxscript", "openvino"), "openvino", _openvino
     ),
     "openvino-int8": Target(
-        "the same with 8-bit weights and activations", False, ("onnx", "onnxscript", "openvino", "nncf"), "openvino",
-        _openvino_int8, calibrated=True,
+        "one graph for OpenVINO, with 8-bit weights and activations", False,
+        ("onnx", "onnxscript", "openvino", "nncf"), "openvino", _openvino_int8, calibrated=True,
     ),
 }  # fmt: skip
 
@@ -149,3 +154,21 @@ def check_target(name: str) -> Target:
             f"--to {name} needs {', '.join(missing)}, not installed here; pip install 'hrkd[{target.extra}]'"
         )
     return target
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """How a form was made, for people."""
+    attention = settings.get("attention")
+    said = [f"attention as {attention}"] if attention not in (None, "none") else []
+    if "per_channel" in settings:
+        said.append("weights of 7 bits" if settings["reduced"] else "weights of 8 bits")
+        said.append("a scale for each channel" if settings["per_channel"] else "a scale for each linear map")
+        if last := settings["excluded_last"]:
+            said.append(f"the last {last} linear maps in 32 bits")
+    if "weights" in settings:
+        said.append(f"weights in {settings['weights']}")
+    if settings.get("layers") == "accurate":
+        said.append("a zero of their own for activations")
+    if "pieces" in settings:
+        said.append(f"{settings['pieces']:,} of {settings['pieces_before']:,} pieces kept")
+    return ", ".join(said)

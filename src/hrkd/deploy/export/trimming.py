@@ -77,4 +77,4 @@ def _logits(engine: TorchEngine, columns: Columns) -> npt.NDArray[np.float32]:
     """Of all rows of a text, (rows, C), the longest first."""
     order = sorted(range(len(columns["input_ids"])), key=lambda i: -len(columns["input_ids"][i]))
     rows = {name: [values[i] for i in order] for name, values in columns.items()}
-    return engine.logits(rows, np.zeros(len(order), dtype=np.int64))
+    return engine.logits(rows, np.zeros(len(order), dtype=np.int64))[0]

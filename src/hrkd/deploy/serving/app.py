@@ -16,17 +16,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from hrkd.deploy.checks import AUTO, BATCH_SIZE, Asked, ask
 from hrkd.deploy.predict import Predictor
 from hrkd.deploy.serving.batcher import Batcher, BusyError
 from hrkd.deploy.serving.guard import Guard, refusal
+from hrkd.deploy.serving.refusals import told_of_form
 from hrkd.errors import DataError, HrkdError
+from hrkd.models.kind import UNKNOWN
+from hrkd.models.open_model import ModelFacts
 
 __all__ = ["Limits", "make_app"]
 
 QUESTION = "/predict"
 MOST_BYTES = 32_000_000
+BAD_REQUEST = 400
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -72,6 +77,8 @@ class Answer(BaseModel):
     label: str
     score: float = Field(description="Its probability.")
     scores: dict[str, float] = Field(description="Probabilities of all labels.")
+    domain_found: str | None = Field(None, description="What the text is like most, where the domain is `auto`.")
+    domain_share: float | None = Field(None, description="Its share.")
 
 
 class Answers(BaseModel):
@@ -107,7 +114,8 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     sizes = Histogram("hrkd_batch_texts", "Texts in a forward pass", buckets=SIZES, registry=registry)
 
     def answers(asked: Asked) -> np.ndarray:
-        return predictor.answers(asked, batch_size=limits.batch)
+        ask_for = predictor.answers_and_shares if UNKNOWN in asked.domains else predictor.answers
+        return ask_for(asked, batch_size=limits.batch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -129,11 +137,16 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     )
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         """What is wrong with the form of a question."""
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return refusal(422, f"{place}: {first['msg']}")
+        return refusal(422, told_of_form(error.errors(), request.headers.get("content-type"), Question.model_fields))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        """An address that is not there, a body that does not come; one that is no text, FastAPI's status 400."""
+        if error.status_code != BAD_REQUEST:
+            return refusal(error.status_code, error.detail, error.headers)
+        return refusal(422, "the body is not UTF-8; send JSON in UTF-8")
 
     @app.exception_handler(HrkdError)
     async def unusable(_: Request, error: HrkdError) -> Response:
@@ -151,7 +164,11 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         """Too much is waiting."""
         return refusal(503, "too many texts are waiting; ask again in a second", {"Retry-After": "1"})
 
-    @app.post(QUESTION, responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}, 408: {}})
+    @app.post(
+        QUESTION,
+        response_model_exclude_none=True,
+        responses={422: {"description": "What is wrong with the question"}, 503: {}, 413: {}, 408: {}},
+    )
     async def predict(question: Question) -> Answers:
         """Labels and their probabilities."""
         start = time.perf_counter()
@@ -160,7 +177,7 @@ def make_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         found = (await app.state.batcher.ask(asked)).tolist() if asked.texts else []
         texts.inc(len(found))
         seconds.observe(time.perf_counter() - start)
-        return Answers(answers=[_answer(row, facts.labels) for row in found])
+        return Answers(answers=[_answer(*each, facts) for each in zip(found, asked.domains, strict=True)])
 
     @app.get("/model")
     async def model() -> Facts:
@@ -203,6 +220,12 @@ def _check_sizes(asked: Asked, limits: Limits) -> None:
         raise DataError(f"texts: one has {longest:,} characters, and at most {limits.characters:,} are read")
 
 
-def _answer(probabilities: list[float], labels: list[str]) -> Answer:
+def _answer(said: list[float], domain: int, facts: ModelFacts) -> Answer:
+    """Of the probabilities of a text, behind which shares of the domains stand if some were to be found."""
+    labels, shares = facts.labels, said[len(facts.labels) :]
+    probabilities = said[: len(labels)]
     best = max(range(len(labels)), key=probabilities.__getitem__)
-    return Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
+    answer = Answer(label=labels[best], score=probabilities[best], scores=dict(zip(labels, probabilities, strict=True)))
+    if domain == UNKNOWN:
+        answer.domain_found, answer.domain_share = facts.domains[shares.index(max(shares))], max(shares)
+    return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import Response
 from fastapi.exceptions import HTTPException
@@ -17,7 +17,7 @@ SILENCE = 10.0
 """Seconds that a question may stop short of its end: who sends nothing for so long is not waited for."""
 
 
-def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that says in one sentence why it is none."""
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 

@@ -48,7 +48,7 @@ def serve(
     """
     for name, value in {"texts": texts, "characters": characters, "batch_size": batch_size, "threads": threads}.items():
         if value is not None:
-            check_count(name, value)
+            check_count(f"--{name.replace('_', '-')}", value)
     try:
         import uvicorn
 
