@@ -110,9 +110,9 @@ def test_texts_of_which_the_tokenizer_leaves_nothing_are_refused(source, request
     found = Predictor.from_pretrained(request.getfixturevalue(source))
     assert found.without_tokens(INVISIBLE) == list(range(len(INVISIBLE)))
     for text in INVISIBLE:
-        with pytest.raises(DataError, match=r"no tokens in the text at index 1: the model's tokenizer leaves out all"):
+        with pytest.raises(DataError, match=r"no tokens: text 2; the model's tokenizer leaves out all"):
             found(["good", text], domain="books")
-        with pytest.raises(DataError, match="no tokens in the text pair at index 0"):
+        with pytest.raises(DataError, match="no tokens: text pair 1"):
             found(["good", "\u200bbad"], domain="books", text_pairs=[text, "good"])
     odd = ["\U0001f600", "!", "\u4e2d", "\u200b" * 200 + "\u4e2d", "0"]
     assert found.without_tokens(odd) == []

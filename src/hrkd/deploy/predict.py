@@ -202,8 +202,8 @@ class Predictor:
             if places := self.without_tokens(texts):
                 which = first_of([str(place + 1) for place in places])
                 raise DataError(
-                    f"no tokens: {what} {which}; the model's tokenizer leaves out all of its characters (invisible ones, "
-                    "control characters, accents alone); leave such texts out"
+                    f"no tokens: {what} {which}; the model's tokenizer leaves out all of its characters (invisible "
+                    "ones, control characters, accents alone); leave such texts out"
                 )
 
     def logits(self, asked: Asked, *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
