@@ -14,7 +14,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from hrkd.cli import ELSEWHERE, VERBS, commands, main, terminal
+from hrkd.cli import HOMES, VERBS, commands, leaving, looking, main, measuring, parameters, terminal
 from hrkd.data.batching import tokenize
 from hrkd.errors import DataError, TrainingError
 from hrkd.recipe.fields import recipe_fields
@@ -90,8 +90,10 @@ def library(monkeypatch):
         fake = create_autospec(getattr(module, name))
         monkeypatch.setattr(module, name, fake)
         monkeypatch.setattr(library, name, fake, raising=False)
-    for name in ("check_measurable", "check_named", "check_teacher_is_there", "look_at_rows"):
-        monkeypatch.setattr(commands, name, lambda *_, **__: None)
+    for module in (commands, looking, measuring, parameters):
+        for name in ("check_measurable", "check_named", "check_teacher_is_there", "look_at_rows"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda *_, **__: None)
     monkeypatch.setattr(terminal, "_log_to_stderr", lambda: None)
     for name in terminal.ENVIRONMENT:
         monkeypatch.setenv(name, os.environ.get(name, ""))
@@ -233,13 +235,12 @@ class TestHelp:
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_the_summary_of_a_verb_is_the_first_line_of_its_docstring(self, verb):
-        module = importlib.import_module(ELSEWHERE.get(verb, commands.__name__))
+        module = importlib.import_module(HOMES[verb])
         function = getattr(module, verb.replace("-", "_"))
         assert function.__doc__.partition("\n")[0] == VERBS[verb]
 
-    def test_every_public_command_is_a_verb(self):
-        here = [verb.replace("-", "_") for verb in VERBS if verb not in ELSEWHERE]
-        assert sorted(here) == commands.__all__
+    def test_every_verb_has_a_home(self):
+        assert sorted(HOMES) == sorted(VERBS)
 
     @pytest.mark.parametrize("verb", ["compress", "distill"])
     def test_every_field_is_a_flag_with_its_meaning(self, run, verb):
@@ -435,8 +436,8 @@ class TestErrors:
         def interrupted(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(commands, "read_student", interrupted)
-        monkeypatch.setattr(commands, "facts_of_any", interrupted)
+        monkeypatch.setattr(leaving, "read_student", interrupted)
+        monkeypatch.setattr(leaving, "facts_of_any", interrupted)
         status, _, errors = run(*arguments)
         assert status == 130
         assert said in errors
@@ -537,12 +538,12 @@ class TestVerbs:
 
         fake = create_autospec(export.export, side_effect=lambda *_, show, **__: show("books: out/books"))
         monkeypatch.setattr(export, "export", fake)
-        monkeypatch.setattr(commands, "read_student", lambda folder: None)
+        monkeypatch.setattr(leaving, "read_student", lambda folder: None)
         assert run("export", "student", "out") == (0, "books: out/books\n", "")
         assert fake.call_args.args == (Path("student"), Path("out"), "plain", None)
         assert run("export", "student", "out", "--to", "onnx", "--allowance", "1")[0] == 0
         assert fake.call_args.args[2:] == ("onnx", None)
-        monkeypatch.setattr(commands, "exported_facts", lambda folder: {"folder": str(folder)})
+        monkeypatch.setattr(leaving, "exported_facts", lambda folder: {"folder": str(folder)})
         status, output, errors = run("export", "student", "out", "--to", "onnx", "--allowance", "1", "--json")
         assert (status, json.loads(output), errors) == (0, {"folder": "out"}, "books: out/books\n")
         assert (fake.call_args.kwargs["allowance"], fake.call_args.kwargs["overwrite"]) == (1.0, False)
@@ -608,9 +609,9 @@ class TestPredict:
         write_student_names(tmp_path / "student")
         monkeypatch.setattr(sys, "stdin", None)
         names = ("predict_texts", "predict_lines", "predict_table")
-        ways = {name: create_autospec(getattr(commands, name)) for name in names}
+        ways = {name: create_autospec(getattr(leaving, name)) for name in names}
         for name, way in ways.items():
-            monkeypatch.setattr(commands, name, way)
+            monkeypatch.setattr(leaving, name, way)
         return SimpleNamespace(**ways)
 
     def test_texts(self, run, given):

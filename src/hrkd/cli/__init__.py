@@ -1,7 +1,7 @@
 """The command line. The only importer of the CLI library; nothing imports this package.
 
-One verb is one function of :mod:`hrkd.cli.commands`, which is imported when a verb is called, so that ``--help``
-and ``--version`` answer at once.
+One verb is one function of a module that is imported when the verb is called, so that ``--help`` and ``--version``
+answer at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hrkd.errors import HrkdError, RecipeError
 from hrkd.support.launch import launch
 from hrkd.support.messages import first_line, visible
 
-__all__ = ["ELSEWHERE", "VERBS", "app_of", "main"]
+__all__ = ["HOMES", "VERBS", "app_of", "main"]
 
 VERBS = {
     "init": "Look at a table and write a recipe for it.",
@@ -45,8 +45,16 @@ VERBS = {
 }
 """Verb to the first line of its help; the rest stands at its function."""
 
-ELSEWHERE = {"resume": "hrkd.cli.resuming", "completion": "hrkd.cli.completion"}
-"""Verbs whose function has a module of its own."""
+MODULES = {
+    "hrkd.cli.commands": ("compress", "train-teacher", "distill", "train-baseline", "compare"),
+    "hrkd.cli.looking": ("init", "check", "explain", "data", "cache", "recipe"),
+    "hrkd.cli.measuring": ("evaluate", "report", "errors", "benchmark"),
+    "hrkd.cli.leaving": ("predict", "export", "serve"),
+    "hrkd.cli.resuming": ("resume",),
+    "hrkd.cli.completion": ("completion",),
+}
+HOMES = {verb: module for module, verbs in MODULES.items() for verb in verbs}
+"""The module of each verb's function."""
 
 TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "resume", "evaluate"}
 """Verbs that several processes of a launch work on; all others are the work of the first alone."""
@@ -156,7 +164,7 @@ def app_of(tokens: Sequence[str]) -> App:
     )
     for verb, summary in VERBS.items():
         called = bool(tokens) and tokens[0] == verb
-        function = f"{ELSEWHERE.get(verb, 'hrkd.cli.commands')}:{verb.replace('-', '_')}"
+        function = f"{HOMES[verb]}:{verb.replace('-', '_')}"
         app.command(function, name=verb, help=None if called else summary)
     return app
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from hrkd.cli import commands
-from hrkd.cli.commands import Json
 from hrkd.cli.output import print_json
+from hrkd.cli.parameters import Json
 from hrkd.cli.terminal import prepare
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.command_record import CommandRecord, finished_in, read_command
