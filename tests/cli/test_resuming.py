@@ -158,7 +158,7 @@ def test_a_comparison_goes_on_and_says_that_it_is_finished(tmp_path, monkeypatch
     names.clear()
     assert main(["resume", str(folder)]) == 0
     assert names == ["cells/data/fraction-1.0/uniform/seed-0"]
-    assert f"Written: {folder}/compare.md" in capsys.readouterr().out
+    assert f"Written: {folder}/compare.html" in capsys.readouterr().out
     assert main(["resume", str(folder), "--json"]) == 0
     output, told = capsys.readouterr()
     assert json.loads(output)["missing"] == []
