@@ -15,6 +15,7 @@ from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.command import export_to
 from hrkd.deploy.label_table import Labelling, predict_file
 from hrkd.deploy.predict import Predictor
+from hrkd.deploy.streams import answers_to, json_line
 from hrkd.errors import ArtifactError, DataError, ModelError
 from hrkd.models.kind import UNKNOWN
 from hrkd.models.multi_domain import MultiDomainClassifier
@@ -150,19 +151,21 @@ class TestModel:
             )
         asked = ask(texts, ["auto", *model.domains[:1]] * 4, None, ours.facts)
         found = ours.answers_and_shares(asked)
-        np.testing.assert_allclose(found, theirs.answers_and_shares(asked), atol=1e-6)
+        told = theirs.answers_and_shares(asked)
+        np.testing.assert_allclose(found, told, atol=close)
         shares = found[:, len(model.labels) :]
         assert shares.shape == (8, len(model.domains))
         np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
         np.testing.assert_allclose(found[:, : len(model.labels)], ours.answers(asked), atol=1e-6)
         assert ours.answers_and_shares(asked.take([])).shape == (0, found.shape[1])
-        server = start(tmp_path / "onnx", "--threads", "1")
+        shares = told[:, len(model.labels) :]
+        server = start(tmp_path / "out", "--threads", "1")
         try:
             _, answers = server.ask({"texts": texts[:2], "domain": ["auto", model.domains[0]]})
         finally:
             server.process.kill()
         assert answers["answers"][0]["domain_found"] == model.domains[shares[0].argmax()]
-        assert answers["answers"][0]["domain_share"] == pytest.approx(shares[0].max(), abs=1e-6)
+        assert answers["answers"][0]["domain_share"] == pytest.approx(shares[0].max(), abs=close)
         assert answers["answers"][1].keys() == {"label", "score", "scores"}
 
 
@@ -188,6 +191,10 @@ class TestAsking:
         shares = predictor.answers_and_shares(ask(texts, "auto", None, predictor.facts))[:, len(model.labels) :]
         assert found["domain_found"].tolist() == [model.domains[d] for d in shares.argmax(axis=1)]
         np.testing.assert_allclose(found["domain_share"], shares.max(axis=1), atol=1e-6)
+        (said, *_) = answers_to(predictor, ask(texts, "auto", None, predictor.facts))
+        line = json.loads(json_line(texts[0], said, predictor.facts, False))
+        assert (line["domain_found"], line["label"]) == (found["domain_found"][0], found["label"][0])
+        assert json.loads(json_line("", None, predictor.facts, False)) == {"text": "", "label": None, "score": None}
         batch = pa.table({"text": texts})
         labeller = BatchLabeller(tmp_path, Labelling(domain="auto", prefix="its_"))
         labeller.predictor = predictor
