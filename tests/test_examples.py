@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from hrkd.comparison.planning import load_grid
@@ -33,8 +34,17 @@ def test_domain_ratios():
     assert "objective:" in run("domain_ratios.py")
 
 
+def test_messy_reviews(tmp_path):
+    run("messy_reviews.py", tmp_path / "reviews.csv", 100)
+    table = pd.read_csv(tmp_path / "reviews.csv")
+    assert table["shop_section"].value_counts().to_dict() == {"books": 61, "films": 30, "kitchen": 10}
+    assert (table["review_text"].str.strip() == "").sum() == 4
+    assert (table["rating"] == "5 sters").sum() == 1
+
+
 def test_every_example_is_run_here():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"live_objects.py", "domain_ratios.py"} | CLUSTERS
+    names = {"live_objects.py", "domain_ratios.py", "messy_reviews.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == names | CLUSTERS
 
 
 @pytest.mark.parametrize(("grid", "cells", "teachers"), [("compare_demo.yaml", 9, 1), ("compare_amazon.yaml", 84, 8)])

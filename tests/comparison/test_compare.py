@@ -193,8 +193,11 @@ def test_as_many_runs_at_a_time_as_asked(tmp_path, monkeypatch):
 
     monkeypatch.setattr(processes, "start_process", lambda _, log, *__: Slow(log))
     monkeypatch.setattr(processes, "SECONDS_BETWEEN_LOOKS", 0)
-    plan = load_grid(tiny_grid(tmp_path))
-    assert processes.make_runs(plan.cells, tmp_path, jobs=2, overwrite=False, progress=Progress(False)) == {}
+    plan, begun = load_grid(tiny_grid(tmp_path)), []
+    made = processes.make_runs(
+        plan.cells, tmp_path, jobs=2, overwrite=False, progress=Progress(False), begin=begun.append
+    )
+    assert (made, begun) == ({}, [tmp_path])
     assert (len(most), max(most), running) == (6, 2, set())
 
 

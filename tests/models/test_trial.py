@@ -77,7 +77,7 @@ def test_token_types_that_an_encoder_passes_on_to_attention_are_found_out():
 
 
 def test_a_size_that_the_family_does_not_take_is_an_error():
-    with pytest.raises(ModelError, match=r"nomic_bert family with width 20, 4 heads.* even"):
+    with pytest.raises(ModelError, match=r"nomic_bert family with 1 layer of width 20, 4 heads.* even"):
         student_config(config_of("nomic_bert"), StudentShape(1, 20, 4, 48))
 
 

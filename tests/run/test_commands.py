@@ -400,9 +400,10 @@ def test_a_fine_tuned_teacher_of_the_user(finished, tmp_path):
         train_teacher(base)
 
 
-def test_evaluating_a_model_folder_needs_a_recipe(finished):
+def test_evaluating_a_model_that_lies_in_no_run_needs_a_recipe(finished, tmp_path):
+    model = shutil.copytree(finished[0] / "student", tmp_path / "student")
     with pytest.raises(RecipeError, match="name a recipe"):
-        evaluate(finished[0] / "student")
+        evaluate(model)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

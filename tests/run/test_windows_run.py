@@ -72,7 +72,7 @@ def test_files_and_exports(windows, texts, tmp_path, caplog):
     assert pd.read_csv(tmp_path / "out.csv")["label"].tolist() == expected
     with caplog.at_level(logging.WARNING, logger="hrkd"):
         export_plain(folder / "student", tmp_path / "plain")
-    assert "plain classifiers read the head alone" in caplog.text
+    assert "plain classifiers read the beginning alone" in caplog.text
 
 
 def test_a_tail_is_read_by_the_export_too(tmp_path, texts):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from hrkd.errors import ArtifactError
 from hrkd.run.context import Context
+from hrkd.support.atomic_files import read_json
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.session import computing
@@ -30,13 +33,16 @@ def texts_per_second(
 ) -> dict[str, float | None]:
     """Test texts that each model takes in a second, the median of rounds in which models take turns.
 
-    In PyTorch, with the threads, kernels and precision that the run measures with; tokenising does not count.
+    In PyTorch, with the threads, kernels and precision that the run measures with; tokenising does not count. Where
+    results of the same models are there, theirs are taken.
 
     Args:
         models: each with the test rows in its own tokens; the same few of them are taken for all.
     """
     if not context.accelerator.is_main_process:
         return dict.fromkeys(models)
+    if known := _known(context, models):
+        return known
     size, run, found = context.recipe.evaluation.batch_size, context.recipe.run, dict[str, list[float]]()
     for number in range(ROUNDS + 1):
         for name, (model, rows) in models.items():
@@ -52,6 +58,20 @@ def texts_per_second(
             if number:  # the first round warms up
                 found.setdefault(name, []).append(len(places) / seconds)
     return {name: statistics.median(rounds) for name, rounds in found.items()}
+
+
+def _known(context: Context, models: Mapping[str, object]) -> dict[str, float | None] | None:
+    """What results that are still there say of the same models, so that measuring again changes no card.
+
+    Results are removed with any stage that is made anew.
+    """
+    if not context.folder.results.is_file():
+        return None
+    with suppress(ArtifactError):
+        known = read_json(context.folder.results, what="the results")
+        speeds = known.get("texts_per_second") if isinstance(known, dict) else None
+        return speeds if isinstance(speeds, dict) and set(speeds) == set(models) else None
+    return None
 
 
 def _wait(context: Context) -> None:
