@@ -117,6 +117,7 @@ def report_content(domains=("books", "dvd"), labels=("bad", "good"), *, levels=2
         "cost": {"seconds": {"student": 12.0, "teacher": 30.0}, "steps": {"student": 50}, "peak_megabytes": {}},
         "data": {
             "notes": [],
+            "findings": [{"code": "D103", "domain": domains[0], "found": "2 rows differ", "advice": "Look at these."}],
             "parts": [
                 {
                     "domain": name,

@@ -1,14 +1,19 @@
 """`hrkd report` and `hrkd errors` on runs that were made."""
 
+import html
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from hrkd.cli import main
+from hrkd.data.readers.sources import load_domains
 from hrkd.errors import ArtifactError, DataError, RecipeError
+from hrkd.report.page.page import run_page
+from hrkd.run.answers import read_answers, run_splits
 from hrkd.run.commands import compress, train_baseline
 from hrkd.run.errors import errors
 from hrkd.run.report import report, report_content
@@ -48,6 +53,20 @@ def test_counts_are_those_of_the_predictions(run):
         assert sum(counts[kind] for kind in ("both_right", "lost", "gained", "both_wrong")) == own.sum()
     assert content["cost"]["texts_per_second"]["student"] > 0
     assert {model["title"] for model in content["frontier"]["models"]} >= {"Teacher", "Student (HRKD)"}
+
+
+def test_the_page_says_what_is_odd_about_the_data(run):
+    results = json.loads((run / "results.json").read_text())
+    splits = run_splits(run, read_answers(run, results))
+    first = splits.train.rows[0]
+    rows = {
+        "text": [first["text"]] * 2,
+        "label": list(splits.labels),
+        "domain": [splits.domains[splits.train.domain_ids[0]]] * 2,
+    }
+    content = report_content(run, replace(splits, train=load_domains(rows)))
+    (conflict,) = [each for each in content["data"]["findings"] if each["code"] == "D103"]
+    assert conflict["found"] in html.unescape(run_page(content))
 
 
 def test_ratios_of_a_level_add_up_to_one(run):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.types import MultiDomainDataset, Splits
 from hrkd.errors import ArtifactError, DataError
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.folder import RunFolder
@@ -21,7 +21,7 @@ from hrkd.support.atomic_files import read_record
 from hrkd.support.caches import cache_folder
 from hrkd.support.messages import first_line
 
-__all__ = ["TestAnswers", "finished_results", "read_answers", "test_rows"]
+__all__ = ["TestAnswers", "check_same_rows", "finished_results", "read_answers", "run_splits"]
 
 NAMES = {"teacher": "teacher", "student": "student", "student_without_distillation": "baseline", "linear": "linear"}
 """Models of results.json and the files of their answers."""
@@ -124,8 +124,8 @@ def _read(path: Path, labels: list[str]) -> pd.DataFrame:
     return table
 
 
-def test_rows(run: Path, answers: TestAnswers) -> MultiDomainDataset:
-    """The rows that ``answers`` are of, with their texts, in the same order, read from the data of the run's recipe.
+def run_splits(run: Path, answers: TestAnswers) -> Splits:
+    """The parts of the data of a run's recipe, read anew; test are the rows that ``answers`` are of, with their texts.
 
     Raises:
         DataError: the data are not where they were, or their test rows are others now.
@@ -133,12 +133,9 @@ def test_rows(run: Path, answers: TestAnswers) -> MultiDomainDataset:
     recipe = load_recipe(run / "recipe.yaml", needed=())
     if recipe.data.source is None and recipe.data.format != "synthetic":
         raise DataError(f"{run}: was made from rows in memory, so that its texts are not known; give them as data")
-    rows = prepare_data(recipe.data, cache=cache_folder(recipe.cache.folder)).splits.test
-    check_same_rows(run, rows, answers)
-    return rows
-
-
-test_rows.__test__ = False  # type: ignore[attr-defined]
+    splits = prepare_data(recipe.data, cache=cache_folder(recipe.cache.folder)).splits
+    check_same_rows(run, splits.test, answers)
+    return splits
 
 
 def check_same_rows(run: Path, rows: MultiDomainDataset, answers: TestAnswers) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.report.page.aggregate import KINDS
-from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, test_rows
+from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
 from hrkd.support.arguments import path_of
 from hrkd.support.messages import suggestion
 
@@ -66,7 +66,7 @@ def errors(
         )
     answers = read_answers(folder, results)
     if data is None:
-        data = test_rows(folder, answers)
+        data = run_splits(folder, answers).test
     check_same_rows(folder, data, answers)
     found = answers_table(folder, answers, data)
     found = found[found["kind"].isin(CHOICES[which])]

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from pydantic_core import PydanticUndefined
 
-from hrkd.data.types import MultiDomainDataset
+from hrkd.data.health.sides import find_parts
+from hrkd.data.health.texts import find_copies, find_nearly_empty
+from hrkd.data.types import Splits
 from hrkd.deploy.export_folder import is_export, read_export
 from hrkd.errors import ArtifactError, HrkdError, RecipeError
 from hrkd.recipe.fields import recipe_fields
@@ -23,7 +25,7 @@ from hrkd.report.page.page import made_now, run_page
 from hrkd.report.page.several import several_page, shown_names
 from hrkd.report.tables import remarks_of
 from hrkd.report.verdict import next_command, verdict
-from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, test_rows
+from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
 from hrkd.run.errors import answers_table, student_of
 from hrkd.run.history import ratios_of_run, stages_of_run
 from hrkd.support.arguments import path_of
@@ -49,15 +51,13 @@ COSTS = ("seconds", "steps", "peak_megabytes", "texts_per_second")
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
 
-def report(
-    *runs: str | Path, output: str | Path | None = None, data: MultiDomainDataset | None = None
-) -> dict[str, Any]:
+def report(*runs: str | Path, output: str | Path | None = None, data: Splits | None = None) -> dict[str, Any]:
     """Write the page of a run, or of several side by side, and its content as JSON beside it; returns the latter.
 
     Args:
         runs: folders of finished runs.
         output: the page. Default: report.html in the folder of the one run.
-        data: test rows in memory, of a run that was made from such.
+        data: the parts of rows in memory, of a run that was made from such.
 
     Raises:
         ArtifactError: a folder is no finished run, or is damaged; or the page cannot be written.
@@ -88,13 +88,13 @@ def write_report(page: Path, content: Mapping[str, Any]) -> None:
     write_json(page.with_suffix(".json"), content)
 
 
-def report_content(run: Path, data: MultiDomainDataset | None = None) -> dict[str, Any]:
+def report_content(run: Path, data: Splits | None = None) -> dict[str, Any]:
     """Everything that the page of a run shows, as plain data of a size that does not grow with rows and steps.
 
     Args:
         run: its folder.
-        data: its test rows, with texts; None: they are read from the data of the run's recipe, and where that cannot be
-            done the content says why.
+        data: the parts of its data; None: they are read anew as the run's recipe says, and where that cannot be done
+            the content says why.
 
     Raises:
         ArtifactError: it is no finished run, or is damaged.
@@ -105,7 +105,8 @@ def report_content(run: Path, data: MultiDomainDataset | None = None) -> dict[st
     given = [name for name in measured if name in answers.probabilities]
     weighs = recipe.distillation.weighs_domains if "student" in measured else False
     has_both = "teacher" in given and len({"student", "student_without_distillation"} & set(given)) > 0
-    texts, note = _texts(run, answers, data) if has_both else ([], "")
+    splits, problem = _splits(run, answers, data)
+    texts, note = _texts(run, answers, splits, problem) if has_both else ([], "")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -126,7 +127,7 @@ def report_content(run: Path, data: MultiDomainDataset | None = None) -> dict[st
         "stages": stages_of_run(run),
         "frontier": _frontier(run, measured),
         "cost": {name: results.get(name, {}) for name in COSTS},
-        "data": _data(run),
+        "data": _data(run) | {"findings": _findings(splits, recipe)},
         "recipe": _recipe(recipe),
     }
 
@@ -171,14 +172,30 @@ def _flips(run: Path, answers: TestAnswers, domains: Sequence[str]) -> dict[str,
     }
 
 
-def _texts(run: Path, answers: TestAnswers, data: MultiDomainDataset | None) -> tuple[list[dict[str, Any]], str]:
-    """Texts on which student and teacher part, the student's surest first, some of each domain; and what they are."""
+def _splits(run: Path, answers: TestAnswers, data: Splits | None) -> tuple[Splits | None, str]:
+    """The parts of a run's data, or what is in the way of reading them."""
     try:
-        rows = test_rows(run, answers) if data is None else data
-        check_same_rows(run, rows, answers)
+        splits = run_splits(run, answers) if data is None else data
+        check_same_rows(run, splits.test, answers)
     except HrkdError as error:
         logger.warning("the report shows no texts: %s", error)
-        return [], f"No texts are shown: {first_line(error)}"
+        return None, first_line(error)
+    return splits, ""
+
+
+def _findings(splits: Splits | None, recipe: Recipe) -> list[dict[str, Any]]:
+    """What hrkd check says of the rows alone, in train and in the sizes of the parts."""
+    if splits is None:
+        return []
+    found = [*find_copies(splits.train), *find_nearly_empty(splits.train), *find_parts(splits)]
+    return [each.to_dict() | {"line": each.line()} for each in found if each.code not in recipe.data.ignore]
+
+
+def _texts(run: Path, answers: TestAnswers, splits: Splits | None, problem: str) -> tuple[list[dict[str, Any]], str]:
+    """Texts on which student and teacher part, the student's surest first, some of each domain; and what they are."""
+    if splits is None:
+        return [], f"No texts are shown: {problem}"
+    rows = splits.test
     table = answers_table(run, answers, rows)
     parted = table[table["kind"].isin(["lost", "gained"])]
     each = max(1, min(TEXTS_OF_A_DOMAIN, TEXTS // max(1, parted["domain"].nunique())))

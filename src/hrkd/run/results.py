@@ -89,7 +89,7 @@ def write_results(context: Context, results: dict[str, Any]) -> None:
     if made == "student":
         results["model_card"] = None if edited else file_sum(context.folder.card)
     write_json(context.folder.results, results)
-    content = report_content(context.folder.path, context.data.splits.test)
+    content = report_content(context.folder.path, context.data.splits)
     write_report(context.folder.path / REPORT, content)
     for shown in (*tables, *_last_words(context, made, content)):
         context.show(shown)

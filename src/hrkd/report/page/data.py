@@ -25,7 +25,7 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
     """Rows of each domain and part, and what is odd about them.
 
     Args:
-        data: content of data.json.
+        data: content of data.json, and ``findings`` (of each ``code``, ``domain``, ``found`` and ``advice``).
         domains: all names.
     """
     cells = {(part["domain"], part["split"]): part for part in data["parts"]}
@@ -62,7 +62,15 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
         "The data",
         "Rows of each domain by part, the fewest on top. " + " ".join(f"{note.rstrip('.')}." for note in data["notes"]),
         (canvas,),
-        (cut(PlainTable("", columns, rows), "domains"),),
+        (cut(PlainTable("", columns, rows), "domains"), *_findings(data["findings"])),
+    )
+
+
+def _findings(found: Sequence[Row]) -> list[PlainTable]:
+    rows = tuple((each["code"], each["domain"] or "all", each["found"], each["advice"]) for each in found)
+    note = ("hrkd explain CODE says more; hrkd check looks at more than these.",)
+    return (
+        [cut(PlainTable("", ("Code", "Domain", "Found", "What to do"), rows, note, keys=4), "findings")] if rows else []
     )
 
 
