@@ -67,11 +67,12 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
 
 
 def _findings(found: Sequence[Row]) -> list[PlainTable]:
+    if not found:
+        return []
     rows = tuple((each["code"], each["domain"] or "all", each["found"], each["advice"]) for each in found)
     note = ("hrkd explain CODE says more; hrkd check looks at more than these.",)
-    return (
-        [cut(PlainTable("", ("Code", "Domain", "Found", "What to do"), rows, note, keys=4), "findings")] if rows else []
-    )
+    columns = ("Code", "Domain", "Found", "What to do")
+    return [cut(PlainTable("What is odd about the rows", columns, rows, note, keys=4), "findings")]
 
 
 def _rows(cells: Mapping[tuple[str, str], Row], domain: str, part: str) -> int:
