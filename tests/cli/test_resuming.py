@@ -77,6 +77,19 @@ def test_a_killed_run_goes_on_from_anywhere(tmp_path, monkeypatch, moves, capsys
     assert Path.cwd() == elsewhere
 
 
+def test_a_table_that_the_command_line_has_read_is_no_rows_in_memory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = synthetic_reviews(domains=2, examples=60, seed=1).dataset.rows.to_pandas()[["text", "label", "domain"]]
+    rows.assign(label=rows["label"].map({0: "bad", 1: "good"}), domain=rows["domain"].map(str)).to_csv("rows.csv")
+    own = {"data": {"source": "rows.csv", "max_length": 32, "dev": 0.2, "test": 0.2}}
+    changes = recipe(Path("runs/mine"), **SHORT).model_dump(mode="json") | own
+    Path("my.yaml").write_text(json.dumps(changes))
+    assert main(["compress", "my.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "runs/mine"]) == 0
+    assert capsys.readouterr().out.startswith("runs/mine: finished; its results: ")
+
+
 def test_a_finished_run_says_where_its_results_are_and_does_nothing(finished, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}

@@ -49,15 +49,15 @@ def main() -> None:
     table.iloc[600:].drop(columns="stars").to_csv(folder / "new.csv", index=False)
     more = table.iloc[600:].rename(columns={"review": "text", "category": "domain"}).drop(columns="stars")
     more.to_csv(folder / "more.csv", index=False)
-    for name in encoders:
+    for name, (layers, width) in zip(encoders, ((2, 64), (4, 128)), strict=True):
         torch.manual_seed(0)
         tokenizer = word_tokenizer(vocabulary(), max_tokens=512)
         config = BertConfig(
             vocab_size=len(tokenizer),
-            hidden_size=64,
-            num_hidden_layers=2,
+            hidden_size=width,
+            num_hidden_layers=layers,
             num_attention_heads=4,
-            intermediate_size=128,
+            intermediate_size=2 * width,
         )
         place = folder / name
         place.mkdir(parents=True)

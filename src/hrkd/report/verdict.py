@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from hrkd.report.remarks import LINEAR, points
+from hrkd.support.messages import count_of
 from hrkd.support.text_table import megabytes, percent
 
 __all__ = ["next_command", "verdict"]
 
 Row = Mapping[str, Any]
+AT_CHANCE = (
+    "The teacher is not shown to be better than always giving each domain's most frequent label, so that nothing below "
+    "says what distillation is worth: look at the labels, and train the teacher longer first (teacher.training)."
+)
 
 
 def verdict(results: Row) -> list[str]:
@@ -25,8 +30,9 @@ def verdict(results: Row) -> list[str]:
         return []
     student, teacher = models[name], models["teacher"]
     return [
+        *([AT_CHANCE] if results.get("teacher_at_chance") else []),
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
-        _worst(student["test"], teacher["test"]),
+        _worst(student["test"], teacher["test"], results.get("train_rows") or {}),
         *_sizes(student, teacher),
         *_speeds(results.get("texts_per_second", {}), name),
     ]
@@ -40,6 +46,8 @@ def next_command(results: Row, folder: str) -> str:
         folder: of the run, as it is to be typed.
     """
     models = results["models"]
+    if results.get("teacher_at_chance"):
+        return f"hrkd check {folder}/recipe.yaml"
     if "student" not in models:
         return f"hrkd distill {folder}/recipe.yaml"
     accuracy = {name: model["test"]["mean"]["accuracy"] for name, model in models.items() if model.get("test")}
@@ -58,14 +66,16 @@ def _kept(student: Row, teacher: Row, linear: Row | None, *, distilled: bool) ->
     return [f"{what}{share} {percent(ours)} of {percent(its)} % on test, mean over domains{beside}."]
 
 
-def _worst(student: Row, teacher: Row) -> str:
+def _worst(student: Row, teacher: Row, train_rows: Mapping[str, int]) -> str:
     lost = {
         name: own["accuracy"] - teacher["domains"][name]["accuracy"]
         for name, own in student["domains"].items()
         if name in teacher["domains"]
     }
     name = student["worst"]["domain"]
-    told = f"Worst domain: {name}, {percent(student['worst']['accuracy'])} %"
+    rows = count_of(student["domains"][name]["examples"], "test row", "test rows")
+    learnt = f"; {count_of(train_rows[name], 'training row', 'training rows')}" if name in train_rows else ""
+    told = f"Worst domain: {name}, {percent(student['worst']['accuracy'])} % of {rows}{learnt}"
     told += f" ({points(lost[name])} points to the teacher)" if name in lost else ""
     most = min(lost, key=lambda each: lost[each], default=name)
     return f"{told}; it loses most in {most} ({points(lost[most])})." if most != name and lost[most] < 0 else f"{told}."

@@ -90,7 +90,8 @@ class Context(Workplace):
             teacher = None
         command = None
         if verb is not None:
-            in_memory = [name for name, rows in {"data": data, "unlabelled": unlabelled}.items() if rows is not None]
+            given_rows = {"data": (data, recipe.data.source), "unlabelled": (unlabelled, recipe.data.unlabelled)}
+            in_memory = [name for name, (rows, named) in given_rows.items() if rows is not None and named is None]
             given = None if external_teacher is None else str(external_teacher)
             arguments = {} if given is None else {"teacher_folder": given}
             command = CommandRecord(verb, str(Path.cwd()), arguments, tuple(in_memory))

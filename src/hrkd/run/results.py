@@ -17,6 +17,7 @@ from hrkd.run.stages import FinishedStage
 from hrkd.run.teacher import Teacher
 from hrkd.support.atomic_files import write_json, write_text
 from hrkd.support.manifest import file_sum
+from hrkd.training.chance import no_better_than_chance
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
 __all__ = ["build_results", "method_in_words", "write_results"]
@@ -39,6 +40,7 @@ def build_results(
     if "linear" in models:
         figures["seconds"]["linear"] = models["linear"].pop("seconds")
     figures["texts_per_second"] = speeds
+    dev = teacher.data.dev.texts
     return {
         "format": "hrkd-results",
         "version": 1,
@@ -51,6 +53,7 @@ def build_results(
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
         "models": models,
+        "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
         "ratios": None if student is None else _ratios(context),
         **figures,
         "notes": list(context.data.splits.notes),

@@ -1,0 +1,31 @@
+"""What a run comes to, in sentences."""
+
+from hrkd.report.verdict import next_command, verdict
+
+
+def results(teacher=0.9, student=0.88, linear=0.8, **more):
+    def model(mean, worst):
+        domains = {"books": {"accuracy": mean + 0.02, "examples": 50}, "tea": {"accuracy": worst, "examples": 5}}
+        scores = {"mean": {"accuracy": mean}, "domains": domains, "worst": {"domain": "tea", "accuracy": worst}}
+        return {"test": scores, "megabytes": 10 * mean}
+
+    models = {"teacher": model(teacher, 0.8), "student": model(student, 0.6), "linear": model(linear, 0.7)}
+    return {"models": models, "train_rows": {"books": 400, "tea": 21}} | more
+
+
+def test_what_is_kept_and_how_few_rows_the_worst_domain_has():
+    kept, worst, size = verdict(results())
+    assert kept.startswith("The student keeps 97.8 % of its teacher's accuracy: 88.0 of 90.0 % on test")
+    assert worst == "Worst domain: tea, 60.0 % of 5 test rows; 21 training rows (-20.0 points to the teacher)."
+    assert size.startswith("Size: ")
+
+
+def test_of_a_teacher_at_chance_that_stands_first():
+    found = results(teacher_at_chance=True)
+    assert verdict(found)[0].startswith("The teacher is not shown to be better")
+    assert next_command(found, "runs/a") == "hrkd check runs/a/recipe.yaml"
+
+
+def test_the_next_command_is_to_export_where_the_student_is_good_enough():
+    assert next_command(results(student=0.895), "runs/a").startswith("hrkd export runs/a")
+    assert next_command(results(student=0.7), "runs/a") == "hrkd errors runs/a"
