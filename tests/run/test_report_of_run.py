@@ -16,7 +16,7 @@ from hrkd.report.page.page import run_page
 from hrkd.run.answers import read_answers, run_splits
 from hrkd.run.commands import compress, train_baseline
 from hrkd.run.errors import errors
-from hrkd.run.report import report, report_content
+from hrkd.run.report import recipe_fields_of, report, report_content
 from tiny import tiny_recipe
 
 
@@ -174,3 +174,15 @@ def test_a_stage_that_is_made_anew_takes_the_old_page_with_it(copy):
     compress(tiny_recipe(copy, **{"run.overwrite": True, "student.training.epochs": 1, "student.baseline": False}))
     before = json.loads((copy / "report.json").read_text())
     assert len(before["stages"]["Student"]["epochs"]) == 1
+
+
+def test_what_differs_from_the_defaults_of_the_preset(run):
+    fields = {each["field"]: each for each in report_content(run)["recipe"]}
+    assert fields["student.training.learning_rate"]["default"] == "5e-05", "of the published preset"
+    assert fields["student.layers"]["differs"]
+    assert not fields["data.keep"]["differs"]
+    recipe = tiny_recipe(run, **{"method.preset": "recommended", "student.width": None, "student.heads": None})
+    as_wide = {each["field"]: each for each in recipe_fields_of(recipe)}
+    assert as_wide["student.training.learning_rate"]["default"] == "5e-05", "it starts from layers of its teacher"
+    narrow = {each["field"]: each for each in recipe_fields_of(tiny_recipe(run, **{"method.preset": "recommended"}))}
+    assert narrow["student.training.learning_rate"]["default"] == "0.0006"

@@ -18,7 +18,7 @@ from hrkd.deploy.export_folder import is_export, read_export
 from hrkd.errors import ArtifactError, HrkdError, RecipeError
 from hrkd.recipe.fields import recipe_fields
 from hrkd.recipe.loading import load_recipe
-from hrkd.recipe.presets import recommended
+from hrkd.recipe.presets import with_preset
 from hrkd.recipe.schema import Recipe
 from hrkd.report.page.aggregate import calibration, confusion_change, flips
 from hrkd.report.page.page import made_now, run_page
@@ -33,7 +33,7 @@ from hrkd.support.atomic_files import read_json, write_json, write_text
 from hrkd.support.messages import first_line, visible
 from hrkd.support.text_table import NOTHING
 
-__all__ = ["BENCHMARK", "REPORT", "report", "report_content", "write_report"]
+__all__ = ["BENCHMARK", "REPORT", "recipe_fields_of", "report", "report_content", "write_report"]
 
 logger = logging.getLogger("hrkd")
 
@@ -47,6 +47,8 @@ CHARACTERS = 300
 REPORT = "report.html"
 BENCHMARK = "benchmark.json"
 """In the folder of a run: what hrkd benchmark found of it."""
+DECISIVE = ("kind", "width", "start", "times_smaller", "times_faster", "milliseconds")
+"""Of the student: by these a preset's values differ."""
 COSTS = ("seconds", "steps", "peak_megabytes", "texts_per_second")
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
@@ -128,7 +130,7 @@ def report_content(run: Path, data: Splits | None = None) -> dict[str, Any]:
         "frontier": _frontier(run, measured),
         "cost": {name: results.get(name, {}) for name in COSTS},
         "data": _data(run) | {"findings": _findings(splits, recipe)},
-        "recipe": _recipe(recipe),
+        "recipe": recipe_fields_of(recipe),
     }
 
 
@@ -271,15 +273,16 @@ def _data(run: Path) -> dict[str, Any]:
     return found
 
 
-def _recipe(recipe: Recipe) -> list[dict[str, Any]]:
+def recipe_fields_of(recipe: Recipe) -> list[dict[str, Any]]:
     """Every field: its value, the default (of the recipe's preset), and whether they differ."""
-    is_recommended, found = recipe.method.preset == "recommended", []
+    own = {name: getattr(recipe.student, name) for name in DECISIVE}
+    preset: Any = with_preset(recipe.method.preset, {"student": own})
+    found = []
     for field in recipe_fields():
         value: Any = recipe
         for part in field.path:
             value = getattr(value, part)
-        preset = recommended(field.path) if is_recommended else None
-        default = field.default if preset is None else preset
+        default = _at(preset, field.path, field.default) if field.path[-1] not in DECISIVE else field.default
         found.append(
             {
                 "field": field.name,
@@ -289,6 +292,15 @@ def _recipe(recipe: Recipe) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _at(values: Any, path: Sequence[str], otherwise: Any) -> Any:
+    """What stands at a path of nested mappings."""
+    for part in path:
+        if not isinstance(values, Mapping) or part not in values:
+            return otherwise
+        values = values[part]
+    return values
 
 
 def _plain(value: Any) -> str:
