@@ -46,10 +46,13 @@ def test_a_training_ends_when_dev_no_longer_rises(tiny, caplog):
     assert history.still_learning == ""
 
 
-def test_min_steps_make_the_schedule_and_the_epochs_longer(tiny):
+def test_min_steps_make_the_schedule_and_the_epochs_longer(tiny, caplog):
+    caplog.set_level("INFO", logger="hrkd.training")
     history = run(tiny, FineTuning(tiny.model()), epochs=1)
     steps = history.steps
+    assert "min_steps asks" not in caplog.text
     longer = run(tiny, FineTuning(tiny.model()), epochs=1, min_steps=2 * steps + 1)
+    assert f"3 epochs, not 1: training.min_steps asks for {2 * steps + 1} steps" in caplog.text
     assert longer.steps == 3 * steps
     alike = run(tiny, FineTuning(tiny.model()), epochs=3)
     assert [e["loss"] for e in longer.epochs] == [e["loss"] for e in alike.epochs]

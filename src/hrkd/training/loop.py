@@ -168,6 +168,11 @@ class _Training:
             parameter_groups(module, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
         self.epochs = planned_epochs(settings, len(loader))
+        if self.epochs > settings.epochs:
+            logger.info(
+                "%s: %d epochs, not %d: training.min_steps asks for %d steps",
+                session.title, self.epochs, settings.epochs, settings.min_steps,
+            )  # fmt: skip
         updates = -(-len(loader) // settings.gradient_accumulation) * self.epochs
         self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
         self.kernels = _kernels(module, session)
