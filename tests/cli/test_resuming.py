@@ -13,7 +13,7 @@ from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
-from hrkd.support.progress import Progress
+from killed import Killed
 from tiny import tiny_recipe as recipe
 
 SHORT = {"teacher.training.epochs": 3, "student.training.epochs": 1, "teacher.allow_weak": True}
@@ -26,19 +26,6 @@ def quiet_process(monkeypatch):
         monkeypatch.setattr(terminal, name, lambda: None)
     for name in terminal.ENVIRONMENT:
         monkeypatch.setenv(name, "")
-
-
-class Killed(Progress):
-    """Kills what it is told of once a bar of this title begins."""
-
-    def __init__(self, title):
-        super().__init__(False)
-        self.title = title
-
-    def bar(self, title, **options):
-        if title.startswith(self.title):
-            raise KeyboardInterrupt
-        return super().bar(title, **options)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from hrkd.deploy.export.plain import export_plain
 from hrkd.errors import ArtifactError, DataError
 from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
+from hrkd.report.remarks import LINEAR
 from hrkd.report.tables import benchmark_table
-from hrkd.run.benchmark import LINEAR, benchmark
+from hrkd.run.benchmark import benchmark
 from hrkd.run.commands import compress
 from tiny import tiny_recipe
 

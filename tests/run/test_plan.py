@@ -13,8 +13,8 @@ from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.run import budget, stage_costs, timing
 from hrkd.run.commands import compress, train_teacher
 from hrkd.run.plan import plan
-from hrkd.support.progress import Progress
 from hrkd.support.text_table import PlainTable
+from killed import Killed
 from tiny import tiny_recipe
 
 SHORT = {
@@ -36,19 +36,6 @@ def files_below(folder):
 
 def stages(found):
     return {each["name"]: each for each in found.content["stages"]}
-
-
-class Killed(Progress):
-    """Kills what it is told of once a bar of this title begins."""
-
-    def __init__(self, title):
-        super().__init__(False)
-        self.title = title
-
-    def bar(self, title, **options):
-        if title.startswith(self.title):
-            raise KeyboardInterrupt
-        return super().bar(title, **options)
 
 
 @pytest.fixture(scope="module")

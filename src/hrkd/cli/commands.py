@@ -76,10 +76,7 @@ def compress(
     work = _start("compress", recipe, checked, as_json, dry_run=dry_run, hours=hours)
     if work is None:
         return
-    with heavy_imports():
-        from hrkd.run import commands
-
-    tell(commands.compress(work.recipe, data=work.rows, show=work.console.print, progress=progress()), as_json)
+    tell(_made("compress", work), as_json)
 
 
 @takes_fields("data", "teacher", "evaluation", "run")
@@ -101,17 +98,8 @@ def train_teacher(
     work = _start("train-teacher", recipe, checked, as_json, dry_run=dry_run, hours=hours)
     if work is None:
         return
-    with heavy_imports():
-        from hrkd.run import commands
-
     scores: dict[str, Any] = {}
-    folder = commands.train_teacher(
-        work.recipe,
-        data=work.rows,
-        show=work.console.print,
-        progress=progress(),
-        scored=lambda found: scores.update(found.to_dict()),
-    )
+    folder = _made("train_teacher", work, scored=lambda found: scores.update(found.to_dict()))
     work.console.print(f"Teacher: {folder}", soft_wrap=True)
     tell({"folder": str(folder), "dev": scores}, as_json)
 
@@ -138,13 +126,7 @@ def distill(
     work = _start("distill", recipe, checked, as_json, dry_run=dry_run, hours=hours, teacher_folder=teacher_folder)
     if work is None:
         return
-    with heavy_imports():
-        from hrkd.run import commands
-
-    found = commands.distill(
-        work.recipe, teacher_folder=teacher_folder, data=work.rows, show=work.console.print, progress=progress()
-    )
-    tell(found, as_json)
+    tell(_made("distill", work, teacher_folder=teacher_folder), as_json)
 
 
 @takes_fields(*Recipe.model_fields)
@@ -171,13 +153,7 @@ def train_baseline(
     )
     if work is None:
         return
-    with heavy_imports():
-        from hrkd.run import commands
-
-    found = commands.train_baseline(
-        work.recipe, teacher_folder=teacher_folder, data=work.rows, show=work.console.print, progress=progress()
-    )
-    tell(found, as_json)
+    tell(_made("train_baseline", work, teacher_folder=teacher_folder), as_json)
 
 
 class _Work(NamedTuple):
@@ -224,6 +200,16 @@ def _start(
     for line in budget_lines(found.content):
         logger.info(line)
     return _Work(console, rows, found.recipe)
+
+
+def _made(function: str, work: _Work, **more: Any) -> Any:
+    """What a function of :mod:`hrkd.run.commands` returns for this work."""
+    with heavy_imports():
+        from hrkd.run import commands
+
+    return getattr(commands, function)(
+        work.recipe, data=work.rows, show=work.console.print, progress=progress(), **more
+    )
 
 
 def compare(

@@ -24,6 +24,7 @@ from hrkd.linear.model import LinearModel, fit_linear
 from hrkd.models.sizes import model_sizes
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
+from hrkd.report.remarks import LINEAR
 from hrkd.report.tables import benchmark_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import recipe_around, student_in
@@ -33,9 +34,8 @@ from hrkd.support.arguments import check_count, path_of
 from hrkd.support.atomic_files import write_json
 from hrkd.support.progress import Progress, Show, quiet
 
-__all__ = ["LINEAR", "benchmark"]
+__all__ = ["benchmark"]
 
-LINEAR = "TF-IDF + logistic regression"
 SEED = 0
 
 

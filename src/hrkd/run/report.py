@@ -32,6 +32,7 @@ from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import read_json, write_json, write_text
 from hrkd.support.messages import first_line, visible
 from hrkd.support.text_table import NOTHING
+from hrkd.training.record import COSTS
 
 __all__ = ["BENCHMARK", "REPORT", "recipe_fields_of", "report", "report_content", "write_report"]
 
@@ -49,7 +50,6 @@ BENCHMARK = "benchmark.json"
 """In the folder of a run: what hrkd benchmark found of it."""
 DECISIVE = ("kind", "width", "start", "times_smaller", "times_faster", "milliseconds")
 """Of the student: by these a preset's values differ."""
-COSTS = ("seconds", "steps", "peak_megabytes", "texts_per_second")
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
 
@@ -128,7 +128,7 @@ def report_content(run: Path, data: Splits | None = None) -> dict[str, Any]:
         "history": ratios_of_run(run, results["domains"], weighs_domains=weighs),
         "stages": stages_of_run(run),
         "frontier": _frontier(run, measured),
-        "cost": {name: results.get(name, {}) for name in COSTS},
+        "cost": {name: results.get(name, {}) for name in (*COSTS, "texts_per_second")},
         "data": _data(run) | {"findings": _findings(splits, recipe)},
         "recipe": recipe_fields_of(recipe),
     }

@@ -14,7 +14,6 @@ import torch
 from hrkd.errors import ArtifactError
 from hrkd.run.context import Context
 from hrkd.support.atomic_files import read_json
-from hrkd.support.progress import Progress
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.session import computing
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from hrkd.data.batching import TokenizedDataset
     from hrkd.models.domain_teachers import AnyTeacher
 
-__all__ = ["texts_per_second"]
+__all__ = ["seconds_to_read", "texts_per_second"]
 
 TEXTS, ROUNDS = 48, 3
 SEED = 0
@@ -43,21 +42,27 @@ def texts_per_second(
         return dict.fromkeys(models)
     if known := _known(context, models):
         return known
-    size, run, found = context.recipe.evaluation.batch_size, context.recipe.run, dict[str, list[float]]()
+    found: dict[str, list[float]] = {}
     for number in range(ROUNDS + 1):
         for name, (model, rows) in models.items():
             places = np.sort(np.random.default_rng(SEED).permutation(len(rows.texts))[:TEXTS])
             some = rows.select(places)
-            model.to(context.accelerator.device)
-            with computing(run, model, data=some, rows=size):
-                _wait(context)
-                start = time.perf_counter()
-                predict_logits(model, some, batch_size=size, progress=Progress(enabled=False))
-                _wait(context)
-                seconds = time.perf_counter() - start
+            seconds = seconds_to_read(context, model, some)
             if number:  # the first round warms up
                 found.setdefault(name, []).append(len(places) / seconds)
     return {name: statistics.median(rounds) for name, rounds in found.items()}
+
+
+def seconds_to_read(context: Context, model: AnyTeacher, rows: TokenizedDataset) -> float:
+    """Of one pass of a model over rows, as the run measures models."""
+    size = context.recipe.evaluation.batch_size
+    model.to(context.accelerator.device)
+    with computing(context.recipe.run, model, data=rows, rows=size):
+        _wait(context)
+        start = time.perf_counter()
+        predict_logits(model, rows, batch_size=size)
+        _wait(context)
+        return time.perf_counter() - start
 
 
 def _known(context: Context, models: Mapping[str, object]) -> dict[str, float | None] | None:

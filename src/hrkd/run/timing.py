@@ -21,11 +21,11 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.start.build import StartedStudent
 from hrkd.recipe.schema import MethodConfig, TrainingConfig
 from hrkd.run.context import Context
+from hrkd.run.speed import seconds_to_read
 from hrkd.support.caches import cached_folders, read_index
 from hrkd.support.progress import Bar, Progress
-from hrkd.training.evaluate import predict_logits
 from hrkd.training.selection import last_epoch
-from hrkd.training.session import Session, computing
+from hrkd.training.session import Session
 from hrkd.training.teacher_cache.store import CacheIndex
 from hrkd.training.trainers import distill_from_models, fine_tune
 
@@ -117,16 +117,11 @@ def steps_within(seconds: float, size: float) -> int:
 
 def seconds_a_text(context: Context, model: AnyTeacher, data: TokenizedDataset) -> float:
     """Of ``data``, when the model only reads it: of few texts at first, then of as many as a few seconds take."""
-    size = context.recipe.evaluation.batch_size
-    model.to(context.accelerator.device)
     few = drawn(data, 2)
     seconds = 0.0
-    with computing(context.recipe.run, model, data=data, rows=size):
-        for texts in (few, few, None):
-            asked = texts or drawn(data, int(np.clip(SECONDS / 4 / seconds, 2, TEXTS)) // len(data.texts.domains) + 1)
-            start = time.perf_counter()
-            predict_logits(model, asked, batch_size=size)
-            seconds = (time.perf_counter() - start) / len(asked.texts)
+    for texts in (few, few, None):
+        asked = texts or drawn(data, int(np.clip(SECONDS / 4 / seconds, 2, TEXTS)) // len(data.texts.domains) + 1)
+        seconds = seconds_to_read(context, model, asked) / len(asked.texts)
     return seconds
 
 
