@@ -8,12 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from hrkd.errors import ArtifactError
 from hrkd.report.page.aggregate import history, level_tables, ratio_history
 from hrkd.run.folder import RunFolder
-from hrkd.support.messages import first_line
 from hrkd.support.stage_files import STAGES
-from hrkd.training.record import last_ratios
+from hrkd.training.record import last_ratios, read_table
 
 __all__ = ["ratios_of_run", "stages_of_run"]
 
@@ -39,7 +37,7 @@ def stages_of_run(run: Path) -> dict[str, dict[str, Any]]:
         if not files.training.is_file():
             continue
         record = files.record(files.training, what="the record of a training", needs={"epochs": list})
-        steps = _table(files.metrics, "steps")
+        steps = read_table(files.metrics, "steps")
         average = record.get("average") or {}
         found[TITLES[name]] = {
             "loss": None if steps is None else history(steps["step"].to_numpy(), steps["loss"].to_numpy()),
@@ -71,7 +69,7 @@ def ratios_of_run(run: Path, domains: Sequence[str], *, weighs_domains: bool) ->
     folder = RunFolder(run)
     for name in ("student", "levels"):
         metrics = folder.stage(name).metrics
-        levels, last = _table(metrics, "levels"), _table(metrics, "levels", last=True)
+        levels, last = read_table(metrics, "levels"), read_table(metrics, "levels", last=True)
         if levels is not None and last is not None:
             break
     else:
@@ -81,10 +79,10 @@ def ratios_of_run(run: Path, domains: Sequence[str], *, weighs_domains: bool) ->
     if not weighs_domains:
         return found
     found |= {"ratios": ratio_history(levels, domains), "last_ratios": last_ratios(metrics)}
-    hierarchy = _table(metrics, "hierarchy", last=True)
+    hierarchy = read_table(metrics, "hierarchy", last=True)
     if hierarchy is not None and len(tables["ratio"]) > 1:
         found["hierarchy"] = _looked_at(hierarchy, len(tables["ratio"]), domains)
-    relations = _table(metrics, "relations", last=True)
+    relations = read_table(metrics, "relations", last=True)
     if relations is not None:
         found["relations"] = _relations(relations, domains)
     return found
@@ -107,17 +105,3 @@ def _relations(table: pd.DataFrame, domains: Sequence[str]) -> list[list[list[fl
 def _means(table: pd.DataFrame, keys: list[str], value: str) -> dict[Any, float]:
     means = table.groupby(keys, sort=False)[value].mean()
     return {key: float(f"{mean:.5g}") for key, mean in means.items()}
-
-
-def _table(metrics: Path, name: str, *, last: bool = False) -> pd.DataFrame | None:
-    """A table of all epochs, or of the ``last``; None where there is none."""
-    files = sorted((metrics / name).glob("epoch-*.parquet"))
-    if not files:
-        return None
-    parts = []
-    for file in files[-1:] if last else files:
-        try:
-            parts.append(pd.read_parquet(file))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"{file}: a table of the training cannot be read ({first_line(error)})") from error
-    return pd.concat(parts, ignore_index=True)

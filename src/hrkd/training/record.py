@@ -26,7 +26,7 @@ from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import replace_file
 from hrkd.support.messages import first_line
 
-__all__ = ["COSTS", "Recorder", "StepTables", "ending_of", "last_ratios", "training_cost"]
+__all__ = ["COSTS", "Recorder", "StepTables", "ending_of", "last_ratios", "read_table", "training_cost"]
 
 COSTS = ("seconds", "steps", "peak_megabytes")
 """Figures of :func:`training_cost`."""
@@ -49,6 +49,29 @@ class StepTables:
     relations: Tensor | None = None
 
 
+def read_table(folder: Path, name: str, *, last: bool = False, needs: Sequence[str] = ()) -> pd.DataFrame | None:
+    """A step table of all epochs, or of the ``last`` one alone; None where there is none.
+
+    Args:
+        folder: of the training's tables.
+        name: of the table.
+        last: of the last epoch alone.
+        needs: columns that it must have.
+
+    Raises:
+        ArtifactError: a file of it is damaged.
+    """
+    files, parts = sorted((folder / name).glob("epoch-*.parquet")), []
+    for file in files[-1:] if last else files:
+        try:
+            parts.append(pd.read_parquet(file))
+            if missing := [name for name in needs if name not in parts[-1].columns]:
+                raise LookupError(f"no column {missing[0]}")
+        except (OSError, ValueError, LookupError) as error:
+            raise ArtifactError(f"{file}: a table of the training cannot be read ({first_line(error)})") from error
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
 def last_ratios(folder: Path) -> list[dict[str, Any]]:
     """Domain ratios over the logged steps of a training's last epoch: level, domain, mean and std; [] without tables.
 
@@ -60,13 +83,10 @@ def last_ratios(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: the last table is damaged.
     """
-    files = sorted((folder / "levels").glob("epoch-*.parquet"))
-    if not files:
+    table = read_table(folder, "levels", last=True, needs=("level", "domain", "ratio"))
+    if table is None:
         return []
-    try:
-        levels = pd.read_parquet(files[-1]).groupby(["level", "domain"], observed=True, sort=False)["ratio"]
-    except (OSError, ValueError, LookupError) as error:
-        raise ArtifactError(f"{files[-1]}: a table of the training cannot be read ({first_line(error)})") from error
+    levels = table.groupby(["level", "domain"], observed=True, sort=False)["ratio"]
     found = levels.agg(mean="mean", std=lambda ratios: ratios.std(ddof=0) if len(ratios) > 1 else None).reset_index()
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
