@@ -6,7 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrkd.report.page.aggregate import KINDS
-from hrkd.report.page.figure import MOST_PANELS, Figure, Series, cut, heat_map, maps_within, percent_axis
+from hrkd.report.page.figure import (
+    IN_TABLE,
+    MOST_PANELS,
+    NAME,
+    Figure,
+    Segment,
+    Series,
+    cut,
+    heat_map,
+    maps_within,
+    percent_axis,
+    some_drawn,
+    stacked_bars,
+    width_of_names,
+)
 from hrkd.report.page.svg import Canvas, Scale, shortened
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import PlainTable, interval, percent
@@ -15,8 +29,6 @@ __all__ = ["accuracy_figure", "by_accuracy", "calibration_figure", "confusion_fi
 
 Row = Mapping[str, Any]
 
-NAME = 22
-"""Characters of a name beside a picture."""
 MOST_CHANGES = 20
 KIND_TITLES = {
     "both_right": "Both right",
@@ -49,8 +61,8 @@ def accuracy_figure(models: Mapping[str, Row], domains: Sequence[str]) -> Figure
         for end in (*(of_model[name].get("accuracy_interval") or ()), of_model[name]["accuracy"])
     ]
     low = max(0.0, min(ends) - 0.01)
-    name_width, height = 8 + 6.8 * max(8, *(len(shortened(name, NAME)) for name in lines)), 10 + 11 * len(models)
-    canvas = Canvas(760, 40 + height * len(lines), "Accuracy by domain", description="The numbers stand in the table.")
+    name_width, height = width_of_names(lines), 10 + 11 * len(models)
+    canvas = Canvas(760, 40 + height * len(lines), "Accuracy by domain", description=IN_TABLE)
     across = Scale(low, min(1.0, max(ends) + 0.005), name_width + 60, 748)
     bottom = 6 + height * len(lines)
     canvas.horizontal_axis(across, bottom, 6, percent_axis(across.low, across.high))
@@ -136,7 +148,8 @@ def confusion_figure(confusion: Row, order: Sequence[str]) -> Figure:
         "confusion",
         "What changed from teacher to student",
         "Test rows of each true label (in rows) by answer (in columns): how many more, or fewer, the student gives "
-        f"than its teacher. On the diagonal a minus is right answers that were lost.{_some(len(pictures), len(order))}",
+        "than its teacher. On the diagonal a minus is right answers that were lost."
+        f"{some_drawn(len(pictures), len(order))}",
         pictures,
         (table,) if rows else (),
     )
@@ -164,7 +177,7 @@ def calibration_figure(calibration: Mapping[str, Row], titles: Mapping[str, str]
     series = [Series(titles[name], number) for number, name in enumerate(calibration)]
     pictures = []
     for name in order[:MOST_PANELS]:
-        canvas = Canvas(196, 190, f"Calibration in {name}", description="The errors stand in the table.")
+        canvas = Canvas(196, 190, f"Calibration in {name}", description=IN_TABLE)
         least = min(each["confidence"] for model in calibration.values() for each in model[name]["bins"])
         across = Scale(min(least, 0.5), 1.0, 34, 188)
         least = min(each["accuracy"] for model in calibration.values() for each in model[name]["bins"])
@@ -192,7 +205,7 @@ def calibration_figure(calibration: Mapping[str, Row], titles: Mapping[str, str]
         "Calibration by domain",
         "How often a model is right (upwards, in %) among test rows of which it is so sure; larger marks stand for "
         "more rows. On the dashed line it is as often right as it says; below it is too sure. The error is the mean "
-        f"distance from that line.{_some(len(pictures), len(order))}",
+        f"distance from that line.{some_drawn(len(pictures), len(order))}",
         tuple(pictures),
         (cut(PlainTable("", columns, rows), "domains"),),
         tuple(series),
@@ -207,25 +220,20 @@ def flips_figure(flips: Row, order: Sequence[str]) -> Figure:
         order: of domains.
     """
     counts = flips["counts"]
-    name_width = 8 + 6.8 * max(8, *(len(shortened(name, NAME)) for name in order))
-    canvas = Canvas(760, 34 + 22 * len(order), "Who is right, by domain", description="The numbers stand in the table.")
-    most = max(sum(counts[name][kind] for kind in KINDS[1:]) / _total(counts[name]) for name in order) or 1.0
-    across = Scale(0.0, most, name_width, 748)
-    bottom = 4 + 22.0 * len(order)
-    canvas.horizontal_axis(across, bottom, 4, percent_axis(0.0, most))
-    for row, name in enumerate(order):
-        y, start, total = 4 + 22.0 * row, 0.0, _total(counts[name])
-        canvas.text(0, y + 15, shortened(name, NAME), "name")
-        for kind in KINDS[1:]:
-            share = counts[name][kind] / total
-            width = across(start + share) - across(start)
-            tip = f"{KIND_TITLES[kind].lower()}: {counts[name][kind]:,} of {count_of(total)}"
-            canvas.box(across(start), y + 3, width, 16, f"part {kind}", tip="" if width > 20 else tip)
-            if width > 20:
-                canvas.text(across(start) + width / 2, y + 15, f"{counts[name][kind]:,}", f"value on-{kind}")
-            start += share
-    canvas.text((across.start + across.end) / 2, bottom + 28, "test rows that not both get right, %", "tick",
-                anchor="middle")  # fmt: skip
+    bars = {
+        name: [
+            Segment(
+                kind,
+                counts[name][kind] / _total(counts[name]),
+                f"{counts[name][kind]:,}",
+                f"{KIND_TITLES[kind].lower()}: {counts[name][kind]:,} of {count_of(_total(counts[name]))}",
+            )
+            for kind in KINDS[1:]
+        ]
+        for name in order
+    }
+    below = "test rows that not both get right, %"
+    canvas = stacked_bars("Who is right, by domain", bars, below, lambda longest: percent_axis(0.0, longest))
     rows = tuple(
         (name, *(f"{counts[name][kind]:,}" for kind in (*KINDS, "differ")), percent(_kept(counts[name])))
         for name in order
@@ -256,10 +264,6 @@ def _rows(bins: Sequence[Row]) -> int:
 
 def _series(models: Mapping[str, Row]) -> list[Series]:
     return [Series(model["title"], number) for number, model in enumerate(models.values())]
-
-
-def _some(drawn: int, of: int) -> str:
-    return f" The first {drawn} of {of} domains are drawn." if 0 < drawn < of else ""
 
 
 def _about_lines(models: Mapping[str, Row]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hrkd.report.page.figure import Figure, Series, percent_axis
+from hrkd.report.page.figure import IN_TABLE, Figure, Series, percent_axis
 from hrkd.report.page.svg import Canvas, Scale, shortened
 from hrkd.support.text_table import PlainTable, megabytes, millions, or_nothing, percent
 
@@ -62,7 +62,7 @@ def frontier_figure(models: Sequence[Row], note: str) -> Figure:
 
 
 def _scatter(axis: str, heading: str, form: Callable[[float], str], known: Sequence[tuple[int, Row]]) -> Canvas:
-    canvas = Canvas(370, 250, f"Accuracy against {heading}", description="The numbers stand in the table.")
+    canvas = Canvas(370, 250, f"Accuracy against {heading}", description=IN_TABLE)
     costs, scores = [model[axis] for _, model in known], [model["accuracy"] for _, model in known]
     aside = max(0.005, (max(scores) - min(scores)) / 8)
     across = Scale(min(costs) / 1.4, max(costs) * 1.4, 40, 358, log=True)
@@ -108,9 +108,7 @@ def cost_figure(costs: Mapping[str, Mapping[str, float | None]], titles: Mapping
     seconds = {titles[name]: value for name in names if (value := costs.get("seconds", {}).get(name))}
     pictures: tuple[Canvas, ...] = ()
     if seconds:
-        canvas = Canvas(
-            760, 12 + 24 * len(seconds), "Seconds of training", description="The numbers stand in the table."
-        )
+        canvas = Canvas(760, 12 + 24 * len(seconds), "Seconds of training", description=IN_TABLE)
         across = Scale(0, max(seconds.values()), 250, 680)
         for row, (title, value) in enumerate(seconds.items()):
             canvas.text(0, 20 + 24 * row, title, "name")

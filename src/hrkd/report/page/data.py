@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrkd.report.page.figure import Figure, cut
-from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
+from hrkd.report.page.figure import Figure, Segment, cut, stacked_bars
+from hrkd.report.page.svg import ticks
 from hrkd.support.text_table import PlainTable, or_nothing, percent
 
 __all__ = ["data_figure", "recipe_table"]
@@ -18,7 +18,6 @@ COUNTS = {
     "conflicting": "Conflicting labels",
     "in_other_domains": "In other domains too",
 }
-NAME = 22
 
 
 def data_figure(data: Row, domains: Sequence[str]) -> Figure:
@@ -32,23 +31,15 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
     known = [name for name in PARTS if any((domain, name) in cells for domain in domains)]
     totals = {name: sum(_rows(cells, name, part) for part in known) for name in domains}
     shown = sorted(domains, key=lambda name: totals[name])
-    name_width = 8 + 6.8 * max(8, *(len(shortened(name, NAME)) for name in domains))
-    canvas = Canvas(760, 34 + 22 * len(shown), "Rows by domain", description="The numbers stand in the table.")
-    across = Scale(0, max(1, *totals.values()), name_width, 748)
-    bottom = 4 + 22.0 * len(shown)
-    canvas.horizontal_axis(across, bottom, 4, [(value, f"{value:,.0f}") for value in ticks(0, across.high)])
-    for row, name in enumerate(shown):
-        y, start = 4 + 22.0 * row, 0
-        canvas.text(0, y + 15, shortened(name, NAME), "name")
-        for part in known:
-            count = _rows(cells, name, part)
-            width = across(start + count) - across(start)
-            fits = width > 8 + 6.5 * len(f"{part} {count:,}")
-            canvas.box(across(start), y + 3, width, 16, f"part p-{part}", tip="" if fits else f"{part}: {count:,}")
-            if fits:
-                canvas.text(across(start) + width / 2, y + 15, f"{part} {count:,}", f"value on-p-{part}")
-            start += count
-    canvas.text((name_width + 748) / 2, bottom + 28, "rows", "tick", anchor="middle")
+    bars = {
+        name: [
+            Segment(f"p-{part}", count, f"{part} {count:,}", f"{part}: {count:,}")
+            for part in known
+            for count in [_rows(cells, name, part)]
+        ]
+        for name in shown
+    }
+    canvas = stacked_bars("Rows by domain", bars, "rows", _counted)
     rows = tuple(_row(cells, name, known) for name in domains)
     columns = (
         "Domain",
@@ -64,6 +55,10 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
         (canvas,),
         (cut(PlainTable("", columns, rows), "domains"), *_findings(data["findings"])),
     )
+
+
+def _counted(longest: float) -> list[tuple[float, str]]:
+    return [(value, f"{value:,.0f}") for value in ticks(0, longest)]
 
 
 def _findings(found: Sequence[Row]) -> list[PlainTable]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hrkd.report.page.svg import Canvas, ticks
+from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
 from hrkd.support.text_table import PlainTable
 
 __all__ = [
+    "IN_TABLE",
     "MOST_CELLS",
     "MOST_PANELS",
     "MOST_ROWS",
+    "NAME",
     "Figure",
+    "Segment",
     "Series",
     "cut",
     "heat_map",
     "maps_within",
     "percent_axis",
+    "some_drawn",
+    "stacked_bars",
+    "width_of_names",
 ]
 
 MOST_PANELS = 12
@@ -26,6 +32,10 @@ MOST_CELLS = 240
 """Of all heat maps of a figure."""
 MOST_ROWS = 150
 """Of a table on a page; report.json holds all."""
+NAME = 22
+"""Characters of a name beside a picture."""
+IN_TABLE = "The numbers stand in the table."
+"""What a screen reader says of any picture."""
 STRONGEST = 0.62
 """Opacity of the strongest cell of a heat map, on which words stay legible."""
 
@@ -130,4 +140,53 @@ def heat_map(
             share = min(1.0, abs(value) / most) * STRONGEST
             canvas.box(left + wide * c + 1, y, wide - 2, 22, "cell less" if value < 0 else "cell", share=share)
             canvas.text(left + wide * (c + 0.5), y + 15, cells[r][c], "value")
+    return canvas
+
+
+def some_drawn(drawn: int, of: int) -> str:
+    """That not all domains are drawn, behind other sentences; nothing where all are, or none."""
+    return f" The first {drawn} of {of} domains are drawn." if 0 < drawn < of else ""
+
+
+def width_of_names(names: Iterable[str]) -> float:
+    """Pixels that names of at most :data:`NAME` characters take at the left of a picture."""
+    return 8 + 6.8 * max([8, *(len(shortened(name, NAME)) for name in names)])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a bar: what it looks like, how long it is, and what stands in it, or under a pointer if it is short."""
+
+    look: str
+    length: float
+    words: str
+    tip: str
+
+
+def stacked_bars(
+    title: str, bars: Mapping[str, Sequence[Segment]], below: str, labels: Callable[[float], list[tuple[float, str]]]
+) -> Canvas:
+    """A bar of several segments for each name.
+
+    Args:
+        title: for people who do not see it.
+        bars: by name, from the top.
+        below: what the axis shows.
+        labels: ticks and their words for an axis from 0 to a length.
+    """
+    canvas = Canvas(760, 34 + 22 * len(bars), title, description=IN_TABLE)
+    longest = max(sum(segment.length for segment in bar) for bar in bars.values()) or 1.0
+    across, bottom = Scale(0.0, longest, width_of_names(bars), 748), 4 + 22.0 * len(bars)
+    canvas.horizontal_axis(across, bottom, 4, labels(longest))
+    for row, (name, bar) in enumerate(bars.items()):
+        y, start = 4 + 22.0 * row, 0.0
+        canvas.text(0, y + 15, shortened(name, NAME), "name")
+        for segment in bar:
+            left, width = across(start), across(start + segment.length) - across(start)
+            fits = width > 8 + 6.5 * len(segment.words)
+            canvas.box(left, y + 3, width, 16, f"part {segment.look}", tip="" if fits else segment.tip)
+            if fits:
+                canvas.text(left + width / 2, y + 15, segment.words, f"value on-{segment.look}")
+            start += segment.length
+    canvas.text((across.start + across.end) / 2, bottom + 28, below, "tick", anchor="middle")
     return canvas

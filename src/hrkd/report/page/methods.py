@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrkd.report.page.figure import MOST_PANELS, Figure, Series, percent_axis
+from hrkd.report.page.figure import IN_TABLE, MOST_PANELS, Figure, Series, percent_axis
 from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
 from hrkd.report.remarks import points
 from hrkd.support.text_table import PlainTable
@@ -15,7 +15,6 @@ __all__ = ["curves_figure", "differences_figure", "ranking_figure"]
 Row = Mapping[str, Any]
 
 NAME = 34
-SAID = "The numbers stand in the table."
 
 
 def ranking_figure(name: str, title: str, description: str, rows: Sequence[Row], table: PlainTable) -> Figure:
@@ -29,7 +28,7 @@ def ranking_figure(name: str, title: str, description: str, rows: Sequence[Row],
     ordered = sorted(rows, key=lambda row: -row["accuracy"])
     ends = [end for row in ordered for end in (*(row["interval"] or ()), *row["values"], row["accuracy"])]
     left = _left(ordered)
-    canvas = Canvas(760, 38 + 22 * len(ordered), title, description=SAID)
+    canvas = Canvas(760, 38 + 22 * len(ordered), title, description=IN_TABLE)
     across = Scale(max(0.0, min(ends) - 0.005), min(1.0, max(ends) + 0.005), left, 748)
     bottom = 4 + 22.0 * len(ordered)
     canvas.horizontal_axis(across, bottom, 4, percent_axis(across.low, across.high))
@@ -59,7 +58,7 @@ def differences_figure(name: str, title: str, description: str, rows: Sequence[R
     ends = [end for row in rows for end in (*row["interval"], 0.0)]
     aside = 0.04 * (max(ends) - min(ends)) or 0.01
     left = _left(rows)
-    canvas = Canvas(760, 38 + 22 * len(rows), title, description=SAID)
+    canvas = Canvas(760, 38 + 22 * len(rows), title, description=IN_TABLE)
     across = Scale(min(ends) - aside, max(ends) + aside, left, 748)
     bottom = 4 + 22.0 * len(rows)
     marks = [(value, points(value) if value else "0") for value in ticks(across.low, across.high)]
@@ -91,7 +90,7 @@ def curves_figure(name: str, title: str, axis: str, curves: Mapping[str, Sequenc
     first_name, first = next(iter(curves.items()))
     pictures = []
     for method, curve in list(curves.items())[:MOST_PANELS]:
-        canvas = Canvas(250, 196, f"{method}: accuracy over {axis}", description=SAID)
+        canvas = Canvas(250, 196, f"{method}: accuracy over {axis}", description=IN_TABLE)
         across, up = Scale(amounts[0], amounts[-1], 48, 236, log=True), Scale(min(ends), max(ends), 156, 26)
         canvas.text(4, 14, shortened(method, 32), "name strong")
         canvas.vertical_axis(up, 42, 242, percent_axis(up.low, up.high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrkd.report.page.figure import MOST_CELLS, MOST_PANELS, Figure, cut, heat_map, maps_within
+from hrkd.report.page.figure import IN_TABLE, MOST_CELLS, MOST_PANELS, Figure, cut, heat_map, maps_within, some_drawn
 from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
 from hrkd.support.text_table import PlainTable, or_nothing, percent
 
@@ -107,7 +107,7 @@ def level_figures(tables: Mapping[str, Sequence[Sequence[float | None]]], domain
     return Figure(
         "levels",
         "Levels and domains",
-        f"Means over the last epoch, levels in columns. {said}{_some(len(names), domains)}",
+        f"Means over the last epoch, levels in columns. {said}{some_drawn(len(names), len(domains))}",
         tuple(pictures),
         (cut(PlainTable("", columns, rows), "domains"),),
     )
@@ -136,7 +136,7 @@ def hierarchy_figure(hierarchy: Sequence[Sequence[Sequence[float | None]]], doma
         "hierarchy",
         "Which levels look at which",
         "Hierarchical ratios, means over the last epoch: of each level (in rows) from each level (in columns)."
-        f"{_some(len(drawn), domains)}",
+        f"{some_drawn(len(drawn), len(domains))}",
         tuple(pictures),
         (cut(PlainTable("", columns, rows), "domains"),),
     )
@@ -168,14 +168,10 @@ def relations_figure(relations: Sequence[Sequence[Sequence[float]]], domains: Se
         "relations",
         "Which domains look at which",
         "Weights of the domain graph, means over the last epoch: of each domain (in rows) to each (in columns)."
-        f"{_some(len(names), domains)}",
+        f"{some_drawn(len(names), len(domains))}",
         tuple(pictures),
         (cut(PlainTable("", ("Level", "Domain", "looks at", "Weight"), rows, keys=3)),),
     )
-
-
-def _some(drawn: int, domains: Sequence[str]) -> str:
-    return f" The first {drawn} of {len(domains)} domains are drawn." if drawn < len(domains) else ""
 
 
 def _words(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
@@ -184,7 +180,7 @@ def _words(values: Sequence[Sequence[float | None]]) -> list[list[str]]:
 
 def _curve(title: str, curve: Row, *, bounds: tuple[float, float] | None = None, even: float | None = None) -> Canvas:
     """A small picture of :func:`hrkd.report.page.aggregate.history`."""
-    canvas = Canvas(*PANEL, title, description="The numbers stand in the table.")
+    canvas = Canvas(*PANEL, title, description=IN_TABLE)
     steps, values = curve["steps"], [*curve["raw"], *curve["mean"]]
     low, high = bounds or (min(0.0, *values), max(values))
     across, up = Scale(steps[0], max(steps[-1], steps[0] + 1), LEFT, RIGHT), Scale(low, high, BOTTOM, TOP)
@@ -200,7 +196,7 @@ def _curve(title: str, curve: Row, *, bounds: tuple[float, float] | None = None,
 
 
 def _epochs(title: str, stage: Row) -> Canvas:
-    canvas, epochs = Canvas(*PANEL, title, description="The numbers stand in the table."), stage["epochs"]
+    canvas, epochs = Canvas(*PANEL, title, description=IN_TABLE), stage["epochs"]
     known = [own for own in epochs if own["accuracy"] is not None]
     canvas.text(4, 14, title, "name strong")
     if not known:
