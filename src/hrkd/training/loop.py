@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, s
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
+from hrkd.training.together import summed
 
 __all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]
 
@@ -43,7 +44,11 @@ logger = logging.getLogger("hrkd.training")
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a step gives back: the loss to descend on (scalar) and the tables to log, if it has any."""
+    """What a batch gives back: its part of the loss to descend on, and the tables to log, if there are any.
+
+    ``loss`` (scalar) is what the batch adds to the loss of its update, whose batches, in all processes, make up the
+    whole; ``tables`` are those of the whole update.
+    """
 
     loss: Tensor
     tables: StepTables | None = None
@@ -58,13 +63,16 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
-        """The loss of one batch."""
+        """What one batch adds to the loss of its update."""
 
     def prepare(self, batch: Batch) -> None:
-        """Called while the batch before this one is trained on, in another thread; the batch lies on the processor."""
+        """Called while the update before this one is trained on, in another thread; the batch lies on the processor."""
 
     def begin_epoch(self) -> None:
         """Called before the first step of an epoch: what is remembered from here on is not in a checkpoint."""
+
+    def begin_update(self, batches: Sequence[Batch]) -> None:
+        """Called before the first forward pass of an update, with all its batches of this process."""
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Called once gradients are clipped: the place for gradients that do not come from the loss."""
@@ -173,7 +181,7 @@ class _Training:
                 "%s: %d epochs, not %d: training.min_steps asks for %d steps",
                 session.title, self.epochs, settings.epochs, settings.min_steps,
             )  # fmt: skip
-        updates = -(-len(loader) // settings.gradient_accumulation) * self.epochs
+        updates = len(loader) * self.epochs
         self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
         self.kernels = _kernels(module, session)
         self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
@@ -212,28 +220,34 @@ class _Training:
         self.prepared.train()
         self.module.begin_epoch()
         total, title = 0.0, f"{self.session.title} {epoch}/{self.epochs}"
-        batches = _groups(self.module, self.loader, epoch, self.settings.gradient_accumulation)
+        updates = _prepared(self.module, self.loader, epoch)
         with self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
-            for step, (batch, share, last_of_group) in enumerate(batches, self.history.steps + 1):
-                loss = self._step(step, batch, share, last_of_group)
+            for step, batches in enumerate(updates, self.history.steps + 1):
+                loss = self._step(step, batches)
                 total += loss
                 if step % STEPS_BETWEEN == 0:
                     give_back()
                 bar.advance(note=f"loss {loss:.3f}")
         return total / len(self.loader)
 
-    def _step(self, step: int, batch: Batch, share: float, last_of_group: bool) -> float:
-        """Gradients of one batch and, with the ``last_of_group``, an update; returns the loss."""
+    def _step(self, step: int, batches: Sequence[Batch]) -> float:
+        """Gradients of the batches of an update, and the update; returns the loss."""
         accelerator = self.session.accelerator
-        with nullcontext() if last_of_group else accelerator.no_sync(self.prepared):
-            with self.kernels():
-                output: StepOutput = self.prepared(batch.to(accelerator.device))
-            accelerator.backward(output.loss * share)
-        loss = output.loss.item()
+        batches, parts = [batch.to(accelerator.device) for batch in batches], []
+        with self.kernels(), accelerator.autocast():
+            self.module.begin_update(batches)
+        for number, batch in enumerate(batches, 1):
+            with nullcontext() if number == len(batches) else accelerator.no_sync(self.prepared):
+                with self.kernels():
+                    output: StepOutput = self.prepared(batch)
+                # Of several processes gradients are means, and parts of a loss add up.
+                accelerator.backward(output.loss * accelerator.num_processes)
+            parts.append(output.loss.detach())
+        loss = float(summed([torch.stack(parts).sum()], accelerator.device)[0])
         if not math.isfinite(loss):
             raise self._error(f"the loss is not finite at step {step}")
         rate = self.scheduler.get_last_lr()[0]
-        norm = self._update(step) if last_of_group else math.nan
+        norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
         return loss
 
@@ -437,15 +451,13 @@ def _kernels(module: Trainable, session: Session) -> Callable[[], AbstractContex
     return partial(compiled_forward, encoder, compiled)
 
 
-def _groups(module: Trainable, loader: MultiDomainLoader, epoch: int, size: int) -> Iterator[tuple[Batch, float, bool]]:
-    """Batches of an epoch with their share of an optimiser step and whether they are the last of its group."""
+def _prepared(module: Trainable, loader: MultiDomainLoader, epoch: int) -> Iterator[tuple[Batch, ...]]:
+    """The batches of every step of an epoch, each step's made while the one before it is in use."""
 
-    def prepared() -> Iterator[Batch]:
-        for batch in loader.epoch(epoch - 1):
-            module.prepare(batch)
-            yield batch
+    def prepared() -> Iterator[tuple[Batch, ...]]:
+        for batches in loader.epoch(epoch - 1):
+            for batch in batches:
+                module.prepare(batch)
+            yield batches
 
-    for number, batch in enumerate(ahead(prepared())):
-        start = number - number % size
-        members = min(size, len(loader) - start)
-        yield batch, 1 / members, number == start + members - 1
+    return ahead(prepared())
