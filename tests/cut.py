@@ -29,11 +29,13 @@ from hrkd.training.trainers import distill_from_models
 
 METHODS = {
     "fixed": {},
-    "contrast": {"graph": "contrast", "related_weight": 0.5, "hierarchy": "none", "relative": True},
+    "contrast": {
+        "graph": "contrast", "learning": "joint", "related_weight": 0.5, "hierarchy": "none", "relative": True
+    },
     "joint": {
         "graph": "relational", "learning": "joint", "ratio_gradient": True, "label_weight": 0.3, "prototype_momentum": 0.9
     },
-    "meta": {"graph": "relational", "learning": "meta", "meta_interval": 1, "graph_dropout": 0.2, "relative": True},
+    "meta": {"graph": "relational", "learning": "meta", "meta_interval": 1, "relative": True},
     "relations": {"level_loss": "relations", "levels": "last"},
 }  # fmt: skip
 STEP = 8
@@ -66,7 +68,9 @@ def trained(kind, accumulation, steps):
     """All trained tensors after so many steps, by name."""
     train_set, dev, teacher, student = data_and_models()
     accelerator, set_to = Accelerator(cpu=True), {"batch_size": STEP // accumulation}
-    settings = TrainingConfig(epochs=1, min_steps=steps, gradient_accumulation=accumulation, learning_rate=2e-3, **set_to)
+    settings = TrainingConfig(
+        epochs=1, min_steps=steps, gradient_accumulation=accumulation, learning_rate=2e-3, **set_to
+    )
     session = Session(accelerator, RunConfig(seed=3))
     if kind == "tune":
         set_seed(3)
