@@ -256,14 +256,14 @@ class MultiDomainLoader:
     def __len__(self) -> int:
         return self._steps
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch (counted from 0), of this process."""
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch (counted from 0), of this process, from that of step ``start`` on."""
         plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
         if self.group_by_length:
             self._group(plan, epoch)
         # Every so manieth row: sorted by length, a step's first half would be its short rows.
         mine = slice(self.process_index, None, self.num_processes)
-        for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1):
+        for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1)[start:]:
             yield self.data.batch(step[:, mine].reshape(-1), pad_to=self.pad_to)
 
     def _group(self, plan: np.ndarray, epoch: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -150,6 +150,30 @@ class Distillation(Trainable):
         self._support: Batch | None = None
         self._query: Batch | None = None
         self._query_said: EncoderTrace | None = None  # by the teacher, of the query
+
+    def memory(self) -> dict[str, Tensor]:
+        """Which rows the batches were of, and what the teacher said of the last."""
+        if self._query is None or self._query_said is None:
+            return {}
+        kept = {"query": self._query.indices, "query_logits": self._query_said.logits}
+        if self._support is not None:
+            kept["support"] = self._support.indices
+        if self._query_said.head_logits is not None:
+            kept["query_head_logits"] = self._query_said.head_logits
+        return kept
+
+    def recall(self, memory: Mapping[str, Tensor], batch_of: Callable[[Tensor], Batch]) -> None:
+        """Have the same batches again."""
+        self.begin_epoch()
+        if "support" in memory:
+            self._support = batch_of(memory["support"])
+        if "query" in memory:
+            device = self.loss_units.device
+            heads = memory.get("query_head_logits")
+            self._query = batch_of(memory["query"])
+            self._query_said = EncoderTrace(
+                memory["query_logits"].to(device), head_logits=None if heads is None else heads.to(device)
+            )
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
