@@ -13,6 +13,7 @@ from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.fit_layers import FitLayers
 from hrkd.recipe.schema import TrainingConfig
+from hrkd.support.manifest import write_manifest
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
 from hrkd.training.record import Recorder
@@ -58,7 +59,8 @@ def test_resume_after_a_kill_gives_the_same_weights(tiny, tmp_path):
 def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tiny, FineTuning(tiny.model()), stop_after=1, checkpoint=tmp_path / "state")
-    (tmp_path / "state" / "state.safetensors").write_bytes(b"broken")
+    for checkpoint in (tmp_path / "state").iterdir():
+        (checkpoint / "state.safetensors").write_bytes(b"broken")
     with pytest.raises(ArtifactError, match="delete this folder"):
         run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")
 
@@ -198,12 +200,12 @@ class Loader:
     def __len__(self):
         return 6
 
-    def epoch(self, epoch):
+    def epoch(self, epoch, *, start):
         class Nothing:
             def to(self, device):
                 return self
 
-        return iter([Nothing() for _ in range(6)])
+        return iter([Nothing() for _ in range(start, 6)])
 
 
 def rates(tmp_path, times):
@@ -230,23 +232,33 @@ def test_a_training_whose_every_step_is_skipped_has_learnt_nothing(tmp_path):
 def test_a_checkpoint_that_is_not_finite_is_refused(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tiny, FineTuning(tiny.model()), stop_after=1, checkpoint=tmp_path / "state")
-    (tmp_path / "state" / "manifest.json").unlink()  # as of an earlier version
-    file = tmp_path / "state" / "state.safetensors"
+    checkpoint = max((tmp_path / "state").iterdir())
+    file = checkpoint / "state.safetensors"
     state = load_file(file)
     state[next(name for name in state if name.startswith("optimizer."))].view(-1)[0] = float("nan")
     save_file(state, file)
+    write_manifest(checkpoint)
     with pytest.raises(ArtifactError, match=r"optimizer\..* is not finite.*delete this folder to start"):
         run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")
 
 
 @pytest.mark.parametrize(
-    "progress", [{"epochs": []}, {"epochs": [{}], "best_epoch": 1, "other": 1}, [], {"steps": "x"}]
+    "progress",
+    [
+        {"history": {"epochs": []}, "position": {}},
+        {"history": {"epochs": [{}], "best_epoch": 1, "other": 1}, "position": {}},
+        {"history": {"epochs": [{}], "best_epoch": 0, "steps": 4}, "position": {}},
+        {"history": {"epochs": [{}], "best_epoch": 1, "steps": 4}},
+        [],
+        {"history": {"steps": "x"}, "position": {}},
+    ],
 )
 def test_a_damaged_history_is_named(tiny, tmp_path, progress):
     with pytest.raises(KeyboardInterrupt):
         run(tiny, FineTuning(tiny.model()), stop_after=1, checkpoint=tmp_path / "state")
-    (tmp_path / "state" / "manifest.json").unlink()
-    file = tmp_path / "state" / "state.json"
+    checkpoint = max((tmp_path / "state").iterdir())
+    file = checkpoint / "state.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "progress": progress}))
+    write_manifest(checkpoint)
     with pytest.raises(ArtifactError, match="state: the history in this checkpoint is damaged; delete this folder"):
         run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")

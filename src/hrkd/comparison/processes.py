@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,12 +31,12 @@ from hrkd.run.identity import differences
 from hrkd.support.atomic_files import write_text, writing
 from hrkd.support.processor import usable_cores
 from hrkd.support.progress import Bar, Progress
+from hrkd.support.signals import signals_held
 
 __all__ = ["changes_of", "is_finished", "make_runs"]
 
 logger = logging.getLogger("hrkd.compare")
 SECONDS_BETWEEN_LOOKS = 0.1
-HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -140,7 +138,7 @@ class _Pool:
                 write_text(recipe, recipe_to_yaml(run.recipe))
                 flags = ["--run.overwrite"] if self.overwrite and changes_of(run) else []
                 logger.info("%s: started, log in %s", run.name, log)
-                with _signals_held():  # between the two, a process would be left that nobody knows of
+                with signals_held():  # between the two, a process would be left that nobody knows of
                     process = start_process([run.verb, str(recipe), *flags], log, self.environment, self.lock)
                     self.running[run.name] = run, process, time.monotonic()
 
@@ -185,23 +183,6 @@ def start_process(
             env=environment,
             pass_fds=() if lock is None else (lock,),
         )
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait; they are sent anew at the end. Only in the main thread, where they come."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in HELD}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        for number in dict.fromkeys(came):
-            signal.raise_signal(number)
 
 
 def _environment(jobs: int) -> dict[str, str]:

@@ -717,6 +717,12 @@ class RunConfig(Section):
     log_every: PositiveInt = 1
     """Steps between two logged rows of losses and ratios."""
 
+    checkpoint_minutes: PositiveFloat | None = 10.0
+    """Minutes between two checkpoints within an epoch; null: after epochs alone, and where one is interrupted."""
+
+    checkpoint_steps: PositiveInt | None = None
+    """Steps between two checkpoints within an epoch, besides those by minutes; null: by minutes alone."""
+
     overwrite: bool = False
     """Start anew in an output folder that already holds a run of another recipe."""
 

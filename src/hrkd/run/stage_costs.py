@@ -20,8 +20,8 @@ from hrkd.run.costs import StageCost, State, settings_of, steps_of_epoch
 from hrkd.run.student import Baseline, Levels, PupilStage, Student
 from hrkd.run.teacher import UnmeasuredTeacher, load_teacher, untrained_teacher
 from hrkd.run.timing import Timing, seconds_a_text, steps_within, time_distillation, time_fine_tuning
-from hrkd.support.atomic_files import read_json
 from hrkd.support.folder_names import folder_names
+from hrkd.training.checkpoint import finished_epochs
 from hrkd.training.ending import planned_epochs
 from hrkd.training.teacher_cache.source import cache_of
 from hrkd.training.trainers import live_teacher
@@ -80,10 +80,9 @@ def _state(context: Context, name: str) -> tuple[State, int]:
         return "to make anew", 0
     if files.is_finished:
         return "finished", 0
-    if not (files.checkpoint / "state.json").is_file():
+    if not files.has_checkpoint:
         return "to make", 0
-    progress = read_json(files.checkpoint / "state.json", what="a checkpoint", advice=files.unfinished_advice)
-    return "under way", len(progress["progress"]["epochs"])
+    return "under way", finished_epochs(files.checkpoint)
 
 
 def _teacher_costs(context: Context, teacher: UnmeasuredTeacher, reads: float) -> list[StageCost]:

@@ -20,6 +20,7 @@ from hrkd.recipe.schema import MethodConfig, StudentTrainingConfig
 from hrkd.run.context import Context
 from hrkd.run.stages import ModelStage, TrainedModel, steps_before
 from hrkd.run.teacher import UnmeasuredTeacher
+from hrkd.training.checkpoint import finished_epochs
 from hrkd.training.loop import EpochScore, TrainingHistory
 from hrkd.training.record import training_cost
 from hrkd.training.routing import fit_router
@@ -174,7 +175,7 @@ class Student(PupilStage):
             self.held_out("test", vocabulary),
             self.files.best_per_domain,
             batch_size=recipe.evaluation.batch_size,
-            resume=self.files.has_checkpoint,
+            resume=finished_epochs(self.files.checkpoint) > 0,
             writes=self.context.accelerator.is_main_process,
         )
         evaluate = DevAccuracy(

@@ -175,17 +175,43 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         yield new
         write_manifest(new)
         _as_the_umask_says(new, like=around / MARK)
+        _to_the_disk(new)
         if not folder.exists():
             new.rename(folder)
+            _sync(folder.parent)
             return
         with _temporary(folder, "old") as aside:
             old = folder.rename(aside / folder.name)
             try:
                 new.rename(folder)
+                _sync(folder.parent)
             except BaseException:
-                old.rename(folder)
+                if not folder.exists():
+                    old.rename(folder)
                 raise
             _dispose(old, folder)
+
+
+def _to_the_disk(folder: Path) -> None:
+    """Have the system write all of a folder to its disk: else a crash may leave its name without its files."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if not path.is_symlink():
+            _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to its disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # where folders cannot be opened
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that knows no such thing
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _as_the_umask_says(folder: Path, *, like: Path) -> None:
@@ -264,7 +290,9 @@ def replace_file(path: Path) -> Iterator[Path]:
             new = around / target.name
             new.touch()
             yield new
+            _sync(new)
             new.replace(target)
+            _sync(target.parent)
 
 
 def _is_stream(path: Path) -> bool:

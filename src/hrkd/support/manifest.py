@@ -40,16 +40,17 @@ def has_manifest(folder: Path) -> bool:
     return (folder / MANIFEST).is_symlink() or (folder / MANIFEST).exists()
 
 
-def check_manifest(folder: Path, *, advice: str = RESTORE) -> None:
+def check_manifest(folder: Path, *, advice: str = RESTORE, needed: bool = False) -> None:
     """Whether the files of ``folder`` are those that were written. Without a manifest, nothing is known.
 
     Args:
         advice: what to do where they are not, for the message.
+        needed: a folder without a manifest is damaged.
 
     Raises:
         ArtifactError: one is missing or another one; names the files and what to do.
     """
-    if not has_manifest(folder):
+    if not has_manifest(folder) and not needed:
         return
     wrong = []
     for name, written in _listed(folder, advice).items():

@@ -20,8 +20,9 @@ __all__ = [
     "STAGE_RECORD",
     "TRAINING_RECORD",
     "StageFiles",
+    "checkpoint_name",
+    "checkpoints_in",
     "digest_of_rows",
-    "holds_checkpoint",
     "is_finished_stage",
     "versions",
 ]
@@ -33,6 +34,7 @@ STAGES = ("teacher", "levels", "student", "baseline")
 TABLES = ("steps", "levels", "hierarchy", "relations", "predictions")
 """Folders of the step tables (:mod:`hrkd.training.record`)."""
 
+CHECKPOINT, STATE = f"step-{'[0-9]' * 9}", ("state.safetensors", "state.json", MANIFEST)
 EPOCH_FILES = "epoch-[0-9][0-9][0-9]*.parquet"
 DECISIVE = ("hrkd", "torch", "transformers", "accelerate", "tokenizers")
 """Packages that a model's numbers depend on; their versions are in the record of every stage."""
@@ -61,9 +63,15 @@ def digest_of_rows(folder: Path) -> str | None:
     return None if found is None else str(found)
 
 
-def holds_checkpoint(folder: Path) -> bool:
-    """Whether there is a checkpoint in ``folder``, be it damaged, and not only what others put there."""
-    return any((folder / name).exists() for name in ("state.safetensors", "state.json", MANIFEST))
+def checkpoint_name(step: int) -> str:
+    """Name of the folder of the checkpoint after ``step``."""
+    return f"step-{step:09d}"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, be they damaged, by their steps; not what others put there."""
+    found = (path for path in folder.glob(CHECKPOINT) if path.is_dir() and not path.is_symlink())
+    return sorted(path for path in found if any((path / name).exists() for name in STATE))
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class StageFiles:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to go on from, of the stage or of a part of it."""
-        return any(holds_checkpoint(folder) for folder in (self.checkpoint, *self.checkpoint.glob("*/")))
+        return any(checkpoints_in(folder) for folder in (self.checkpoint, *self.checkpoint.glob("*/")))
 
     @property
     def advice(self) -> str:
@@ -178,7 +186,9 @@ class StageFiles:
 
     def remove_checkpoint(self, parts: Iterable[str] = ()) -> None:
         """Remove the checkpoint and what lies beside it, and the folder of all checkpoints once nothing is in it."""
-        remove_own(self.checkpoint, parts=parts)
+        for part in parts:
+            _remove_checkpoints(self.checkpoint / part)
+        _remove_checkpoints(self.checkpoint)
         for file in filter(None, (self.begun, self.best_per_domain)):
             file.unlink(missing_ok=True)
         remove_own(self.checkpoint.parent, names=())
@@ -213,6 +223,11 @@ class StageFiles:
             if is_own and not folder.is_symlink():
                 found.append(folder.name)
         return found
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    if not folder.is_symlink():
+        remove_own(folder, parts=[path.name for path in checkpoints_in(folder)])
 
 
 def versions(packages: tuple[str, ...] = DECISIVE) -> dict[str, str | None]:

@@ -1,11 +1,19 @@
-"""Exact resume: everything a training needs to go on after the last finished epoch.
+"""Exact resume: everything a training needs to go on from the step after which it was written.
 
-Weights, optimiser state and random-number state go to safetensors, the rest to JSON; nothing is pickled.
+::
+
+    FOLDER/step-0000120/    state.safetensors  state.json  manifest.json
+    FOLDER/step-0000180/
+
+Weights, optimiser state and random-number state go to safetensors, the rest to JSON; nothing is pickled. The last two
+are kept, an older one is removed once the new one has been read back; where the last is damaged, the one before it is
+used.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +26,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import replace_folder
+from hrkd.support.atomic_files import read_record, replace_folder
 from hrkd.support.manifest import check_manifest
 from hrkd.support.messages import first_line
+from hrkd.support.own_files import remove_own
+from hrkd.support.stage_files import checkpoint_name, checkpoints_in
 
-__all__ = ["ANEW", "RandomState", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
+__all__ = [
+    "ANEW",
+    "RandomState",
+    "finished_epochs",
+    "load_checkpoint",
+    "random_state",
+    "save_checkpoint",
+    "set_random_state",
+]
+
+logger = logging.getLogger("hrkd.training")
 
 ANEW = "delete this folder to start the training anew"
 """What to do about a checkpoint that is damaged, for a message."""
+
+KEPT = 2
+"""Checkpoints of a training that are kept: the last, and the one before it."""
 
 RandomState = tuple[dict[str, Tensor], dict[str, Any]]
 """Of one process: states that are tensors, and those that JSON can hold."""
@@ -37,20 +60,26 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     *,
+    step: int,
     progress: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     random_states: Sequence[RandomState],
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write a checkpoint to ``folder``, replacing an older one only once the new one is whole.
+    """Write a checkpoint into ``folder``; older ones are removed only once the new one has been found whole.
 
     Args:
         module: owner of every trained tensor.
+        step: after which it is written, counted over the whole training.
         progress: JSON-able counters and results, given back by :func:`load_checkpoint`.
         tensors: further tensors to keep, such as the best weights so far.
         random_states: that of every process (:func:`random_state`), in their order.
+
+    Raises:
+        ArtifactError: it cannot be written, or is not found as it was written; the older ones are as they were.
     """
-    with replace_folder(folder) as new:
+    written = folder / checkpoint_name(step)
+    with replace_folder(written) as new:
         state = {f"module.{k}": v for k, v in module.state_dict().items()}
         state |= {f"kept.{k}": v for k, v in tensors.items()}
         optimizer_state = optimizer.state_dict()
@@ -67,6 +96,12 @@ def save_checkpoint(
             "random": [generators for _, generators in random_states],
         }
         (new / "state.json").write_text(json.dumps(rest), encoding="utf-8")
+    check_manifest(written, advice="the disk does not keep what is written to it; choose another run.output")
+    others = [path for path in checkpoints_in(folder) if path != written]
+    # Those of later steps were damaged, or this one would not have been made.
+    before = [path for path in others if path.name < written.name]
+    for path in (*before[: 1 - KEPT], *(each for each in others if each not in before)):
+        remove_own(path)
 
 
 def load_checkpoint(
@@ -83,14 +118,14 @@ def load_checkpoint(
     Raises:
         ArtifactError: the checkpoint is damaged, of another model, or of fewer processes.
     """
-    check_manifest(folder, advice=ANEW)
+    found = _last_whole(folder)
     try:
-        state = load_file(folder / "state.safetensors")
+        state = load_file(found / "state.safetensors")
         trained = {f"module.{name}" for name, _ in module.named_parameters()}
         for name, value in state.items():
             if (name in trained or name.startswith("optimizer.")) and not value.isfinite().all():
                 raise ValueError(f"{name} is not finite")
-        rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        rest = json.loads((found / "state.json").read_text(encoding="utf-8"))
         groups = {group: _strip(state, f"{group}.") for group in ("module", "kept", "optimizer")}
         module.load_state_dict(groups["module"])
         slots: dict[int, dict[str, Tensor]] = {}
@@ -104,7 +139,40 @@ def load_checkpoint(
         set_random_state((_strip(state, f"random.{process_index}."), rest["random"][process_index]))
         return rest["progress"], groups["kept"]
     except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{folder}: the checkpoint cannot be used ({first_line(error)}); {ANEW}") from error
+        raise ArtifactError(f"{found}: the checkpoint cannot be used ({first_line(error)}); {ANEW}") from error
+
+
+def finished_epochs(folder: Path) -> int:
+    """How many epochs were finished when the last checkpoint in ``folder`` was written; 0 without one.
+
+    Raises:
+        ArtifactError: no checkpoint there is whole.
+    """
+    if not checkpoints_in(folder):
+        return 0
+    needs = {"progress": dict}
+    rest = read_record(_last_whole(folder) / "state.json", what="a checkpoint", advice=ANEW, needs=needs)
+    history = rest["progress"].get("history")
+    return len(history["epochs"]) if isinstance(history, dict) and isinstance(history.get("epochs"), list) else 0
+
+
+def _last_whole(folder: Path) -> Path:
+    """The last checkpoint in ``folder`` whose files are those that were written; damaged ones are named.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    *before, last = checkpoints_in(folder)
+    try:
+        check_manifest(last, advice=ANEW, needed=True)
+    except ArtifactError as error:
+        if not before:
+            raise
+        *_, found = before
+        logger.warning("%s; going on from %s, which was written before it", first_line(error), found.name)
+        check_manifest(found, advice=ANEW, needed=True)
+        return found
+    return last
 
 
 def random_state() -> RandomState:

@@ -186,6 +186,11 @@ class Distillation(Trainable):
                 parts = [self.sums(batch, self.teacher(batch)) for batch in batches]
             self._update = self._look(added_up(added(parts), device), len(batches))
 
+    def recall(self, batches: Sequence[Batch]) -> None:
+        """Remember the batches of the update before."""
+        self.begin_epoch()
+        self._support = tuple(batches)
+
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
         if self.method.learning != "meta":

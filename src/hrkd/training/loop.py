@@ -12,7 +12,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,9 @@ from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.support.allocator import STEPS_BETWEEN, give_back
 from hrkd.support.messages import first_of
-from hrkd.support.stage_files import holds_checkpoint
-from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint
+from hrkd.support.signals import signals_held
+from hrkd.support.stage_files import checkpoints_in
+from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint, set_random_state
 from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
@@ -69,7 +70,10 @@ class Trainable(nn.Module, ABC):
         """Called while the update before this one is trained on, in another thread; the batch lies on the processor."""
 
     def begin_epoch(self) -> None:
-        """Called before the first step of an epoch: what is remembered from here on is not in a checkpoint."""
+        """Called before the first step of an epoch: what was remembered of the one before is to be forgotten."""
+
+    def recall(self, batches: Sequence[Batch]) -> None:
+        """Called where a training goes on within an epoch, with the batches of the update before."""
 
     def begin_update(self, batches: Sequence[Batch]) -> None:
         """Called before the first forward pass of an update, with all its batches of this process."""
@@ -138,16 +142,16 @@ def train(
 
     Raises:
         TrainingError: a loss, a gradient, a weight or a score is not finite; fp16 overflowed in every step.
-        ArtifactError: the checkpoint is damaged, or cannot be written.
+        ArtifactError: the checkpoints are damaged, or one cannot be written.
+        KeyboardInterrupt: an interrupt or a termination came; the step was finished and a checkpoint written before.
     """
     training = _Training(module, loader, settings, session, recorder)
     training.resume()
     while not training.is_over:
-        epoch, start = len(training.history.epochs) + 1, time.monotonic()
-        loss = training.run_epoch(epoch)
+        epoch = len(training.history.epochs) + 1
+        training.run_epoch(epoch)
         training.check_finite(epoch)
-        score = evaluate(epoch)
-        training.end_epoch(epoch, loss, score, time.monotonic() - start)
+        training.end_epoch(epoch, training.score(evaluate, epoch))
         if not training.is_over:
             training.save()
     training.check_updated()
@@ -156,6 +160,15 @@ def train(
     module.selected().load_state_dict(training.best)
     session.accelerator.free_memory()  # it would keep module and optimiser for as long as it lives
     return training.history
+
+
+@dataclass
+class Position:
+    """Where a training stands within an epoch: ``steps`` of it are done, with the sum of their losses and seconds."""
+
+    steps: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
 
 
 class _Training:
@@ -188,6 +201,8 @@ class _Training:
         if accelerator.scaler is not None:  # it would go on with the scale of an earlier training
             accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self.history = TrainingHistory()
+        self.position = Position()
+        self.last_save = time.monotonic()
         self.best: dict[str, Tensor] = {}
         self.average = SecondHalf(module.selected(), updates) if settings.average_weights else None
 
@@ -198,37 +213,91 @@ class _Training:
         return is_over(len(history.epochs), history.best_epoch, self.epochs, self.settings.patience)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
+        """Go on from the last checkpoint, if there is one."""
         folder, accelerator = self.session.checkpoint, self.session.accelerator
-        if folder is None or not holds_checkpoint(folder):
+        if folder is None or not checkpoints_in(folder):
             return
         trained = self.module, self.optimizer.optimizer, self.scheduler
-        state, self.best = load_checkpoint(
+        state, kept = load_checkpoint(
             folder, *trained, process_index=accelerator.process_index, scaler=accelerator.scaler
         )
+        self.history, self.position = history_of(state, folder)
         if self.average is not None:
-            self.average.restore(self.best)
-        self.history = history_of(state, folder)
-        logger.info("%s: going on after epoch %d of %d", self.session.title, len(self.history.epochs), self.epochs)
+            self.average.restore(kept)
+        self.logs.restore(state.get("record", []), kept)
+        if self.position.steps:
+            before = next(self.loader.epoch(len(self.history.epochs), start=self.position.steps - 1))
+            self.module.recall([batch.to(accelerator.device) for batch in before])
+        self.best = kept
+        epochs, steps = len(self.history.epochs), self.position.steps
+        within = f" and {steps} of the {len(self.loader)} steps of the next" if steps else ""
+        logger.info("%s: going on after epoch %d of %d%s", self.session.title, epochs, self.epochs, within)
 
-    def run_epoch(self, epoch: int) -> float:
-        """All steps of an epoch; returns their mean loss.
+    def run_epoch(self, epoch: int) -> None:
+        """The steps of an epoch that are not done yet.
 
         Raises:
             TrainingError: the loss or the gradients are no longer finite.
+            KeyboardInterrupt: as :func:`train`.
         """
         self.prepared.train()
-        self.module.begin_epoch()
-        total, title = 0.0, f"{self.session.title} {epoch}/{self.epochs}"
-        updates = _prepared(self.module, self.loader, epoch)
-        with self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
-            for step, batches in enumerate(updates, self.history.steps + 1):
+        position, title = self.position, f"{self.session.title} {epoch}/{self.epochs}"
+        if not position.steps:
+            self.module.begin_epoch()
+        began = time.monotonic() - position.seconds
+        updates = _prepared(self.module, self.loader, epoch, position.steps)
+        with self._interrupts() as came, self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
+            if position.steps:
+                bar.advance(position.steps)
+            for batches in updates:
+                step = self.history.steps + position.steps + 1
                 loss = self._step(step, batches)
-                total += loss
+                position.steps, position.loss = position.steps + 1, position.loss + loss
+                position.seconds = time.monotonic() - began
                 if step % STEPS_BETWEEN == 0:
                     give_back()
                 bar.advance(note=f"loss {loss:.3f}")
-        return total / len(self.loader)
+                if self.session.checkpoint is not None:
+                    self._save_if_due(step, came)
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[list[int]]:
+        """Interrupts wait where a checkpoint can be written; a second one does not."""
+        if self.session.checkpoint is None:
+            yield []
+            return
+        with signals_held(once=True) as came:
+            yield came
+
+    def _save_if_due(self, step: int, came: list[int]) -> None:
+        """Write a checkpoint if it is time for one, or if the process is asked to end, and then end it."""
+        run, accelerator = self.session.run, self.session.accelerator
+        minutes, steps = run.checkpoint_minutes, run.checkpoint_steps
+        due = steps is not None and step % steps == 0
+        due = due or (minutes is not None and time.monotonic() - self.last_save >= 60 * minutes)
+        asked = bool(came)
+        if accelerator.num_processes > 1:  # all of them or none: clocks differ, and signals come to some
+            flags = torch.tensor([due, asked], dtype=torch.float, device=accelerator.device)
+            due, asked = (accelerator.reduce(flags, "sum") > 0).tolist()
+        if asked:
+            logger.warning("%s: asked to end; a checkpoint after step %d is written first", self.session.title, step)
+        if due or asked:
+            self.save()
+        if asked:
+            raise KeyboardInterrupt
+
+    def score(self, evaluate: Callable[[int], EpochScore], epoch: int) -> EpochScore:
+        """The score of an epoch; where that is interrupted, the steps before it are not lost."""
+        began, drawn = time.monotonic(), random_state()
+        try:
+            score = evaluate(epoch)
+        except KeyboardInterrupt:
+            if self.session.checkpoint is not None and self.session.accelerator.num_processes == 1:
+                set_random_state(drawn)
+                self.save()
+            raise
+        self.position.seconds += time.monotonic() - began
+        return score
 
     def _step(self, step: int, batches: Sequence[Batch]) -> float:
         """Gradients of the batches of an update, and the update; returns the loss."""
@@ -302,16 +371,16 @@ class _Training:
             f"{' and '.join(f'{rate:g}' for rate in rates)}{advice}"
         )
 
-    def end_epoch(self, epoch: int, loss: float, score: EpochScore, seconds: float) -> None:
+    def end_epoch(self, epoch: int, score: EpochScore) -> None:
         """Note what came of an epoch, and keep its weights if it is the best so far."""
         history = self.history
         if not math.isfinite(score.selection):
             raise self._error(f"the score of epoch {epoch} is {score.selection}, and chooses no epoch")
         entry = {
             "epoch": epoch,
-            "loss": loss,
+            "loss": self.position.loss / len(self.loader),
             "selection": score.selection,
-            "seconds": round(seconds, 1),
+            "seconds": round(self.position.seconds, 1),
             **({"selection_loss": score.loss, "standard_error": score.standard_error} if score.loss else {}),
             **score.details,
         }
@@ -320,8 +389,9 @@ class _Training:
         if self._is_better(score):
             history.best_epoch, history.best_score, history.best_loss = epoch, score.selection, score.loss
             self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
+        self.position = Position()
         self.logs.epoch(history.steps, entry)
-        logger.info("%s: epoch %d/%d, loss %.4f%s", self.session.title, epoch, self.epochs, loss, score.note)
+        logger.info("%s: epoch %d/%d, loss %.4f%s", self.session.title, epoch, self.epochs, entry["loss"], score.note)
 
     def _is_better(self, score: EpochScore, *, or_as_good: bool = False) -> bool:
         """Whether weights of this score are to be kept in the place of the best ones so far."""
@@ -362,37 +432,43 @@ class _Training:
 
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
-        accelerator = self.session.accelerator
+        accelerator, folder = self.session.accelerator, self.session.checkpoint
         drawn = gather_object([random_state()])
-        if accelerator.is_main_process and self.session.checkpoint is not None:
-            if self.session.before_saving is not None:
-                self.session.before_saving()
-            save_checkpoint(
-                self.session.checkpoint,
-                self.module,
-                self.optimizer.optimizer,
-                self.scheduler,
-                progress=vars(self.history),
-                tensors=self.best | ({} if self.average is None else self.average.state()),
-                random_states=drawn,
-                scaler=accelerator.scaler,
-            )
+        self.last_save = time.monotonic()
+        if folder is None or not accelerator.is_main_process:
+            return
+        if self.session.before_saving is not None:
+            self.session.before_saving()
+        record, tensors = self.logs.state()
+        tensors |= self.best | ({} if self.average is None else self.average.state())
+        save_checkpoint(
+            folder,
+            self.module,
+            self.optimizer.optimizer,
+            self.scheduler,
+            step=self.history.steps + self.position.steps,
+            progress={"history": vars(self.history), "position": vars(self.position), "record": record},
+            tensors=tensors,
+            random_states=drawn,
+            scaler=accelerator.scaler,
+        )
 
 
-def history_of(state: Mapping[str, Any], folder: Path) -> TrainingHistory:
-    """The history that the checkpoint in ``folder`` holds.
+def history_of(state: Mapping[str, Any], folder: Path) -> tuple[TrainingHistory, Position]:
+    """The history that the checkpoint in ``folder`` holds, and where in an epoch it was written.
 
     Raises:
-        ArtifactError: it is none.
+        ArtifactError: it holds none.
     """
     try:
-        history = TrainingHistory(**state)
-        sound = len(history.epochs) >= history.best_epoch > 0 and history.steps > 0
-    except TypeError:
+        history, position = TrainingHistory(**state["history"]), Position(**state["position"])
+        epochs = len(history.epochs)
+        sound = epochs >= history.best_epoch >= min(1, epochs) and history.steps + position.steps > 0
+    except (TypeError, LookupError):
         sound = False
     if not sound:
         raise ArtifactError(f"{folder}: the history in this checkpoint is damaged; {ANEW}")
-    return history
+    return history, position
 
 
 class _Logs:
@@ -414,6 +490,15 @@ class _Logs:
         self._track("/epoch", entry, step)
         if self.recorder is not None and self.session.accelerator.is_main_process:
             self.recorder.end_epoch(int(entry["epoch"]))
+
+    def state(self) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+        """What of an unfinished epoch is not on disk yet."""
+        return ([], {}) if self.recorder is None else self.recorder.state()
+
+    def restore(self, steps: list[dict[str, float]], tensors: dict[str, Tensor]) -> None:
+        """Take what :meth:`state` gave, out of ``tensors``."""
+        if self.recorder is not None:
+            self.recorder.restore(steps, tensors)
 
     def _track(self, below: str, values: Mapping[str, float], step: int) -> None:
         known = {f"{self.session.title}{below}/{name}": value for name, value in values.items() if value == value}
@@ -451,11 +536,11 @@ def _kernels(module: Trainable, session: Session) -> Callable[[], AbstractContex
     return partial(compiled_forward, encoder, compiled)
 
 
-def _prepared(module: Trainable, loader: MultiDomainLoader, epoch: int) -> Iterator[tuple[Batch, ...]]:
-    """The batches of every step of an epoch, each step's made while the one before it is in use."""
+def _prepared(module: Trainable, loader: MultiDomainLoader, epoch: int, start: int) -> Iterator[tuple[Batch, ...]]:
+    """The batches of the steps of an epoch from ``start`` on, each step's made while the one before it is in use."""
 
     def prepared() -> Iterator[tuple[Batch, ...]]:
-        for batches in loader.epoch(epoch - 1):
+        for batches in loader.epoch(epoch - 1, start=start):
             for batch in batches:
                 module.prepare(batch)
             yield batches

@@ -13,7 +13,7 @@ Each epoch adds one file per table, moved into place when it is whole.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hrkd.support.messages import first_line
 
 __all__ = ["COSTS", "Recorder", "StepTables", "ending_of", "last_ratios", "read_table", "training_cost"]
 
+PREFIX = "record."
 COSTS = ("seconds", "steps", "peak_megabytes")
 """Figures of :func:`training_cost`."""
 
@@ -137,6 +138,23 @@ class Recorder:
             for title, row in rows.items()
             for domain, value in zip(self.domains, row, strict=True)
         }
+
+    def state(self) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+        """What was kept since the last epoch ended, for a checkpoint: figures of steps, and tables of all of them."""
+        tensors = {"steps": torch.tensor([step for step, _ in self._tables], dtype=torch.long)}
+        for each in fields(StepTables):
+            values = [getattr(tables, each.name) for _, tables in self._tables]
+            if values and values[0] is not None:
+                tensors[each.name] = torch.stack(values).cpu()
+        return self._steps, {f"{PREFIX}{name}": value for name, value in tensors.items()}
+
+    def restore(self, steps: Sequence[Mapping[str, float]], tensors: dict[str, Tensor]) -> None:
+        """Take what :meth:`state` gave, out of ``tensors``."""
+        mine = {name.removeprefix(PREFIX): tensors.pop(name) for name in list(tensors) if name.startswith(PREFIX)}
+        self._steps = [dict(step) for step in steps]
+        numbers = mine.pop("steps", torch.empty(0)).long().tolist()
+        rows = [StepTables(**{name: table[row] for name, table in mine.items()}) for row in range(len(numbers))]
+        self._tables = list(zip(numbers, rows, strict=True))
 
     def end_epoch(self, epoch: int) -> None:
         """Write the rows of ``epoch`` (counted from 1) and forget them."""
