@@ -33,7 +33,8 @@ METHODS = {
         "graph": "contrast", "learning": "joint", "related_weight": 0.5, "hierarchy": "none", "relative": True
     },
     "joint": {
-        "graph": "relational", "learning": "joint", "ratio_gradient": True, "label_weight": 0.3, "prototype_momentum": 0.9
+        "graph": "relational", "learning": "joint", "ratio_gradient": True, "label_weight": 0.3,
+        "prototype_momentum": 0.9,
     },
     "meta": {"graph": "relational", "learning": "meta", "meta_interval": 1, "relative": True},
     "relations": {"level_loss": "relations", "levels": "last"},
@@ -85,10 +86,9 @@ def trained(kind, accumulation, steps):
         module = FineTuning(student, row_weights=torch.linspace(0.2, 2, len(train_set)))
         train(module, loader, settings=settings, evaluate=last_epoch, session=session)
         return dict(student.state_dict())
-    ratios = None
     method = MethodConfig(**{"preset": "published", "graph_heads": 2, "graph_dropout": 0.0} | METHODS[kind])
     distill_from_models(
-        teacher, student, train_set, dev, method=method, settings=settings, ratios=ratios, evaluate=last_epoch,
+        teacher, student, train_set, dev, method=method, settings=settings, evaluate=last_epoch,
         session=session,
     )  # fmt: skip
     return dict(student.state_dict())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrkd.data.batching import MultiDomainLoader, length_sorted_batches, tokenize
+from hrkd.data.batching import MultiDomainLoader, length_sorted, tokenize
 from hrkd.errors import DataError
 
 
@@ -106,7 +106,7 @@ def test_a_domain_smaller_than_a_batch_is_an_error_that_names_it(tiny):
 
 
 def test_length_sorted_batches_hold_every_row_once(tiny):
-    batches = list(length_sorted_batches(tiny.train, 7))
+    batches = [tiny.train.batch(rows) for rows in length_sorted(tiny.train.lengths, 7)]
     assert sorted(i for b in batches for i in b.indices.tolist()) == list(range(len(tiny.train)))
     widths = [b.inputs["input_ids"].shape[1] for b in batches]
     assert widths == sorted(widths, reverse=True)

@@ -25,7 +25,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.recipe.schema import Keep, TrainingConfig
 
-__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
+__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted", "tokenize"]
 
 STEPS_IN_A_WINDOW = 64
 """Steps over which rows are sorted by length: more would save little padding, and leave less of the shuffling."""
@@ -300,11 +300,11 @@ class MultiDomainLoader:
         return np.concatenate(rounds)[:needed]
 
 
-def length_sorted_batches(data: TokenizedDataset, batch_size: int) -> Iterator[Batch]:
-    """All rows once, longest first (so that a lack of memory shows at once), little padding."""
-    order = np.argsort(-data.lengths, kind="stable")
+def length_sorted(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """The numbers of all rows once, longest first (so that a lack of memory shows at once), with little padding."""
+    order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
-        yield data.batch(order[start : start + batch_size])
+        yield order[start : start + batch_size]
 
 
 def check_step_sizes(train: MultiDomainDataset, batch_size: int, accumulation: int = 1, num_processes: int = 1) -> None:

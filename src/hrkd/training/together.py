@@ -2,20 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from hrkd.errors import HrkdError
 from hrkd.method.sums import Sums
 
-__all__ = ["added_up", "drawing_again", "first_says", "processes", "shared_draws", "summed"]
+__all__ = [
+    "Crew",
+    "added_up",
+    "crew_of_machine",
+    "drawing_again",
+    "everyone",
+    "filled",
+    "most",
+    "processes",
+    "shared_draws",
+    "summed",
+]
+
+Item = TypeVar("Item")
+NUMBERS = 1 << 22
+"""Most that are exchanged at a time."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Processes that share out a piece of work; this one's number among all of them."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Every so manieth item: this process's."""
+        return islice(items, self.rank, None, self.size)
+
+    def first_does(self, work: Callable[[], object]) -> None:
+        """Have the first do some work that the others wait for.
+
+        Raises:
+            HrkdError: the work raised it; in every process.
+        """
+        self.all_do(work if self.rank == 0 else None)
+
+    def all_do(self, work: Callable[[], object] | None) -> None:
+        """Do some work, or none, and wait for the others.
+
+        Raises:
+            HrkdError: the work of any process raised it; in every process, so that none goes on or waits.
+        """
+        error: HrkdError | None = None
+        try:
+            if work is not None:
+                work()
+        except HrkdError as raised:
+            if self.size == 1:
+                raise
+            error = raised
+        if self.size == 1:
+            return
+        found: list[HrkdError | None] = [None] * self.size
+        distributed.all_gather_object(found, error)
+        if error is not None:
+            raise error
+        for other in found:
+            if other is not None:
+                raise other
 
 
 def processes() -> int:
     """How many train or measure together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def everyone() -> Crew:
+    """All processes of the launch."""
+    return Crew() if processes() == 1 else Crew(distributed.get_rank(), processes())
+
+
+def crew_of_machine() -> Crew:
+    """Those that see one disk, if that is all of them; else each is alone."""
+    crew = everyone()
+    if crew.size > 1:
+        names = [""] * crew.size
+        distributed.all_gather_object(names, platform.node())
+        if len(set(names)) > 1:
+            return Crew()
+    return crew
 
 
 def summed(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
@@ -41,12 +122,22 @@ def added_up(sums: Mapping[str, Sums], device: torch.device) -> dict[str, Sums]:
     return {name: Sums(next(totals), next(totals)) for name in sums}
 
 
-def first_says(number: int, device: torch.device) -> int:
-    """The first process's number, in every process."""
+def filled(rows: np.ndarray, device: torch.device) -> np.ndarray:
+    """An array, in place, of which each process has filled its rows, and the others hold zeros there."""
+    if processes() > 1:
+        flat = torch.from_numpy(rows).view(-1)
+        for part in flat.split(NUMBERS):  # type: ignore[no-untyped-call]
+            (whole,) = summed([part], device)
+            part.copy_(whole)
+    return rows
+
+
+def most(number: int, device: torch.device) -> int:
+    """The largest of a number that each process has."""
     if processes() == 1:
         return number
-    told = torch.tensor(number, dtype=torch.int64, device=device)
-    distributed.broadcast(told, 0)
+    told = torch.tensor(number, device=device)
+    distributed.all_reduce(told, distributed.ReduceOp.MAX)
     return int(told)
 
 
@@ -60,9 +151,11 @@ def shared_draws(device: torch.device, *, apart: bool) -> Iterator[None]:
     if processes() == 1 and not apart:
         yield
         return
-    seed = first_says(int(torch.randint(2**31 - 1, ())), device)
+    seed = torch.randint(2**31 - 1, ()).to(device)
+    if processes() > 1:
+        distributed.broadcast(seed, 0)
     with drawing_again(device):
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         yield
 
 
