@@ -20,11 +20,15 @@ from hrkd.data.batching import MultiDomainLoader, tokenize
 from hrkd.data.splits.split import split_domains
 from hrkd.data.synthetic.corpus import synthetic_reviews, vocabulary
 from hrkd.models.scratch import new_teacher, word_tokenizer
-from hrkd.recipe.schema import MethodConfig, RunConfig, TrainingConfig
+from hrkd.recipe.schema import CacheConfig, MethodConfig, RunConfig, TrainingConfig
+from hrkd.training.contrast import measure_relations
+from hrkd.training.evaluate import predict_logits, typicality
 from hrkd.training.fine_tune import FineTuning
+from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import train
 from hrkd.training.selection import last_epoch
 from hrkd.training.session import Session
+from hrkd.training.teacher_cache.source import teacher_logits, teacher_source
 from hrkd.training.trainers import distill_from_models
 
 METHODS = {
@@ -94,14 +98,45 @@ def trained(kind, accumulation, steps):
     return dict(student.state_dict())
 
 
-def main() -> None:
+def measured(folder):
+    """What is said of rows, and which batches this process looked at itself."""
+    rows, dev, teacher, _ = data_and_models()
+    torch.set_default_dtype(torch.float32)
+    teacher, device, looked = teacher.float(), torch.device("cpu"), []
+    teacher.register_forward_pre_hook(lambda _, __, inputs: looked.append(len(inputs["input_ids"])), with_kwargs=True)
+    live = LiveTeacher(teacher, (0, 2), attention="none")
+
+    def counted(name, function):
+        looked.clear()
+        found = function()
+        return {name: found, f"looked at for {name}": torch.tensor(sum(looked))}
+
+    rules = CacheConfig(folder=folder / f"cache-{Accelerator(cpu=True).num_processes}", precision="fp32")
+    found = counted("logits", lambda: predict_logits(teacher, dev, batch_size=4))
+    found |= counted("alone", lambda: predict_logits(teacher, dev, batch_size=4, alone=True))
+    found |= counted(
+        "typicality", lambda: torch.cat([p.flatten() for p in typicality(live, rows, device, batch_size=4)])
+    )
+    found |= counted("few", lambda: typicality(live, dev.select([0, 1, 7]), device, batch_size=4)[0])
+    found |= counted("relations", lambda: measure_relations(live, rows, device))
+    found |= counted("cache", lambda: teacher_logits(teacher, rows, rules=rules, device=device))
+    found |= counted("cached", lambda: teacher_logits(teacher, rows, rules=rules, device=device))
+    source = teacher_source(live, rows, rules=rules, device=device)
+    found["states"] = source(rows.batch(np.arange(len(rows)))).hidden_states[1].clone()
+    return {name: torch.as_tensor(each) for name, each in found.items()}
+
+
+def main(arguments: list[str]) -> None:
     """Train every case that the arguments name."""
-    folder, steps, *cases = sys.argv[1:]
+    folder, steps, *cases = arguments
     for case in cases:
         kind, accumulation = case.split(":")
-        found = trained(kind, int(accumulation), int(steps))
+        try:
+            found = measured(Path(folder)) if kind == "measure" else trained(kind, int(accumulation), int(steps))
+        finally:
+            torch.set_default_dtype(torch.float32)
         torch.save(found, Path(folder) / f"{kind}-{accumulation}-{Accelerator().process_index}.pt")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
