@@ -37,6 +37,7 @@ from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
 from hrkd.training.together import summed
+from hrkd.training.watch import phase
 
 __all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]
 
@@ -246,7 +247,8 @@ class _Training:
             self.module.begin_epoch()
         began = time.monotonic() - position.seconds
         updates = _prepared(self.module, self.loader, epoch, position.steps)
-        with self._interrupts() as came, self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
+        shown = self.session.progress.bar(title, total=len(self.loader), unit="steps")
+        with phase("step"), self._interrupts() as came, shown as bar:
             if position.steps:
                 bar.advance(position.steps)
             for batches in updates:
@@ -290,7 +292,8 @@ class _Training:
         """The score of an epoch; where that is interrupted, the steps before it are not lost."""
         began, drawn = time.monotonic(), random_state()
         try:
-            score = evaluate(epoch)
+            with phase("evaluation"):
+                score = evaluate(epoch)
         except KeyboardInterrupt:
             if self.session.checkpoint is not None and self.session.accelerator.num_processes == 1:
                 set_random_state(drawn)
@@ -430,6 +433,7 @@ class _Training:
                 title, history.still_learning, history.steps,
             )  # fmt: skip
 
+    @phase("save")
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
         accelerator, folder = self.session.accelerator, self.session.checkpoint

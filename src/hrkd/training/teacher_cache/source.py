@@ -37,6 +37,7 @@ from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision, others_with
 from hrkd.training.together import Crew, crew_of_machine, everyone, filled, most
+from hrkd.training.watch import phase
 
 __all__ = ["CachedTeacher", "cache_of", "fingerprint", "teacher_logits", "teacher_source"]
 
@@ -172,7 +173,8 @@ def teacher_source(
             with writing(caches, advice=ADVICE), _computing(rules.compute, device):
                 _fill(files, layout, live, data, todo, device, progress, crew)
 
-        crew.all_do(fill)
+        with phase("teacher cache"):
+            crew.all_do(fill)
         crew.first_does(lambda: (folder / "complete").touch())
     return CachedTeacher(files, layout, None if kept.all() else short or live, rules.compute)
 
