@@ -118,8 +118,8 @@ def damages(kind, place, count, seed):
         try:
             made.read()
         except ArtifactError as error:
-            # A sum that is damaged in the manifest is taken for a damage of the file that it is of.
-            known = names | ({file.name for file in files} if "manifest.json" in names else set())
+            # What is damaged in the manifest may be taken for a damage of the file that it speaks of.
+            known = {made.folder.name} if "manifest.json" in names else names
             rows = re.search(r"row \d+ of this teacher cache is damaged", str(error))
             if not rows and not any(name in str(error) for name in known):
                 unnamed.append(f"{number}: {what} of {names}: {error}")
