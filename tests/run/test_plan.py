@@ -184,7 +184,15 @@ def test_a_budget_changes_the_recipe_of_the_run_once(command, tmp_path, capsys, 
     assert command("train-teacher", file, "--dry-run", "--json") == 0
     whole = json.loads(capsys.readouterr().out)["seconds"] / 3600
     assert command("train-teacher", file, "--hours", whole / 1000) == 2
-    assert f"--hours {whole / 1000:g}: too little" in capsys.readouterr().err
+    output, told = capsys.readouterr()
+    assert f"--hours {whole / 1000:g}: too little" in told
+    assert "Plan of hrkd train-teacher" in output, "with the fewest epochs"
+    assert "teacher.training.epochs: 1 in the place of 10, the fewest" in output
+    assert "does not fit into" in output
+    assert command("train-teacher", file, "--hours", whole / 1000, "--dry-run", "--json") == 2
+    shortest = json.loads(capsys.readouterr().out)
+    assert (shortest["fits"], shortest["stages"][0]["epochs"]) == (False, 1)
+    assert shortest["seconds"] / 3600 == pytest.approx(whole / 10, rel=0.02)
     assert list(tmp_path.iterdir()) == [file]
     half = f"{1.001 * whole / 2 / 0.9:.6f}"
     assert command("train-teacher", file, "--hours", half, "--dry-run") == 0

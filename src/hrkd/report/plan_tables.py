@@ -72,6 +72,11 @@ def budget_lines(content: Mapping[str, Any]) -> Iterator[str]:
     if content["hours"] is None:
         return
     budget = f"{content['hours']:g} hours, of which a tenth is left free"
+    if not content["fits"]:
+        for change in content["changes"]:
+            yield f"{change['field']}: {change['to']} in the place of {change['from']}, the fewest"
+        yield f"This is the shortest run there is, and it does not fit into {budget}."
+        return
     for change in content["changes"]:
         yield f"{change['field']}: {change['to']} in the place of {change['from']}, to fit into {budget}"
     if not content["changes"]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.types import MultiDomainDataset
-from hrkd.errors import RecipeError
+from hrkd.errors import BudgetError, RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import read_yaml
@@ -67,7 +67,8 @@ def plan(
         Others: as of :func:`hrkd.run.commands.distill`.
 
     Raises:
-        RecipeError: the budget is too small for the fewest epochs; several processes were started together.
+        BudgetError: the budget is too small for the fewest epochs; the plan with them is shown, and in the error.
+        RecipeError: several processes were started together.
         HrkdError: what the run itself would raise before it begins.
     """
     if verb not in STAGES_OF:
@@ -96,12 +97,16 @@ def plan(
         measured = measured_costs(context, verb, trains=trains_teacher(context, verb), caches=caches)
         found = [*measured.caches, *_looked_up(context, folder, caches, begun)]
     recipe = context.recipe.model_copy(update={"cache": recipe.cache})
+    problem: BudgetError | None = None
     if hours is not None and before is None:
-        recipe = fitted(recipe, measured.costs, hours, besides=measured.besides)
+        recipe, problem = fitted(recipe, measured.costs, hours, besides=measured.besides)
     content = _content(verb, context, measured, sizes, found, recipe)
-    content |= {"hours": hours, "changes": changes_between(given, recipe)}
+    content |= {"hours": hours, "fits": problem is None, "changes": changes_between(given, recipe)}
     for table in plan_tables(content):
         show(table)
+    if problem is not None:
+        problem.plan = content
+        raise problem
     return Plan(recipe, content)
 
 
