@@ -124,3 +124,13 @@ def test_a_research_set_needs_no_columns(tmp_path, monkeypatch):
     (folder / "books.task.train").write_text("1\tfine\n0\tpoor\n")
     assert run("init", "fdu") == 0
     assert yaml.safe_load((tmp_path / "my.yaml").read_text())["data"] == {"source": "fdu"}
+
+
+def test_rows_without_a_text_are_counted_apart(table, capsys):
+    assert run("init", table.name) == 0
+    assert "bewertungen.csv: 240 rows, 5 columns" in capsys.readouterr().out
+    with table.open("a", encoding="utf-8") as file:
+        file.write(";;;;\n241; ;positiv;Küche;2024-01-01\n")
+    assert run("init", table.name, "--overwrite") == 0
+    assert "bewertungen.csv: 240 rows with a text and 2 without, 5 columns" in capsys.readouterr().out
+    assert "240 rows with a text and 2 without" in (table.parent / "my.yaml").read_text(encoding="utf-8")

@@ -60,9 +60,7 @@ def write_first_recipe(
     if parts is not None:
         columns = look_at(parts)
         guess = _guessed(source, columns)
-        rows = sum(part.rows for part in parts)
-        part = f", {columns[0].rows:,} of them looked at" if columns and columns[0].rows < rows else ""
-        about = f"{source}: {count_of(rows)}{part}, {count_of(len(columns), 'column', 'columns')}"
+        about = f"{source}: {_counted(parts, guess)}, {count_of(len(columns), 'column', 'columns')}"
         unused = [column for column in columns if column not in guess.columns.values()]
         show(roles_table(about, guess))
         told += [f"not used: {column.name!r}, {column}" for column in unused] + _on_files(parts, guess)
@@ -86,6 +84,15 @@ def _guessed(source: str, columns: list[Column]) -> Guess:
             f"prints one to start from), with data.text, data.label and data.domain. The columns:\n{listed}"
         )
     return guess
+
+
+def _counted(parts: list[Part], guess: Guess) -> str:
+    """How many rows there are; those without a text, which no training can use, apart."""
+    rows, text = sum(part.rows for part in parts), guess.columns["text"]
+    if text.rows < rows:
+        bare = f", {text.empty:,} of these without a text" if text.empty else ""
+        return f"{count_of(rows)}, {text.rows:,} of them looked at{bare}"
+    return f"{count_of(rows - text.empty)} with a text and {text.empty:,} without" if text.empty else count_of(rows)
 
 
 def _on_files(parts: list[Part], guess: Guess) -> list[str]:
