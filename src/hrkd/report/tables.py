@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from hrkd.deploy.benchmark import folder_megabytes
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import (
@@ -388,7 +386,7 @@ def _far_below(scores: Row) -> list[str]:
     ]
 
 
-def sizes_table(rows: Sequence[Row]) -> Table:
+def sizes_table(rows: Sequence[Row]) -> PlainTable:
     """Sizes of models, one row each.
 
     Args:
@@ -396,7 +394,7 @@ def sizes_table(rows: Sequence[Row]) -> Table:
             ``width``, ``heads``, ``feed_forward``, ``parameters``, ``parameters_without_embeddings``, ``megabytes``,
             ``times_smaller``, ``imitates`` (teacher layers, as text). Other keys are not shown.
     """
-    return _selection("Sizes", SIZE_COLUMNS, rows).to_rich()
+    return _selection("Sizes", SIZE_COLUMNS, rows)
 
 
 DATA_COLUMNS: Formats = {
