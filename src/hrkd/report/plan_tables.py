@@ -62,7 +62,12 @@ def _stages(content: Mapping[str, Any]) -> PlainTable:
 
 def _caches(caches: list[Mapping[str, Any]]) -> PlainTable:
     rows = tuple(
-        (KINDS[each["kind"]], "there" if each["there"] else "to make", bytes_of(each["bytes"])) for each in caches
+        (
+            KINDS[each["kind"]] + (f": {each['part']}" if each.get("part") else ""),
+            "there" if each["there"] else "to make",
+            bytes_of(each["bytes"]),
+        )
+        for each in caches
     )
     return PlainTable("Caches", ("What", "State", "Size on disk"), rows)
 

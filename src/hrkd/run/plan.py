@@ -95,7 +95,7 @@ def plan(
         context, sizes = ready(context, verb)
         logger.info("plan: timing some steps")
         measured = measured_costs(context, verb, trains=trains_teacher(context, verb), caches=caches)
-        found = [*measured.caches, *_looked_up(context, folder, caches, begun)]
+        found = [*measured.caches, *_looked_up(context, folder, caches, begun, measured.tokens)]
     recipe = context.recipe.model_copy(update={"cache": recipe.cache})
     problem: BudgetError | None = None
     if hours is not None and before is None:
@@ -145,15 +145,26 @@ def _content(
     }
 
 
-def _looked_up(context: Context, folder: Path, caches: Path, since: float) -> list[dict[str, Any]]:
-    """Rows, token ids and sizes that were read or made for the plan, and the linear model's answers."""
+def _looked_up(
+    context: Context, folder: Path, caches: Path, since: float, parts: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Rows, token ids and sizes that were read or made for the plan, and the linear model's answers.
+
+    ``parts``: of the data, by the name of the cache that holds it.
+    """
     made = [(path, facts, False) for path, facts in cached_folders(folder)]
     links = [path for path in folder.iterdir() if path.is_symlink()]
     read = [path for path in links if (path / "index.json").stat().st_mtime >= since]
     known = dict(cached_folders(caches))
     found = [*made, *((path, known[caches / path.name], True) for path in read if caches / path.name in known)]
     told = [
-        {"kind": facts["kind"], "name": path.name, "bytes": facts["bytes"], "there": there}
+        {
+            "kind": facts["kind"],
+            "name": path.name,
+            "bytes": facts["bytes"],
+            "there": there,
+            "part": parts.get(path.name),
+        }
         for path, facts, there in found
         if facts["kind"] != "teacher"
     ]

@@ -1,0 +1,20 @@
+"""Data as a run has it: read, split, thinned out."""
+
+import pytest
+
+from hrkd.run.prepare import prepare_data
+from tiny import tiny_recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "asked"), [("fraction", 0.8, "data.fraction: 0.8"), ("shots", 3, "data.shots: 3")]
+)
+def test_which_part_of_the_training_rows_is_used_is_told_with_the_field_that_asks_for_it(tmp_path, field, value, asked):
+    found = prepare_data(tiny_recipe(tmp_path, **{f"data.{field}": value}).data)
+    used, drawn = len(found.splits.train), len(found.drawn.train)
+    assert used < drawn
+    assert f"{used} of {drawn} training rows are used ({asked})" in found.splits.notes
+
+
+def test_where_all_training_rows_are_used_nothing_is_told(tmp_path):
+    assert not [note for note in prepare_data(tiny_recipe(tmp_path).data).splits.notes if "are used" in note]
