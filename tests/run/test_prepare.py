@@ -2,7 +2,9 @@
 
 import pytest
 
-from hrkd.run.prepare import prepare_data
+from hrkd.models.scratch import word_tokenizer
+from hrkd.run.prepare import prepare_data, tokenize_splits
+from hrkd.run.results import share_cut
 from tiny import tiny_recipe
 
 
@@ -18,3 +20,13 @@ def test_which_part_of_the_training_rows_is_used_is_told_with_the_field_that_ask
 
 def test_where_all_training_rows_are_used_nothing_is_told(tmp_path):
     assert not [note for note in prepare_data(tiny_recipe(tmp_path).data).splits.notes if "are used" in note]
+
+
+def test_the_share_of_texts_that_are_cut_is_that_of_texts_with_all_places_full(tmp_path):
+    found = prepare_data(tiny_recipe(tmp_path).data)
+    tokenizer = word_tokenizer(found.vocabulary)
+    longest = max(len(tokenizer(row["text"])["input_ids"]) for row in found.splits.train.rows)
+    for length, expected in ((longest + 1, 0.0), (4, 1.0)):
+        train = tokenize_splits(found.splits, tokenizer, length, "head").train
+        assert share_cut(train, length, "head") == expected
+    assert share_cut(train, 4, "windows") == 0.0

@@ -88,6 +88,20 @@ def test_averaged_weights_that_are_kept_are_a_row_of_the_learning_curves(copy):
     assert re.findall("<t[dh][^>]*>(.*?)</t", row) == ["Student", "averaged", "-", "75.0", "kept"]
 
 
+def test_the_page_says_what_hrkd_check_adds_to_its_findings(run):
+    page = html.unescape(run_page(report_content(run)))
+    for code in ("D206", "D109", "D306", "D402"):
+        assert f"({code})" in page
+
+
+def test_tiny_models_are_timed_until_their_speeds_can_be_told_apart_or_not(run):
+    results = json.loads((run / "results.json").read_text())
+    for name in ("student", "student_without_distillation"):
+        middle, low, high = results["times_as_fast"][name]
+        assert 0 < low <= middle <= high
+    assert results["texts_cut"] == 0.0
+
+
 def test_ratios_of_a_level_add_up_to_one(run):
     history = report_content(run)["history"]
     np.testing.assert_allclose(np.sum(history["levels"]["ratio"], axis=1), 1, atol=1e-4)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrkd.errors import ArtifactError
-from hrkd.recipe.schema import MethodConfig
+from hrkd.recipe.schema import Keep, MethodConfig
 from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
 from hrkd.run.context import Context
@@ -20,7 +20,10 @@ from hrkd.support.manifest import file_sum
 from hrkd.training.chance import no_better_than_chance
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
-__all__ = ["build_results", "method_in_words", "write_results"]
+if TYPE_CHECKING:
+    from hrkd.data.batching import TokenizedDataset
+
+__all__ = ["build_results", "method_in_words", "share_cut", "write_results"]
 
 logger = logging.getLogger("hrkd")
 
@@ -39,7 +42,7 @@ def build_results(
     figures = {figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS}
     if "linear" in models:
         figures["seconds"]["linear"] = models["linear"].pop("seconds")
-    figures["texts_per_second"] = speeds
+    figures["texts_per_second"], figures["times_as_fast"] = speeds.texts_per_second, speeds.times_as_fast
     dev = teacher.data.dev.texts
     return {
         "format": "hrkd-results",
@@ -52,6 +55,7 @@ def build_results(
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
+        "texts_cut": share_cut(teacher.data.train, context.recipe.data.max_length, context.recipe.data.keep),
         "models": models,
         "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
         "ratios": None if student is None else _ratios(context),
@@ -107,6 +111,11 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
         f"{context.folder.results.with_suffix('.md').name}",
         f"Next: {content['next']}",
     ]
+
+
+def share_cut(rows: TokenizedDataset, max_length: int, keep: Keep) -> float:
+    """Of the texts, those that fill all places for tokens, so that they are cut; with ``windows`` none is."""
+    return 0.0 if keep == "windows" else round(float((rows.lengths >= max_length).mean()), 4)
 
 
 def method_in_words(method: MethodConfig) -> str:
