@@ -463,12 +463,12 @@ def test_who_is_below_the_linear_model_is_told_what_to_do():
         "95 % interval [-8.0, -2.0]): distil it longer "
         "(student.training.epochs) or on more text (data.unlabelled), or make it larger."
     ]
-    cut = with_linear(0.90, {"student": -0.05, "teacher": 0.01}) | {"texts_cut": 0.32}
+    cut = with_linear(0.90, {"student": -0.05, "teacher": 0.01}) | {"tokens_cut": 0.32}
     more_text = (
-        "): let it read more of each text (data.max_length; 32 % of the training texts are cut), distil it longer"
+        "): let it read more of each text (data.max_length; 32 % of their tokens are not read), distil it longer"
     )
     assert more_text in below(cut)[0]
-    assert "read more" not in below(cut | {"texts_cut": 0.04})[0]
+    assert "read more" not in below(cut | {"tokens_cut": 0.04})[0]
     teacher, student = below(with_linear(0.95, {"student": -0.1, "teacher": -0.04}))
     assert teacher.startswith("The teacher (91.0 %) is below")
     assert "(teacher.training.epochs), or take a larger encoder (teacher.model)." in teacher

@@ -22,11 +22,13 @@ def test_where_all_training_rows_are_used_nothing_is_told(tmp_path):
     assert not [note for note in prepare_data(tiny_recipe(tmp_path).data).splits.notes if "are used" in note]
 
 
-def test_the_share_of_texts_that_are_cut_is_that_of_texts_with_all_places_full(tmp_path):
+def test_the_share_of_tokens_that_are_cut_is_that_of_all_tokens_not_read(tmp_path):
     found = prepare_data(tiny_recipe(tmp_path).data)
     tokenizer = word_tokenizer(found.vocabulary)
-    longest = max(len(tokenizer(row["text"])["input_ids"]) for row in found.splits.train.rows)
-    for length, expected in ((longest + 1, 0.0), (4, 1.0)):
-        train = tokenize_splits(found.splits, tokenizer, length, "head").train
-        assert share_cut(train, length, "head") == expected
-    assert share_cut(train, 4, "windows") == 0.0
+    lengths = [len(tokenizer(row["text"])["input_ids"]) for row in found.splits.train.rows]
+    for longest in (max(lengths) + 1, 20, 4):
+        train = tokenize_splits(found.splits, tokenizer, longest, "head").train
+        lost = sum(max(0, length - longest) for length in lengths) / sum(lengths)
+        assert share_cut(train, tokenizer, longest, "head") == pytest.approx(lost, abs=1e-4)
+    assert lost > 0.5
+    assert share_cut(train, tokenizer, 4, "windows") == 0.0

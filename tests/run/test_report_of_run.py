@@ -99,7 +99,7 @@ def test_tiny_models_are_timed_until_their_speeds_can_be_told_apart_or_not(run):
     for name in ("student", "student_without_distillation"):
         middle, low, high = results["times_as_fast"][name]
         assert 0 < low <= middle <= high
-    assert results["texts_cut"] == 0.0
+    assert 0 <= results["tokens_cut"] < 1
 
 
 def test_ratios_of_a_level_add_up_to_one(run):

@@ -336,15 +336,15 @@ ADVICE = {
 }
 """What to do about a model that is below the linear one."""
 MANY_CUT = 0.05
-"""Share of texts that are cut above which the first advice is to read more of them."""
+"""Share of the texts' tokens that are not read above which the first advice is to read more of them."""
 
 
 def _more_text(results: Row) -> str:
-    """Advice to read more, where many texts are cut; of older results that is not known."""
-    cut = results.get("texts_cut") or 0.0
+    """Advice to read more, where many tokens are cut off; of older results that is not known."""
+    cut = results.get("tokens_cut") or 0.0
     if cut <= MANY_CUT:
         return ""
-    return f"let it read more of each text (data.max_length; {100 * cut:.0f} % of the training texts are cut), "
+    return f"let it read more of each text (data.max_length; {100 * cut:.0f} % of their tokens are not read), "
 
 
 def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str, more_text: str) -> list[str]:

@@ -6,6 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hrkd.data.splits.draws import some_of_each
 from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import Keep, MethodConfig
 from hrkd.report.model_card import write_model_card
@@ -21,11 +24,16 @@ from hrkd.training.chance import no_better_than_chance
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from hrkd.data.batching import TokenizedDataset
 
 __all__ = ["build_results", "method_in_words", "share_cut", "write_results"]
 
 logger = logging.getLogger("hrkd")
+
+MOST_TEXTS = 2_000
+"""Of all domains together, whose tokens are counted to see how many are cut."""
 
 
 def build_results(
@@ -55,7 +63,9 @@ def build_results(
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
-        "texts_cut": share_cut(teacher.data.train, context.recipe.data.max_length, context.recipe.data.keep),
+        "tokens_cut": share_cut(
+            teacher.data.train, teacher.tokenizer, context.recipe.data.max_length, context.recipe.data.keep
+        ),
         "models": models,
         "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
         "ratios": None if student is None else _ratios(context),
@@ -113,9 +123,14 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
     ]
 
 
-def share_cut(rows: TokenizedDataset, max_length: int, keep: Keep) -> float:
-    """Of the texts, those that fill all places for tokens, so that they are cut; with ``windows`` none is."""
-    return 0.0 if keep == "windows" else round(float((rows.lengths >= max_length).mean()), 4)
+def share_cut(rows: TokenizedDataset, tokenizer: PreTrainedTokenizerBase, max_length: int, keep: Keep) -> float:
+    """Of all tokens of the texts, those that are not read, on at most :data:`MOST_TEXTS` drawn ones."""
+    if keep == "windows" or rows.lengths.max() < max_length:
+        return 0.0
+    texts = rows.texts.select(some_of_each(rows.texts.domain_ids, MOST_TEXTS, name="tokens"))
+    columns = [texts.rows[name] for name in texts.text_columns]
+    lengths = np.array([len(ids) for ids in tokenizer(*map(list, columns), verbose=False)["input_ids"]])
+    return round(float(np.maximum(0, lengths - max_length).sum() / lengths.sum()), 4)
 
 
 def method_in_words(method: MethodConfig) -> str:
