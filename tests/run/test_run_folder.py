@@ -317,7 +317,7 @@ def test_the_folder_of_a_run_names_its_teacher(made, tmp_path):
     assert teacher_in(made / "teacher") == made / "teacher"
     distill(recipe(tmp_path / "b"), teacher_folder=made)
     assert content(tmp_path / "b")["student/model.safetensors"] == content(made)["student/model.safetensors"]
-    with pytest.raises(ArtifactError, match="b/teacher: no finished teacher"):
+    with pytest.raises(ArtifactError, match="b/teacher: the teacher of this run is not finished yet"):
         distill(recipe(tmp_path / "c"), teacher_folder=tmp_path / "b")
 
 

@@ -246,9 +246,11 @@ class _Training:
             self.module.begin_epoch()
         began = time.monotonic() - position.seconds
         batches = _groups(self.module, self.loader, epoch, self.settings.gradient_accumulation, position.steps)
-        with self._interrupts() as came, self.session.progress.bar(title, total=len(self.loader), unit="steps") as bar:
+        later = (self.epochs - epoch) * len(self.loader)  # fewer where the training ends early
+        progress = self.session.progress.bar(title, total=len(self.loader), unit="steps", later=later)
+        with self._interrupts() as came, progress as bar:
             if position.steps:
-                bar.advance(position.steps)
+                bar.skip(position.steps)
             for batch, share, last_of_group in batches:
                 step = self.history.steps + position.steps + 1
                 loss = self._step(step, batch, share, last_of_group)
