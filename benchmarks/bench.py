@@ -135,9 +135,14 @@ def cached(
     )
 
 
+def _batches(loader: MultiDomainLoader) -> Iterator[Batch]:
+    """Those of an epoch, one for each step."""
+    return (batch for (batch,) in loader.epoch(0))
+
+
 def chosen_batches(data: TokenizedDataset) -> tuple[TokenizedDataset, list[Batch]]:
     """Batches of an epoch, evenly spread over the lengths that occur, and the rows that they need."""
-    every = sorted(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0), key=lambda batch: batch.mask.shape[1])
+    every = sorted(_batches(MultiDomainLoader(data, batch_size=8, seed=0)), key=lambda batch: batch.mask.shape[1])
     middles = (np.arange(STEPS) + 0.5) * len(every) / STEPS
     rows = [every[int(place)].indices.numpy() for place in middles]
     part = data.select(np.concatenate(rows))
@@ -215,7 +220,7 @@ def plain_epoch(data: TokenizedDataset) -> tuple[float, int]:
     loop.student.train()
     loader = MultiDomainLoader(data, batch_size=8, seed=0, group_by_length=False)
     start = time.perf_counter()
-    for batch in loader.epoch(0):
+    for batch in _batches(loader):
         optimiser_step(trained, optimiser, loop(batch))
     return time.perf_counter() - start, len(loader)
 
@@ -235,13 +240,13 @@ def our_epoch(
     source = cached(teacher, data, cache, compute=compute)
     module = distillation(bert(STUDENT, names, seed=1), source, len(names))
     loader = MultiDomainLoader(data, batch_size=8, seed=0)
-    steps(module, optimiser_of(module), loader.epoch(0))
+    steps(module, optimiser_of(module), _batches(loader))
     return clock() - start, len(loader)
 
 
 def loss_differences(data: TokenizedDataset, cache: Path) -> tuple[float, dict[str, tuple[float, float]]]:
     """Loss of the plain loop on a batch without dropout; and by the cache's precision, ours relative to it, and GB."""
-    rows = next(iter(MultiDomainLoader(data, batch_size=8, seed=0).epoch(0))).indices.numpy()
+    rows = next(_batches(MultiDomainLoader(data, batch_size=8, seed=0))).indices.numpy()
     part = data.select(rows)
     batch, loop, found = part.batch(np.arange(len(rows))), plain_setting(data), {}
     with torch.no_grad():

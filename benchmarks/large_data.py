@@ -130,7 +130,7 @@ def measure(file: Path, cache: Path) -> dict[str, object]:
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         loader = MultiDomainLoader(train, batch_size=BATCH, seed=0)
-        batches = (batch for epoch in range(STEPS) for batch in loader.epoch(epoch))
+        batches = (batch for epoch in range(STEPS) for (batch,) in loader.epoch(epoch))
         for batch in islice(batches, STEPS):
             cross_entropy(model(**batch.inputs, domain_ids=batch.domain_ids).logits, batch.labels).backward()
             optimizer.step()

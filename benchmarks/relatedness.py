@@ -70,10 +70,10 @@ def similarities(model: MultiDomainClassifier, batch: Batch) -> dict[str, pd.Dat
         found.append(torch.cat([each.flatten() for each in gradients]))
     compared = {"gradients": torch.stack(found)}
     states = [each.detach() for each in trace.hidden_states]
-    means = prototypes(states, batch.mask, batch.domain_ids, domains)
+    means = prototypes(states, batch.mask, batch.domain_ids, domains).mean
     compared |= {f"prototypes, level {level}": each for level, each in enumerate(centred(means))}
     negative, positive = (
-        prototypes([each[rows] for each in states], batch.mask[rows], batch.domain_ids[rows], domains)
+        prototypes([each[rows] for each in states], batch.mask[rows], batch.domain_ids[rows], domains).mean
         for rows in (batch.labels == 0, batch.labels == 1)
     )
     differences = centred(positive - negative)

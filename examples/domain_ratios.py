@@ -21,11 +21,11 @@ def main() -> None:
 
     ratios = build_domain_ratios(MethodConfig(preset="published"), levels=LEVELS, domains=DOMAINS, width=WIDTH).eval()
     with torch.no_grad():
-        result = ratios(prototypes(fitted, mask, domain_ids, DOMAINS))
+        result = ratios(prototypes(fitted, mask, domain_ids, DOMAINS).mean)
     losses = hidden_losses(fitted, teacher, mask, domain_ids, DOMAINS, reductions="masked")
     print("ratios, one row a level:\n", result.domains)
     print("how level 2 mixes the levels 0, 1, 2 for each domain:\n", result.hierarchical[2])
-    total = objective(result.domains, losses, torch.zeros(DOMAINS), hidden_weight=1.0, prediction_weight=1.0)
+    total = objective(result.domains, losses.mean, torch.zeros(DOMAINS), hidden_weight=1.0, prediction_weight=1.0)
     print("objective:", total.item())
 
 

@@ -157,3 +157,8 @@ def prediction_losses(
             guess = softmax(list(student[b] / temperature))
             losses[d] -= temperature**2 * sum(p * math.log(q) for p, q in zip(target, guess, strict=True)) / len(rows)
     return losses
+
+
+def means(function):
+    """A function that gives sums, giving the means that they are of."""
+    return lambda *arguments, **options: function(*arguments, **options).mean

@@ -172,6 +172,11 @@ def _taken(options, names):
     return {name: options.pop(name) for name in list(options) if name in names}
 
 
+def batches_of(data, *, batch_size=4, epoch=0, **options):
+    """The batches of an epoch, one for each step."""
+    return (batch for (batch,) in MultiDomainLoader(data, batch_size=batch_size, seed=0, **options).epoch(epoch))
+
+
 def train_tiny(
     tiny, module, *, data=None, epochs=3, score=float, stop_after=None, checkpoint=None, batch_size=4, **options
 ):
@@ -183,7 +188,8 @@ def train_tiny(
         return EpochScore(score(epoch))
 
     torch.manual_seed(5)
-    loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, seed=0)
+    accumulation = options.get("gradient_accumulation", 1)
+    loader = MultiDomainLoader(data or tiny.train, batch_size=batch_size, accumulation=accumulation, seed=0)
     settings = TrainingConfig(**{"learning_rate": 1e-3, "epochs": epochs, **options})
     session = Session(Accelerator(cpu=True), checkpoint=checkpoint)
     return train(module, loader, settings=settings, evaluate=evaluate, session=session)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrkd.data.batching import MultiDomainLoader, length_sorted_batches, tokenize
+from hrkd.data.batching import MultiDomainLoader, length_sorted, tokenize
 from hrkd.errors import DataError
 
 
@@ -31,14 +31,14 @@ def test_texts_are_cut_to_the_longest_allowed(tiny):
 
 
 def test_every_step_has_a_batch_of_every_domain_in_order(tiny):
-    for batch in MultiDomainLoader(uneven(tiny), batch_size=4, seed=0).epoch(0):
+    for (batch,) in MultiDomainLoader(uneven(tiny), batch_size=4, seed=0).epoch(0):
         assert batch.domain_ids.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_an_epoch_is_one_pass_over_the_largest_domain_and_leaves_nothing_out(tiny):
     data = uneven(tiny)
     loader = MultiDomainLoader(data, batch_size=5, seed=0)
-    seen = Counter(i for batch in loader.epoch(0) for i in batch.indices.tolist())
+    seen = Counter(i for (batch,) in loader.epoch(0) for i in batch.indices.tolist())
     assert len(loader) == 6
     assert set(seen) == set(range(len(data)))
     times = [{seen[i] for i in np.flatnonzero(data.domain_ids == d)} for d in range(3)]
@@ -47,20 +47,56 @@ def test_an_epoch_is_one_pass_over_the_largest_domain_and_leaves_nothing_out(tin
 
 def test_order_is_fixed_by_seed_and_epoch(tiny):
     def order(seed, epoch):
-        return [
-            i for b in MultiDomainLoader(uneven(tiny), batch_size=4, seed=seed).epoch(epoch) for i in b.indices.tolist()
-        ]
+        loader = MultiDomainLoader(uneven(tiny), batch_size=4, seed=seed)
+        return [i for (batch,) in loader.epoch(epoch) for i in batch.indices.tolist()]
 
     assert order(0, 1) == order(0, 1)
     assert order(0, 1) != order(0, 2)
     assert order(0, 1) != order(1, 1)
 
 
-def test_processes_share_the_steps_without_overlap(tiny):
-    whole = MultiDomainLoader(uneven(tiny), batch_size=4, seed=0)
-    parts = [MultiDomainLoader(uneven(tiny), batch_size=2, seed=0, process_index=p, num_processes=2) for p in (0, 1)]
-    for together, *separate in zip(whole.epoch(0), *(part.epoch(0) for part in parts), strict=True):
-        assert sorted(together.indices.tolist()) == sorted(torch.cat([b.indices for b in separate]).tolist())
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(8, 1), (4, 2), (2, 4), (8, 2)])
+def test_a_step_has_the_same_rows_however_it_is_cut(tiny, processes, batch_size, accumulation):
+    size = batch_size * accumulation
+    data = uneven(tiny) if size == 8 else tiny.train
+    whole = MultiDomainLoader(data, batch_size=size, seed=0)
+    parts = [
+        MultiDomainLoader(
+            data, batch_size=batch_size, seed=0, accumulation=accumulation, process_index=p, num_processes=processes
+        )
+        for p in range(processes)
+    ]
+    assert {len(part) for part in parts} == {len(whole)}
+    for (together,), *separate in zip(whole.epoch(0), *(part.epoch(0) for part in parts), strict=True):
+        assert {len(batches) for batches in separate} == {accumulation}
+        found = torch.cat([batch.indices for batches in separate for batch in batches])
+        assert sorted(found.tolist()) == sorted(together.indices.tolist())
+        for batches in zip(*separate, strict=True):
+            rows = [len(batch.indices) for batch in batches]
+            assert sum(rows) == 3 * batch_size
+            assert max(rows) - min(rows) <= 1
+            counts = torch.bincount(torch.cat([batch.domain_ids for batch in batches]))
+            assert counts.tolist() == [batch_size] * 3
+
+
+def test_an_epoch_can_begin_at_any_step(tiny):
+    loader = MultiDomainLoader(uneven(tiny), batch_size=4, seed=0)
+    rest = [batch.indices.tolist() for (batch,) in loader.epoch(1)][3:]
+    assert [batch.indices.tolist() for (batch,) in loader.epoch(1, start=3)] == rest
+
+
+def test_more_processes_than_rows_of_a_batch_are_refused(tiny):
+    with pytest.raises(DataError, match=r"a batch has 3 rows \(1 of every domain\), and 4 processes .* at least 2"):
+        MultiDomainLoader(uneven(tiny), batch_size=1, seed=0, num_processes=4)
+    assert len(MultiDomainLoader(uneven(tiny), batch_size=1, seed=0, num_processes=3))
+
+
+def test_batches_of_a_step_count_together_in_what_a_domain_needs(tiny):
+    with pytest.raises(DataError, match=r"a step needs 12 training .* has 10; lower batch_size to at most 3 or"):
+        MultiDomainLoader(uneven(tiny), batch_size=4, accumulation=3, seed=0)
+    with pytest.raises(DataError, match="lower gradient_accumulation to at most 10, with a batch_size of 1, or"):
+        MultiDomainLoader(uneven(tiny), batch_size=1, accumulation=11, seed=0)
 
 
 def test_a_domain_smaller_than_a_batch_is_an_error_that_names_it(tiny):
@@ -70,7 +106,7 @@ def test_a_domain_smaller_than_a_batch_is_an_error_that_names_it(tiny):
 
 
 def test_length_sorted_batches_hold_every_row_once(tiny):
-    batches = list(length_sorted_batches(tiny.train, 7))
+    batches = [tiny.train.batch(rows) for rows in length_sorted(tiny.train.lengths, 7)]
     assert sorted(i for b in batches for i in b.indices.tolist()) == list(range(len(tiny.train)))
     widths = [b.inputs["input_ids"].shape[1] for b in batches]
     assert widths == sorted(widths, reverse=True)
@@ -107,7 +143,7 @@ def test_nothing_to_tokenise_is_an_error(tiny):
 
 
 def steps_of(data, **options):
-    return [batch.indices.numpy() for batch in MultiDomainLoader(data, seed=0, **options).epoch(0)]
+    return [batch.indices.numpy() for (batch,) in MultiDomainLoader(data, seed=0, **options).epoch(0)]
 
 
 def test_rows_of_similar_length_share_a_step_and_none_is_lost(tiny):

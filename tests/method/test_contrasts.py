@@ -110,7 +110,7 @@ def test_shares_are_positive_relations():
 def test_related_losses_text_by_text(temperature, weights):
     student, teacher = drawn(4, 3, 2, seed=1).float(), drawn(4, 3, 2, seed=2).float()
     parts = shares(contrast_relations(noisy_halves(drawn(3, 6), noise=0.1))[0].float())
-    found = related_losses(student, teacher, parts, temperature=temperature, row_weights=weights)
+    found = related_losses(student, teacher, parts, temperature=temperature, row_weights=weights).mean
     for head in range(3):
         total = 0.0
         for text in range(4):

@@ -8,19 +8,13 @@ from torch.autograd import forward_ad
 
 import oracles
 from hrkd.method import losses
-from hrkd.method.losses import (
-    label_losses,
-    merge_heads,
-    picked,
-    score_norms,
-    score_product_losses,
-    valid_tokens,
-)
+from hrkd.method.losses import merge_heads, picked, score_norms, valid_tokens
 from hrkd.method.objective import entropy, objective
 
-attention_losses = partial(losses.attention_losses, reductions="masked")
-hidden_losses = partial(losses.hidden_losses, reductions="masked")
-prediction_losses = partial(losses.prediction_losses, reductions="masked", temperature=1.0)
+attention_losses = partial(oracles.means(losses.attention_losses), reductions="masked")
+hidden_losses = partial(oracles.means(losses.hidden_losses), reductions="masked")
+prediction_losses = partial(oracles.means(losses.prediction_losses), reductions="masked", temperature=1.0)
+label_losses, score_product_losses = map(oracles.means, (losses.label_losses, losses.score_product_losses))
 
 IDS = [0, 0, 1, 2, 2]
 DOMAINS = torch.tensor(IDS)

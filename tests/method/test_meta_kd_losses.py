@@ -3,15 +3,13 @@ import math
 import pytest
 import torch
 
-from hrkd.method.losses import attention_losses, hidden_losses, prediction_losses, score_product_losses
-from hrkd.method.meta_kd import (
-    DomainHead,
-    corrupted_domains,
-    expertise_weights,
-    prototype_scores,
-    token_means,
-    transfer_losses,
-)
+import oracles
+from hrkd.method import losses, meta_kd
+from hrkd.method.meta_kd import DomainHead, corrupted_domains, expertise_weights, prototype_scores, token_means
+
+transfer_losses = oracles.means(meta_kd.transfer_losses)
+attention_losses, hidden_losses = map(oracles.means, (losses.attention_losses, losses.hidden_losses))
+prediction_losses, score_product_losses = map(oracles.means, (losses.prediction_losses, losses.score_product_losses))
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 0, 1])
 DOMAINS = torch.tensor([0, 0, 0, 1, 1, 2, 0])  # domain 2 has no example of label 1
@@ -105,12 +103,13 @@ def test_row_weights_are_factors_of_each_rows_loss(name):
     ours, theirs = (torch.randn(4, 2, 3, 3, generator=generator) for _ in range(2))
     mask, ids, weights = torch.ones(4, 3, dtype=torch.long), torch.arange(4), torch.tensor([0.0, 0.5, 1.0, 2.0])
     masked = {"reductions": "masked"}
-    losses = {
+    by_name = {
         "hidden": lambda **more: hidden_losses([ours[:, 0]], [theirs[:, 0]], mask, ids, 4, **masked, **more)[0],
         "scores": lambda **more: attention_losses([ours], [theirs], mask, ids, 4, **masked, **more)[0],
         "factors": lambda **more: score_product_losses([(ours, ours)], [(theirs, theirs)], mask, ids, 4, **more)[0],
         "predictions": lambda **more: prediction_losses(
             ours[:, 0, 0], theirs[:, 0, 0], ids, 4, temperature=1.0, **masked, **more
         ),
-    }[name]
-    torch.testing.assert_close(losses(row_weights=weights), losses() * weights)
+    }
+    of_rows = by_name[name]
+    torch.testing.assert_close(of_rows(row_weights=weights), of_rows() * weights)

@@ -1,8 +1,10 @@
 import torch
 
 import oracles
-from hrkd.method.prototypes import domain_means, prototypes
+from hrkd.method import prototypes as prototypes_of
+from hrkd.method.sums import Sums, added, domain_sums, example_sums
 
+prototypes = oracles.means(prototypes_of.prototypes)
 IDS = [0, 0, 1, 2, 2, 2]
 
 
@@ -36,4 +38,24 @@ def test_order_of_examples_changes_nothing():
 
 def test_domain_means_weigh_rows():
     values, weights = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([3.0, 1.0, 2.0])
-    torch.testing.assert_close(domain_means(values, weights, torch.tensor([0, 0, 1]), 3), torch.tensor([1.5, 5.0, 0.0]))
+    found = domain_sums(values, weights, torch.tensor([0, 0, 1]), 3)
+    torch.testing.assert_close(found.mean, torch.tensor([1.5, 5.0, 0.0]))
+
+
+def test_what_parts_add_to_a_mean_is_the_mean_of_all_however_they_are_cut():
+    states, mask = example()
+    ids, values = torch.tensor(IDS), torch.arange(6.0)
+    whole = {"states": prototypes_of.prototypes(states, mask, ids, 3), "values": example_sums(values, ids, 3)}
+    parts = [
+        {
+            "states": prototypes_of.prototypes(states[:, rows], mask[rows], ids[rows], 3),
+            "values": example_sums(values[rows], ids[rows], 3),
+        }
+        for rows in ([0], [1, 2, 3], [4, 5])
+    ]
+    together = added(parts)
+    for name, expected in whole.items():
+        assert isinstance(together[name], Sums)
+        torch.testing.assert_close(together[name].mean, expected.mean)
+        shares = [part[name].over(together[name].weight) for part in parts]
+        torch.testing.assert_close(sum(shares), expected.mean)

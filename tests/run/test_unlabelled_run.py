@@ -18,7 +18,7 @@ from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.run.commands import compress, distill
 from hrkd.run.describe_data import describe_data
 from hrkd.run.evaluation import evaluate
-from tiny import tiny_recipe, tune
+from tiny import batches_of, tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
 
@@ -84,9 +84,7 @@ def test_every_row_of_the_largest_domain_is_seen_once_an_epoch(without: Path, mo
     seen: list[int] = []
 
     def note(teacher, student, train_set, dev_set, **options):
-        from hrkd.data.batching import MultiDomainLoader
-
-        for batch in MultiDomainLoader(train_set, batch_size=4, seed=0).epoch(0):
+        for batch in batches_of(train_set):
             seen.extend(batch.indices[batch.domain_ids == 0].tolist())
             assert ((batch.labels >= 0) == (batch.indices < len(train_set) - 350)).all()
         assert sorted(set(seen)) == [n for n, d in enumerate(train_set.domain_ids) if d == 0]

@@ -20,7 +20,7 @@ from hrkd.training.distill import Distillation
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
 from hrkd.training.selection import last_epoch
-from tiny import FAMILIES, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model, tune
+from tiny import FAMILIES, batches_of, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model, tune
 
 
 def distillation(tiny, teacher, student, layer_map=(0, 1, 2), **options):
@@ -59,9 +59,7 @@ def test_the_loss_is_ratios_times_tables_plus_prediction(tiny):
 
 
 def iter_batches(tiny):
-    from hrkd.data.batching import MultiDomainLoader
-
-    return MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+    return batches_of(tiny.train)
 
 
 def test_padding_changes_nothing(tiny):
@@ -363,7 +361,7 @@ def test_labels_are_part_of_the_prediction_loss(tiny):
         hard = torch.stack([-logits[row].log_softmax(0)[batch.labels[row]] for row in known]).sum()
         expected.append(soft + 0.5 * hard / len(rows))
     torch.testing.assert_close(module(batch).tables.prediction, torch.stack(expected))
-    torch.testing.assert_close(module.prediction_losses(batch), torch.stack(expected))
+    torch.testing.assert_close(sum(module.prediction_losses([batch])), torch.stack(expected))
 
 
 def test_a_label_weight_without_a_label_is_refused(tiny):
@@ -490,7 +488,7 @@ def test_prototypes_move_as_a_bias_corrected_average(tiny):
     module.train()
     module.student.eval()
     batches = [batch for batch, _ in zip(iter_batches(tiny), range(3), strict=False)]
-    own = [module.losses(batch, module.teacher(batch)).prototypes for batch in batches]
+    own = [module.prototypes(module.sums(batch, module.teacher(batch))) for batch in batches]
     for batch in batches:
         module(batch)
     expected = (0.8**2 * own[0] + 0.8 * own[1] + own[2]) / (0.8**2 + 0.8 + 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hrkd.data.batching import Batch, MultiDomainLoader
+from hrkd.data.batching import Batch
 from hrkd.method.fit_layers import FitLayers
 from hrkd.models.trace import choose_attention, set_attention
 from hrkd.recipe.schema import MethodConfig
@@ -14,7 +14,7 @@ from hrkd.training.hypergradient import directional_derivatives, preconditioned,
 from hrkd.training.live_teacher import LiveTeacher
 from hrkd.training.loop import parameter_groups
 from hrkd.training.selection import DevAccuracy
-from tiny import FAMILIES, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model
+from tiny import FAMILIES, batches_of, distil, domain_ids, method_of, ratios_of, tiny_batch, tiny_model
 
 LEVELS = (0, 1, 2)
 
@@ -33,7 +33,7 @@ def distillation(tiny, kind, **options):
 
 
 def two_batches(tiny):
-    batches = MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+    batches = batches_of(tiny.train)
     return next(batches), next(batches)
 
 
@@ -56,7 +56,7 @@ def slow_gradients(module, support, query, precondition, *, entropy_weight=0.0, 
     effects = slow_effects(module, support, query, precondition)
     effects = effects / effects.square().mean().sqrt()
     if prototypes is None:
-        prototypes = module.losses(support, module.teacher(support)).prototypes
+        prototypes = module.prototypes(module.sums(support, module.teacher(support)))
     module.ratios.requires_grad_(True)
     ratios = module.ratios(prototypes).domains
     surrogate = (ratios * (entropy_weight * ratios.log() - effects)).sum()
@@ -73,11 +73,11 @@ def test_one_forward_pass_gives_what_reverse_mode_gives_entry_by_entry(tiny, kin
     support, query = two_batches(tiny)
     expected = slow_effects(module, support, query, as_it_is)
     named = dict(module.student.named_parameters())
-    loss = module.prediction_losses(query).mean()
+    loss = sum(module.prediction_losses([query])).mean()
     direction = dict(zip(named, torch.autograd.grad(loss, named.values(), materialize_grads=True), strict=True))
-    effects, _ = hypergradient._effects(module, support, direction)
+    effects, _ = hypergradient._effects(module, [support], direction)
     torch.testing.assert_close(effects, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    found = ratio_gradients(module, [support], [query], torch.optim.SGD(module.student.parameters()))
     expected = slow_gradients(module, support, query, as_it_is)
     assert len(found) == len(expected)
     for one, other in zip(found.values(), expected, strict=True):
@@ -93,7 +93,7 @@ def test_ratios_have_their_entropy_and_are_those_of_the_moving_average(tiny, mom
         module.prototype_average.normal_()
         module.prototype_steps.fill_(3)
         steady = module.prototype_average / (1 - 0.8**3)
-    found = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    found = ratio_gradients(module, [support], [query], torch.optim.SGD(module.student.parameters()))
     expected = slow_gradients(module, support, query, as_it_is, entropy_weight=0.7, prototypes=steady)
     for one, other in zip(found.values(), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
@@ -116,7 +116,7 @@ def test_the_direction_is_that_of_the_optimiser(tiny):
             roots.append((state["exp_avg_sq"] / (1 - 0.98**3)).sqrt() + 1e-8 if seen else torch.ones(()))
         return [gradient / root for gradient, root in zip(gradients, roots, strict=True)]
 
-    found = ratio_gradients(module, support, query, optimiser)
+    found = ratio_gradients(module, [support], [query], optimiser)
     for one, other in zip(found.values(), slow_gradients(module, support, query, adam), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
@@ -136,7 +136,7 @@ def test_every_family_has_forward_derivatives(family):
         Batch(tiny_batch(family, seed=seed), domain_ids(), torch.zeros(6, dtype=torch.long), torch.arange(6))
         for seed in (0, 1)
     )
-    found = ratio_gradients(module, support, query, torch.optim.SGD(student.parameters()))
+    found = ratio_gradients(module, [support], [query], torch.optim.SGD(student.parameters()))
     assert all(gradient.isfinite().all() for gradient in found.values())
     assert found["graph.readout"].abs().max() > 0
 
@@ -156,13 +156,14 @@ def test_a_step_along_the_gradients_lowers_the_query_loss_of_the_next_student(ti
         student = copy.deepcopy(module)
         optimiser = torch.optim.SGD(student.student.parameters(), lr=1e-3)
         tables = student.losses(support, student.teacher(support))
-        (student.ratios(tables.prototypes).domains.detach() * tables.levels).sum().backward()
+        prototypes = student.prototypes(student.sums(support, student.teacher(support)))
+        (student.ratios(prototypes).domains.detach() * tables.levels).sum().backward()
         optimiser.step()
         with torch.no_grad():
             return student.losses(query, student.teacher(query)).prediction.mean().double().item()
 
     before = query_loss_after_a_step()
-    gradients = ratio_gradients(module, support, query, torch.optim.SGD(module.student.parameters()))
+    gradients = ratio_gradients(module, [support], [query], torch.optim.SGD(module.student.parameters()))
     with torch.no_grad():
         for name, parameter in module.ratios.named_parameters():
             parameter -= 0.3 * gradients[name] / max(1e-12, float(gradients[name].norm()))
@@ -172,7 +173,7 @@ def test_a_step_along_the_gradients_lowers_the_query_loss_of_the_next_student(ti
 def test_the_student_is_left_as_it_is(tiny):
     module = distillation(tiny, "queries_keys").train()
     before, drawn = copy.deepcopy(module.state_dict()), torch.get_rng_state()
-    ratio_gradients(module, *two_batches(tiny), torch.optim.SGD(module.student.parameters()))
+    ratio_gradients(module, *([each] for each in two_batches(tiny)), torch.optim.SGD(module.student.parameters()))
     assert module.student.training
     assert torch.equal(torch.get_rng_state(), drawn), "no dropout is drawn"
     for name, tensor in module.state_dict().items():
@@ -182,8 +183,11 @@ def test_the_student_is_left_as_it_is(tiny):
 
 def test_derivatives_of_a_table_along_a_direction():
     at, along = {"x": torch.tensor([2.0, 3.0])}, {"x": torch.tensor([1.0, -1.0])}
-    found = directional_derivatives(lambda named: torch.stack([named["x"].prod(), named["x"][0] ** 2]), at, along)
-    torch.testing.assert_close(found, torch.tensor([3.0 - 2.0, 4.0]))
+    values, found = directional_derivatives(
+        lambda named: {"f": torch.stack([named["x"].prod(), named["x"][0] ** 2])}, at, along
+    )
+    torch.testing.assert_close(values["f"], torch.tensor([6.0, 4.0]))
+    torch.testing.assert_close(found["f"], torch.tensor([3.0 - 2.0, 4.0]))
 
 
 def test_meta_learning_has_a_learning_rate_of_its_own_and_no_share_in_clipping(tiny):
@@ -210,6 +214,7 @@ def looked_at(module, monkeypatch):
 
 def updates(module, batches):
     for batch in batches:
+        module.begin_update([batch])
         module(batch)
         module.before_update(None)
 
@@ -220,8 +225,8 @@ def test_meta_learning_looks_every_few_updates_from_the_batch_before_to_this_one
     updates(module, batches)
     assert len(looked) == 2
     for at, (support, query) in zip((2, 5), looked, strict=True):
-        assert support is batches[at - 1]
-        assert query is batches[at]
+        assert support == (batches[at - 1],)
+        assert query == (batches[at],)
 
 
 def test_short_epochs_are_counted_together(tiny, monkeypatch):
@@ -230,7 +235,7 @@ def test_short_epochs_are_counted_together(tiny, monkeypatch):
     for _ in range(6):
         module.begin_epoch()
         updates(module, batches)
-    assert looked == [batches, batches], (
+    assert looked == [tuple((each,) for each in batches)] * 2, (
         "after 6 and after 12 of the updates: the first of an epoch has no batch before it"
     )
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.meta_kd import expertise_weights, prototype_scores, token_means
 from hrkd.models.domain_teachers import combined
@@ -21,7 +20,7 @@ from hrkd.run.commands import compress
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher
-from tiny import distil, tiny_recipe, tune
+from tiny import batches_of, distil, tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
 
@@ -34,7 +33,7 @@ def meta_teacher(tiny, **options):
 
 
 def first_batch(tiny):
-    return next(MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0))
+    return next(batches_of(tiny.train))
 
 
 def test_typicality_is_the_score_of_the_mean_last_states_in_the_order_of_the_rows(tiny):
@@ -81,7 +80,7 @@ def test_a_meta_teacher_makes_a_head_that_knows_domains_forget_them(tiny):
     before = float(of_the_own().detach().exp().mean())
     module, optimizer = FineTuning(teacher, domain_loss_weight=1.0), torch.optim.Adam(teacher.parameters(), lr=5e-3)
     for epoch in range(6):
-        for each in MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(epoch):
+        for each in batches_of(tiny.train, epoch=epoch):
             optimizer.zero_grad()
             module(each).loss.backward()
             optimizer.step()

@@ -1,16 +1,19 @@
-"""Two processes on the CPU, started as a user starts them."""
+"""Several processes on the CPU, started as a user starts them."""
 
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import cut as cut_steps
 from hrkd.recipe.loading import recipe_to_yaml
 from tiny import tiny_recipe
 
+TESTS = Path(__file__).parent.parent
 TRAIN = """
 import sys
 import torch
@@ -64,16 +67,82 @@ def run(*arguments):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def started(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def started(*arguments, processes=2, timeout=300):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return subprocess.run(
         [*command, *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout,
         check=False,
     )
+
+
+def cut(folder, steps, *cases, processes):
+    """What trainings of so many steps, or measuring, come to in each process, by case; see tests/cut.py."""
+    folder.mkdir(exist_ok=True)
+    if processes == 1:
+        cut_steps.main([str(folder), str(steps), *cases])
+        return {case: [torch.load(folder / f"{case.replace(':', '-')}-0.pt", weights_only=True)] for case in cases}
+    done = started(str(TESTS / "cut.py"), str(folder), str(steps), *cases, processes=processes, timeout=3000)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {
+        case: [torch.load(folder / f"{case.replace(':', '-')}-{p}.pt", weights_only=True) for p in range(processes)]
+        for case in cases
+    }
+
+
+def largest_difference(one, other):
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_three_processes_give_the_weights_and_answers_of_one(tmp_path):
+    """Rows that three do not share evenly, and a domain of fewer rows than a step has."""
+    cases = ("tune:2", "joint:1", "meta:2", "measure:1")
+    alone, together = (cut(tmp_path / str(n), 6, *cases, processes=n) for n in (1, 3))
+    for case in cases[:-1]:
+        assert all(largest_difference(each, alone[case][0]) < 1e-9 for each in together[case]), case
+        first, *others = together[case]
+        assert all(torch.equal(first[name], each[name]) for each in others for name in first), case
+    (expected,), found = alone["measure:1"], together["measure:1"]
+    for name, value in expected.items():
+        told = [each[name] for each in found]
+        if name.startswith("looked at for ") and "alone" not in name and "cached" not in name:
+            probes = 2 * 3 if name.endswith("cache") else 0  # rows that each process asks to see what a row is like
+            assert sum(told) == value + probes, name
+        elif name == "relations":
+            assert all(torch.allclose(each, value, atol=1e-6) for each in told)
+        else:
+            assert all(torch.equal(each, value) for each in told), name
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_however_steps_are_cut_the_weights_are_the_same(tmp_path):
+    cases = [f"{kind}:{size}" for kind in ("tune", "fixed", "joint", "relations") for size in (1, 2, 4)]
+    cases += [f"{kind}:{size}" for kind in ("meta", "contrast") for size in (1, 4)]
+    expected = {case: found[0] for case, found in cut(tmp_path / "1", 100, *cases, processes=1).items()}
+    worst = {}
+    for case, found in expected.items():
+        worst[case, 1] = largest_difference(found, expected[case.partition(":")[0] + ":1"])
+    for processes in (2, 3, 4):
+        for case, found in cut(tmp_path / str(processes), 100, *cases, processes=processes).items():
+            reference = expected[case.partition(":")[0] + ":1"]
+            worst[case, processes] = max(largest_difference(each, reference) for each in found)
+    (tmp_path / "worst.json").write_text(json.dumps({f"{case} in {n}": value for (case, n), value in worst.items()}))
+    assert max(worst.values()) < 1e-6, worst
+
+
+@pytest.mark.torture
+def test_the_same_launch_twice_is_the_same_to_the_last_bit(tmp_path):
+    cases = ("tune:2", "joint:1", "meta:2")
+    one, other = (cut(tmp_path / name, 40, *cases, processes=3) for name in ("one", "other"))
+    for case in cases:
+        for mine, its in zip(one[case], other[case], strict=True):
+            assert all(torch.equal(mine[name], its[name]) for name in mine), case
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")

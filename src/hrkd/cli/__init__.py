@@ -65,8 +65,8 @@ RESUMED = {"compress", "train-teacher", "distill", "train-baseline", "compare"}
 
 EPILOGUE = """Start with: hrkd compress demo
 
-Exit status: 0 done; 1 findings, of hrkd check; 2 something to mend, told in one message; 130 interrupted; 141 the
-reader of the output has gone; 143 terminated.
+Exit status: 0 done; 1 findings, of hrkd check; 2 something to mend, told in one message; 3 another process of the
+launch has gone; 130 interrupted; 141 the reader of the output has gone; 143 terminated.
 """
 
 USER_ERROR = 2
@@ -83,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; ``arguments`` default to those of the process. Returns the exit status.
 
     0: done; 1: `hrkd check` found warnings; 2: something that the user can mend, told in one message (`hrkd check`
-    prints it with its findings); 130: interrupted; 141: the reader of the output has gone; 143: terminated.
+    prints it with its findings); 130: interrupted; 141: the reader of the output has gone; 143: terminated. A process
+    of a launch that ends for the sake of another has 3 (:data:`hrkd.training.watch.LOST`), or that one's status.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -102,18 +103,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
-        return _fail(str(error))
+        _fail(str(error))
+        return _with_others(USER_ERROR, error)
     except (ReaderGoneError, BrokenPipeError):
         return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
         _fail(f"{how}{_going_on(tokens, interrupt)}")
-        return TERMINATED if how == "terminated" else INTERRUPTED
+        return _with_others(TERMINATED if how == "terminated" else INTERRUPTED, interrupt)
     except RuntimeError as error:
         if not _is_of_group(error):
             raise
+        _with_others(USER_ERROR, error)  # which is left by a better word where it is known whom it is about
         return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
     return status if isinstance(status, int) else 0
+
+
+def _with_others(status: int, error: BaseException) -> int:
+    """The exit status of this process, with which the others of its launch end too."""
+    if watch := sys.modules.get("hrkd.training.watch"):
+        watch.leave(status, error)
+    return status
 
 
 def _going_on(tokens: Sequence[str], interrupt: KeyboardInterrupt) -> str:

@@ -25,7 +25,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.recipe.schema import Keep, TrainingConfig
 
-__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted_batches", "tokenize"]
+__all__ = ["Batch", "MultiDomainLoader", "TokenizedDataset", "check_step_sizes", "length_sorted", "tokenize"]
 
 STEPS_IN_A_WINDOW = 64
 """Steps over which rows are sorted by length: more would save little padding, and leave less of the shuffling."""
@@ -204,7 +204,11 @@ def tokenize(
 
 
 class MultiDomainLoader:
-    """Batches for training: every step holds ``batch_size`` examples of every domain, grouped by domain.
+    """Batches for training: a step holds ``batch_size`` examples of every domain in each of its batches.
+
+    A step is an update of the weights. Its rows depend on their number alone: they are cut into ``accumulation``
+    batches, one after the other, and each of these among the processes, whose shares may differ by a row. In a batch
+    rows are grouped by domain.
 
     An epoch is one pass over the largest domain, however much larger it is. Each domain is shuffled anew every epoch; a
     smaller one that is through before the largest starts over in a new order, so that no example is left out and none
@@ -217,15 +221,17 @@ class MultiDomainLoader:
 
     Args:
         data: the training rows.
-        batch_size: examples of each domain in a step of one process.
+        batch_size: examples of each domain in a batch, in all processes together.
         seed: of the order.
-        process_index: this process among ``num_processes``; each takes its own part of every step.
+        accumulation: batches of a step.
+        process_index: this process among ``num_processes``; each takes its own part of every batch.
         num_processes: processes that train together.
         group_by_length: put rows of similar length into the same step.
         pad_to: length of all batches, in tokens; default: that of the longest row of each.
 
     Raises:
-        DataError: a domain has fewer examples than a step needs, or a row is longer than ``pad_to``.
+        DataError: a domain has fewer examples than a step needs, a batch fewer rows than there are processes, or a row
+            is longer than ``pad_to``.
     """
 
     def __init__(
@@ -234,6 +240,7 @@ class MultiDomainLoader:
         *,
         batch_size: int,
         seed: int,
+        accumulation: int = 1,
         process_index: int = 0,
         num_processes: int = 1,
         group_by_length: bool = TrainingConfig().group_by_length,
@@ -247,24 +254,27 @@ class MultiDomainLoader:
         self.pad_to = pad_to
         self.group_by_length = group_by_length
         self.process_index, self.num_processes = process_index, num_processes
-        self.step_size = batch_size * num_processes
+        self.accumulation = accumulation
+        self.step_size = batch_size * accumulation
         domain_ids = data.source.domain_ids
         self._members = [np.flatnonzero(domain_ids == d) for d in range(len(data.source.domains))]
-        check_step_sizes(data.source, batch_size, num_processes)
+        check_step_sizes(data.source, batch_size, accumulation, num_processes)
         self._steps = ceil(max(map(len, self._members)) / self.step_size)
 
     def __len__(self) -> int:
+        """Steps of an epoch."""
         return self._steps
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch (counted from 0), of this process, from that of step ``start`` on."""
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
+        """This process's batches of every step of one epoch (counted from 0), from step ``start`` on."""
         plan = np.stack([self._order(d, epoch) for d in range(len(self._members))])
         if self.group_by_length:
             self._group(plan, epoch)
-        # Every so manieth row: sorted by length, a step's first half would be its short rows.
+        # Every so manieth row: sorted by length, a batch's first half would be its short rows.
         mine = slice(self.process_index, None, self.num_processes)
-        for step in plan.reshape(len(plan), self._steps, self.step_size).swapaxes(0, 1)[start:]:
-            yield self.data.batch(step[:, mine].reshape(-1), pad_to=self.pad_to)
+        steps = plan.reshape(len(plan), self._steps, self.accumulation, self.batch_size).transpose(1, 2, 0, 3)
+        for step in steps[start:]:
+            yield tuple(self.data.batch(batch.reshape(-1)[mine], pad_to=self.pad_to) for batch in step)
 
     def _group(self, plan: np.ndarray, epoch: int) -> None:
         """Bring rows of similar length into the same step; ``plan`` (D, steps x step size) is changed."""
@@ -290,24 +300,33 @@ class MultiDomainLoader:
         return np.concatenate(rounds)[:needed]
 
 
-def length_sorted_batches(data: TokenizedDataset, batch_size: int) -> Iterator[Batch]:
-    """All rows once, longest first (so that a lack of memory shows at once), little padding."""
-    order = np.argsort(-data.lengths, kind="stable")
+def length_sorted(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """The numbers of all rows once, longest first (so that a lack of memory shows at once), with little padding."""
+    order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
-        yield data.batch(order[start : start + batch_size])
+        yield order[start : start + batch_size]
 
 
-def check_step_sizes(train: MultiDomainDataset, batch_size: int, num_processes: int = 1) -> None:
-    """Whether every domain can fill its part of a step.
+def check_step_sizes(train: MultiDomainDataset, batch_size: int, accumulation: int = 1, num_processes: int = 1) -> None:
+    """Whether every domain can fill its part of a step, and every process has a part of it.
 
     Raises:
-        DataError: a domain has fewer examples than ``batch_size`` for each process.
+        DataError: a domain has fewer examples than ``batch_size`` times ``accumulation``, or a batch of all domains
+            fewer rows than there are processes.
     """
-    needed = batch_size * num_processes
+    needed, rows = batch_size * accumulation, batch_size * len(train.domains)
+    if rows < num_processes:
+        raise DataError(
+            f"a batch has {rows} rows ({batch_size} of every domain), and {num_processes} processes are to share it; "
+            f"raise batch_size to at least {ceil(num_processes / len(train.domains))}, or start fewer processes"
+        )
     small = {name: count for name, count in train.rows_by_domain().items() if count < needed}
     if small:
-        listed = ", ".join(f"{name} has {count}" for name, count in small.items())
+        listed, fewest = ", ".join(f"{name} has {count}" for name, count in small.items()), min(small.values())
+        lower = f"batch_size to at most {fewest // accumulation}"
+        if fewest < accumulation:
+            lower = f"gradient_accumulation to at most {fewest}, with a batch_size of 1,"
         raise DataError(
-            f"a step needs {needed} training examples of every domain, but {listed}; lower batch_size to at most "
-            f"{min(small.values()) // num_processes} or leave these domains out (data.domains)"
+            f"a step needs {needed} training examples of every domain, but {listed}; lower {lower} or leave these "
+            "domains out (data.domains)"
         )

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hrkd.method.losses import widened
+from hrkd.method.sums import Sums
+
 __all__ = ["class_contrasts", "related_losses", "shares"]
 
 POWER = 4
@@ -41,7 +44,7 @@ def related_losses(
     *,
     temperature: float,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Soft cross-entropy of every head of the student with the teacher's heads of related domains, (D,).
 
     ``-t^2 sum_c (sum_e shares[d, e] softmax(teacher_e / t))_c log softmax(student_d / t)_c``, mean over the texts of
@@ -49,9 +52,9 @@ def related_losses(
 
     Shapes: logits of every head (B, D, C); shares (D, D), rows sum to one; ``row_weights`` (B,).
     """
-    said_BDC = (teacher_BDC.float() / temperature).softmax(dim=-1)
+    said_BDC = (widened(teacher_BDC) / temperature).softmax(dim=-1)
     target_BDC = torch.einsum("de,bec->bdc", shares_DD, said_BDC)
-    loss_BD = -(target_BDC * (student_BDC.float() / temperature).log_softmax(dim=-1)).sum(dim=-1) * temperature**2
+    loss_BD = -(target_BDC * (widened(student_BDC) / temperature).log_softmax(dim=-1)).sum(dim=-1) * temperature**2
     if row_weights is not None:
         loss_BD = loss_BD * row_weights[:, None]
-    return loss_BD.mean(dim=0)
+    return Sums(loss_BD.sum(dim=0), loss_BD.new_tensor(float(len(loss_BD))))

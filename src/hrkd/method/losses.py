@@ -1,4 +1,4 @@
-"""The losses of a level and a domain, as tables without weights.
+"""The losses of a level and a domain, as tables without weights: sums that become means once all rows are in them.
 
 ``reductions="masked"`` averages over valid tokens only. ``reductions="public_code"`` follows the paper's public
 code: padding counts in every mean, attention scores of -100 or less become 0, soft cross-entropy is
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hrkd.method.prototypes import domain_means, example_means
+from hrkd.method.sums import Sums, domain_sums, example_sums, stacked
 
 __all__ = [
     "Reductions",
@@ -29,6 +29,7 @@ __all__ = [
     "score_norms",
     "score_product_losses",
     "valid_tokens",
+    "widened",
 ]
 
 Reductions = Literal["masked", "public_code"]
@@ -50,7 +51,7 @@ def hidden_losses(
     *,
     reductions: Reductions,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Mean squared error between fitted student states and teacher states (TinyBERT, eq. 8 and 9), (K, D).
 
     Shapes: fitted and teacher states K tensors (B, T, H) each, the latter those of the layer map; mask (B, T);
@@ -61,10 +62,10 @@ def hidden_losses(
     tokens_B = weight_BT.sum(dim=1)
     rows = []
     for fitted_BTH, teacher_BTH in zip(fitted_states, teacher_states, strict=True):
-        error_BT: Tensor = _MeanSquare.apply(_widened(fitted_BTH) - _widened(teacher_BTH))  # type: ignore[no-untyped-call]
+        error_BT: Tensor = _MeanSquare.apply(widened(fitted_BTH) - widened(teacher_BTH))  # type: ignore[no-untyped-call]
         error_B = (error_BT * weight_BT).sum(dim=1) / tokens_B.clamp_min(1)
-        rows.append(domain_means(error_B, tokens_B, domain_ids_B, num_domains, row_weights))
-    return torch.stack(rows)
+        rows.append(domain_sums(error_B, tokens_B, domain_ids_B, num_domains, row_weights))
+    return stacked(rows)
 
 
 def valid_tokens(mask_BT: Tensor) -> Tensor | None:
@@ -128,7 +129,7 @@ def attention_losses(
     *,
     reductions: Reductions,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Mean squared error between student and teacher attention (TinyBERT, eq. 7), (L, D).
 
     Shapes: L tensors (B, N, T, T) each, of pre-softmax scores (or probabilities); mask (B, T); domain ids
@@ -145,15 +146,15 @@ def attention_losses(
     rows = []
     for student, teacher in zip(student_attention, teacher_attention, strict=True):
         heads = gcd(student.shape[1], teacher.shape[1])
-        student, teacher = merge_heads(_widened(student), heads), merge_heads(_widened(teacher), heads)
+        student, teacher = merge_heads(widened(student), heads), merge_heads(widened(teacher), heads)
         if reductions == "public_code":
             student, teacher = _cut_off(student), _cut_off(teacher)
         valid = pair_BNTT & ~student.isneginf() & ~teacher.isneginf()
         error = (student - teacher).masked_fill(~valid, 0.0).square()
         pairs_B = valid.sum(dim=(1, 2, 3))
         error_B = error.sum(dim=(1, 2, 3)) / pairs_B.clamp_min(1)
-        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
-    return torch.stack(rows)
+        rows.append(domain_sums(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
+    return stacked(rows)
 
 
 def score_product_losses(
@@ -165,7 +166,7 @@ def score_product_losses(
     *,
     teacher_norms: Sequence[Tensor] = (),
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """:func:`attention_losses` of scores given as queries and keys, (L, D), for layers that see all valid tokens.
 
     Shapes: L pairs of scaled queries and keys, (B, N, T, dh) each; mask (B, T); domain ids (B,); where they are known,
@@ -182,10 +183,10 @@ def score_product_losses(
         known = teacher_norms and heads == teacher[0].shape[1]
         student, teacher = _merge_factors(student, heads), _merge_factors(teacher, heads)
         norms_B = teacher_norms[level] if known else score_norms(teacher, mask_BT)
-        difference_B = _ScoreDifference.apply(*map(_widened, student), *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
+        difference_B = _ScoreDifference.apply(*map(widened, student), *teacher, mask_BT)[0]  # type: ignore[no-untyped-call]
         error_B = (difference_B + norms_B) / (heads * pairs_B).clamp_min(1)
-        rows.append(domain_means(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
-    return torch.stack(rows)
+        rows.append(domain_sums(error_B, pairs_B, domain_ids_B, num_domains, row_weights))
+    return stacked(rows)
 
 
 @torch.no_grad()
@@ -194,7 +195,7 @@ def score_norms(factors: Factors, mask_BT: Tensor) -> Tensor:
 
     Shapes: queries and keys (B, N, T, dh), mask (B, T) -> (B,).
     """
-    queries, keys = (_widened(each) * _valid(mask_BT) for each in factors)
+    queries, keys = (widened(each) * _valid(mask_BT) for each in factors)
     with torch.autocast(mask_BT.device.type, enabled=False):
         return _inner(queries.mT @ queries, keys.mT @ keys)
 
@@ -283,7 +284,7 @@ def _merge_factors(factors: Factors, heads: int) -> Factors:
     rows, count, tokens, _ = factors[0].shape
     if count == heads:
         return factors
-    queries, keys = map(_widened, factors)
+    queries, keys = map(widened, factors)
     group = count // heads
 
     def merged(each: Tensor) -> Tensor:
@@ -298,7 +299,8 @@ def _cut_off(scores: Tensor) -> Tensor:
     return torch.where(scores <= PUBLIC_CODE_THRESHOLD, torch.zeros_like(scores), scores)
 
 
-def _widened(tensor: Tensor) -> Tensor:
+def widened(tensor: Tensor) -> Tensor:
+    """In single precision, if it is not in a higher one."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -311,27 +313,27 @@ def prediction_losses(
     temperature: float,
     reductions: Reductions,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Soft cross-entropy between the teacher's and the student's class distributions, (D,).
 
     ``-t^2 sum_c softmax(teacher / t) log softmax(student / t)``, mean over the domain's examples (TinyBERT,
     eq. 10; the factor t^2, Hinton et al. 2015, keeps gradients comparable over temperatures). Public code:
     no factor, and a mean over classes. ``row_weights`` (B,) are factors of each example's loss.
     """
-    target_BC = (_widened(teacher_logits_BC) / temperature).softmax(dim=-1)
-    entropy_BC = -target_BC * (_widened(student_logits_BC) / temperature).log_softmax(dim=-1)
+    target_BC = (widened(teacher_logits_BC) / temperature).softmax(dim=-1)
+    entropy_BC = -target_BC * (widened(student_logits_BC) / temperature).log_softmax(dim=-1)
     masked = reductions == "masked"
     loss_B = entropy_BC.sum(dim=-1) * temperature**2 if masked else entropy_BC.mean(dim=-1)
-    return example_means(loss_B, domain_ids_B, num_domains, row_weights)
+    return example_sums(loss_B, domain_ids_B, num_domains, row_weights)
 
 
 def label_losses(
     logits_BC: Tensor, labels_B: Tensor, domain_ids_B: Tensor, num_domains: int, *, row_weights: Tensor | None = None
-) -> Tensor:
+) -> Sums:
     """Cross-entropy with the labels, mean over the domain's examples, (D,); one without a label has no loss.
 
     Shapes: logits (B, C), labels (B,), below 0 where there is none; domain ids (B,); ``row_weights`` (B,) are factors
     of each example's loss. Beside the teacher's predictions it is the second term of Hinton et al. 2015.
     """
-    loss_B = torch.nn.functional.cross_entropy(_widened(logits_BC), labels_B.clamp_min(0), reduction="none")
-    return example_means(loss_B * (labels_B >= 0), domain_ids_B, num_domains, row_weights)
+    loss_B = torch.nn.functional.cross_entropy(widened(logits_BC), labels_B.clamp_min(0), reduction="none")
+    return example_sums(loss_B * (labels_B >= 0), domain_ids_B, num_domains, row_weights)

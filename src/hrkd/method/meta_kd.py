@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hrkd.method.prototypes import example_means
+from hrkd.method.sums import Sums, example_sums
 
 __all__ = ["DomainHead", "corrupted_domains", "expertise_weights", "prototype_scores", "token_means", "transfer_losses"]
 
@@ -37,7 +37,7 @@ def prototype_scores(
     Shapes: features (N, H), label ids (N,), domain ids (N,) -> (N,), from -1 to 1.
     """
     groups_N, groups = domain_ids_N * num_labels + label_ids_N, num_domains * num_labels
-    centroids_GH = example_means(features_NH.T, groups_N, groups).T
+    centroids_GH = example_sums(features_NH.T, groups_N, groups).mean.T
     filled_DC = torch.bincount(groups_N, minlength=groups).reshape(num_domains, num_labels) > 0
     cosines_NG = functional.normalize(features_NH, dim=1) @ functional.normalize(centroids_GH, dim=1).T
     rows = torch.arange(len(features_NH), device=features_NH.device)
@@ -114,10 +114,10 @@ def transfer_losses(
     num_domains: int,
     *,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Mean squared error between the features of student and teacher (Meta-KD, transferable knowledge), (D,).
 
     Shapes: features (B, H), domain ids (B,), row weights (B,).
     """
     error_B = (student_features_BH - teacher_features_BH).square().mean(dim=1)
-    return example_means(error_B, domain_ids_B, num_domains, row_weights)
+    return example_sums(error_B, domain_ids_B, num_domains, row_weights)

@@ -7,44 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["centred", "domain_means", "example_means", "prototypes"]
+from hrkd.method.sums import Sums
+
+__all__ = ["centred", "prototypes"]
 
 
-def domain_means(
-    values_B: Tensor, weights_B: Tensor, domain_ids_B: Tensor, num_domains: int, factors_B: Tensor | None = None
-) -> Tensor:
-    """Weighted mean of ``values_B``, each times its factor, if there are any, over the rows of each domain.
-
-    Shapes: values (..., B), weights (B,) not negative, domain ids (B,), factors (B,) -> (..., D). A domain without
-    weight gets 0.
-    """
-    if factors_B is not None:
-        values_B = values_B * factors_B
-    member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(values_B.dtype)
-    member_BD = member_BD * weights_B.to(values_B.dtype)[:, None]
-    total_D = member_BD.sum(dim=0)
-    return values_B @ (member_BD / total_D.clamp_min(torch.finfo(values_B.dtype).tiny))
-
-
-def example_means(values_B: Tensor, domain_ids_B: Tensor, num_domains: int, factors_B: Tensor | None = None) -> Tensor:
-    """:func:`domain_means` of rows that all weigh the same."""
-    return domain_means(values_B, torch.ones_like(domain_ids_B), domain_ids_B, num_domains, factors_B)
-
-
-def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Tensor:
-    """Mean state over the examples and valid tokens of each domain, per level (HRKD, prototypes).
+def prototypes(states: Sequence[Tensor], mask_BT: Tensor, domain_ids_B: Tensor, num_domains: int) -> Sums:
+    """Mean state over the examples and valid tokens of each domain, per level (HRKD, prototypes), as sums.
 
     The paper takes fitted states; as fitting is linear, the fitted means of states are the means of fitted states.
 
-    Shapes: states K tensors (B, T, H), mask (B, T) of 0/1, domain ids (B,) -> (K, D, H). With a mask of ones the
-    mean runs over padding too, as in the paper's public code.
+    Shapes: states K tensors (B, T, H), mask (B, T) of 0/1, domain ids (B,) -> (K, D, H), with weights (D, 1). With a
+    mask of ones the mean runs over padding too, as in the paper's public code.
     """
     mask_BT = mask_BT.to(states[0].dtype)
     sums_KBH = torch.stack([torch.einsum("bth,bt->bh", level, mask_BT) for level in states])
     member_BD = torch.nn.functional.one_hot(domain_ids_B, num_domains).to(mask_BT.dtype)
     tokens_D = (member_BD * mask_BT.sum(dim=1)[:, None]).sum(dim=0)
     sums_KDH = torch.einsum("kbh,bd->kdh", sums_KBH, member_BD)
-    return sums_KDH / tokens_D.clamp_min(1)[None, :, None]
+    return Sums(sums_KDH, tokens_D[:, None])
 
 
 def centred(prototypes_KDH: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hrkd.method.losses import Factors
-from hrkd.method.prototypes import domain_means
+from hrkd.method.sums import Sums, domain_sums, stacked
 
 __all__ = ["relation_losses"]
 
@@ -27,7 +27,7 @@ def relation_losses(
     *,
     heads: int | None = None,
     row_weights: Tensor | None = None,
-) -> Tensor:
+) -> Sums:
     """Divergence of the student's relations between queries and between keys from the teacher's, (L, D).
 
     ``KL(softmax(A_t A_t' / sqrt(d)) || softmax(A_s A_s' / sqrt(d)))`` for A the queries or keys of all heads, side by
@@ -48,8 +48,8 @@ def relation_losses(
         divergence_B = torch.zeros_like(tokens_B)
         for mine, its in zip(_unscaled(ours), _unscaled(theirs), strict=True):
             divergence_B = divergence_B + _divergence(_cut(mine, count), _cut(its, count), mask_BT) / 2
-        rows.append(domain_means(divergence_B, tokens_B, domain_ids_B, num_domains, row_weights))
-    return torch.stack(rows)
+        rows.append(domain_sums(divergence_B, tokens_B, domain_ids_B, num_domains, row_weights))
+    return stacked(rows)
 
 
 def _unscaled(factors: Factors) -> Factors:

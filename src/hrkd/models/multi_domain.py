@@ -294,6 +294,9 @@ class MultiDomainClassifier(PreTrainedModel):  # type: ignore[misc]
         last: Tensor = outputs.last_hidden_state
         pooled: Tensor | None = getattr(outputs, "pooler_output", None)
         domains = sorted(set(domain_ids.tolist())) if len(self.heads) > 1 else [0]
+        if self.training and torch.is_grad_enabled():
+            # Of several processes that train together each has to have a gradient of every head, be it of no row.
+            domains = list(range(len(self.heads)))
         if len(domains) == 1:
             alone: Tensor = self.heads[domains[0]](BaseModelOutputWithPooling(last, pooled), attention_mask)
             return alone if len(self.heads) == 1 else alone.to(last.dtype)

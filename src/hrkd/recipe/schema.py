@@ -244,7 +244,7 @@ class TrainingConfig(Section):
     """Peak learning rate."""
 
     batch_size: PositiveInt = 8
-    """Examples of EVERY domain in a step; a step has this times the number of domains."""
+    """Examples of EVERY domain in a batch, in all processes together; a batch has this times the number of domains."""
 
     weight_decay: NonNegative = 0.01
     """AdamW weight decay, on matrices only (not on biases and normalisation weights)."""
@@ -256,10 +256,16 @@ class TrainingConfig(Section):
     """Gradients are clipped to this Euclidean norm."""
 
     gradient_accumulation: PositiveInt = 1
-    """Batches summed up before each optimiser step."""
+    """Batches of a step, looked at one after the other to save memory; a step is one update, of this times
+    `batch_size` examples of every domain."""
 
     group_by_length: bool = True
     """Put texts of similar length into the same step, so that little is padding; the order stays random otherwise."""
+
+    @property
+    def step_size(self) -> int:
+        """Examples of every domain in a step."""
+        return self.batch_size * self.gradient_accumulation
 
 
 class StudentTrainingConfig(TrainingConfig):

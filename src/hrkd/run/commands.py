@@ -8,7 +8,8 @@ stages, the results. Every stage leaves a finished folder or nothing, and is tak
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from hrkd.run.results import build_results, write_results
 from hrkd.run.stages import FinishedStage
 from hrkd.run.student import Baseline, Student
 from hrkd.run.teacher import Teacher, fine_tune_teacher, open_teacher
+from hrkd.support.launch import launch
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.training.metrics import Scores
+from hrkd.training.session import start_accelerator
+from hrkd.training.watch import phase
 
 __all__ = ["RecipeLike", "compress", "distill", "recipe_of", "train_baseline", "train_teacher"]
 
@@ -59,7 +63,7 @@ def compress(
             taken up by the next run.
     """
     recipe = recipe_of(recipe, data)
-    with RunFolder.at_work(recipe.run) as folder:
+    with _at_work(recipe) as folder:
         context = Context.load(
             recipe, data=data, unlabelled=unlabelled, folder=folder, show=show, progress=progress, verb="compress"
         )
@@ -91,7 +95,7 @@ def train_teacher(
     recipe = recipe_of(recipe, data, "teacher")
     if recipe.teacher.fine_tuned is not None:
         raise RecipeError("teacher.fine_tuned names a finished teacher; there is nothing to train (use distill)")
-    with RunFolder.at_work(recipe.run) as folder:
+    with _at_work(recipe) as folder:
         context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress, verb="train-teacher")
         context = opened(context, "train-teacher")
         trained = fine_tune_teacher(context)
@@ -124,7 +128,7 @@ def distill(
         HrkdError: as :func:`compress`.
     """
     recipe = recipe_of(recipe, data)
-    with RunFolder.at_work(recipe.run) as folder:
+    with _at_work(recipe) as folder:
         context = Context.load(
             recipe,
             data=data,
@@ -153,7 +157,7 @@ def train_baseline(
     Args, Raises: as :func:`distill`.
     """
     recipe = recipe_of(recipe, data)
-    with RunFolder.at_work(recipe.run) as folder:
+    with _at_work(recipe) as folder:
         if folder.stage("student").is_finished:
             raise ArtifactError(
                 f"{folder.path}: holds a finished student; hrkd distill with student.baseline trains it beside that, "
@@ -184,10 +188,21 @@ def _distil(context: Context) -> dict[str, Any]:
 def _finished(
     context: Context, teacher: Teacher, student: FinishedStage | None, baseline: FinishedStage | None
 ) -> dict[str, Any]:
-    results = build_results(context, teacher, student, baseline)
-    write_results(context, results)
+    with phase("evaluation"):
+        results = build_results(context, teacher, student, baseline)
+    with phase("export"):
+        write_results(context, results)
     context.accelerator.end_training()
     return results
+
+
+@contextmanager
+def _at_work(recipe: Recipe) -> Iterator[RunFolder]:
+    """The folder of a run, taken; several processes meet before that, so that where one is refused all end."""
+    if launch().size > 1:
+        start_accelerator(recipe.run, trains=True)
+    with RunFolder.at_work(recipe.run) as folder:
+        yield folder
 
 
 def recipe_of(recipe: RecipeLike, data: MultiDomainDataset | None = None, *needed: str) -> Recipe:

@@ -79,12 +79,12 @@ class StageCost:
         }
 
 
-def steps_of_epoch(data: TokenizedDataset, batch_size: int, *, altered: TokenizedDataset | None, copies: int) -> int:
+def steps_of_epoch(data: TokenizedDataset, step_size: int, *, altered: TokenizedDataset | None, copies: int) -> int:
     """Steps of a pass over the largest domain; ``copies`` of the rows of ``altered`` come besides those of ``data``."""
     counts = np.bincount(data.domain_ids)
     if altered is not None:
         counts = counts + copies * np.bincount(altered.domain_ids, minlength=len(counts))
-    return ceil(int(counts.max()) / batch_size)
+    return ceil(int(counts.max()) / step_size)
 
 
 def settings_of(recipe: Recipe, stage: str) -> TrainingConfig:

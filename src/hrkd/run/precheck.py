@@ -68,7 +68,8 @@ def precheck(context: Context, *, trained: bool) -> list[dict[str, Any]]:
     """
     recipe, splits = context.recipe, context.data.splits
     for training in (recipe.student.training, recipe.teacher.training):
-        check_step_sizes(splits.train, training.batch_size, context.accelerator.num_processes)
+        sizes = training.batch_size, training.gradient_accumulation, context.accelerator.num_processes
+        check_step_sizes(splits.train, *sizes)
     encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))
     check_states(teacher, recipe.distillation)
     check_heads(teacher, None, recipe.distillation)

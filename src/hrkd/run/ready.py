@@ -45,8 +45,8 @@ def ready(context: Context, verb: str) -> Ready:
     """
     recipe, trains = context.recipe, trains_teacher(context, verb)
     if verb == "train-teacher":
-        batch_size, processes = recipe.teacher.training.batch_size, context.accelerator.num_processes
-        check_step_sizes(context.data.splits.train, batch_size, processes)
+        training, processes = recipe.teacher.training, context.accelerator.num_processes
+        check_step_sizes(context.data.splits.train, training.batch_size, training.gradient_accumulation, processes)
         context = context.plan("teacher")
         return Ready(context, precheck_teacher(context))
     if recipe.student.is_sized_by_time:

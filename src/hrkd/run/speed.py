@@ -98,7 +98,7 @@ def seconds_to_read(context: Context, model: AnyTeacher, rows: TokenizedDataset)
     with computing(context.recipe.run, model, data=rows, rows=size):
         _wait(context)
         start = time.perf_counter()
-        predict_logits(model, rows, batch_size=size)
+        predict_logits(model, rows, batch_size=size, alone=True)
         _wait(context)
         return time.perf_counter() - start
 

@@ -120,7 +120,7 @@ def _teacher_costs(context: Context, teacher: UnmeasuredTeacher, reads: float) -
         state, epochs = _state(context, name)
         if timing is None and state != "finished":
             timing = time_fine_tuning(context, _first(teacher), rows, settings, **options)
-        steps = steps_of_epoch(rows, settings.batch_size, altered=None, copies=0)
+        steps = steps_of_epoch(rows, settings.step_size, altered=None, copies=0)
         costs.append(
             _cost(title, "teacher", state, epochs, rows=len(rows), steps=steps, context=context, timing=timing,
                   between=reads * held_out)
@@ -176,9 +176,9 @@ class _Pupils:
     def _cost(self, name: str, pupil: PupilStage, between: float) -> StageCost:
         context, train = self.context, self.teacher.data.train
         recipe, state = context.recipe, _state(context, name)
-        batch_size, distils = recipe.student.training.batch_size, name != "baseline"
+        step_size, distils = recipe.student.training.step_size, name != "baseline"
         rows, copies = (pupil.texts, recipe.student.augment) if distils else (train, 0)
-        steps = steps_of_epoch(rows, batch_size, altered=train, copies=copies)
+        steps = steps_of_epoch(rows, step_size, altered=train, copies=copies)
         timing, before = None, self.start_seconds
         if state[0] != "finished" and distils:
             timing, looks = self._distilled(name, rows, steps)
@@ -199,7 +199,7 @@ class _Pupils:
             method = method.levels_alone() if name == "levels" else method.predictions_alone()
         epochs = planned_epochs(settings_of(recipe, name), steps)
         started, layer_map = self.started, self.layer_map
-        rows_a_step = training.batch_size * len(self.teacher.model.domains)
+        rows_a_step = training.step_size * len(self.teacher.model.domains)
         width, levels = shape_of(encoders_of(self.teacher.model)[0].config).width, 1 + 3 * len(layer_map)
         bytes_a_step = rows_a_step * float(rows.lengths.mean()) * levels * width * 4  # as much as it may be
         timing = time_distillation(

@@ -20,6 +20,7 @@ from hrkd.support.atomic_files import replace_folder, write_json, writing
 from hrkd.support.stage_files import STAGES, StageFiles, versions
 from hrkd.training.loop import TrainingHistory
 from hrkd.training.session import Session
+from hrkd.training.watch import phase
 
 __all__ = ["FinishedStage", "ModelStage", "Stage", "TrainedModel", "steps_before"]
 
@@ -127,6 +128,10 @@ class ModelStage(Stage):
     def make(self) -> None:
         """Train the model, and write it with both records in one step."""
         trained = self.train(self._session())
+        with phase("save"):
+            self._save(trained)
+
+    def _save(self, trained: TrainedModel) -> None:
         if self.context.accelerator.is_main_process:
             self.context.folder.lock.check()
             trained.model.config.columns = self.context.data.columns

@@ -129,7 +129,7 @@ def time_fine_tuning(
     context: Context, model: MultiDomainClassifier, data: TokenizedDataset, settings: TrainingConfig, **options: float
 ) -> Timing:
     """Of a training on labels; ``options`` are those of :func:`hrkd.training.trainers.fine_tune`."""
-    some = drawn(data, settings.batch_size * STEPS)
+    some = drawn(data, settings.step_size * STEPS)
 
     def train(session: Session) -> object:
         return fine_tune(model, some, drawn(some, 1), settings=_short(settings, 1), session=session, **options)
@@ -156,7 +156,7 @@ def time_distillation(
         steps: that rows are drawn for.
         Others: as of :func:`hrkd.training.trainers.distill_from_models`.
     """
-    some, rules = drawn(data, settings.batch_size * steps), context.recipe.cache
+    some, rules = drawn(data, settings.step_size * steps), context.recipe.cache
     share = float(some.lengths.sum()) / float(data.lengths.sum())
     with tempfile.TemporaryDirectory(prefix="hrkd-") as folder:
         cache = rules.model_copy(update={"folder": Path(folder), "gigabytes": rules.gigabytes * share})

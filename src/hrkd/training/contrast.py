@@ -14,10 +14,12 @@ from hrkd.data.splits.draws import by_turns, some_of_each
 from hrkd.errors import DataError
 from hrkd.linear.relations import smoothed_cosines
 from hrkd.method.contrasts import class_contrasts
+from hrkd.method.losses import widened
 from hrkd.method.meta_kd import token_means
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import token_batches
 from hrkd.training.live_teacher import TeacherSource
+from hrkd.training.together import everyone, most, summed
 
 __all__ = ["check_contrasts", "contrast_relations", "in_words", "measure_relations"]
 
@@ -49,15 +51,17 @@ def measure_relations(
     owners = torch.from_numpy(data.owners).to(device)
     sums, counts = torch.empty(0), torch.zeros(2 * domains * labels, device=device)
     with (progress or Progress(False)).bar("relations", total=len(drawn), unit="texts") as bar:
-        for rows in token_batches(data.lengths, drawn, device):
+        for rows in everyone().share(token_batches(data.lengths, drawn, device)):
             batch = data.batch(rows).to(device)
-            means = torch.stack([token_means(level.float(), batch.mask) for level in source(batch).hidden_states])
+            means = torch.stack([token_means(widened(level), batch.mask) for level in source(batch).hidden_states])
             if not len(sums):
                 sums = means.new_zeros(len(means), len(counts), means.shape[-1])
             into = places[owners[batch.indices]]
             sums.index_add_(1, into, means)
             counts.index_add_(0, into, torch.ones_like(counts[into]))
             bar.advance(len(rows))
+    shape = most(len(sums), device), len(counts), most(sums.shape[-1], device)
+    sums, counts = summed([sums if sums.numel() else counts.new_zeros(shape), counts], device)
     sums = sums.view(len(sums), 2, domains, labels, -1)
     numbers = counts.view(2, domains, labels)
     return contrast_relations(torch.stack([class_contrasts(sums[:, half], numbers[half]) for half in (0, 1)]))

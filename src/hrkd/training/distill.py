@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hrkd.data.batching import Batch
 from hrkd.method.contrasts import related_losses
 from hrkd.method.fit_layers import FitLayers
-from hrkd.method.loss_units import score_variances, state_variances
+from hrkd.method.loss_units import score_moments, state_moments, variances
 from hrkd.method.losses import (
     Factors,
     attention_losses,
@@ -23,12 +23,14 @@ from hrkd.method.losses import (
     prediction_losses,
     score_product_losses,
     valid_tokens,
+    widened,
 )
 from hrkd.method.meta_kd import DomainHead, token_means, transfer_losses
 from hrkd.method.objective import entropy, objective
 from hrkd.method.prototypes import prototypes
 from hrkd.method.ratios import DomainRatios, Ratios
 from hrkd.method.relation_losses import relation_losses
+from hrkd.method.sums import Sums, added
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.trace import AttentionKind, EncoderTrace, QueriesKeys
 from hrkd.recipe.schema import MethodConfig
@@ -36,22 +38,22 @@ from hrkd.training.hypergradient import ratio_gradients
 from hrkd.training.live_teacher import ReadsAhead, TeacherSource
 from hrkd.training.loop import StepOutput, Trainable
 from hrkd.training.record import StepTables
+from hrkd.training.together import added_up, drawing_again, processes, shared_draws, summed
 
 __all__ = ["Distillation", "LossTables"]
 
 
 @dataclass(frozen=True)
 class LossTables:
-    """Unweighted losses of a batch, and the prototypes that the ratios are made from.
+    """Unweighted losses of an update, or what a part of it adds to them.
 
-    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,), ``prototypes`` (K, D, H), which have a gradient only
-    with ``ratio_gradient``; ``transfer`` (D,), which counts in the last level, its weight included, if there is any.
+    ``hidden`` (K, D), ``attention`` (L, D), ``prediction`` (D,); ``transfer`` (D,), which counts in the last level, its
+    weight included, if there is any.
     """
 
     hidden: Tensor
     attention: Tensor
     prediction: Tensor
-    prototypes: Tensor
     transfer: Tensor | None = None
 
     @property
@@ -63,8 +65,28 @@ class LossTables:
         return torch.cat(rows)
 
 
+@dataclass(frozen=True)
+class _Update:
+    """What all batches of an update, in all processes, have in common.
+
+    ``totals`` of all rows; the ``logged`` tables of these; ``steering``: the trained tensors (None: the states that
+    prototypes are made of) through which the loss depends on the ratios, with its gradients by that way; ``parts``:
+    over how many batches and processes these are spread.
+    """
+
+    totals: dict[str, Sums]
+    logged: StepTables
+    steering: Sequence[tuple[Tensor | None, Tensor]]
+    parts: int
+
+
 class Distillation(Trainable):
     """Owns every trained tensor of a distillation: student, fit layers, domain ratios.
+
+    Tables, prototypes, ratios and units are those of a whole update, whose rows may lie in several batches and
+    processes: each of these adds its rows' part of every mean (:class:`hrkd.method.sums.Sums`). What the ratios do to
+    the loss is known from the tables of the whole, so that their gradient, and that of the prototypes where it is
+    wanted, is taken once, alike in every process; a batch then brings it to the tensors it belongs to.
 
     Args:
         student: the model that is kept; gives attention of the kind the teacher gives.
@@ -127,6 +149,7 @@ class Distillation(Trainable):
         self.register_buffer("prototype_average", torch.zeros(levels, len(student.domains), width))
         self.register_buffer("prototype_steps", torch.zeros(()))
         self._has_units = False
+        self._update: _Update | None = None
         self.begin_epoch()
 
     def selected(self) -> nn.Module:
@@ -147,40 +170,33 @@ class Distillation(Trainable):
 
     def begin_epoch(self) -> None:
         """Forget the batches of before."""
-        self._support: Batch | None = None
-        self._query: Batch | None = None
-        self._query_said: EncoderTrace | None = None  # by the teacher, of the query
+        self._support: tuple[Batch, ...] = ()
+        self._query: tuple[Batch, ...] = ()
+        self._query_said: list[EncoderTrace] = []  # by the teacher, of the query
 
-    def memory(self) -> dict[str, Tensor]:
-        """Which rows the batches were of, and what the teacher said of the last."""
-        if self._query is None or self._query_said is None:
-            return {}
-        kept = {"query": self._query.indices, "query_logits": self._query_said.logits}
-        if self._support is not None:
-            kept["support"] = self._support.indices
-        if self._query_said.head_logits is not None:
-            kept["query_head_logits"] = self._query_said.head_logits
-        return kept
+    def begin_update(self, batches: Sequence[Batch]) -> None:
+        """Where there are several, look at all of them first: ratios, and what means are divided by, are of them all.
 
-    def recall(self, memory: Mapping[str, Tensor], batch_of: Callable[[Tensor], Batch]) -> None:
-        """Have the same batches again."""
+        Student and teacher are asked without gradients, and the student with the dropout that its steps will have.
+        """
+        self._query, self._query_said, self._update = tuple(batches), [], None
+        if len(batches) > 1:
+            device = batches[0].labels.device
+            with torch.no_grad(), drawing_again(device):
+                parts = [self.sums(batch, self.teacher(batch)) for batch in batches]
+            self._update = self._look(added_up(added(parts), device), len(batches))
+
+    def recall(self, batches: Sequence[Batch]) -> None:
+        """Remember the batches of the update before."""
         self.begin_epoch()
-        if "support" in memory:
-            self._support = batch_of(memory["support"])
-        if "query" in memory:
-            device = self.loss_units.device
-            heads = memory.get("query_head_logits")
-            self._query = batch_of(memory["query"])
-            self._query_said = EncoderTrace(
-                memory["query_logits"].to(device), head_logits=None if heads is None else heads.to(device)
-            )
+        self._support = tuple(batches)
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Every few updates, the gradient of meta learning: from a batch before (support) to the last one (query)."""
         if self.method.learning != "meta":
             return
         self.steps_since_meta += 1
-        if self.steps_since_meta >= self.method.meta_interval and self._support is not None and self._query is not None:
+        if self.steps_since_meta >= self.method.meta_interval and self._support:
             gradients = ratio_gradients(self, self._support, self._query, optimizer)
             for name, parameter in self.ratios.named_parameters():
                 parameter.grad = gradients[name]
@@ -191,29 +207,58 @@ class Distillation(Trainable):
         """The objective of one batch."""
         teacher = self.teacher(batch)
         if self.method.learning == "meta" and self.training:
-            self._query, self._query_said = batch, replace(teacher, hidden_states=(), attention=())
-        tables = self.losses(batch, teacher)
-        with _no_autocast(tables.hidden):
-            ratios: Ratios = self.ratios(self._move(tables.prototypes) if self.training else tables.prototypes)
-            loss = objective(
-                ratios.domains,
-                tables.levels,
-                tables.prediction,
-                hidden_weight=self.method.hidden_weight,
-                prediction_weight=self.method.prediction_weight,
-            )
-            if self.method.learning == "joint":
-                loss = loss - self.method.entropy_weight * entropy(ratios.domains)
+            self._query_said.append(replace(teacher, hidden_states=(), attention=()))
+        own = self.sums(batch, teacher)
+        update = self._update or self._look(added_up(own, batch.labels.device), 1)
+        with _no_autocast(own["prediction"].total):
+            loss = self._objective(update.logged.ratios, self.tables(own, update.totals), share=1 / update.parts)
+            for tensor, gradient in update.steering:
+                steered = (
+                    own["states"].over(update.totals["states"].weight) if tensor is None else tensor / update.parts
+                )
+                bare = (steered * gradient).sum()
+                loss = loss + (bare - bare.detach())  # a gradient, and nothing that the loss would be more by
+        return StepOutput(loss, update.logged)
+
+    def _look(self, totals: dict[str, Sums], batches: int) -> _Update:
+        """Ratios and tables of an update, given the sums of all its rows, and what learns through the ratios."""
+        device = totals["prediction"].total.device
+        self._measure_units(totals)
+        tables, steering = self.tables(totals, totals), []
+        means_KDS = totals["states"].mean.requires_grad_(self.method.ratio_gradient and torch.is_grad_enabled())
+        with _no_autocast(means_KDS), shared_draws(device, apart=batches > 1):
+            prototypes_KDH = self._fitted(means_KDS)
+            ratios: Ratios = self.ratios(self._move(prototypes_KDH) if self.training else prototypes_KDH)
+            loss = self._objective(ratios.domains, tables)
+            if loss.requires_grad:
+                own = [p for p in (*self.ratios.parameters(), *self.fit.parameters()) if p.requires_grad]
+                learn = [*own, *([means_KDS] if means_KDS.requires_grad else [])]
+                found = torch.autograd.grad(loss, learn, allow_unused=True)
+                named = zip([*own, None], found, strict=False)
+                steering = [(tensor, gradient) for tensor, gradient in named if gradient is not None]
         logged = StepTables(
-            hidden=tables.hidden.detach(),
-            attention=tables.attention.detach(),
-            prediction=tables.prediction.detach(),
+            hidden=tables.hidden,
+            attention=tables.attention,
+            prediction=tables.prediction,
             ratios=ratios.domains.detach(),
             hierarchical=ratios.hierarchical.detach(),
-            transfer=None if tables.transfer is None else tables.transfer.detach(),
+            transfer=tables.transfer,
             relations=ratios.relations,
         )
-        return StepOutput(loss, logged)
+        return _Update(totals, logged, steering, batches * processes())
+
+    def _objective(self, ratios_KD: Tensor, tables: LossTables, *, share: float = 1.0) -> Tensor:
+        """The loss of an update, or what a part of it, with such a ``share`` of what is not in tables, adds to it."""
+        loss = objective(
+            ratios_KD,
+            tables.levels,
+            tables.prediction,
+            hidden_weight=self.method.hidden_weight,
+            prediction_weight=self.method.prediction_weight,
+        )
+        if self.method.learning == "joint":
+            loss = loss - share * self.method.entropy_weight * entropy(ratios_KD)
+        return loss
 
     def steady(self, prototypes_KDH: Tensor) -> Tensor:
         """What ratios are made of after a step: the moving average, or with a momentum of 0 the prototypes given."""
@@ -230,15 +275,38 @@ class Distillation(Trainable):
         self.prototype_steps += 1
         return moving_KDH / (1 - self.prototype_momentum**self.prototype_steps)
 
-    def prediction_losses(self, batch: Batch) -> Tensor:
-        """The prediction loss of each domain alone, (D,); no level is looked at."""
-        student = self.student(**batch.inputs, domain_ids=batch.domain_ids, every_head=self.shares is not None)
-        known = self._query_said if batch is self._query else None
-        with _no_autocast(student.logits):
-            return self._prediction(student.map(Tensor.float), known or self.teacher(batch), batch)
+    def prediction_losses(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
+        """What each batch of an update adds to the prediction loss of each domain, (D,); no level is looked at."""
+        device, domains = batches[0].labels.device, len(self.student.domains)
+        rows = torch.cat([batch.domain_ids for batch in batches])
+        (rows_D,) = summed([torch.bincount(rows, minlength=domains).float()], device)
+        known = self._query_said if batches is self._query else []
+        for number, batch in enumerate(batches):
+            student = self.student(**batch.inputs, domain_ids=batch.domain_ids, every_head=self.shares is not None)
+            with _no_autocast(student.logits):
+                teacher = known[number] if known else self.teacher(batch)
+                own = self._prediction(student.map(widened), teacher, batch)
+                totals = {
+                    name: Sums(each.total, rows_D if each.weight.ndim else rows_D.sum()) for name, each in own.items()
+                }
+                yield self._prediction_table(own, totals)
 
     def losses(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
-        """The loss tables of one batch, given the teacher's trace of the mapped levels."""
+        """The loss tables of one batch alone, given the teacher's trace of the mapped levels."""
+        own = self.sums(batch, teacher)
+        self._measure_units(own)
+        return self.tables(own, own)
+
+    def prototypes(self, totals: Mapping[str, Sums]) -> Tensor:
+        """Mean fitted states of each level and domain, (K, D, H), of all rows in some :meth:`sums`."""
+        return self._fitted(totals["states"].mean)
+
+    def sums(self, batch: Batch, teacher: EncoderTrace) -> dict[str, Sums]:
+        """What a batch adds to the tables, the prototypes and, until they are measured, the units of its update.
+
+        "hidden" (K, D), "attention" (L, D), "transfer", "prediction" (D,), "related" (D,), "states" (K, D, Hs) and
+        moments, as far as the method has them.
+        """
         student = self.student(
             **batch.inputs,
             domain_ids=batch.domain_ids,
@@ -247,50 +315,82 @@ class Distillation(Trainable):
             every_head=self.shares is not None,
         )
         with _no_autocast(student.logits):
-            return self._compare(student.map(Tensor.float), teacher, batch)
+            return self._compare(student.map(widened), teacher, batch)
 
-    def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> LossTables:
+    def _compare(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> dict[str, Sums]:
         domains = len(self.student.domains)
         mask, domain_ids = batch.mask, batch.domain_ids
-        prediction = self._prediction(student, teacher, batch)
+        found = self._prediction(student, teacher, batch)
+        found["states"] = self._states(student, batch)
         if not self.method.hidden_weight:
-            return self._without_levels(prediction)
+            return found
         common, weights = (mask, domain_ids, domains), self._weights(batch)
         if self.method.level_loss == "relations":
             first = len(student.attention) - 1 if self.method.levels == "last" else 0
             ours, theirs = (cast(Sequence[Factors], trace.attention[first:]) for trace in (student, teacher))
-            attention = relation_losses(ours, theirs, *common, row_weights=weights)
-            attention = torch.nn.functional.pad(attention, (0, 0, first, 0))
-            hidden = attention.new_zeros(len(student.hidden_states), domains)
-            return LossTables(hidden, attention, prediction, self._prototypes(student, batch))
-        hidden = self._hidden(student, teacher, batch, weights)
-        if self.attention == "none":
-            attention = torch.zeros_like(hidden[1:])
-        elif self.attention == "queries_keys":
+            found["attention"] = relation_losses(ours, theirs, *common, row_weights=weights)
+            return found
+        found["hidden"] = self._hidden(student, teacher, batch, weights)
+        if self.attention == "queries_keys":
             ours, theirs = (cast(Sequence[Factors], trace.attention) for trace in (student, teacher))
-            attention = score_product_losses(
+            found["attention"] = score_product_losses(
                 ours, theirs, *common, teacher_norms=teacher.score_norms, row_weights=weights
             )
-        else:
+        elif self.attention != "none":
             own, wanted = (cast(Sequence[Tensor], trace.attention) for trace in (student, teacher))
-            attention = attention_losses(own, wanted, *common, reductions=self.method.reductions, row_weights=weights)
+            found["attention"] = attention_losses(
+                own, wanted, *common, reductions=self.method.reductions, row_weights=weights
+            )
         if self.method.relative:
-            units = self._units(student, teacher, mask)
-            hidden, attention = hidden / units[0, :, None], attention / units[1, 1:, None]
+            found |= self._moments(student, teacher, mask)
+        if self.transfer is not None:
+            found["transfer"] = self._transfer(self.transfer, student, teacher, batch, weights)
+        return found
+
+    def tables(self, own: Mapping[str, Sums], totals: Mapping[str, Sums]) -> LossTables:
+        """What ``own`` rows add to the tables of all the rows that are in ``totals``."""
+        levels = len(self.fit.weight)
+        prediction = self._prediction_table(own, totals)
+        if not self.method.hidden_weight:  # levels that have no weight are not looked at: their losses are no number
+            nothing = prediction.new_full((levels, len(prediction)), torch.nan)
+            return LossTables(nothing, nothing[1:], prediction)
+        means = {
+            name: own[name].over(totals[name].weight) for name in ("hidden", "attention", "transfer") if name in own
+        }
+        hidden = means.get("hidden", prediction.new_zeros(levels, len(prediction)))
+        attention = means.get("attention", prediction.new_zeros(levels - 1, len(prediction)))
+        attention = torch.nn.functional.pad(
+            attention, (0, 0, levels - 1 - len(attention), 0)
+        )  # of the last level alone
+        if self.method.relative and self.method.level_loss == "states":
+            hidden, attention = hidden / self.loss_units[0, :, None], attention / self.loss_units[1, 1:, None]
         if self.method.levels == "last":
             hidden, attention = _last_alone(hidden), _last_alone(attention)
-        transfer = self._transfer(student, teacher, batch, weights)
-        return LossTables(hidden, attention, prediction, self._prototypes(student, batch), transfer)
+        transfer = means.get("transfer")
+        return LossTables(
+            hidden, attention, prediction, None if transfer is None else self.method.transfer_weight * transfer
+        )
 
-    def _prototypes(self, student: EncoderTrace, batch: Batch) -> Tensor:
-        """Mean fitted states of each level and domain, (K, D, H)."""
-        counted = torch.ones_like(batch.mask) if self.method.counts_padding else batch.mask
+    def _fitted(self, means_KDS: Tensor) -> Tensor:
+        """Prototypes, (K, D, H), of mean states of the student."""
+        if not self.method.hidden_weight:
+            levels, width, _ = self.fit.weight.shape
+            return means_KDS.new_zeros(levels, means_KDS.shape[1], width)
         with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
             # The fit is linear: that of the means is the mean of the fitted states, at the cost of D rows.
-            means_KDS = prototypes(student.hidden_states, counted, batch.domain_ids, len(self.student.domains))
             return torch.stack(self.fit(means_KDS.unbind()))
 
-    def _hidden(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, row_weights: Tensor | None) -> Tensor:
+    def _states(self, student: EncoderTrace, batch: Batch) -> Sums:
+        """What prototypes are made of, (K, D, Hs); of no level where none is looked at."""
+        counted = torch.ones_like(batch.mask) if self.method.counts_padding else batch.mask
+        domains = len(self.student.domains)
+        if not self.method.hidden_weight:
+            nothing = student.logits.new_zeros(0, domains, 1)
+            return Sums(nothing, nothing.new_zeros(domains, 1))
+        with torch.set_grad_enabled(self.method.ratio_gradient and torch.is_grad_enabled()):
+            return prototypes(student.hidden_states, counted, batch.domain_ids, domains)
+
+    def _hidden(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, row_weights: Tensor | None) -> Sums:
         """Losses of the states, (K, D): of all tokens, or of the valid ones as rows of one token each."""
         ours, theirs, mask, domain_ids = student.hidden_states, teacher.hidden_states, batch.mask, batch.domain_ids
         tokens = None if self.method.counts_padding else valid_tokens(mask)
@@ -311,25 +411,21 @@ class Distillation(Trainable):
         return self.row_weights[batch.indices.cpu()].to(batch.indices.device)
 
     def _transfer(
-        self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, weights: Tensor | None
-    ) -> Tensor | None:
+        self, head: DomainHead, student: EncoderTrace, teacher: EncoderTrace, batch: Batch, weights: Tensor | None
+    ) -> Sums:
         """Losses of the features that carry over, (D,)."""
-        if self.transfer is None:
-            return None
         fitted_BH = torch.nn.functional.linear(
             token_means(student.hidden_states[-1], batch.mask), self.fit.weight[-1], self.fit.bias[-1]
         )
         means = fitted_BH, token_means(teacher.hidden_states[-1].float(), batch.mask)
-        ours_BH, theirs_BH = (self.transfer.features(each, batch.domain_ids) for each in means)
-        domains = len(self.student.domains)
-        return self.method.transfer_weight * transfer_losses(
-            ours_BH, theirs_BH, batch.domain_ids, domains, row_weights=weights
-        )
+        ours_BH, theirs_BH = (head.features(each, batch.domain_ids) for each in means)
+        return transfer_losses(ours_BH, theirs_BH, batch.domain_ids, len(self.student.domains), row_weights=weights)
 
-    def _prediction(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> Tensor:
+    def _prediction(self, student: EncoderTrace, teacher: EncoderTrace, batch: Batch) -> dict[str, Sums]:
         """With the teacher's classes and, where they have a weight, with the labels and the related heads, (D,)."""
         common, weights = (batch.domain_ids, len(self.student.domains)), self._weights(batch)
-        loss_D = prediction_losses(
+        found = {}
+        found["prediction"] = prediction_losses(
             student.logits,
             teacher.logits,
             *common,
@@ -338,33 +434,39 @@ class Distillation(Trainable):
             row_weights=weights,
         )
         if self.method.label_weight:
-            loss_D = loss_D + self.method.label_weight * label_losses(
-                student.logits, batch.labels, *common, row_weights=weights
-            )
+            found["labels"] = label_losses(student.logits, batch.labels, *common, row_weights=weights)
         if self.shares is not None:
             heads = cast(Tensor, student.head_logits), cast(Tensor, teacher.head_logits)
-            related_D = related_losses(*heads, self.shares, temperature=self.method.temperature, row_weights=weights)
-            loss_D = loss_D + self.method.related_weight * related_D
-        return loss_D
+            found["related"] = related_losses(
+                *heads, self.shares, temperature=self.method.temperature, row_weights=weights
+            )
+        return found
 
-    def _units(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> Tensor:
+    def _prediction_table(self, own: Mapping[str, Sums], totals: Mapping[str, Sums]) -> Tensor:
+        """What own rows add to the prediction losses of all, with labels and related heads, (D,)."""
+        factors = {"prediction": 1.0, "labels": self.method.label_weight, "related": self.method.related_weight}
+        first, *more = [factor * own[name].over(totals[name].weight) for name, factor in factors.items() if name in own]
+        return sum(more, first)
+
+    def _moments(self, student: EncoderTrace, teacher: EncoderTrace, mask_BT: Tensor) -> dict[str, Sums]:
+        """What units are measured by, until they are."""
+        if self._has_units or self.loss_units.any():  # a look at the buffer makes a GPU wait
+            self._has_units = True
+            return {}
+        found = {"state moments": state_moments(teacher.hidden_states, mask_BT)}
+        if self.attention != "none":
+            heads = [(each[0] if isinstance(each, QueriesKeys) else each).shape[1] for each in student.attention]
+            found["score moments"] = score_moments(teacher.attention, mask_BT, heads)
+        return found
+
+    def _measure_units(self, totals: Mapping[str, Sums]) -> None:
         """Variances of the teacher's states (row 0) and scores (row 1, from level 1) at each level, (2, K)."""
-        if not self._has_units and not self.loss_units.any():  # a look at the buffer makes a GPU wait
-            self.loss_units[0] = state_variances(teacher.hidden_states, mask_BT)
+        if "state moments" in totals and not self._has_units:
+            self.loss_units[0] = variances(totals["state moments"])
             self.loss_units[1] = 1.0
-            if self.attention != "none":
-                heads = [(each[0] if isinstance(each, QueriesKeys) else each).shape[1] for each in student.attention]
-                self.loss_units[1, 1:] = score_variances(teacher.attention, mask_BT, heads)
-        self._has_units = True
-        return self.loss_units
-
-    def _without_levels(self, prediction_D: Tensor) -> LossTables:
-        """Where levels have no weight they are not looked at: their losses are not a number."""
-        levels, width, _ = self.fit.weight.shape
-        hidden_KD = prediction_D.new_full((levels, len(prediction_D)), torch.nan)
-        return LossTables(
-            hidden_KD, hidden_KD[1:], prediction_D, prediction_D.new_zeros(levels, len(prediction_D), width)
-        )
+            if "score moments" in totals:
+                self.loss_units[1, 1:] = variances(totals["score moments"])
+            self._has_units = True
 
 
 def _last_alone(losses: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ meta-learning without saying how; this is first-order bilevel optimisation as in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,33 +21,39 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hrkd.data.batching import Batch
 from hrkd.method.objective import entropy
+from hrkd.method.sums import Sums, added
 from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.trace import EncoderTrace
+from hrkd.training.together import added_up, shared_draws, summed
 
 if TYPE_CHECKING:
-    from hrkd.training.distill import Distillation, LossTables
+    from hrkd.training.distill import Distillation
 
 __all__ = ["directional_derivatives", "preconditioned", "ratio_gradients"]
 
+STATES = "states as they are"
+
 
 def ratio_gradients(
-    module: Distillation, support: Batch, query: Batch, optimizer: torch.optim.Optimizer
+    module: Distillation, support: Sequence[Batch], query: Sequence[Batch], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Gradients of the ratios' parameters, by name, by which ratios on ``support`` lower the loss on ``query``.
 
     The loss on the query is the mean over domains of the prediction loss. The table of inner products is divided by its
-    root mean square, so that the gradient does not shrink with the student's; in several processes gradients are means.
+    root mean square, so that the gradient does not shrink with the student's. Support and query are all batches of an
+    update, and of all processes: gradients are the same in each.
     The student is looked at without dropout, and left as it is.
     """
     with _evaluation(module.student):
         direction = preconditioned(_query_gradient(module, query), module.student, optimizer)
         effects_KD, prototypes_KDH = _effects(module, support, direction)
         prototypes_KDH = module.steady(prototypes_KDH)
+    device = effects_KD.device
     # Effects shrink by orders of magnitude as the student settles; in units of their own size the entropy's weight
     # means the same at the beginning and at the end.
     effects_KD = effects_KD / effects_KD.square().mean().sqrt().clamp_min(torch.finfo(effects_KD.dtype).tiny)
     names, parameters = zip(*module.ratios.named_parameters(), strict=True)
-    with torch.enable_grad():
+    with torch.enable_grad(), shared_draws(device, apart=False):
         # Leaves of their own: with "meta" the module's parameters need no gradient, so that the objective trains none.
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         ratios_KD = functional_call(module.ratios, dict(zip(names, leaves, strict=True)), (prototypes_KDH,)).domains
@@ -78,49 +84,67 @@ def preconditioned(
 
 
 def directional_derivatives(
-    function: Callable[[Mapping[str, Tensor]], Tensor], at: Mapping[str, Tensor], direction: Mapping[str, Tensor]
-) -> Tensor:
-    """The derivative of every number that ``function`` gives, along ``direction``: one forward-mode pass.
+    function: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    at: Mapping[str, Tensor],
+    direction: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every number that ``function`` gives, and its derivative along ``direction``: one forward-mode pass.
 
-    Its value for a table is <direction, gradient of each entry>. No gradient is recorded.
+    The derivative of a table is <direction, gradient of each entry>. No gradient is recorded.
     """
     with torch.no_grad(), forward_ad.dual_level():
         duals = {name: _dual(at[name].detach(), tangent) for name, tangent in direction.items()}
-        return _parts(function(duals))[1].clone()
+        both = {name: _parts(each) for name, each in function(duals).items()}
+        return tuple({name: each[part].clone() for name, each in both.items()} for part in (0, 1))  # type: ignore[return-value]
 
 
 class _Losses(nn.Module):
-    """The tables of a module as a module's own output, for ``functional_call``."""
+    """The sums of a module as a module's own output, for ``functional_call``."""
 
     def __init__(self, module: Distillation) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, batch: Batch, teacher: EncoderTrace) -> LossTables:
-        return self.module.losses(batch, teacher)
+    def forward(self, batch: Batch, teacher: EncoderTrace) -> dict[str, Sums]:
+        return self.module.sums(batch, teacher)
 
 
-def _query_gradient(module: Distillation, query: Batch) -> dict[str, Tensor]:
+def _query_gradient(module: Distillation, query: Sequence[Batch]) -> dict[str, Tensor]:
     trained = {name: p for name, p in module.student.named_parameters() if p.requires_grad}
-    with torch.enable_grad(), cpu_kernels(query.labels.device):
-        loss = module.prediction_losses(query).mean()
-    gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
-    return dict(zip(trained, gradients, strict=True))
+    device = query[0].labels.device
+    total: list[Tensor] = []
+    with torch.enable_grad(), cpu_kernels(device):
+        for part in module.prediction_losses(query):
+            gradients = torch.autograd.grad(part.mean(), list(trained.values()), materialize_grads=True)
+            total = [one + other for one, other in zip(total, gradients, strict=True)] if total else list(gradients)
+    return {name: summed([each], device)[0] for name, each in zip(trained, total, strict=True)}
 
 
-def _effects(module: Distillation, support: Batch, direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _effects(module: Distillation, support: Sequence[Batch], direction: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Inner products with ``direction`` of all losses' gradients, (K, D), and the prototypes, (K, D, H)."""
-    teacher, prototypes, prefix = module.teacher(support), [], "module.student."
-
-    def levels(student: Mapping[str, Tensor]) -> Tensor:
-        named = {prefix + name: each for name, each in student.items()}
-        tables: LossTables = functional_call(_Losses(module), named, (support, teacher))
-        prototypes.append(_parts(tables.prototypes)[0].clone())
-        return tables.levels
-
+    device = support[0].labels.device
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
-        effects_KD = directional_derivatives(levels, dict(module.student.named_parameters()), direction)
-    return effects_KD, prototypes[0]
+        found = [_derivatives(module, batch, direction) for batch in support]
+    totals = added_up(added(found), device)
+    with torch.no_grad():
+        prototypes_KDH = module.prototypes({"states": totals.pop(STATES)})
+        # Tables are linear in sums: the tables of the derivatives are the derivatives of the tables.
+        return module.tables(totals, totals).levels, prototypes_KDH
+
+
+def _derivatives(module: Distillation, batch: Batch, direction: Mapping[str, Tensor]) -> dict[str, Sums]:
+    """The derivatives along ``direction`` of what a batch adds to its update, and what it adds to the states."""
+    teacher, weights = module.teacher(batch), {}
+
+    def totals(student: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        named = {f"module.student.{name}": each for name, each in student.items()}
+        sums: dict[str, Sums] = functional_call(_Losses(module), named, (batch, teacher))
+        weights.update({name: each.weight for name, each in sums.items()})
+        return {name: each.total for name, each in sums.items()}
+
+    values, derivatives = directional_derivatives(totals, dict(module.student.named_parameters()), direction)
+    found = {name: Sums(each, weights[name]) for name, each in derivatives.items()}
+    return found | {STATES: Sums(values["states"], weights["states"])}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,16 +36,21 @@ from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, s
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
+from hrkd.training.together import summed
+from hrkd.training.watch import phase
 
 __all__ = ["EpochScore", "StepOutput", "Trainable", "TrainingHistory", "train"]
 
 logger = logging.getLogger("hrkd.training")
-MEMORY = "memory."
 
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a step gives back: the loss to descend on (scalar) and the tables to log, if it has any."""
+    """What a batch gives back: its part of the loss to descend on, and the tables to log, if there are any.
+
+    ``loss`` (scalar) is what the batch adds to the loss of its update, whose batches, in all processes, make up the
+    whole; ``tables`` are those of the whole update.
+    """
 
     loss: Tensor
     tables: StepTables | None = None
@@ -60,20 +65,19 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> StepOutput:
-        """The loss of one batch."""
+        """What one batch adds to the loss of its update."""
 
     def prepare(self, batch: Batch) -> None:
-        """Called while the batch before this one is trained on, in another thread; the batch lies on the processor."""
+        """Called while the update before this one is trained on, in another thread; the batch lies on the processor."""
 
     def begin_epoch(self) -> None:
         """Called before the first step of an epoch: what was remembered of the one before is to be forgotten."""
 
-    def memory(self) -> dict[str, Tensor]:
-        """What is remembered from one update of an epoch to the next beside parameters and buffers."""
-        return {}
+    def recall(self, batches: Sequence[Batch]) -> None:
+        """Called where a training goes on within an epoch, with the batches of the update before."""
 
-    def recall(self, memory: Mapping[str, Tensor], batch_of: Callable[[Tensor], Batch]) -> None:
-        """Take what :meth:`memory` gave; ``batch_of`` makes the batch of these row numbers (B,) on the device."""
+    def begin_update(self, batches: Sequence[Batch]) -> None:
+        """Called before the first forward pass of an update, with all its batches of this process."""
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Called once gradients are clipped: the place for gradients that do not come from the loss."""
@@ -191,7 +195,7 @@ class _Training:
                 "%s: %d epochs, not %d: training.min_steps asks for %d steps",
                 session.title, self.epochs, settings.epochs, settings.min_steps,
             )  # fmt: skip
-        updates = -(-len(loader) // settings.gradient_accumulation) * self.epochs
+        updates = len(loader) * self.epochs
         self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
         self.kernels = _kernels(module, session)
         self.prepared, self.optimizer = accelerator.prepare(module, optimizer)
@@ -222,16 +226,13 @@ class _Training:
         if self.average is not None:
             self.average.restore(kept)
         self.logs.restore(state.get("record", []), kept)
-        memory = {name.removeprefix(MEMORY): kept.pop(name) for name in list(kept) if name.startswith(MEMORY)}
-        self.module.recall(memory, self._batch_of)
+        if self.position.steps:
+            before = next(self.loader.epoch(len(self.history.epochs), start=self.position.steps - 1))
+            self.module.recall([batch.to(accelerator.device) for batch in before])
         self.best = kept
         epochs, steps = len(self.history.epochs), self.position.steps
         within = f" and {steps} of the {len(self.loader)} steps of the next" if steps else ""
         logger.info("%s: going on after epoch %d of %d%s", self.session.title, epochs, self.epochs, within)
-
-    def _batch_of(self, rows: Tensor) -> Batch:
-        loader = self.loader
-        return loader.data.batch(rows.tolist(), pad_to=loader.pad_to).to(self.session.accelerator.device)
 
     def run_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are not done yet.
@@ -245,21 +246,21 @@ class _Training:
         if not position.steps:
             self.module.begin_epoch()
         began = time.monotonic() - position.seconds
-        batches = _groups(self.module, self.loader, epoch, self.settings.gradient_accumulation, position.steps)
+        updates = _prepared(self.module, self.loader, epoch, position.steps)
         later = (self.epochs - epoch) * len(self.loader)  # fewer where the training ends early
         progress = self.session.progress.bar(title, total=len(self.loader), unit="steps", later=later)
-        with self._interrupts() as came, progress as bar:
+        with phase("step"), self._interrupts() as came, progress as bar:
             if position.steps:
                 bar.skip(position.steps)
-            for batch, share, last_of_group in batches:
+            for batches in updates:
                 step = self.history.steps + position.steps + 1
-                loss = self._step(step, batch, share, last_of_group)
+                loss = self._step(step, batches)
                 position.steps, position.loss = position.steps + 1, position.loss + loss
                 position.seconds = time.monotonic() - began
                 if step % STEPS_BETWEEN == 0:
                     give_back()
                 bar.advance(note=f"loss {loss:.3f}")
-                if last_of_group and self.session.checkpoint is not None:
+                if self.session.checkpoint is not None:
                     self._save_if_due(step, came)
 
     @contextmanager
@@ -292,7 +293,8 @@ class _Training:
         """The score of an epoch; where that is interrupted, the steps before it are not lost."""
         began, drawn = time.monotonic(), random_state()
         try:
-            score = evaluate(epoch)
+            with phase("evaluation"):
+                score = evaluate(epoch)
         except KeyboardInterrupt:
             if self.session.checkpoint is not None and self.session.accelerator.num_processes == 1:
                 set_random_state(drawn)
@@ -301,18 +303,24 @@ class _Training:
         self.position.seconds += time.monotonic() - began
         return score
 
-    def _step(self, step: int, batch: Batch, share: float, last_of_group: bool) -> float:
-        """Gradients of one batch and, with the ``last_of_group``, an update; returns the loss."""
+    def _step(self, step: int, batches: Sequence[Batch]) -> float:
+        """Gradients of the batches of an update, and the update; returns the loss."""
         accelerator = self.session.accelerator
-        with nullcontext() if last_of_group else accelerator.no_sync(self.prepared):
-            with self.kernels():
-                output: StepOutput = self.prepared(batch.to(accelerator.device))
-            accelerator.backward(output.loss * share)
-        loss = output.loss.item()
+        batches, parts = [batch.to(accelerator.device) for batch in batches], []
+        with self.kernels(), accelerator.autocast():
+            self.module.begin_update(batches)
+        for number, batch in enumerate(batches, 1):
+            with nullcontext() if number == len(batches) else accelerator.no_sync(self.prepared):
+                with self.kernels():
+                    output: StepOutput = self.prepared(batch)
+                # Of several processes gradients are means, and parts of a loss add up.
+                accelerator.backward(output.loss * accelerator.num_processes)
+            parts.append(output.loss.detach())
+        loss = float(summed([torch.stack(parts).sum()], accelerator.device)[0])
         if not math.isfinite(loss):
             raise self._error(f"the loss is not finite at step {step}")
         rate = self.scheduler.get_last_lr()[0]
-        norm = self._update(step) if last_of_group else math.nan
+        norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
         return loss
 
@@ -426,6 +434,7 @@ class _Training:
                 title, history.still_learning, history.steps,
             )  # fmt: skip
 
+    @phase("save")
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
         accelerator, folder = self.session.accelerator, self.session.checkpoint
@@ -437,7 +446,6 @@ class _Training:
             self.session.before_saving()
         record, tensors = self.logs.state()
         tensors |= self.best | ({} if self.average is None else self.average.state())
-        tensors |= {f"{MEMORY}{name}": value for name, value in self.module.memory().items()}
         save_checkpoint(
             folder,
             self.module,
@@ -533,17 +541,13 @@ def _kernels(module: Trainable, session: Session) -> Callable[[], AbstractContex
     return partial(compiled_forward, encoder, compiled)
 
 
-def _groups(
-    module: Trainable, loader: MultiDomainLoader, epoch: int, size: int, start: int
-) -> Iterator[tuple[Batch, float, bool]]:
-    """Batches of an epoch from step ``start`` on, with their share of an update and whether they are its last."""
+def _prepared(module: Trainable, loader: MultiDomainLoader, epoch: int, start: int) -> Iterator[tuple[Batch, ...]]:
+    """The batches of the steps of an epoch from ``start`` on, each step's made while the one before it is in use."""
 
-    def prepared() -> Iterator[Batch]:
-        for batch in loader.epoch(epoch - 1, start=start):
-            module.prepare(batch)
-            yield batch
+    def prepared() -> Iterator[tuple[Batch, ...]]:
+        for batches in loader.epoch(epoch - 1, start=start):
+            for batch in batches:
+                module.prepare(batch)
+            yield batches
 
-    for number, batch in enumerate(ahead(prepared()), start):
-        first = number - number % size
-        members = min(size, len(loader) - first)
-        yield batch, 1 / members, number == first + members - 1
+    return ahead(prepared())

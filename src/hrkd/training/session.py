@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import nn
 
 from hrkd.data.batching import TokenizedDataset
@@ -22,6 +23,7 @@ from hrkd.support.launch import launch
 from hrkd.support.messages import first_line
 from hrkd.support.progress import Progress
 from hrkd.training.record import Recorder
+from hrkd.training.watch import start_watching
 
 __all__ = ["Session", "computing", "grouped_accelerator", "start_accelerator"]
 
@@ -99,6 +101,8 @@ def grouped_accelerator(*, cpu: bool = False, **options: Any) -> Accelerator:
     """
     group = launch()
     started = group.size
+    # Who waits for a process that is at something long waits for as long as that is there (hrkd.training.watch).
+    options["kwargs_handlers"] = [InitProcessGroupKwargs(timeout=timedelta(days=1))]
     try:
         accelerator = Accelerator(cpu=cpu, **options)
         if started > 1 and accelerator.num_processes == 1 and accelerator.device.type == "cpu":
@@ -117,6 +121,7 @@ def grouped_accelerator(*, cpu: bool = False, **options: Any) -> Accelerator:
             f"{started} processes were started together, and accelerate makes no group of them on "
             f"{accelerator.device.type}; start one, or set run.device to cpu"
         )
+    start_watching()
     return accelerator
 
 

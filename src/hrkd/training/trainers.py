@@ -358,6 +358,7 @@ def _loader(
         data,
         batch_size=settings.batch_size,
         seed=session.run.seed,
+        accumulation=settings.gradient_accumulation,
         process_index=session.accelerator.process_index,
         num_processes=session.accelerator.num_processes,
         group_by_length=settings.group_by_length and pad_to is None,

@@ -13,7 +13,6 @@ import pytest
 import torch
 from filelock import FileLock
 
-from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
@@ -28,7 +27,7 @@ from hrkd.training.teacher_cache import source as cache_source
 from hrkd.training.teacher_cache import store
 from hrkd.training.teacher_cache.source import CachedTeacher, fingerprint, teacher_logits, teacher_source
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
-from tiny import distil
+from tiny import batches_of, distil
 
 CPU = torch.device("cpu")
 
@@ -57,7 +56,7 @@ def probed(tiny):
 
 
 def batches(tiny):
-    return MultiDomainLoader(tiny.train, batch_size=4, seed=0).epoch(0)
+    return batches_of(tiny.train)
 
 
 def close(found, expected, mask, **tolerance):

@@ -7,7 +7,7 @@ import torch
 from accelerate.utils import set_seed
 from transformers import PreTrainedTokenizerBase
 
-from hrkd.data.batching import TokenizedDataset, length_sorted_batches
+from hrkd.data.batching import TokenizedDataset, length_sorted
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.shape import resolve_shape, shape_of
@@ -55,7 +55,7 @@ def start_student(
     shape = resolve_shape(config, **settings.size)
     layer_map = resolve_layer_map(settings.layer_map, shape.layers, shape_of(config).layers)
     sample = train_set.select(np.random.default_rng(seed).permutation(len(train_set.texts))[:STATES_SAMPLE])
-    batches = length_sorted_batches(sample, STATES_BATCH)
+    batches = (sample.batch(rows) for rows in length_sorted(sample.lengths, STATES_BATCH))
     started = build_student(
         teacher,
         shape,

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,8 @@ from hrkd.training.evaluate import DEFAULTS, predict_logits, token_batches, trac
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision, others_with
+from hrkd.training.together import Crew, crew_of_machine, everyone, filled, most
+from hrkd.training.watch import phase
 
 __all__ = ["CachedTeacher", "cache_of", "fingerprint", "teacher_logits", "teacher_source"]
 
@@ -117,7 +119,8 @@ def teacher_source(
     """``live``, or the same from a cache that is built or completed here.
 
     The cache is that of the teacher's weights, the rows' token ids and domains, the layer map, and how exactly numbers
-    are computed and kept; two processes that want it build it once. As many rows as fit into ``rules.gigabytes`` are
+    are computed and kept; two processes that want it build it once, and those of one launch on one machine build it
+    together, each its share of the rows. As many rows as fit into ``rules.gigabytes`` are
     cached, in a fixed random order and in steps of one per cent: which ones is a matter of the settings alone, as a row
     that is computed in every epoch differs in its last digits. Where that is not all and the map ends below the
     teacher's last layer, the logits of all rows are kept, and the teacher is run no further than the map.
@@ -135,30 +138,44 @@ def teacher_source(
     if not kept.any():
         logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
         return live
-    caches = cache_folder(rules.folder)
-    with _locked(caches / f"{mark}.lock"), writing(caches, advice=ADVICE):
-        short = None if kept.all() else live.without_logits(probe)
-        name = f"{mark}-{percent}"
-        folder = caches / name
-        offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
-        is_new = not (folder / "index.json").is_file()
-        answers = fingerprint(live.teacher, data, (), "none", "fp32", *how)[:20] if is_new or not layout.numbers else ""
-        sizes = len(data), int(offsets[-1]), layout.numbers, layout.few
-        of = str(getattr(live.teacher, "name_or_path", ""))
-        index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of, answers=answers)
-        _check_room(folder, index)
-        files = CacheFiles(folder, index, offsets)
-        if not layout.numbers:
-            _take_answers(files, layout, data, caches, progress or Progress(False))
+    crew, caches, progress = crew_of_machine(), cache_folder(rules.folder), progress or Progress(False)
+    short = None if kept.all() else live.without_logits(probe)
+    name = f"{mark}-{percent}"
+    folder = caches / name
+    offsets = np.concatenate([[0], np.cumsum(np.where(kept, data.lengths, 0))])
+    is_new = not (folder / "index.json").is_file()
+    answers = fingerprint(live.teacher, data, (), "none", "fp32", *how)[:20] if is_new or not layout.numbers else ""
+    sizes = len(data), int(offsets[-1]), layout.numbers, layout.few
+    of = str(getattr(live.teacher, "name_or_path", ""))
+    index = CacheIndex(name, *sizes, rules.precision, all_rows=short is not None, of=of, answers=answers)
+    with ExitStack() as held:
+
+        def begin() -> None:
+            held.enter_context(_locked(caches / f"{mark}.lock"))
+            with writing(caches, advice=ADVICE):
+                _check_room(folder, index)
+                files = CacheFiles(folder, index, offsets)
+                if not layout.numbers:
+                    _take_answers(files, layout, data, caches, progress)
+
+        crew.first_does(begin)
+        with writing(caches, advice=ADVICE):
+            files = CacheFiles(folder, index, offsets)
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
         logger.info(
             "teacher cache: %s, %.2f GB for %s rows (%s to compute)%s",
             folder, index.bytes / 1e9, f"{kept.sum():,}", f"{len(todo):,}", part,
         )  # fmt: skip
-        with _computing(rules.compute, device):
-            _fill(files, layout, live, data, todo, device, progress or Progress(False))
-        (folder / "complete").touch()
+        crew.all_do(None)  # have all seen what is missing, before any of it is there
+
+        def fill() -> None:
+            with writing(caches, advice=ADVICE), _computing(rules.compute, device):
+                _fill(files, layout, live, data, todo, device, progress, crew)
+
+        with phase("teacher cache"):
+            crew.all_do(fill)
+        crew.first_does(lambda: (folder / "complete").touch())
     return CachedTeacher(files, layout, None if kept.all() else short or live, rules.compute)
 
 
@@ -190,17 +207,20 @@ def teacher_logits(
         return predict_logits(teacher, data, batch_size=batch_size, progress=progress)
     live = LiveTeacher(teacher, (), attention="none")
     exact = rules.model_copy(update={"compute": "fp32"})
-    logits = np.empty((len(data), len(teacher.labels)), dtype=np.float32)
+    logits = np.zeros((len(data), len(teacher.labels)), dtype=np.float32)
+    outputs: TeacherSource | None = None
     try:
         outputs = teacher_source(live, data, rules=exact, device=device, progress=progress)
     except CannotWriteError as error:
         logger.warning("%s (what the teacher says is computed without)", error)
-        for rows in token_batches(data.lengths, np.arange(len(data)), device):
+    failed = most(int(outputs is None), device)  # of all or of none, as rows are shared out by batches
+    if outputs is None or failed:
+        for rows in everyone().share(token_batches(data.lengths, np.arange(len(data)), device)):
             logits[rows] = live(data.batch(rows).to(device)).logits.float().cpu().numpy()
-        return data.of_texts(logits)
+        return data.of_texts(filled(logits, device))
     for batch, trace in traces(outputs, data, device, batch_size=batch_size):
         logits[batch.indices.numpy()] = trace.logits.float().cpu().numpy()
-    return data.of_texts(logits)
+    return data.of_texts(filled(logits, device))
 
 
 def _shortest_rows(data: TokenizedDataset) -> list[int]:
@@ -320,14 +340,18 @@ def _fill(
     todo: np.ndarray,
     device: torch.device,
     progress: Progress,
+    crew: Crew,
 ) -> None:
+    """Write this process's share of the rows that are ``todo``."""
     bits = torch.int32 if files.index.precision == "fp32" else torch.int16
-    with progress.bar("teacher cache", total=len(todo), unit="texts") as bar:
-        waiting = np.zeros(len(data), dtype=bool)
-        waiting[todo] = True
-        # The batches are those of all rows, however many were done before: a row's last digits depend on its batch.
-        batches = token_batches(data.lengths, files.wanted(), device)
-        for count, rows in enumerate((rows for rows in batches if waiting[rows].any()), 1):
+    waiting = np.zeros(len(data), dtype=bool)
+    waiting[todo] = True
+    # The batches are those of all rows, however many were done before: a row's last digits depend on its batch.
+    batches = token_batches(data.lengths, files.wanted(), device)
+    mine = list(crew.share(rows for rows in batches if waiting[rows].any()))
+    total = int(sum(waiting[rows].sum() for rows in mine))
+    with progress.bar("teacher cache", total=total, unit="texts") as bar:
+        for count, rows in enumerate(mine, 1):
             batch = data.batch(rows).to(device)
             trace = with_norms(live(batch), batch)
             valid = batch.mask.bool()

@@ -1,0 +1,105 @@
+"""A process of a launch that is killed, stopped or fails: the others end, say who it was, and the run can go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from hrkd.recipe.loading import recipe_to_yaml
+from tiny import tiny_recipe
+
+TESTS = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+ENOUGH = 10.0
+"""Seconds in which all others have to be gone."""
+
+
+def launched(folder, rank, phase, how, recipe, *, processes):
+    """A launch with a fault, its standard error in a file."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    arguments = [str(TESTS / "faulty.py"), str(folder), str(rank), phase, how, "compress", str(recipe)]
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [*command, *arguments], env=environment, stderr=(folder / "said").open("w"), stdout=subprocess.DEVNULL
+    )
+
+
+def is_there(process):
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def waited(condition, seconds):
+    until = time.time() + seconds
+    while time.time() < until:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def struck_and_gone(folder, rank, phase, how, recipe, *, processes):
+    """How many seconds after a fault the last of the other processes was gone, and what was said."""
+    launcher = launched(folder, rank, phase, how, recipe, processes=processes)
+    try:
+        assert waited(lambda: (folder / "struck").exists() or launcher.poll() is not None, 240)
+        assert (folder / "struck").exists(), (folder / "said").read_text()[-3000:]
+        time.sleep(0.05)
+        struck = float((folder / "struck").read_text().split()[0])
+        all_of_them = {n: int((folder / f"process-{n}").read_text()) for n in range(processes)}
+        others = [process for n, process in all_of_them.items() if n != rank]
+        waited(lambda: not any(map(is_there, others)), 30)
+        seconds = time.time() - struck
+    finally:
+        for process in (folder / f"process-{n}" for n in range(processes)):
+            with suppress(OSError, ValueError):
+                os.kill(int(process.read_text()), signal.SIGKILL)
+        launcher.terminate()
+        launcher.wait(60)
+    return seconds, (folder / "said").read_text()
+
+
+def small_recipe(tmp_path):
+    changes = {"teacher.training.epochs": 1, "student.training.epochs": 2, "student.baseline": False}
+    changes |= {"data.synthetic.examples": 60, "run.checkpoint_steps": 2}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe_to_yaml(tiny_recipe(tmp_path / "run", **changes)))
+    return path
+
+
+def goes_on(tmp_path, recipe, *, processes):
+    again = launched(tmp_path / "again", 0, "", "none", recipe, processes=processes)
+    assert again.wait(280) == 0, (tmp_path / "again" / "said").read_text()[-3000:]
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["models"]["student"]
+
+
+def test_a_process_that_is_stopped_in_a_step_ends_the_others_which_say_so_and_the_run_goes_on(tmp_path):
+    recipe = small_recipe(tmp_path)
+    seconds, said = struck_and_gone(tmp_path / "cut", 1, "step", "SIGSTOP", recipe, processes=2)
+    assert seconds < ENOUGH, said[-3000:]
+    assert 'process 2 of 2 (rank 1) has not been heard of for 6 s, in phase "step"; this process ends too' in said
+    goes_on(tmp_path, recipe, processes=2)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP", "raise"])
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("phase", ["load", "teacher cache", "step", "evaluation", "save", "export"])
+def test_a_fault_anywhere_ends_all_others(tmp_path, phase, rank, how):
+    recipe = small_recipe(tmp_path)
+    seconds, said = struck_and_gone(tmp_path / "cut", rank, phase, how, recipe, processes=3)
+    (tmp_path / "seconds").write_text(f"{seconds:.1f}")
+    assert seconds < ENOUGH, said[-3000:]
+    assert re.search(rf'process {rank + 1} of 3 \(rank {rank}\) .*, in phase "{phase}', said), said[-3000:]
+    goes_on(tmp_path, recipe, processes=3)
