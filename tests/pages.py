@@ -105,6 +105,7 @@ def report_content(domains=("books", "dvd"), labels=("bad", "good"), *, levels=2
                 "loss": curve,
                 "epochs": [{"epoch": 1, "loss": 0.5, "accuracy": 0.8}, {"epoch": 2, "loss": 0.4, "accuracy": 0.9}],
                 "kept": 2,
+                "averaged": None,
             }
         },
         "frontier": {

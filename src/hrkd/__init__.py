@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hrkd.data.types import MultiDomainDataset
     from hrkd.deploy.export.plain import export_plain
     from hrkd.deploy.predict import Predictor
-    from hrkd.errors import ArtifactError, DataError, HrkdError, ModelError, RecipeError, TrainingError
+    from hrkd.errors import ArtifactError, BudgetError, DataError, HrkdError, ModelError, RecipeError, TrainingError
     from hrkd.models.loading import load_fine_tuned
     from hrkd.models.multi_domain import MultiDomainClassifier
     from hrkd.models.scratch import new_teacher, word_tokenizer
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError",
+    "BudgetError",
     "CacheConfig",
     "DataError",
     "EvaluationConfig",
@@ -94,6 +95,7 @@ __all__ = [
 
 _HOMES = {
     "ArtifactError": "hrkd.errors",
+    "BudgetError": "hrkd.errors",
     "CacheConfig": "hrkd.recipe.schema",
     "DataError": "hrkd.errors",
     "EvaluationConfig": "hrkd.recipe.schema",

@@ -4,6 +4,7 @@
 
     HrkdError
     ├── RecipeError      a recipe file or flag: unknown field, wrong value, fields that contradict
+    │   └── BudgetError  too few hours for even the smallest run
     ├── DataError        the user's text: missing file or column, unknown label or domain, empty text
     ├── ModelError       an encoder, tokenizer or checkpoint that does not fit the job
     ├── TrainingError    a run that must not go on: weak teacher, loss that is not finite
@@ -13,7 +14,10 @@ A message names the place (file, row, field), what was expected, what came, and 
 The command line prints the message alone and exits with status 2; anything else is a bug.
 """
 
-__all__ = ["ArtifactError", "DataError", "HrkdError", "ModelError", "RecipeError", "TrainingError"]
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["ArtifactError", "BudgetError", "DataError", "HrkdError", "ModelError", "RecipeError", "TrainingError"]
 
 
 class HrkdError(Exception):
@@ -22,6 +26,12 @@ class HrkdError(Exception):
 
 class RecipeError(HrkdError):
     """A recipe (file, flag or Python object) is wrong. Lists every problem found, one a line."""
+
+
+class BudgetError(RecipeError):
+    """A budget of hours is too small; ``plan``: the content of the plan with the fewest epochs, once it is made."""
+
+    plan: Mapping[str, Any] | None = None
 
 
 class DataError(HrkdError):

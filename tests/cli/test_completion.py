@@ -6,6 +6,10 @@ import subprocess
 import pytest
 
 from hrkd.cli import VERBS, main
+from hrkd.deploy.export.targets import TARGETS
+from hrkd.recipe.codes import CODES
+from hrkd.recipe.loading import packaged_recipes
+from hrkd.run.first_look import WHICH
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def bash(tmp_path_factory):
             script.write_text(capsys.readouterr().out)
         code = """
 source "$1"; shift
-entry=($(complete -p hrkd)); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "${entry[2]}"
+entry=$(complete -p hrkd); entry=${entry##*-F }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "${entry% hrkd}"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
         told = subprocess.run(
@@ -41,6 +45,29 @@ def test_flags_of_the_verb(bash, capsys):
     assert bash(capsys, "hrkd", "compress", "my.yaml", "--student.la") == {"--student.layers", "--student.layer_map"}
     assert bash(capsys, "hrkd", "export", "run", "out", "--all") == {"--allowance"}
     assert bash(capsys, "hrkd", "cache", "--student") == set()
+
+
+def test_values_of_what_has_a_fixed_set(bash, capsys):
+    """Of flags, of fields of the recipe, and of arguments."""
+    assert bash(capsys, "hrkd", "export", "run", "out", "--to", "") == set(TARGETS)
+    assert bash(capsys, "hrkd", "export", "run", "out", "--to", "onnx") == {"onnx", "onnx-int8"}
+    assert bash(capsys, "hrkd", "errors", "run", "--which", "") == set(WHICH)
+    assert bash(capsys, "hrkd", "evaluate", "run", "--split", "") == {"train", "dev", "test", "all"}
+    assert bash(capsys, "hrkd", "compress", "de") == {"demo"}
+    assert bash(capsys, "hrkd", "recipe", "") == set(packaged_recipes())
+    assert bash(capsys, "hrkd", "explain", "D40") == {code for code in CODES if code.startswith("D40")}
+    assert bash(capsys, "hrkd", "compress", "my.yaml", "--method.stages", "") == {"one", "two"}
+    assert bash(capsys, "hrkd", "compress", "my.yaml", "--run.overwrite", "") == {"true", "false"}
+    assert bash(capsys, "hrkd", "predict", "s", "--on-bad-row", "s") == {"stop", "skip"}
+
+
+def test_other_words_are_still_taken_and_judged_by_the_library(capsys):
+    assert main(["compress", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+    assert main(["compress", "demo", "--method.stages", "three", "--dry-run"]) == 2
+    assert "--method.stages: 'three' is not allowed: must be one of one, two" in capsys.readouterr().err
+    assert main(["export", "run", "out", "--to", "onx"]) == 2
+    assert "onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

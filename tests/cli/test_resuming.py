@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from grids import run_here, tiny_grid
-from hrkd.cli import main, terminal
+from hrkd.cli import commands, main, terminal
 from hrkd.comparison.command import compare
 from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
-from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from killed import Killed
 from tiny import tiny_recipe as recipe
@@ -167,3 +167,33 @@ def test_a_comparison_goes_on_and_says_that_it_is_finished(tmp_path, monkeypatch
     assert main(["resume", str(folder)]) == 2
     assert "hrkd compare GRID goes on with it" in capsys.readouterr().err
     assert not load_grid(tiny_grid(Path(), **one)).grid.output.exists()
+
+
+def test_an_interrupted_run_ends_with_the_command_that_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(recipe_to_yaml(recipe(Path("my runs/mine"), **SHORT)))
+    monkeypatch.setattr(commands, "progress", lambda: Killed("teacher 1/"))
+    going_on = "hrkd resume 'my runs/mine'\n"
+    assert main(["compress", "my.yaml"]) == 130
+    assert capsys.readouterr().err.endswith(f"error: interrupted; checkpoints are kept; to go on: {going_on}")
+    assert main(["resume", "my runs/mine"]) == 130
+    assert capsys.readouterr().err.endswith(going_on)
+    for unfinished in (["evaluate"], ["predict", "--domain", "0", "--", "a text"], ["report"], ["errors"]):
+        verb, *more = unfinished
+        assert main([verb, "my runs/mine", *more]) == 2
+        assert capsys.readouterr().err.endswith(going_on), verb
+    assert main(["distill", "my.yaml", "--teacher-folder", "my runs/mine", "--run.output", "other"]) == 2
+    assert capsys.readouterr().err.endswith(going_on)
+
+
+def test_an_interrupt_before_anything_is_written_names_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(recipe_to_yaml(recipe(Path("runs/mine"), **SHORT)))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hrkd.run.commands.opened", interrupted)
+    assert main(["compress", "my.yaml"]) == 130
+    assert "hrkd resume" not in capsys.readouterr().err
+    assert not Path("runs").exists()

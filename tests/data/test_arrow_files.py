@@ -15,6 +15,7 @@ from hrkd.data.arrow_files import as_dataset, kept_table, open_arrow, write_arro
 from hrkd.data.columns import ranks_of
 from hrkd.errors import ArtifactError
 from hrkd.support.caches import cached_folders
+from hrkd.support.manifest import write_manifest
 
 NAME = "abc-rows"
 
@@ -123,6 +124,8 @@ def damaged(folder: Path, change: str) -> str:
         index.write_text(json.dumps({name: v for name, v in json.loads(index.read_text()).items() if name != "size"}))
     else:
         index.write_text("{")
+    if change in ("other", "version", "sizeless", "index"):
+        write_manifest(folder)
     with pytest.raises(ArtifactError) as caught:
         kept_table(folder.parent, folder.name, never)
     return str(caught.value)
@@ -131,9 +134,9 @@ def damaged(folder: Path, change: str) -> str:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("cut", "data.arrow: "),
-        ("gone", "data.arrow: 0 bytes in the place of"),
-        ("bit", "data.arrow: this table is damaged"),
+        ("cut", "data.arrow ("),
+        ("gone", "data.arrow (missing)"),
+        ("bit", "data.arrow (its check sum differs)"),
         ("other", "not the table that is looked for"),
         ("version", "not the table that is looked for"),
         ("sizeless", "not the table that is looked for"),

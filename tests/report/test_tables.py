@@ -7,6 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from hrkd.cli.terminal import WIDTH_OF_FILES, result_console
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import LINEAR
 from hrkd.report.tables import (
@@ -297,15 +298,48 @@ def test_sizes():
         {"title": "Student", "layers": 4, "parameters": 14_500_000, "megabytes": 58.0},
     ]
     rows[1] |= {"times_smaller": 7.586, "imitates": "3, 6, 9, 12"}
-    head, teacher, student = columns_of(sizes_table(rows))
+    head, teacher, student = columns_of(sizes_table(rows).to_rich())
     assert head == ["Model", "Layers", "M parameters", "MB", "Times smaller", "Imitates layers"]
     assert teacher == ["Teacher", "12", "110.0", "440.0", "-", "-"]
     assert student == ["Student", "4", "14.5", "58.0", "7.6", "3, 6, 9, 12"]
     assert "Imitates" in shown(sizes_table(rows))
 
 
+def test_tables_fit_sixty_places_and_break_no_short_word():
+    names = [f"domain {i}" for i in range(60)]
+    rows = [
+        {"title": "Teacher", "layers": 12, "width": 768, "heads": 12, "feed_forward": 3072, "parameters": 110_000_000},
+        {"title": "Student", "layers": 4, "width": 312, "heads": 12, "feed_forward": 1200, "parameters": 14_500_000},
+    ]
+    more = {"parameters_without_embeddings": 86e6, "megabytes": 440.0, "times_smaller": 7.6, "imitates": "3, 6, 9, 12"}
+    counts = {f"label:a rather long label number {i}": 20 for i in range(60)}
+    data = [{"domain": name, "split": "train", "rows": 1200, **counts} for name in names]
+    many = results() | {"domains": names, "train_rows": dict.fromkeys(names, 100)}
+    for model in many["models"].values():
+        model |= {part: scores(*[0.8] * 60, names=names) for part in ("dev", "test") if part in model}
+    many["models"]["student"]["test"]["mean"]["worst_class"]["label"] = "a rather long label number 7"
+    tables = [sizes_table([row | more for row in rows]), data_table(data), classes_table(data), results_table(many)]
+    for table in tables:
+        lines = shown(table, 60).splitlines()
+        assert max(map(len, lines)) <= 60, table.title
+    sizes = shown(tables[0], 60)
+    assert all(
+        word in sizes for word in ("Model", "Teacher", "Student", "Layers", "parameters", "embeddings", "Imitates")
+    )
+
+
+def test_files_do_not_follow_the_width_of_a_terminal(monkeypatch, capsys):
+    found = {}
+    for width in ("60", "300"):
+        monkeypatch.setenv("COLUMNS", width)
+        result_console().print(results_table(results()))
+        found[width] = capsys.readouterr().out, results_markdown(results())
+    assert found["60"] == found["300"]
+    assert 60 < max(map(len, found["60"][0].splitlines())) <= WIDTH_OF_FILES
+
+
 def test_tiny_models_do_not_become_zero():
-    assert columns_of(sizes_table([{"title": "T", "parameters": 5_400, "megabytes": 0.02}]))[1][1:3] == [
+    assert columns_of(sizes_table([{"title": "T", "parameters": 5_400, "megabytes": 0.02}]).to_rich())[1][1:3] == [
         "0.005",
         "0.020",
     ]
@@ -426,9 +460,15 @@ def below(made):
 def test_who_is_below_the_linear_model_is_told_what_to_do():
     assert below(with_linear(0.90, {"student": -0.05, "teacher": 0.01})) == [
         "The student (85.0 %) is below TF-IDF + logistic regression (90.0 %; -5.0 points on the same 800 test rows, "
-        "95 % interval [-8.0, -2.0]): let it read more of each text (data.max_length), distil it longer "
+        "95 % interval [-8.0, -2.0]): distil it longer "
         "(student.training.epochs) or on more text (data.unlabelled), or make it larger."
     ]
+    cut = with_linear(0.90, {"student": -0.05, "teacher": 0.01}) | {"tokens_cut": 0.32}
+    more_text = (
+        "): let it read more of each text (data.max_length; 32 % of their tokens are not read), distil it longer"
+    )
+    assert more_text in below(cut)[0]
+    assert "read more" not in below(cut | {"tokens_cut": 0.04})[0]
     teacher, student = below(with_linear(0.95, {"student": -0.1, "teacher": -0.04}))
     assert teacher.startswith("The teacher (91.0 %) is below")
     assert "(teacher.training.epochs), or take a larger encoder (teacher.model)." in teacher

@@ -29,3 +29,15 @@ def test_of_a_teacher_at_chance_that_stands_first():
 def test_the_next_command_is_to_export_where_the_student_is_good_enough():
     assert next_command(results(student=0.895), "runs/a").startswith("hrkd export runs/a")
     assert next_command(results(student=0.7), "runs/a") == "hrkd errors runs/a"
+
+
+def test_speeds_that_repeated_measures_do_not_tell_apart_are_about_the_same():
+    speeds = {"texts_per_second": {"student": 1197.0, "teacher": 1060.0}}
+
+    def told(**times):
+        return next(line for line in verdict(results(**speeds, **times)) if line.startswith("Speed"))
+
+    assert "(1.1 times; in PyTorch)" in told()
+    assert "(1.1 times; in PyTorch)" in told(times_as_fast={"student": [1.13, 1.08, 1.2]})
+    assert "(about the same; in PyTorch)" in told(times_as_fast={"student": [1.13, 0.7, 1.6]})
+    assert "(about the same; in PyTorch)" in told(times_as_fast={"student": [1.03, 1.01, 1.04]})

@@ -7,6 +7,7 @@ import yaml
 from hrkd.cli import main
 from hrkd.recipe.loading import load_recipe, recipe_json_schema
 from hrkd.run.check import check
+from hrkd.run.prepare import load_labelled
 
 GOOD, BAD = ("wunderbar", "prima"), ("kaputt", "billig")
 
@@ -94,17 +95,31 @@ def test_columns_are_listed_where_text_or_label_is_missing(tmp_path, monkeypatch
     assert not (tmp_path / "my.yaml").exists()
 
 
-def test_no_domain_is_told_with_what_to_do(table, capsys):
+def test_files_of_a_folder_are_domains_where_no_column_is(table, capsys):
     lines = [";".join(line.split(";")[:3]) for line in table.read_text(encoding="utf-8-sig").splitlines()]
     folder = table.parent / "folder"
     folder.mkdir()
     for name in ("books", "films"):
         (folder / f"{name}.csv").write_text("\n".join(lines), encoding="utf-8")
     assert run("init", folder, "--output", "f.yaml") == 0
-    told = capsys.readouterr().out
-    assert "no column looks like a domain" in " ".join(told.split())
-    assert "the files books.csv, films.csv may each be a domain" in told
-    assert "# no column looks like a domain" in (table.parent / "f.yaml").read_text(encoding="utf-8")
+    why = "no column looks like a domain, and books.csv, films.csv have the same columns: each file is taken for one"
+    assert why in " ".join(capsys.readouterr().out.split())
+    written = (table.parent / "f.yaml").read_text(encoding="utf-8")
+    assert f"domain: file_name # {why}" in " ".join(written.split())
+    data = load_recipe("f.yaml").data
+    found = load_labelled(data, None)[0]
+    assert found.rows_by_domain() == {"books": 240, "films": 240}
+    (folder / "films.csv").write_text("nr;Kommentar;sterne;mehr\n1;gut;positiv;x\n", encoding="utf-8")
+    assert run("init", folder, "--output", "f.yaml", "--overwrite") == 0
+    assert "no column looks like a domain; every row needs one" in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_domain_is_told_with_what_to_do(table, capsys):
+    lines = [";".join(line.split(";")[:3]) for line in table.read_text(encoding="utf-8-sig").splitlines()]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    assert run("init", table) == 0
+    assert "no column looks like a domain; every row needs one" in " ".join(capsys.readouterr().out.split())
+    assert "# no column looks like a domain" in (table.parent / "my.yaml").read_text(encoding="utf-8")
 
 
 def test_names_that_yaml_would_read_otherwise_are_quoted(tmp_path, monkeypatch):
@@ -124,3 +139,13 @@ def test_a_research_set_needs_no_columns(tmp_path, monkeypatch):
     (folder / "books.task.train").write_text("1\tfine\n0\tpoor\n")
     assert run("init", "fdu") == 0
     assert yaml.safe_load((tmp_path / "my.yaml").read_text())["data"] == {"source": "fdu"}
+
+
+def test_rows_without_a_text_are_counted_apart(table, capsys):
+    assert run("init", table.name) == 0
+    assert "bewertungen.csv: 240 rows, 5 columns" in capsys.readouterr().out
+    with table.open("a", encoding="utf-8") as file:
+        file.write(";;;;\n241; ;positiv;Küche;2024-01-01\n")
+    assert run("init", table.name, "--overwrite") == 0
+    assert "bewertungen.csv: 240 rows with a text and 2 without, 5 columns" in capsys.readouterr().out
+    assert "240 rows with a text and 2 without" in (table.parent / "my.yaml").read_text(encoding="utf-8")

@@ -103,7 +103,13 @@ def test_tables_are_shown(planned):
     assert [row[0] for row in tables[title].rows] == ["teacher", "student", "baseline", "measuring", "all"]
     assert any(note.startswith("Memory: ") for note in tables[title].notes)
     assert tables["Rows"].rows[-1][0] == "all"
-    assert ("what the teacher says", "to make") in {row[:2] for row in tables["Caches"].rows}
+    caches = [row[:2] for row in tables["Caches"].rows]
+    assert ("what the teacher says", "to make") in caches
+    assert sorted(each for each, _ in caches if each.startswith("token ids")) == [
+        "token ids: dev",
+        "token ids: test",
+        "token ids: train",
+    ]
 
 
 def test_a_stage_under_way_goes_on(tmp_path):
@@ -184,7 +190,15 @@ def test_a_budget_changes_the_recipe_of_the_run_once(command, tmp_path, capsys, 
     assert command("train-teacher", file, "--dry-run", "--json") == 0
     whole = json.loads(capsys.readouterr().out)["seconds"] / 3600
     assert command("train-teacher", file, "--hours", whole / 1000) == 2
-    assert f"--hours {whole / 1000:g}: too little" in capsys.readouterr().err
+    output, told = capsys.readouterr()
+    assert f"--hours {whole / 1000:g}: too little" in told
+    assert "Plan of hrkd train-teacher" in output, "with the fewest epochs"
+    assert "teacher.training.epochs: 1 in the place of 10, the fewest" in output
+    assert "does not fit into" in output
+    assert command("train-teacher", file, "--hours", whole / 1000, "--dry-run", "--json") == 2
+    shortest = json.loads(capsys.readouterr().out)
+    assert (shortest["fits"], shortest["stages"][0]["epochs"]) == (False, 1)
+    assert shortest["seconds"] / 3600 == pytest.approx(whole / 10, rel=0.02)
     assert list(tmp_path.iterdir()) == [file]
     half = f"{1.001 * whole / 2 / 0.9:.6f}"
     assert command("train-teacher", file, "--hours", half, "--dry-run") == 0

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -67,6 +68,38 @@ def test_the_page_says_what_is_odd_about_the_data(run):
     content = report_content(run, replace(splits, train=load_domains(rows)))
     (conflict,) = [each for each in content["data"]["findings"] if each["code"] == "D103"]
     assert conflict["found"] in html.unescape(run_page(content))
+
+
+def test_where_student_and_teacher_part_on_no_row_the_page_says_so(copy):
+    shutil.copy(copy / "predictions" / "teacher.parquet", copy / "predictions" / "student.parquet")
+    content = report_content(copy)
+    assert content["flips"]["texts"] == []
+    assert content["texts_note"] == "Student and teacher are right on the same test rows, and wrong on the same."
+
+
+def test_averaged_weights_that_are_kept_are_a_row_of_the_learning_curves(copy):
+    file = copy / "student" / "training.json"
+    record = json.loads(file.read_text())
+    record["average"] = {"selection": 0.75, "updates": 1234, "kept": True}
+    file.write_text(json.dumps(record))
+    page = html.unescape(run_page(report_content(copy)))
+    assert "Student: the mean weights of the last 1,234 updates are kept, not an epoch's." in page
+    (row,) = [row for row in re.findall("<tr>.*?</tr>", page, re.DOTALL) if "averaged" in row]
+    assert re.findall("<t[dh][^>]*>(.*?)</t", row) == ["Student", "averaged", "-", "75.0", "kept"]
+
+
+def test_the_page_says_what_hrkd_check_adds_to_its_findings(run):
+    page = html.unescape(run_page(report_content(run)))
+    for code in ("D206", "D109", "D306", "D402"):
+        assert f"({code})" in page
+
+
+def test_tiny_models_are_timed_until_their_speeds_can_be_told_apart_or_not(run):
+    results = json.loads((run / "results.json").read_text())
+    for name in ("student", "student_without_distillation"):
+        middle, low, high = results["times_as_fast"][name]
+        assert 0 < low <= middle <= high
+    assert 0 <= results["tokens_cut"] < 1
 
 
 def test_ratios_of_a_level_add_up_to_one(run):

@@ -19,6 +19,7 @@ from hrkd.run.commands import compress, distill, train_teacher
 from hrkd.run.evaluation import evaluate
 from hrkd.run.first_look import teacher_in
 from hrkd.run.folder import RunFolder
+from hrkd.support.atomic_files import is_leftover
 from hrkd.support.stage_files import TABLES
 from hrkd.training.selection import DevAccuracy
 from tiny import tiny_recipe
@@ -206,8 +207,8 @@ def stop_after(monkeypatch, epochs):
         ("student.json", "3", "is no mapping"),
         ("student-best-per-domain.json", "missing", "is missing"),
         ("student-best-per-domain.json", '{"books": {}}', "damaged"),
-        ("student/state.json", "cut", "state.json"),
-        ("student/state.safetensors", "missing", "state.safetensors"),
+        ("student/*/state.json", "cut", "state.json"),
+        ("student/*/state.safetensors", "missing", "state.safetensors"),
     ],
 )
 def test_damage_to_what_is_under_way_is_named(made, tmp_path, monkeypatch, name, how, said):
@@ -216,7 +217,10 @@ def test_damage_to_what_is_under_way_is_named(made, tmp_path, monkeypatch, name,
         stop_after(patch, 1)
         with pytest.raises(KeyboardInterrupt):
             distill(recipe(tmp_path / "run", **more), teacher_folder=made)
-    damage(tmp_path / "run" / "checkpoints" / name, how)
+    paths = list((tmp_path / "run" / "checkpoints").glob(name))
+    assert paths
+    for path in paths:
+        damage(path, how)
     with pytest.raises(ArtifactError, match=said) as error:
         distill(recipe(tmp_path / "run", **more), teacher_folder=made)
     assert "delete th" in str(error.value)
@@ -313,7 +317,7 @@ def test_the_folder_of_a_run_names_its_teacher(made, tmp_path):
     assert teacher_in(made / "teacher") == made / "teacher"
     distill(recipe(tmp_path / "b"), teacher_folder=made)
     assert content(tmp_path / "b")["student/model.safetensors"] == content(made)["student/model.safetensors"]
-    with pytest.raises(ArtifactError, match="b/teacher: no finished teacher"):
+    with pytest.raises(ArtifactError, match="b/teacher: the teacher of this run is not finished yet"):
         distill(recipe(tmp_path / "c"), teacher_folder=tmp_path / "b")
 
 
@@ -441,8 +445,11 @@ def test_a_model_card_that_was_edited_stays(run, caplog):
 def test_a_run_that_was_killed_at_its_first_file_begins_anew(tmp_path):
     cut_off = tmp_path / "run" / ".hrkd-tmp-0123456789abcdef"
     cut_off.mkdir(parents=True)
+    (cut_off / "mine").touch()
     with pytest.raises(ArtifactError, match="not a run of hrkd"):
         compress(recipe(tmp_path / "run"))
+    (cut_off / "mine").unlink()
+    assert is_leftover(cut_off), "the process was killed before the folder said what it is"
     (cut_off / ".hrkd").write_text(json.dumps({"temporary": cut_off.name, "of": "recipe.yaml", "holds": "new"}))
     (tmp_path / "run" / "environment.json").write_text("{}")
     with RunFolder.at_work(RunConfig(output=tmp_path / "run")) as folder:

@@ -184,7 +184,7 @@ def test_a_finished_student_needs_its_levels_no_more(finished, teacher, tmp_path
     shutil.copytree(finished[0], run)
     shutil.rmtree(run / "levels")
     results = distill(recipe(run), teacher_folder=teacher)
-    anew = ("recipe_name", "texts_per_second", "model_card")  # which the speeds stand in
+    anew = ("recipe_name", "texts_per_second", "times_as_fast", "model_card")  # which the speeds stand in
     assert results == finished[1] | {name: results[name] for name in anew}
     assert not (run / "levels").exists()
 

@@ -85,12 +85,17 @@ def killed(monkeypatch, at, work):
             return rename(self, target)
 
         patch.setattr(atomic_files.Path, "rename", counted)
-        patch.setattr(atomic_files.shutil, "rmtree", dies)
+        patch.setattr(atomic_files, "_remove_temporary", dies)
         with pytest.raises(SystemExit):
             work()
 
 
-def test_what_a_killed_process_left_is_cleared_and_what_it_moved_aside_comes_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("exchanges", "renames"), [(True, 1), (False, 4)])
+def test_what_a_killed_process_left_is_cleared_and_what_it_moved_aside_comes_back(
+    tmp_path, monkeypatch, exchanges, renames
+):
+    if not exchanges:
+        monkeypatch.setattr("hrkd.support.atomic_files._exchange", lambda one, other: False)
     for content in ("first", "second"):
 
         def work(content=content):
@@ -100,12 +105,12 @@ def test_what_a_killed_process_left_is_cleared_and_what_it_moved_aside_comes_bac
         if content == "first":
             work()
             (tmp_path / "model" / "notes").write_text("mine")
-    for renamed in (0, 1, 2):
+    for renamed in range(renames + 1):
         killed(monkeypatch, renamed, work)
         assert len(list(tmp_path.glob(".hrkd-tmp-*"))) > 0
         clear_leftovers(tmp_path)
         assert names(tmp_path) == ["model", "model/config.json", "model/manifest.json", "model/notes"]
-        assert (tmp_path / "model" / "config.json").read_text() == ("second" if renamed == 2 else "first")
+        assert (tmp_path / "model" / "config.json").read_text() == ("second" if renamed == renames else "first")
 
 
 MINE = (".notes-20251128", ".student-abcd1234", ".hrkd-tmp-", ".hrkd-tmp-0123456789abcdef", ".teacher-old-abcd1234")

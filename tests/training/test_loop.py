@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -14,9 +15,10 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.fit_layers import FitLayers
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.support.manifest import write_manifest
+from hrkd.training.culprits import cells_not_finite
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, StepOutput, Trainable, parameter_groups, train
-from hrkd.training.record import Recorder
+from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
 from tiny import train_tiny as run
 from tiny import weights
@@ -262,3 +264,33 @@ def test_a_damaged_history_is_named(tiny, tmp_path, progress):
     write_manifest(checkpoint)
     with pytest.raises(ArtifactError, match="state: the history in this checkpoint is damaged; delete this folder"):
         run(tiny, FineTuning(tiny.model()), checkpoint=tmp_path / "state")
+
+
+def test_a_row_that_makes_the_loss_no_number_is_named_with_its_domain(tiny):
+    class Spoilt(FineTuning):
+        bad = 7
+
+        def forward(self, batch):
+            loss = super().forward(batch).loss
+            return StepOutput(loss * float("nan") if (batch.indices == self.bad).any() else loss)
+
+    source = tiny.train.source
+    name, domain = source.rows["id"][7], source.domains[source.rows["domain"][7]]
+    with pytest.raises(TrainingError) as error:
+        run(tiny, Spoilt(tiny.model()))
+    assert f"1 row gives such a loss by itself, of 12: {name} ({domain})" in str(error.value)
+
+
+def test_what_of_a_step_is_not_finite_is_named_by_level_and_domain():
+    nan = float("nan")
+    tables = StepTables(
+        hidden=torch.tensor([[0.0, 1.0], [nan, 1.0], [0.0, 0.0]]),
+        attention=torch.tensor([[0.0, 0.0], [0.0, float("inf")]]),
+        prediction=torch.tensor([0.0, nan]),
+        ratios=torch.zeros(3, 2),
+        hierarchical=torch.zeros(3, 3, 2),
+    )
+    expected = ["prediction loss in dvd", "hidden loss of level 1 in books", "attention loss of level 2 in dvd"]
+    assert cells_not_finite(tables, ("books", "dvd")) == expected
+    unlooked = dataclasses.replace(tables, hidden=torch.full((3, 2), nan), attention=torch.full((2, 2), nan))
+    assert cells_not_finite(unlooked, ("books", "dvd")) == ["prediction loss in dvd"]

@@ -6,6 +6,7 @@ answer at once.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
         status = _with_others(TERMINATED if how == "terminated" else INTERRUPTED, interrupt)
-        _fail(f"{how}{_going_on(tokens)}")
+        _fail(f"{how}{_going_on(tokens, interrupt)}")
         return status
     except RuntimeError as error:
         if not _is_of_group(error):
@@ -126,12 +127,16 @@ def _with_others(status: int, error: BaseException) -> int:
     return status
 
 
-def _going_on(tokens: Sequence[str]) -> str:
-    """What becomes of an interrupted command when it is given again, where anything of it is kept."""
+def _going_on(tokens: Sequence[str], interrupt: KeyboardInterrupt) -> str:
+    """How to go on with an interrupted command, where anything of it is kept."""
     verb = tokens[0] if tokens else ""
-    if verb in (*RESUMED, "resume"):
-        also = ", and so does hrkd resume with its folder" if verb in RESUMED else ""
-        return f"; the same command goes on from the last checkpoint, where there is one{also}"
+    notes: list[str] = getattr(interrupt, "__notes__", [])
+    if verb in RESUMED and notes:
+        return f"; checkpoints are kept; {notes[0]}"
+    if verb == "resume":  # paths count from another directory meanwhile
+        return f"; checkpoints are kept; to go on, the same again: {shlex.join(['hrkd', *tokens])}"
+    if verb in RESUMED:
+        return "; the same command goes on from the last checkpoint, where there is one"
     if verb == "predict" and any(token.partition("=")[0] == "--output" for token in tokens):
         return "; the same command goes on where it stopped, if it labels a file"
     return ""

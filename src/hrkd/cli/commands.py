@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.parameters import Json, RecipeArgument, tell
 from hrkd.cli.terminal import heavy_imports, prepare, progress
-from hrkd.errors import TrainingError
+from hrkd.errors import BudgetError, TrainingError
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe
 from hrkd.run.first_look import (
@@ -186,14 +186,22 @@ def _start(
     if not dry_run and hours is None:
         return _Work(console, rows, recipe)
     with heavy_imports():
-        from hrkd.report.plan_tables import budget_lines
+        from hrkd.report.plan_tables import budget_lines, plan_tables
         from hrkd.run.plan import plan
         from hrkd.support.progress import quiet
 
     show = console.print if dry_run else quiet
-    found = plan(
-        recipe, verb=verb, teacher_folder=teacher_folder, hours=hours, data=rows, show=show, progress=progress()
-    )
+    try:
+        found = plan(
+            recipe, verb=verb, teacher_folder=teacher_folder, hours=hours, data=rows, show=show, progress=progress()
+        )
+    except BudgetError as error:
+        if error.plan is not None and dry_run:
+            tell(error.plan, as_json)
+        elif error.plan is not None:
+            for table in plan_tables(error.plan):
+                console.print(table)
+        raise
     if dry_run:
         tell(found.content, as_json)
         return None

@@ -25,4 +25,6 @@ def completion(shell: Annotated[Literal["bash", "zsh", "fish"], Parameter(help="
     source that, which is quicker.
     """
     script = app_of([]).generate_completion(prog_name="hrkd", shell=shell)
+    if shell == "bash":  # names of files where nothing else is known, such as that of a recipe
+        script = script.replace("complete -F ", "complete -o default -F ")
     sys.stdout.write(script.rstrip("\n") + "\n" + SOURCED.get(shell, ""))

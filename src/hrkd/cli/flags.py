@@ -99,13 +99,16 @@ def _flag(field: RecipeField, group: Group) -> Any:
     if bool in origins:
         off = f"--{field.name} false turns it off"
         facts = [*_defaults(field), *([off] if field.default or recommended(field.path) else [])]
-        return Annotated[str, Parameter(help=_help(field, facts), group=group, negative=(), metavar="")]
+        parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar="", show_choices=False)
+        return Annotated[Literal["true", "false"] | str, parameter]
     facts = [_FORMS[origin].format(field.name) for origin in origins if origin in _FORMS] or _bounds(field)
     facts += _defaults(field) if field.default not in (None, []) else []
-    parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar)
+    parameter = Parameter(help=_help(field, facts), group=group, negative=(), metavar=metavar, show_choices=False)
     if dict in origins:
         return Annotated[_mapping_hint(kinds, origins), parameter, Parameter(converter=_words)]
-    return Annotated[list[str] if list in origins else str, parameter]
+    words = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+    text: Any = Literal[words] | str if words else str  # what a shell offers; any other word is the recipe's matter
+    return Annotated[list[text] if list in origins else text, parameter]
 
 
 def _defaults(field: RecipeField) -> list[str]:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, takes_fields
 from hrkd.cli.output import print_json
-from hrkd.cli.parameters import Json, RecipeArgument, data_recipe
+from hrkd.cli.parameters import Json, RecipeArgument, data_recipe, offered
 from hrkd.cli.prediction import TableFlags, predict_lines, predict_table, predict_texts, standard_input, unguarded
 from hrkd.cli.terminal import heavy_imports, prepare, prepare_process, progress
 from hrkd.deploy.checks import BATCH_SIZE
@@ -24,7 +24,9 @@ from hrkd.run.first_look import (
 )
 
 if TYPE_CHECKING:
-    pass
+    Target = str
+else:
+    Target = offered(TARGETS)
 
 __all__ = ["export", "predict", "serve"]
 
@@ -108,7 +110,7 @@ def export(
     recipe: RecipeArgument = None,
     /,
     *,
-    to: Annotated[str, Parameter(help=f"What to make: {', '.join(TARGETS)}.")] = PLAIN,
+    to: Annotated[Target, Parameter(help=f"What to make: {', '.join(TARGETS)}.", show_choices=False)] = PLAIN,
     domain: Annotated[str | None, Parameter(help="A graph of this domain alone; default: of all, in one.")] = None,
     vocabulary: Annotated[
         int | None,

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
 from hrkd.cli.output import print_json
-from hrkd.cli.parameters import Json, RecipeArgument, tell
+from hrkd.cli.parameters import Json, RecipeArgument, RecipeName, offered, tell
 from hrkd.cli.terminal import heavy_imports, prepare
 from hrkd.errors import RecipeError
 from hrkd.recipe.codes import CODES, code_of
@@ -27,7 +27,9 @@ from hrkd.run.first_look import (
 from hrkd.support.messages import visible
 
 if TYPE_CHECKING:
-    pass
+    CodeName = str
+else:
+    CodeName = offered(CODES)
 
 __all__ = ["cache", "check", "data", "explain", "init", "recipe"]
 
@@ -130,7 +132,7 @@ def init(
 
 
 def explain(
-    code: Annotated[str | None, Parameter(help="Such as D104; default: list all.")] = None,
+    code: Annotated[CodeName | None, Parameter(help="Such as D104; default: list all.", show_choices=False)] = None,
     /,
     *,
     as_json: Json = False,
@@ -196,7 +198,7 @@ def cache(
 
 
 def recipe(
-    name: Annotated[str | None, Parameter(help="A packaged recipe to print.")] = None,
+    name: Annotated[RecipeName | None, Parameter(help="A packaged recipe to print.", show_choices=False)] = None,
     /,
     *,
     schema: Annotated[bool, Parameter(negative=(), help="Print the JSON schema of all fields.")] = False,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hrkd.cli.flags import Flags, overrides_of, takes_fields
-from hrkd.cli.parameters import Json, RecipeArgument, data_recipe, tell
+from hrkd.cli.parameters import Json, RecipeArgument, RecipeName, data_recipe, offered, tell
 from hrkd.cli.terminal import heavy_imports, prepare, progress
 from hrkd.deploy.checks import BATCH_SIZE
 from hrkd.deploy.export_folder import facts_of_any
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.first_look import (
+    SPLITS,
+    WHICH,
     check_measurable,
     check_named,
     recipe_around,
@@ -24,7 +26,10 @@ from hrkd.support.arguments import check_count
 from hrkd.support.atomic_files import check_can_be_written
 
 if TYPE_CHECKING:
-    pass
+    Split = str
+    Which = str
+else:
+    Split, Which = offered(SPLITS), offered(WHICH)
 
 __all__ = ["benchmark", "errors", "evaluate", "report"]
 
@@ -36,9 +41,10 @@ def evaluate(
     /,
     *,
     split: Annotated[
-        str | None,
+        Split | None,
         Parameter(
-            help="train, dev, test or all; default: test where the run or the data says which rows that is, else all."
+            help="train, dev, test or all; default: test where the run or the data says which rows that is, else all.",
+            show_choices=False,
         ),
     ] = None,
     teacher: Annotated[
@@ -108,10 +114,11 @@ def errors(
     /,
     *,
     which: Annotated[
-        str,
+        Which,
         Parameter(
             help="all; wrong: by the student; lost: right by the teacher alone; gained: by the student alone; "
-            "neither: right by none."
+            "neither: right by none.",
+            show_choices=False,
         ),
     ] = "all",
     domain: Annotated[str | None, Parameter(help="Of this domain alone.")] = None,
@@ -146,7 +153,10 @@ def benchmark(
         Path, Parameter(help="Runs (teacher and student), models, exports; others are compared with the first.")
     ],
     recipe: Annotated[
-        str | None, Parameter(help="Recipe whose test texts are taken; default: that of the first folder's run.")
+        RecipeName | None,
+        Parameter(
+            help="Recipe whose test texts are taken; default: that of the first folder's run.", show_choices=False
+        ),
     ] = None,
     threads: Annotated[int, Parameter(help="Threads of the processor for each model.")] = 1,
     texts: Annotated[int, Parameter(help="Texts that are taken.")] = 300,

@@ -26,7 +26,7 @@ from hrkd.comparison.planning import Cell, PlannedRun, settings_of_stage
 from hrkd.errors import ArtifactError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.recipe.schema import Recipe
-from hrkd.run.folder import RunFolder
+from hrkd.run.folder import RunFolder, telling_how_to_go_on
 from hrkd.run.identity import differences
 from hrkd.support.atomic_files import write_text, writing
 from hrkd.support.processor import usable_cores
@@ -99,7 +99,11 @@ def make_runs(
     """
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-    with _alone(output) as lock, progress.bar("runs", total=len(runs), unit="runs") as bar:
+    with (
+        telling_how_to_go_on(output),
+        _alone(output) as lock,
+        progress.bar("runs", total=len(runs), unit="runs") as bar,
+    ):
         begin(output)
         pool = _Pool(output, overwrite, _environment(jobs), lock, bar, waiting=list(runs))
         try:

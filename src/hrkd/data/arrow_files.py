@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from filelock import AcquireReturnProxy, FileLock
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import clear_leftovers, replace_folder, write_json, writing
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
+from hrkd.support.manifest import check_manifest
 
 if TYPE_CHECKING:
     import datasets
@@ -34,7 +34,6 @@ __all__ = ["as_dataset", "kept_table", "open_arrow", "temporary_file", "write_ar
 
 FORMAT = "hrkd-arrow"
 VERSION = 1
-BLOCK = 1 << 20
 ADVICE = "make room there, or choose another cache.folder (or HRKD_CACHE)"
 
 
@@ -87,7 +86,7 @@ def kept_table(
             with writing(cache / name, advice=ADVICE), replace_folder(cache / name) as new:
                 notes = write(new / "data.arrow")
                 file = new / "data.arrow"
-                content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size, "sum": _sum(file)}
+                content = {"rows": open_arrow(file).num_rows, "size": file.stat().st_size}
                 write_json(new / "index.json", {**_head(name), **content, **notes})
     note_use(cache / name)
     return _opened(cache / name)
@@ -120,24 +119,16 @@ def _lock(cache: Path, name: str) -> AcquireReturnProxy[Any]:
 
 
 def _opened(folder: Path) -> tuple[pa.Table, dict[str, Any]]:
+    advice = clearing_advice(folder)
+    check_manifest(folder, advice=advice, needed=True)
     index = read_index(folder)
-    file, advice = folder / "data.arrow", clearing_advice(folder)
+    file = folder / "data.arrow"
     expected = _head(folder.name)
     if not isinstance(index, dict) or index | expected != index or not isinstance(index.get("size"), int):
         raise ArtifactError(f"{folder}: not the table that is looked for; {advice}")
     check_size(file, index["size"])
-    if _sum(file) != index.get("sum"):
-        raise ArtifactError(f"{file}: this table is damaged; {advice}")
     return open_arrow(file), index
 
 
 def _head(name: str) -> dict[str, Any]:
     return {"format": FORMAT, "version": VERSION, "kind": name.rpartition("-")[2], "name": name}
-
-
-def _sum(file: Path) -> int:
-    total = 0
-    with file.open("rb") as content:
-        while block := content.read(BLOCK):
-            total = zlib.crc32(block, total)
-    return total

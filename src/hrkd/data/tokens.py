@@ -19,7 +19,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
 from hrkd.recipe.schema import Keep
 
-__all__ = ["TEXT", "token_table"]
+__all__ = ["TEXT", "token_cache", "token_table"]
 
 TEXT = "text_number"
 SMALL = ("attention_mask", "token_type_ids")
@@ -55,8 +55,8 @@ def token_table(
         write_arrow(file, _encoded(dataset, tokenizer, max_tokens, keep, tell))
         return {"max_tokens": max_tokens, "keep": keep, "of": str(tokenizer.name_or_path)}
 
-    mark = "" if cache is None else _mark(dataset, tokenizer, max_tokens, keep)
-    table, _ = kept_table(cache if mark else None, f"{mark}-tokens", write)
+    name = "" if cache is None else token_cache(dataset, tokenizer, max_tokens, keep)
+    table, _ = kept_table(cache if name else None, name, write)
     if told < len(dataset):
         tell(len(dataset) - told)
     return table
@@ -79,8 +79,8 @@ def _encoded(
         advance(len(chunk["text"]))
 
 
-def _mark(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, keep: Keep) -> str:
-    """A name for all that decides the ids; empty if the tokenizer does not tell."""
+def token_cache(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_tokens: int, keep: Keep) -> str:
+    """The name of the cache of token ids, by all that decides these; empty if the tokenizer does not tell."""
     if not tokenizer.is_fast:
         return ""
     # What truncates and pads is set by the last call; here, max_tokens decides.
@@ -92,4 +92,4 @@ def _mark(dataset: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase, max_t
         total.update(column.encode())
         for piece in json_items(dataset.rows, column):
             total.update(piece.encode())
-    return total.hexdigest()[:20]
+    return f"{total.hexdigest()[:20]}-tokens"

@@ -20,7 +20,7 @@ from hrkd.models.kind import is_own, locate, neighbour
 from hrkd.support.domain_index import domain_folders, read_domain_index
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
-from hrkd.support.stage_files import STAGES
+from hrkd.support.stage_files import STAGES, going_on
 
 __all__ = [
     "CONFIG",
@@ -202,7 +202,7 @@ def unfinished_run(folder: Path) -> str:
     if _is_stage(folder / "student") or not ("levels" in stages or begun or (folder / "recipe.yaml").is_file()):
         return ""
     told = [f"finished: {', '.join(stages) or 'nothing'}", *([f"under way: {', '.join(begun)}"] if begun else [])]
-    return f"a run whose student is not finished yet ({'; '.join(told)}); the same hrkd command goes on with it"
+    return f"a run whose student is not finished yet ({'; '.join(told)}); {going_on(folder)}"
 
 
 def _is_stage(folder: Path) -> bool:

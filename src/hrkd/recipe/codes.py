@@ -287,7 +287,7 @@ _ALL = (
         "D402",
         "dev and test do not show a difference of a point",
         "note",
-        "The 95 % interval of an accuracy on these rows reaches further than half a point to either side.",
+        "The 95 % interval of an accuracy on these rows, such as that of the linear model, is wider than a point.",
         "Differences that are smaller than the interval are noise. Ten thousand rows show about one point.",
         "Compare models on the same rows (hrkd compare pairs them), over several seeds, and read the intervals.",
     ),

@@ -155,7 +155,7 @@ class DataConfig(Section):
     """Column with the class label."""
 
     domain: str = "domain"
-    """Column with the domain name."""
+    """Column with the domain name; `file_name`: where tables have no such column, the names of their files."""
 
     split: str | None = None
     """Column that says train, dev or test; without it the package splits."""

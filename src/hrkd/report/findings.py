@@ -11,8 +11,8 @@ from hrkd.support.messages import count_of, visible
 
 __all__ = ["findings_lines"]
 
-HEADED = re.compile(r"\.[ct]sv(\.gz)?#\d", re.IGNORECASE)
-"""A row of a table whose first line is no row."""
+HEADED = re.compile(r"[^\s/]*\.[ct]sv(?:\.gz)?#(\d+)", re.IGNORECASE)
+"""A row of a table whose first line is no row, and its number."""
 
 
 def findings_lines(name: str, findings: Sequence[Finding], left_out: Mapping[str, int]) -> Iterator[str]:
@@ -23,8 +23,8 @@ def findings_lines(name: str, findings: Sequence[Finding], left_out: Mapping[str
             yield f"{severity}s ({meaning}):"
             yield from (f"  {each.line()}" for each in findings if each.severity == severity)
             yield ""
-    if any(HEADED.search(each.line()) for each in findings):
-        yield "(#17 is the 17th row below the header)"
+    if headed := next((place for each in findings if (place := HEADED.search(each.line()))), None):
+        yield f"({headed[0]} is row {headed[1]} below the header)"
     told = [count_of(number, severity, f"{severity}s") for severity, number in counts.items() if number]
     yield visible(f"{name}: {', '.join(told) or 'nothing found'}")
     if left_out:

@@ -62,7 +62,12 @@ def _stages(content: Mapping[str, Any]) -> PlainTable:
 
 def _caches(caches: list[Mapping[str, Any]]) -> PlainTable:
     rows = tuple(
-        (KINDS[each["kind"]], "there" if each["there"] else "to make", bytes_of(each["bytes"])) for each in caches
+        (
+            KINDS[each["kind"]] + (f": {each['part']}" if each.get("part") else ""),
+            "there" if each["there"] else "to make",
+            bytes_of(each["bytes"]),
+        )
+        for each in caches
     )
     return PlainTable("Caches", ("What", "State", "Size on disk"), rows)
 
@@ -72,6 +77,11 @@ def budget_lines(content: Mapping[str, Any]) -> Iterator[str]:
     if content["hours"] is None:
         return
     budget = f"{content['hours']:g} hours, of which a tenth is left free"
+    if not content["fits"]:
+        for change in content["changes"]:
+            yield f"{change['field']}: {change['to']} in the place of {change['from']}, the fewest"
+        yield f"This is the shortest run there is, and it does not fit into {budget}."
+        return
     for change in content["changes"]:
         yield f"{change['field']}: {change['to']} in the place of {change['from']}, to fit into {budget}"
     if not content["changes"]:

@@ -9,6 +9,7 @@ import yaml
 
 from hrkd.data.guessing.columns import Column
 from hrkd.data.guessing.roles import Guess
+from hrkd.data.readers.parts import FILE_NAME
 from hrkd.recipe.schema import DataConfig
 from hrkd.support.messages import visible
 from hrkd.support.text_table import PlainTable
@@ -30,7 +31,7 @@ NOT_ENGLISH = "the texts do not look English: it should know their language (suc
 
 @dataclass(frozen=True)
 class FirstRecipe:
-    """What stands in it. ``guess`` is None for a source that has columns of its own."""
+    """What stands in it. ``guess`` is None for a source with columns of its own; ``files``: why they are domains."""
 
     source: str
     about: str
@@ -39,6 +40,7 @@ class FirstRecipe:
     teacher: str
     output: str
     schema: str | None = None
+    files: str = ""
 
     def text(self) -> str:
         """The YAML."""
@@ -54,7 +56,7 @@ class FirstRecipe:
                 if column := self.guess.columns.get(role):
                     yield _line(role, column.name, why(role, self.guess))
             if "domain" not in self.guess.columns:
-                yield _line("domain", "domain", NO_DOMAIN)
+                yield _line("domain", FILE_NAME if self.files else "domain", self.files or NO_DOMAIN)
             yield from self._lengths()
         for column in self.unused:
             yield _comment(f"not used: {column.name!r}, {column}{_use(column)}", indent="  ")
@@ -96,10 +98,12 @@ def why(role: str, guess: Guess) -> str:
     return f"{guess.columns[role]}" + (f"; not sure: it may be {' or '.join(near)}" if near else "")
 
 
-def roles_table(about: str, guess: Guess) -> PlainTable:
-    """What each role was given to, and why."""
+def roles_table(about: str, guess: Guess, files: str = "") -> PlainTable:
+    """What each role was given to, and why; ``files``: why the files are domains."""
     rows = [(role, guess.columns[role].name, why(role, guess)) for role in ROLES if role in guess.columns]
-    if "domain" not in guess.columns:
+    if files:
+        rows.append(("domain", FILE_NAME, files))
+    elif "domain" not in guess.columns:
         rows.append(("domain", "?", NO_DOMAIN.replace("put its name here", "name it in data.domain")))
     return PlainTable(about, ("field", "column", "because it has"), tuple(rows), keys=3)
 

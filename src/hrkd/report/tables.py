@@ -12,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from hrkd.deploy.benchmark import folder_megabytes
 from hrkd.errors import ArtifactError
 from hrkd.report.remarks import (
@@ -314,7 +312,7 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
     found += on_endings(models.values())
     found += on_vocabulary(models.values())
-    found += _below_linear(models, accuracies, split)
+    found += _below_linear(models, accuracies, split, _more_text(results))
     if student is None:
         return found
     reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})
@@ -331,18 +329,25 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     return found + _far_below(student[split])
 
 
-MORE_TEXT = "let it read more of each text (data.max_length)"
 ADVICE = {
-    "teacher": f"{MORE_TEXT} and train it longer (teacher.training.epochs), or take a larger encoder (teacher.model)",
-    "student": (
-        f"{MORE_TEXT}, distil it longer (student.training.epochs) or on more text (data.unlabelled), or make it larger"
-    ),
-    "student_without_distillation": f"{MORE_TEXT} and train it longer (student.training.epochs)",
+    "teacher": "train it longer (teacher.training.epochs), or take a larger encoder (teacher.model)",
+    "student": "distil it longer (student.training.epochs) or on more text (data.unlabelled), or make it larger",
+    "student_without_distillation": "train it longer (student.training.epochs)",
 }
 """What to do about a model that is below the linear one."""
+MANY_CUT = 0.05
+"""Share of the texts' tokens that are not read above which the first advice is to read more of them."""
 
 
-def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str) -> list[str]:
+def _more_text(results: Row) -> str:
+    """Advice to read more, where many tokens are cut off; of older results that is not known."""
+    cut = results.get("tokens_cut") or 0.0
+    if cut <= MANY_CUT:
+        return ""
+    return f"let it read more of each text (data.max_length; {100 * cut:.0f} % of their tokens are not read), "
+
+
+def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str, more_text: str) -> list[str]:
     """Which models the linear one surpasses; that without distillation only where it is what the run is about."""
     names, found = {"teacher": "The teacher", "student": "The student"}, list[str]()
     if "student" not in models:
@@ -351,7 +356,11 @@ def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], sp
         paired = models.get(name, {}).get("paired", {}).get(split, {}).get("linear")
         if paired is None or "linear" not in models:
             continue
-        advice = "so is its teacher, which is to be mended first" if name == "student" and found else ADVICE[name]
+        advice = (
+            "so is its teacher, which is to be mended first"
+            if name == "student" and found
+            else more_text + ADVICE[name]
+        )
         told = below_linear(title, accuracies[name], accuracies["linear"], paired, advice, split)
         found += [] if told is None else [told]
     return found
@@ -388,7 +397,7 @@ def _far_below(scores: Row) -> list[str]:
     ]
 
 
-def sizes_table(rows: Sequence[Row]) -> Table:
+def sizes_table(rows: Sequence[Row]) -> PlainTable:
     """Sizes of models, one row each.
 
     Args:
@@ -396,7 +405,7 @@ def sizes_table(rows: Sequence[Row]) -> Table:
             ``width``, ``heads``, ``feed_forward``, ``parameters``, ``parameters_without_embeddings``, ``megabytes``,
             ``times_smaller``, ``imitates`` (teacher layers, as text). Other keys are not shown.
     """
-    return _selection("Sizes", SIZE_COLUMNS, rows).to_rich()
+    return _selection("Sizes", SIZE_COLUMNS, rows)
 
 
 DATA_COLUMNS: Formats = {

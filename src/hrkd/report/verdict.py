@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrkd.report.remarks import LINEAR, points
@@ -34,7 +34,7 @@ def verdict(results: Row) -> list[str]:
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
         _worst(student["test"], teacher["test"], results.get("train_rows") or {}),
         *_sizes(student, teacher),
-        *_speeds(results.get("texts_per_second", {}), name),
+        *_speeds(results.get("texts_per_second", {}), name, results.get("times_as_fast", {}).get(name)),
     ]
 
 
@@ -88,8 +88,12 @@ def _sizes(student: Row, teacher: Row) -> list[str]:
     return [f"Size: {megabytes(ours)} of {megabytes(its)} MB, {its / ours:.1f} times smaller."]
 
 
-def _speeds(speeds: Row, student: str) -> list[str]:
+def _speeds(speeds: Row, student: str, times: Sequence[float] | None) -> list[str]:
     ours, its = speeds.get(student), speeds.get("teacher")
     if not ours or not its:
         return []
-    return [f"Speed: {ours:,.0f} texts a second, the teacher {its:,.0f} ({ours / its:.1f} times; in PyTorch)."]
+    middle, low, high = times or [ours / its] * 3  # older results have no interval
+    beside = f"{middle:.1f} times"
+    if low <= 1 <= high or beside == "1.0 times":
+        beside = "about the same"
+    return [f"Speed: {ours:,.0f} texts a second, the teacher {its:,.0f} ({beside}; in PyTorch)."]

@@ -20,6 +20,7 @@ from hrkd.run.prepare import prepare_data
 from hrkd.support.atomic_files import read_record
 from hrkd.support.caches import cache_folder
 from hrkd.support.messages import first_line
+from hrkd.support.stage_files import going_on
 
 __all__ = ["TestAnswers", "check_same_rows", "finished_results", "read_answers", "run_splits"]
 
@@ -70,9 +71,7 @@ def finished_results(run: Path) -> dict[str, Any]:
     if not folder.is_run:
         raise ArtifactError(f"{run}: not the folder of a run of hrkd (run.output of the recipe that made it)")
     if not folder.results.is_file():
-        raise ArtifactError(
-            f"{run}: the run is not finished: it has no results.json; the command that began it goes on"
-        )
+        raise ArtifactError(f"{run}: the run is not finished: it has no results.json; {going_on(run)}")
     needs = {"labels": list, "domains": list, "models": dict}
     found: dict[str, Any] = read_record(folder.results, what="the results of a run", advice=AGAIN, needs=needs)
     return found

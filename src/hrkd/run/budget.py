@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil, floor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from hrkd.errors import RecipeError
+from hrkd.errors import BudgetError, RecipeError
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe, TrainingConfig
 from hrkd.run.costs import StageCost, total_seconds, with_recipe
 from hrkd.run.folder import RECIPE, RunFolder
 from hrkd.training.ending import planned_epochs
 
-__all__ = ["FLOOR", "changes_between", "check_hours", "fitted", "settled_before"]
+__all__ = ["FLOOR", "Fit", "changes_between", "check_hours", "fitted", "settled_before"]
 
 RESERVE = 0.1
 """Share of the budget that is left free, as times are estimates."""
@@ -37,33 +37,38 @@ def check_hours(hours: float) -> None:
         raise RecipeError(f"--hours: expected a number above 0, got {hours:g}")
 
 
-def fitted(recipe: Recipe, costs: Sequence[StageCost], hours: float, *, besides: float) -> Recipe:
-    """The recipe with as many epochs as fit; those of a stage that is begun stay.
+class Fit(NamedTuple):
+    """A recipe with fewer epochs, or as it was given; ``problem``: where not even the fewest fit, what would."""
+
+    recipe: Recipe
+    problem: BudgetError | None = None
+
+
+def fitted(recipe: Recipe, costs: Sequence[StageCost], hours: float, *, besides: float) -> Fit:
+    """The recipe with as many epochs as fit, or with the fewest; those of a stage that is begun stay.
 
     Args:
         recipe: as it was given.
         costs: of its stages.
         hours: the budget.
         besides: seconds of what no epochs change.
-
-    Raises:
-        RecipeError: not even the fewest epochs fit; says what would.
     """
     room = 3600 * hours * (1 - RESERVE)
-    shortest = 0.0
+    candidate, shortest = recipe, 0.0
     for candidate in _shorter(recipe, costs):
         shortest = total_seconds(with_recipe(costs, candidate)) + besides
         if shortest <= room:
-            return candidate
+            return Fit(candidate)
     needed = ceil(shortest / (1 - RESERVE) / 36) / 100
     has_baseline = {"student", "baseline"} <= {cost.stage for cost in costs}
     baseline = ", or leave the baseline out (--student.baseline false)" if has_baseline else ""
     takes = f"{shortest / 60:.1f} minutes" if shortest < 3600 else f"{shortest / 3600:.1f} hours"
-    raise RecipeError(
+    problem = BudgetError(
         f"--hours {hours:g}: too little: with the fewest epochs ({FLOOR}; stages that are begun keep theirs) the run "
         f"takes about {takes}; give --hours {needed:g}, fewer rows (data.fraction), shorter texts (data.max_length) or "
         f"a smaller model{baseline}"
     )
+    return Fit(candidate, problem)
 
 
 def changes_between(before: Recipe, after: Recipe) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,11 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.report.page.aggregate import KINDS
 from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
+from hrkd.run.first_look import WHICH
 from hrkd.support.arguments import path_of
 from hrkd.support.messages import suggestion
 
-__all__ = ["CHOICES", "answers_table", "errors", "student_of"]
-
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "all": ("lost", "gained", "both_wrong"),
-    "wrong": ("lost", "both_wrong"),
-    "lost": ("lost",),
-    "gained": ("gained",),
-    "neither": ("both_wrong",),
-}
-"""What can be asked for, and the kinds of rows that it is (see :data:`hrkd.report.page.aggregate.KINDS`)."""
+__all__ = ["answers_table", "errors", "student_of"]
 
 
 def errors(
@@ -54,10 +45,8 @@ def errors(
         RecipeError: there is no such choice, or domain.
     """
     folder = path_of("run", run, "the folder of a run")
-    if which not in CHOICES:
-        raise RecipeError(
-            f"--which: {which!r} is none of {', '.join(CHOICES)}{suggestion(which, CHOICES, before='; ')}"
-        )
+    if which not in WHICH:
+        raise RecipeError(f"--which: {which!r} is none of {', '.join(WHICH)}{suggestion(which, WHICH, before='; ')}")
     results = finished_results(folder)
     if domain is not None and domain not in results["domains"]:
         raise RecipeError(
@@ -69,7 +58,7 @@ def errors(
         data = run_splits(folder, answers).test
     check_same_rows(folder, data, answers)
     found = answers_table(folder, answers, data)
-    found = found[found["kind"].isin(CHOICES[which])]
+    found = found[found["kind"].isin(WHICH[which])]
     return found if domain is None else found[found["domain"] == domain]
 
 

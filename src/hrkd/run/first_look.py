@@ -15,9 +15,11 @@ from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import check_can_be_written
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.folder_names import fault_of_path
-from hrkd.support.stage_files import is_finished_stage
+from hrkd.support.stage_files import going_on, is_finished_stage
 
 __all__ = [
+    "SPLITS",
+    "WHICH",
     "check_measurable",
     "check_named",
     "check_output",
@@ -30,6 +32,17 @@ __all__ = [
     "student_in",
     "teacher_in",
 ]
+
+SPLITS = ("train", "dev", "test", "all")
+"""What a model can be measured on."""
+WHICH: Mapping[str, tuple[str, ...]] = {
+    "all": ("lost", "gained", "both_wrong"),
+    "wrong": ("lost", "both_wrong"),
+    "lost": ("lost",),
+    "gained": ("gained",),
+    "neither": ("both_wrong",),
+}
+"""What ``hrkd errors`` can be asked for, and the kinds of rows (:data:`hrkd.report.page.aggregate.KINDS`)."""
 
 
 def check_named(recipe: Recipe, *fields: str) -> None:
@@ -141,6 +154,8 @@ def check_teacher_is_finished(folder: Path) -> None:
         ArtifactError: there is none.
     """
     if not is_finished_stage(folder):
+        if RunFolder(folder.parent).is_run:
+            raise ArtifactError(f"{folder}: the teacher of this run is not finished yet; {going_on(folder.parent)}")
         raise ArtifactError(
             f"{folder}: no finished teacher; run hrkd train-teacher first, or name a folder (--teacher-folder)"
         )
@@ -155,13 +170,11 @@ def check_measurable(folder: Path, split: str | None, *, data_named: bool) -> No
     """
     if fault_of_path(folder) or not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name the output folder of a run, or the folder of a model")
-    if split not in (None, "train", "dev", "test", "all"):
-        raise RecipeError(f"--split: {split!r} is none of train, dev, test, all")
+    if split is not None and split not in SPLITS:
+        raise RecipeError(f"--split: {split!r} is none of {', '.join(SPLITS)}")
     if (folder / "recipe.yaml").is_file():
         if not (folder / "student").is_dir():
-            raise ArtifactError(
-                f"{folder / 'student'}: this run has no finished student yet; hrkd compress goes on with it"
-            )
+            raise ArtifactError(f"{folder / 'student'}: this run has no finished student yet; {going_on(folder)}")
     elif not data_named and recipe_around(folder) is None:
         raise RecipeError(f"{folder}: lies in no run, so that its rows are not known; name a recipe with its data")
 

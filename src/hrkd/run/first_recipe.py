@@ -55,22 +55,21 @@ def write_first_recipe(
     check_can_be_written(output)
     parts = open_parts(source)
     about = f"{source}: a research set, whose columns are known"
-    guess: Guess | None = None
+    guess, files = None, ""
     told, unused = [about] if parts is None else [], list[Column]()
     if parts is not None:
         columns = look_at(parts)
         guess = _guessed(source, columns)
-        rows = sum(part.rows for part in parts)
-        part = f", {columns[0].rows:,} of them looked at" if columns and columns[0].rows < rows else ""
-        about = f"{source}: {count_of(rows)}{part}, {count_of(len(columns), 'column', 'columns')}"
+        about = f"{source}: {_counted(parts, guess)}, {count_of(len(columns), 'column', 'columns')}"
         unused = [column for column in columns if column not in guess.columns.values()]
-        show(roles_table(about, guess))
+        files = _files_as_domains(parts, guess)
+        show(roles_table(about, guess, files))
         told += [f"not used: {column.name!r}, {column}" for column in unused] + _on_files(parts, guess)
         if teacher is None and not looks_english(guess):
             told.append(f"teacher {TEACHER}: {NOT_ENGLISH}; --teacher names another")
     schema = _write_schema(output.parent / SCHEMA_FILE, told) if with_schema else None
     name = plain_stem(Path(source)) or "mine"
-    recipe = FirstRecipe(source, about, guess, unused, teacher or TEACHER, f"runs/{name}", schema)
+    recipe = FirstRecipe(source, about, guess, unused, teacher or TEACHER, f"runs/{name}", schema, files)
     write_text(output, recipe.text())
     load_recipe(output)
     return [*told, f"written: {output}" + (f" and {output.parent / schema}, for editors" if schema else "")]
@@ -88,6 +87,15 @@ def _guessed(source: str, columns: list[Column]) -> Guess:
     return guess
 
 
+def _counted(parts: list[Part], guess: Guess) -> str:
+    """How many rows there are; those without a text, which no training can use, apart."""
+    rows, text = sum(part.rows for part in parts), guess.columns["text"]
+    if text.rows < rows:
+        bare = f", {text.empty:,} of these without a text" if text.empty else ""
+        return f"{count_of(rows)}, {text.rows:,} of them looked at{bare}"
+    return f"{count_of(rows - text.empty)} with a text and {text.empty:,} without" if text.empty else count_of(rows)
+
+
 def _on_files(parts: list[Part], guess: Guess) -> list[str]:
     """What names of files say."""
     if len(parts) < 2:
@@ -95,13 +103,17 @@ def _on_files(parts: list[Part], guess: Guess) -> list[str]:
     split = [f"{part.name} is {part.split}" for part in parts if part.split]
     if split and "split" not in guess.columns:
         return [f"splits are told by names of files: {first_of(split)}"]
-    if "domain" not in guess.columns and not split:
-        names = first_of([part.name for part in parts])
-        return [
-            f"the files {names} may each be a domain; names of files are not read as such: add a column domain with "
-            "the name to each, in pandas with frame.assign(domain='...')"
-        ]
     return []
+
+
+def _files_as_domains(parts: list[Part], guess: Guess) -> str:
+    """Why the files of a folder are taken for domains; empty where they are not."""
+    if len(parts) < 2 or "domain" in guess.columns or any(part.split for part in parts):
+        return ""
+    if len({part.columns for part in parts}) > 1:
+        return ""
+    names = first_of([part.name for part in parts])
+    return f"no column looks like a domain, and {names} have the same columns: each file is taken for one"
 
 
 def _write_schema(file: Path, told: list[str]) -> str | None:

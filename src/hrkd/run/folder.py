@@ -47,13 +47,13 @@ from hrkd.support.launch import launch
 from hrkd.support.locks import Lock
 from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
-from hrkd.support.stage_files import STAGES, StageFiles, versions
+from hrkd.support.stage_files import COMMAND, STAGES, StageFiles, going_on, versions
 
-__all__ = ["COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside"]
+__all__ = ["COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside", "telling_how_to_go_on"]
 
 logger = logging.getLogger("hrkd")
 
-RECIPE, ENVIRONMENT, COMMAND, LOCK = "recipe.yaml", "environment.json", "command.json", ".lock"
+RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
 DESCRIBED = ("splits.json", "data.json")
 TOLD = ("results.json", "results.md", "report.html", "report.json")
 """What is written when all is measured."""
@@ -94,7 +94,7 @@ class RunFolder:
         """
         folder = cls(run.output, run.overwrite)
         check_can_be_written(folder.path, is_folder=True)
-        with folder.lock:
+        with folder.lock, telling_how_to_go_on(folder.path):
             if folder.is_run:
                 folder.take()
             yield folder
@@ -289,6 +289,17 @@ class RunFolder:
         below = [path for name in ("metrics", "checkpoints") for path in (self.path / name).rglob("*")]
         named = [self.path / name for name in (*FOLDERS, *STAGES)]
         return [path for path in (*named, *below) if path.is_dir() and not path.is_symlink()]
+
+
+@contextmanager
+def telling_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Work in a folder: an interrupt has a note that says how to go on, once the folder knows its command."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if (folder / COMMAND).is_file():
+            interrupt.add_note(going_on(folder))
+        raise
 
 
 def splits_beside(model: Path) -> Path | None:

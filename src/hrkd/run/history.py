@@ -46,6 +46,9 @@ def stages_of_run(run: Path) -> dict[str, dict[str, Any]]:
                 for own in record["epochs"]
             ],
             "kept": None if average.get("kept") else record.get("best_epoch"),
+            "averaged": {"updates": average["updates"], "accuracy": None if name == "levels" else average["selection"]}
+            if average.get("kept")
+            else None,
         }
     return found
 

@@ -16,7 +16,7 @@ from hrkd.models.sizes import model_sizes
 from hrkd.report.remarks import LINEAR
 from hrkd.run.context import Context, Workplace
 from hrkd.run.linear import linear_answers
-from hrkd.run.speed import texts_per_second
+from hrkd.run.speed import Speeds, measured_speeds
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
 from hrkd.training.evaluate import predict_logits, probabilities_of
@@ -35,8 +35,8 @@ __all__ = ["measure_models", "predictions", "scores", "teacher_predictions"]
 
 def measure_models(
     context: Context, teacher: Teacher, student: FinishedStage | None, baseline: FinishedStage | None
-) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """Sizes and scores of every model on dev and test, by its name in results.json; and texts a second of some.
+) -> tuple[dict[str, Any], Speeds]:
+    """Sizes and scores of every model on dev and test, by its name in results.json; and the speeds of some.
 
     Besides, a model has its paired differences to others, ``paired``, by part and the other's name: the student to all,
     others to the linear model. What models say of test is written into the run's folder.
@@ -96,7 +96,7 @@ def measure_models(
             models[name]["paired"] = {
                 part: _paired(context, said, part, rows, name, others) for part, rows in parts.items()
             }
-    return models, texts_per_second(context, timed)
+    return models, measured_speeds(context, timed)
 
 
 def _split_by(context: Context, stage: FinishedStage, rows: TokenizedDataset) -> TokenizedDataset:

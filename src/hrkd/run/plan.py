@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.types import MultiDomainDataset
-from hrkd.errors import RecipeError
+from hrkd.errors import BudgetError, RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import read_yaml
@@ -67,7 +67,8 @@ def plan(
         Others: as of :func:`hrkd.run.commands.distill`.
 
     Raises:
-        RecipeError: the budget is too small for the fewest epochs; several processes were started together.
+        BudgetError: the budget is too small for the fewest epochs; the plan with them is shown, and in the error.
+        RecipeError: several processes were started together.
         HrkdError: what the run itself would raise before it begins.
     """
     if verb not in STAGES_OF:
@@ -94,14 +95,18 @@ def plan(
         context, sizes = ready(context, verb)
         logger.info("plan: timing some steps")
         measured = measured_costs(context, verb, trains=trains_teacher(context, verb), caches=caches)
-        found = [*measured.caches, *_looked_up(context, folder, caches, begun)]
+        found = [*measured.caches, *_looked_up(context, folder, caches, begun, measured.tokens)]
     recipe = context.recipe.model_copy(update={"cache": recipe.cache})
+    problem: BudgetError | None = None
     if hours is not None and before is None:
-        recipe = fitted(recipe, measured.costs, hours, besides=measured.besides)
+        recipe, problem = fitted(recipe, measured.costs, hours, besides=measured.besides)
     content = _content(verb, context, measured, sizes, found, recipe)
-    content |= {"hours": hours, "changes": changes_between(given, recipe)}
+    content |= {"hours": hours, "fits": problem is None, "changes": changes_between(given, recipe)}
     for table in plan_tables(content):
         show(table)
+    if problem is not None:
+        problem.plan = content
+        raise problem
     return Plan(recipe, content)
 
 
@@ -140,15 +145,26 @@ def _content(
     }
 
 
-def _looked_up(context: Context, folder: Path, caches: Path, since: float) -> list[dict[str, Any]]:
-    """Rows, token ids and sizes that were read or made for the plan, and the linear model's answers."""
+def _looked_up(
+    context: Context, folder: Path, caches: Path, since: float, parts: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Rows, token ids and sizes that were read or made for the plan, and the linear model's answers.
+
+    ``parts``: of the data, by the name of the cache that holds it.
+    """
     made = [(path, facts, False) for path, facts in cached_folders(folder)]
     links = [path for path in folder.iterdir() if path.is_symlink()]
     read = [path for path in links if (path / "index.json").stat().st_mtime >= since]
     known = dict(cached_folders(caches))
     found = [*made, *((path, known[caches / path.name], True) for path in read if caches / path.name in known)]
     told = [
-        {"kind": facts["kind"], "name": path.name, "bytes": facts["bytes"], "there": there}
+        {
+            "kind": facts["kind"],
+            "name": path.name,
+            "bytes": facts["bytes"],
+            "there": there,
+            "part": parts.get(path.name),
+        }
         for path, facts, there in found
         if facts["kind"] != "teacher"
     ]

@@ -123,7 +123,8 @@ def prepare_data(
     kept = few_shot(splits.train, fraction=config.fraction, shots=config.shots, seed=config.split_seed)
     notes = splits.notes
     if len(kept) < len(splits.train):
-        notes += (f"few-shot: {len(kept)} of {len(splits.train)} training rows are used",)
+        asked = f"data.shots: {config.shots}" if config.shots is not None else f"data.fraction: {config.fraction:g}"
+        notes += (f"{len(kept):,} of {len(splits.train):,} training rows are used ({asked})",)
     used = Splits(kept, splits.dev, splits.test, notes)
     more = _unlabelled(config, used, cache, unlabelled)
     if more is not None:

@@ -200,6 +200,8 @@ def _texts(run: Path, answers: TestAnswers, splits: Splits | None, problem: str)
     rows = splits.test
     table = answers_table(run, answers, rows)
     parted = table[table["kind"].isin(["lost", "gained"])]
+    if parted.empty:
+        return [], "Student and teacher are right on the same test rows, and wrong on the same."
     each = max(1, min(TEXTS_OF_A_DOMAIN, TEXTS // max(1, parted["domain"].nunique())))
     some = parted.groupby("domain", sort=False).head(each).head(TEXTS)
     texts = [

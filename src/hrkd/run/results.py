@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hrkd.data.splits.draws import some_of_each
 from hrkd.errors import ArtifactError
-from hrkd.recipe.schema import MethodConfig
+from hrkd.recipe.schema import Keep, MethodConfig
 from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
 from hrkd.run.context import Context
@@ -20,9 +23,17 @@ from hrkd.support.manifest import file_sum
 from hrkd.training.chance import no_better_than_chance
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
-__all__ = ["build_results", "method_in_words", "write_results"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from hrkd.data.batching import TokenizedDataset
+
+__all__ = ["build_results", "method_in_words", "share_cut", "write_results"]
 
 logger = logging.getLogger("hrkd")
+
+MOST_TEXTS = 2_000
+"""Of all domains together, whose tokens are counted to see how many are cut."""
 
 
 def build_results(
@@ -39,7 +50,7 @@ def build_results(
     figures = {figure: {name: cost[figure] for name, cost in costs.items()} for figure in COSTS}
     if "linear" in models:
         figures["seconds"]["linear"] = models["linear"].pop("seconds")
-    figures["texts_per_second"] = speeds
+    figures["texts_per_second"], figures["times_as_fast"] = speeds.texts_per_second, speeds.times_as_fast
     dev = teacher.data.dev.texts
     return {
         "format": "hrkd-results",
@@ -52,6 +63,9 @@ def build_results(
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
         "train_rows": context.data.splits.train.rows_by_domain(),
+        "tokens_cut": share_cut(
+            teacher.data.train, teacher.tokenizer, context.recipe.data.max_length, context.recipe.data.keep
+        ),
         "models": models,
         "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
         "ratios": None if student is None else _ratios(context),
@@ -107,6 +121,16 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
         f"{context.folder.results.with_suffix('.md').name}",
         f"Next: {content['next']}",
     ]
+
+
+def share_cut(rows: TokenizedDataset, tokenizer: PreTrainedTokenizerBase, max_length: int, keep: Keep) -> float:
+    """Of all tokens of the texts, those that are not read, on at most :data:`MOST_TEXTS` drawn ones."""
+    if keep == "windows" or rows.lengths.max() < max_length:
+        return 0.0
+    texts = rows.texts.select(some_of_each(rows.texts.domain_ids, MOST_TEXTS, name="tokens"))
+    columns = [texts.rows[name] for name in texts.text_columns]
+    lengths = np.array([len(ids) for ids in tokenizer(*map(list, columns), verbose=False)["input_ids"]])
+    return round(float(np.maximum(0, lengths - max_length).sum() / lengths.sum()), 4)
 
 
 def method_in_words(method: MethodConfig) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.data.batching import TokenizedDataset
+from hrkd.data.tokens import token_cache
 from hrkd.models.domain_teachers import DomainTeachers, encoders_of
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import shape_of
@@ -37,12 +38,16 @@ PUPILS: dict[str, Callable[[Context, UnmeasuredTeacher], PupilStage]] = {
 
 @dataclass
 class Measured:
-    """What was found: the stages, seconds of measuring all models at the end, caches of what the teacher says."""
+    """What was found: the stages, seconds of measuring all models at the end, caches of what the teacher says.
+
+    ``tokens`` are the names of caches of token ids, each with the part of the data that it holds.
+    """
 
     costs: list[StageCost] = field(default_factory=list)
     besides: float = 0.0
     caches: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tokens: dict[str, str] = field(default_factory=dict)
 
 
 def measured_costs(context: Context, verb: str, *, trains: bool, caches: Path) -> Measured:
@@ -57,6 +62,7 @@ def measured_costs(context: Context, verb: str, *, trains: bool, caches: Path) -
     found = Measured()
     done = not trains or _state(context, "teacher")[0] == "finished"
     teacher = load_teacher(context)[0] if done else untrained_teacher(context)
+    found.tokens = _token_caches(context, teacher)
     reads = seconds_a_text(context, teacher.model, teacher.data.dev)
     if trains:
         found.costs += _teacher_costs(context, teacher, reads)
@@ -70,6 +76,18 @@ def measured_costs(context: Context, verb: str, *, trains: bool, caches: Path) -
     if "student" in wanted and context.recipe.distillation.stages == "two":
         wanted.insert(0, "levels")
     _Pupils(context, teacher, reads, caches if done else None, found).add(wanted)
+    return found
+
+
+def _token_caches(context: Context, teacher: UnmeasuredTeacher) -> dict[str, str]:
+    """The part of the data that each cache of token ids holds; of equal parts, all of them."""
+    data, more = context.recipe.data, context.data.unlabelled
+    parts = [*context.data.splits, *([] if more is None else [("unlabelled", more.rows)])]
+    found: dict[str, str] = {}
+    for part, rows in parts:
+        if len(rows):
+            name = token_cache(rows, teacher.tokenizer, data.max_length, data.keep)
+            found[name] = f"{found[name]}, {part}" if name in found else part
     return found
 
 

@@ -78,14 +78,14 @@ class _Stopwatch(Progress):
         self.seconds, self.watch = seconds, _Watch()
 
     @contextmanager
-    def bar(self, title: str, *, total: int, unit: str) -> Iterator[Bar]:
+    def bar(self, title: str, *, total: int, unit: str, later: int = 0) -> Iterator[Bar]:
         """A bar whose steps, or texts, are timed."""
-        yield _Lap(title, total, unit, self)
+        yield _Lap(title, total, unit, later, self)
 
 
 class _Lap(Bar):
-    def __init__(self, title: str, total: int, unit: str, stopwatch: _Stopwatch) -> None:
-        super().__init__(title, total, unit)
+    def __init__(self, title: str, total: int, unit: str, later: int, stopwatch: _Stopwatch) -> None:
+        super().__init__(title, total, unit, later=later)
         self._stopwatch = stopwatch
         self._begun = self._last = time.perf_counter()
 

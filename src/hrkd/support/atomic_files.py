@@ -6,6 +6,7 @@ Only such a folder is cleared away after a process was killed: whatever else is 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 PREFIX, MARK = ".hrkd-tmp-", ".hrkd"
+UNMARKED = re.compile(re.escape(PREFIX) + "[0-9a-f]{16}")
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust (safetensors, tokenizers) tell an error of the system."""
 
@@ -49,6 +51,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PROBE = 1 << 20
 """Bytes that a disk with room takes."""
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 
 
@@ -153,7 +156,8 @@ def _temporary(target: Path, holds: str) -> Iterator[Path]:
         yield folder
     finally:
         if not (holds == "old" and (folder / target.name).exists()):  # what was moved aside is never lost
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                _remove_temporary(folder)
 
 
 @contextmanager
@@ -173,6 +177,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         new = around / folder.name
         new.mkdir()
         yield new
+        clear_leftovers(new)
         write_manifest(new)
         _as_the_umask_says(new, like=around / MARK)
         _to_the_disk(new)
@@ -181,15 +186,43 @@ def replace_folder(folder: Path) -> Iterator[Path]:
             _sync(folder.parent)
             return
         with _temporary(folder, "old") as aside:
-            old = folder.rename(aside / folder.name)
-            try:
-                new.rename(folder)
-                _sync(folder.parent)
-            except BaseException:
-                if not folder.exists():
-                    old.rename(folder)
-                raise
+            old = aside / folder.name
+            _put_in_place(new, folder, old)
+            _sync(folder.parent)
             _dispose(old, folder)
+
+
+def _put_in_place(new: Path, folder: Path, old: Path) -> None:
+    """Have ``new`` in the place of ``folder``, which becomes ``old``; at no moment nothing, where the system can."""
+    new.rename(old)
+    try:
+        if _exchange(old, folder):
+            return
+    except BaseException:
+        old.rename(new)
+        raise
+    old.rename(new)
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step; returns whether the system knows how (Linux: renameat2)."""
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if function(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # of a file system that cannot
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 def _to_the_disk(folder: Path) -> None:
@@ -238,6 +271,8 @@ def clear_leftovers(folder: Path, is_ours: Callable[[str], object] = bool) -> No
         is_ours: whether a name is one of those that the caller writes: others are left to whom they belong.
     """
     for leftover in list(folder.glob(f"{PREFIX}*")):
+        if _is_unmarked(leftover):
+            _remove_temporary(leftover)
         mark = _mark(leftover)
         if mark is None or not is_ours(mark["of"]):
             continue
@@ -248,12 +283,36 @@ def clear_leftovers(folder: Path, is_ours: Callable[[str], object] = bool) -> No
                 _dispose(held, target)
             else:
                 held.rename(target)
-        shutil.rmtree(leftover)
+        _remove_temporary(leftover)
 
 
 def is_leftover(path: Path) -> bool:
     """Whether ``path`` is what :func:`clear_leftovers` removes."""
-    return path.name.startswith(PREFIX) and _mark(path) is not None
+    return path.name.startswith(PREFIX) and (_mark(path) is not None or _is_unmarked(path))
+
+
+def _remove_temporary(folder: Path) -> None:
+    """Remove a temporary folder; what says that it is one goes last, or nobody would know what was left of it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+    (folder / MARK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _is_unmarked(folder: Path) -> bool:
+    """Whether the process that made a temporary folder was killed before the folder said what it is."""
+    if UNMARKED.fullmatch(folder.name) is None or folder.is_symlink() or not folder.is_dir():
+        return False
+    if any(path.name != MARK for path in folder.iterdir()):
+        return False
+    try:
+        json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _mark(folder: Path) -> dict[str, str] | None:

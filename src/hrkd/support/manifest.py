@@ -58,9 +58,9 @@ def check_manifest(folder: Path, *, advice: str = RESTORE, needed: bool = False)
         if found != written:
             wrong.append(f"{name} ({_difference(found, written)})")
     if wrong:
+        on_purpose = "" if needed else f" (if you changed it on purpose, delete its {MANIFEST})"
         raise ArtifactError(
-            f"{folder}: damaged or changed since it was written: {first_of(wrong)}; {advice} (if you changed it on "
-            f"purpose, delete its {MANIFEST})"
+            f"{folder}: damaged or changed since it was written: {first_of(wrong)}; {advice}{on_purpose}"
         )
 
 

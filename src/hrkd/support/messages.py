@@ -13,6 +13,7 @@ __all__ = [
     "bytes_of",
     "count_of",
     "did_you_mean",
+    "duration_of",
     "first_line",
     "first_of",
     "misspelt",
@@ -63,6 +64,13 @@ def age_of(seconds: float) -> str:
         if seconds >= length:
             return f"{count_of(int(seconds // length), unit, unit + 's')} ago"
     return "just now"
+
+
+def duration_of(seconds: float) -> str:
+    """How long something takes, as one says it: "40 s", "9 min", "2.5 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def bytes_of(size: float) -> str:

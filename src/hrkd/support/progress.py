@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from hrkd.support.messages import duration_of
+
 __all__ = ["Bar", "Progress", "Show", "quiet"]
 
 logger = logging.getLogger("hrkd.progress")
@@ -25,32 +27,52 @@ def quiet(_: object) -> None:
 
 
 class Bar:
-    """One piece of work of known size, counted in ``unit``."""
+    """One piece of work of known size, counted in ``unit``; ``later``: as much as follows at most, in later epochs."""
 
     def __init__(
-        self, title: str, total: int, unit: str, *, display: RichProgress | None = None, lines: bool = False
+        self,
+        title: str,
+        total: int,
+        unit: str,
+        *,
+        later: int = 0,
+        display: RichProgress | None = None,
+        lines: bool = False,
     ) -> None:
-        self.title, self.total, self.unit = title, total, unit
+        self.title, self.total, self.unit, self.later = title, total, unit, later
         self._display, self._lines = display, lines
-        self._done = 0
+        self._done = self._skipped = 0
         self._start = self._last_line = time.monotonic()
         self._task: TaskID | None = None
         if display is not None:
             self._task = display.add_task(title, total=total, rate="")
 
+    def skip(self, amount: int) -> None:
+        """Count what was done at an earlier time, which says nothing of the rate; before anything else."""
+        self._done += amount
+        self._skipped += amount
+        if self._display is not None and self._task is not None:
+            self._display.reset(self._task, completed=amount, rate="")
+
     def advance(self, amount: int = 1, note: str = "") -> None:
         """Count ``amount`` more; ``note`` (such as the loss) is shown beside the rate."""
         self._done += amount
         now = time.monotonic()
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = (self._done - self._skipped) / max(now - self._start, 1e-9)
         shown = f"{rate:.1f} {self.unit}/s"
         if self._display is not None and self._task is not None:
-            self._display.update(self._task, advance=amount, rate=f"{shown} {note}")
+            in_all = f", {self._left_in_all(rate)}," if self.later else ""
+            self._display.update(self._task, advance=amount, rate=f"{shown}{in_all} {note}")
         elif self._lines and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self.total:
             self._last_line = now
-            left = f"{(self.total - self._done) / rate:.0f} s left"
+            left = f"{duration_of((self.total - self._done) / rate)} left"
+            if self.later:
+                left += f" of this epoch, {self._left_in_all(rate)}"
             parts = [f"{self._done}/{self.total} {self.unit}", shown, left, note]
             logger.info("%s: %s", self.title, ", ".join(part for part in parts if part))
+
+    def _left_in_all(self, rate: float) -> str:
+        return f"at most {duration_of((self.total - self._done + self.later) / rate)} of all epochs"
 
 
 class Progress:
@@ -61,7 +83,7 @@ class Progress:
         self._console = console or Console(stderr=True)
 
     @contextmanager
-    def bar(self, title: str, *, total: int, unit: str) -> Iterator[Bar]:
+    def bar(self, title: str, *, total: int, unit: str, later: int = 0) -> Iterator[Bar]:
         """A bar that lives as long as the ``with`` block."""
         if not self._enabled:
             yield Bar(title, total, unit)
@@ -75,6 +97,6 @@ class Progress:
                 TextColumn("{task.fields[rate]}"),
             )
             with RichProgress(*columns, console=self._console, transient=True) as display:
-                yield Bar(title, total, unit, display=display)
+                yield Bar(title, total, unit, later=later, display=display)
         else:
-            yield Bar(title, total, unit, lines=True)
+            yield Bar(title, total, unit, later=later, lines=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hrkd.support.manifest import MANIFEST, check_manifest, has_manifest
 from hrkd.support.own_files import remove_own
 
 __all__ = [
+    "COMMAND",
     "STAGES",
     "STAGE_RECORD",
     "TRAINING_RECORD",
@@ -23,10 +25,13 @@ __all__ = [
     "checkpoint_name",
     "checkpoints_in",
     "digest_of_rows",
+    "going_on",
     "is_finished_stage",
     "versions",
 ]
 
+COMMAND = "command.json"
+"""In the folder of a run or a comparison: the command that made it."""
 STAGE_RECORD, TRAINING_RECORD = "stage.json", "training.json"
 STAGES = ("teacher", "levels", "student", "baseline")
 """In the order in which they are made."""
@@ -48,6 +53,13 @@ def is_finished_stage(folder: Path) -> bool:
         return True
     weights = any(folder.glob("*.safetensors")) or (folder / "domains.json").is_file()
     return weights and (folder / STAGE_RECORD).is_file()
+
+
+def going_on(folder: Path) -> str:
+    """How to go on with a run or a comparison, to end a message: a command to type, if the folder knows it."""
+    if (folder / COMMAND).is_file():
+        return f"to go on: hrkd resume {shlex.quote(str(folder))}"
+    return "the command that began it goes on"
 
 
 def digest_of_rows(folder: Path) -> str | None:

@@ -101,7 +101,10 @@ def save_checkpoint(
     # Those of later steps were damaged, or this one would not have been made.
     before = [path for path in others if path.name < written.name]
     for path in (*before[: 1 - KEPT], *(each for each in others if each not in before)):
-        remove_own(path)
+        try:
+            remove_own(path)
+        except OSError as error:
+            logger.warning("%s: an older checkpoint cannot be removed: %s", path, first_line(error))
 
 
 def load_checkpoint(

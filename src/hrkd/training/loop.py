@@ -32,6 +32,7 @@ from hrkd.support.messages import first_of
 from hrkd.support.signals import signals_held
 from hrkd.support.stage_files import checkpoints_in
 from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint, set_random_state
+from hrkd.training.culprits import cells_not_finite, rows_not_finite
 from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
@@ -247,10 +248,11 @@ class _Training:
             self.module.begin_epoch()
         began = time.monotonic() - position.seconds
         updates = _prepared(self.module, self.loader, epoch, position.steps)
-        shown = self.session.progress.bar(title, total=len(self.loader), unit="steps")
-        with phase("step"), self._interrupts() as came, shown as bar:
+        later = (self.epochs - epoch) * len(self.loader)  # fewer where the training ends early
+        progress = self.session.progress.bar(title, total=len(self.loader), unit="steps", later=later)
+        with phase("step"), self._interrupts() as came, progress as bar:
             if position.steps:
-                bar.advance(position.steps)
+                bar.skip(position.steps)
             for batches in updates:
                 step = self.history.steps + position.steps + 1
                 loss = self._step(step, batches)
@@ -317,7 +319,7 @@ class _Training:
             parts.append(output.loss.detach())
         loss = float(summed([torch.stack(parts).sum()], accelerator.device)[0])
         if not math.isfinite(loss):
-            raise self._error(f"the loss is not finite at step {step}")
+            raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, output.tables)}")
         rate = self.scheduler.get_last_lr()[0]
         norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
@@ -363,6 +365,15 @@ class _Training:
         """
         if self.session.accelerator.scaler is not None and self.scheduler.last_epoch == 0:
             raise self._error("the gradients of every step overflowed, so that nothing was learnt")
+
+    def _culprits(self, batches: Sequence[Batch], tables: StepTables | None) -> str:
+        """Levels, domains and rows that make a loss not finite."""
+        data = self.loader.data
+        cells = [] if tables is None else cells_not_finite(tables, data.source.domains)
+        told = f" ({first_of(cells)})" if cells else ""
+        if self.session.accelerator.num_processes > 1:  # a step of one row would wait for the others
+            return told
+        return f"{told}; {rows_not_finite(self.module, batches, data)}"
 
     def _error(self, problem: str) -> TrainingError:
         """What went wrong in this training, and what to try."""

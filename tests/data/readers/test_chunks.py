@@ -229,7 +229,6 @@ def peak(source: Path, way: Callable[[Path], object]) -> int:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small tables of these tests have several blocks too."""
     monkeypatch.setattr("hrkd.data.readers.text_files.BLOCK", 1 << 14)
-    monkeypatch.setattr("hrkd.data.arrow_files.BLOCK", 1 << 14)
 
 
 def to_splits(source: Path) -> None:

@@ -365,7 +365,6 @@ def test_the_description_has_the_rows_and_what_is_left_out() -> None:
 
 def test_python_memory_hardly_grows_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hrkd.data.readers.text_files.BLOCK", 1 << 14)
-    monkeypatch.setattr("hrkd.data.arrow_files.BLOCK", 1 << 14)
     peaks = []
     for rows in (1_000, 1_000, 10_000):  # the first imports and warms up
         path = tmp_path / f"{rows}.csv"

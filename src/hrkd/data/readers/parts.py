@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from hrkd.data.columns import CHUNK
+from hrkd.data.readers.places import plain_stem
 from hrkd.data.rows import held
 from hrkd.errors import DataError
 from hrkd.support.messages import first_of
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from hrkd.data.readers.whole_rows import Rows
 
 __all__ = [
+    "FILE_NAME",
     "LongRow",
     "Part",
     "class_name",
@@ -32,8 +35,11 @@ __all__ = [
     "frame_part",
     "in_their_digits",
     "values_of",
+    "with_file_names",
 ]
 
+FILE_NAME = "file_name"
+"""As a domain, of tables without a column of this name: the name of the file, without its ending."""
 Columns = list[list[Any]]
 NARROW: dict[str, Callable[[float], Any]] = {
     **dict.fromkeys(("float32", "float"), np.float32),
@@ -72,6 +78,42 @@ class Part:
         """What is wrong where several columns have one of ``names``; empty if none do."""
         several = [repr(name) for name in names if self.columns.count(name) > 1]
         return f"more than one column is called {first_of(several)}; rename the others" if several else ""
+
+
+def with_file_names(parts: Sequence[Part], path: Path) -> list[Part]:
+    """Tables with a further column :data:`FILE_NAME`, unless one of them has a column of this name.
+
+    Raises:
+        DataError: names of the files say train, dev and test.
+    """
+    if any(FILE_NAME in part.columns for part in parts):
+        return list(parts)
+    if split := [f"{part.name} is {part.split}" for part in parts if part.split and len(parts) > 1]:
+        raise DataError(
+            f"{path}: names of files say what is train, dev and test ({first_of(split)}), and cannot be domains too; "
+            "add a column that names the domain of each row, and set domain to it"
+        )
+    return [_with_column(replace(part, split=None), plain_stem(Path(part.name))) for part in parts]
+
+
+def _with_column(part: Part, value: str) -> Part:
+    """A part with a last column of one value."""
+    place, lines = len(part.columns), part.long_rows
+
+    def stream(wanted: Sequence[int]) -> Iterator[Columns]:
+        own = [i for i in wanted if i != place]
+        for columns in part.stream(own or [0]):
+            values = iter(columns)
+            yield [[value] * len(columns[0]) if i == place else next(values) for i in wanted]
+
+    def long_rows() -> Iterator[LongRow]:
+        assert lines is not None
+        for row in lines():
+            yield [(number, None if fields is None else [*fields, value]) for number, fields in row]
+
+    return replace(
+        part, columns=(*part.columns, FILE_NAME), stream=stream, long_rows=long_rows if lines else None, whole=None
+    )
 
 
 def columns_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int]) -> Iterator[Columns]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hrkd.data.readers.hints import LongRows, check_roles, note_on_roles, notes_on_splits
-from hrkd.data.readers.parts import Part
+from hrkd.data.readers.parts import FILE_NAME, Part
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
 from hrkd.support.messages import suggestion
@@ -79,7 +79,12 @@ def _problem(part: Part, names: ColumnNames) -> str | None:
 def _missing(role: str, name: str, columns: Sequence[str]) -> str:
     if asked := suggestion(name, columns):
         return f"no column {name!r} for {role} ({asked} then set {role} to it)"
-    advice = "add one that names the domain of each row, or set domain" if role == "domain" else f"set {role}"
+    advice = f"set {role}"
+    if role == "domain":
+        advice = (
+            f"add one that names the domain of each row; or, where each file of a folder is a domain, set domain to "
+            f"{FILE_NAME}; or set domain"
+        )
     return f"no column {name!r} for {role} ({advice} to the name of a column)"
 
 

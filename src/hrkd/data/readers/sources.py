@@ -17,7 +17,7 @@ from hrkd.data.readers.amazon import (
     read_amazon_reviews,
     read_amazon_unlabelled,
 )
-from hrkd.data.readers.parts import Part, dataset_part, dict_part, frame_part
+from hrkd.data.readers.parts import FILE_NAME, Part, dataset_part, dict_part, frame_part, with_file_names
 from hrkd.data.readers.picking import pick
 from hrkd.data.readers.places import TABLE_SUFFIXES, check_is_plain, is_hub_name, no_such_path, table_kind
 from hrkd.data.readers.research import read_fdu_mtl, read_fdu_unlabelled, read_mnli
@@ -266,7 +266,8 @@ def _dataset_rows(source: str | Path, path: Path, names: ColumnNames) -> Iterato
 
 
 def _table_rows(path: Path, names: ColumnNames) -> Iterator[RawRows]:
-    yield from pick(read_tables(path, split_column=names.split is not None or names.label is None), names)
+    parts = read_tables(path, split_column=names.split is not None or names.label is None)
+    yield from pick(with_file_names(parts, path) if names.domain == FILE_NAME else parts, names)
 
 
 def _recognise(source: str | Path, path: Path, *, labelled: bool) -> str:

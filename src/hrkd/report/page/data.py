@@ -19,6 +19,12 @@ COUNTS = {
     "in_other_domains": "In other domains too",
 }
 
+BEYOND = (
+    "Findings are of the rows alone here; hrkd check with the run's recipe.yaml adds what models say of them: texts "
+    "that are cut (D206), labels that words do not tell (D109), domains that words do not tell apart (D306), and how "
+    "small a difference dev and test can show (D402)."
+)
+
 
 def data_figure(data: Row, domains: Sequence[str]) -> Figure:
     """Rows of each domain and part, and what is odd about them.
@@ -51,7 +57,8 @@ def data_figure(data: Row, domains: Sequence[str]) -> Figure:
     return Figure(
         "data",
         "The data",
-        "Rows of each domain by part, the fewest on top. " + " ".join(f"{note.rstrip('.')}." for note in data["notes"]),
+        "Rows of each domain by part, the fewest on top. "
+        + " ".join([*(f"{note.rstrip('.')}." for note in data["notes"]), BEYOND]),
         (canvas,),
         (cut(PlainTable("", columns, rows), "domains"), *_findings(data["findings"])),
     )
@@ -65,7 +72,7 @@ def _findings(found: Sequence[Row]) -> list[PlainTable]:
     if not found:
         return []
     rows = tuple((each["code"], each["domain"] or "all", each["found"], each["advice"]) for each in found)
-    note = ("hrkd explain CODE says more; hrkd check looks at more than these.",)
+    note = ("hrkd explain CODE says more.",)
     columns = ("Code", "Domain", "Found", "What to do")
     return [cut(PlainTable("What is odd about the rows", columns, rows, note, keys=4), "findings")]
 

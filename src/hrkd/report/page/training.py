@@ -7,7 +7,7 @@ from typing import Any
 
 from hrkd.report.page.figure import IN_TABLE, MOST_CELLS, MOST_PANELS, Figure, cut, heat_map, maps_within, some_drawn
 from hrkd.report.page.svg import Canvas, Scale, shortened, ticks
-from hrkd.support.text_table import PlainTable, or_nothing, percent
+from hrkd.support.text_table import NOTHING, PlainTable, or_nothing, percent
 
 __all__ = ["hierarchy_figure", "learning_figure", "level_figures", "ratios_figure", "relations_figure"]
 
@@ -27,9 +27,10 @@ def learning_figure(stages: Mapping[str, Row]) -> Figure:
 
     Args:
         stages: by title: ``loss`` (see :func:`hrkd.report.page.aggregate.history`; None without), ``epochs`` (of each:
-            epoch, step, accuracy on dev and loss) and ``kept`` (the epoch that is kept; None for an average).
+            epoch, step, accuracy on dev and loss), ``kept`` (the epoch that is kept; None for an average) and
+            ``averaged`` (of an average that is kept: its ``updates`` and accuracy on dev; else None).
     """
-    pictures, rows = list[Canvas](), list[tuple[str, ...]]()
+    pictures, rows, notes = list[Canvas](), list[tuple[str, ...]](), list[str]()
     for title, stage in stages.items():
         if stage["loss"] is not None:
             pictures.append(_curve(f"{title}: loss", stage["loss"]))
@@ -40,14 +41,19 @@ def learning_figure(stages: Mapping[str, Row]) -> Figure:
              "kept" if own["epoch"] == stage["kept"] else "")
             for own in stage["epochs"]
         ]  # fmt: skip
+        if average := stage["averaged"]:
+            rows.append((title, "averaged", NOTHING, or_nothing(average["accuracy"], percent), "kept"))
+            notes.append(
+                f"{title}: the mean weights of the last {average['updates']:,} updates are kept, not an epoch's."
+            )
     columns = ("Training", "Epoch", "Loss", "Accuracy on dev, %", "Kept")
     return Figure(
         "learning",
         "Learning curves",
         "Loss at logged steps (faint) with its mean around each (bold), and accuracy on dev after each epoch; the ring "
-        "is the epoch that is kept.",
+        "is the epoch that is kept; without one, averaged weights are.",
         tuple(pictures),
-        (PlainTable("", columns, tuple(rows), keys=2),) if rows else (),
+        (PlainTable("", columns, tuple(rows), tuple(notes), keys=2),) if rows else (),
     )
 
 

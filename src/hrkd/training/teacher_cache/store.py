@@ -25,8 +25,9 @@ import numpy as np
 import xxhash
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import CannotWriteError, write_json
+from hrkd.support.atomic_files import CannotWriteError, clear_leftovers, write_json, writing
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
+from hrkd.support.manifest import MANIFEST, check_manifest, write_manifest
 from hrkd.support.own_files import remove_own
 
 __all__ = ["CacheFiles", "CacheIndex", "Precision", "others_with"]
@@ -36,6 +37,7 @@ Precision = Literal["fp16", "bf16", "fp32"]
 BITS: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.int16), "bf16": np.dtype(np.int16), "fp32": np.dtype(np.int32)}
 FORMAT = "hrkd-teacher-cache"
 VERSION = 2
+ADVICE = "make room there, or choose another place (cache.folder), and start the same command again"
 
 
 @dataclass(frozen=True)
@@ -105,24 +107,33 @@ class CacheFiles:
             self._check(sizes)
         else:
             self._create(sizes)
-        self.values, self.small, self.state = (
-            np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
-        )
+        with writing(folder, ADVICE):
+            self.values, self.small, self.state = (
+                np.memmap(folder / name, dtype=kind, mode="r+", shape=shape) for name, (kind, shape) in shapes.items()
+            )
         self._looked_at = np.zeros(index.rows, dtype=bool)
 
     def _create(self, sizes: dict[Path, int]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "complete").unlink(missing_ok=True)
-        try:
-            for file, size in sizes.items():
-                with file.open("wb") as handle:
-                    _reserve(handle.fileno(), size, self.folder)
-            write_json(self.folder / "index.json", asdict(self.index))
-        except ArtifactError:
-            remove_own(self.folder, names=[file.name for file in sizes])
-            raise
+        with writing(self.folder, ADVICE):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            clear_leftovers(self.folder)
+            (self.folder / "complete").unlink(missing_ok=True)
+            try:
+                for file, size in sizes.items():
+                    with file.open("wb") as handle:
+                        _reserve(handle.fileno(), size, self.folder)
+                write_json(self.folder / "index.json", asdict(self.index))
+                write_manifest(self.folder, ["index.json"])
+            except (ArtifactError, OSError):
+                (self.folder / MANIFEST).unlink(missing_ok=True)
+                (self.folder / "index.json").unlink(
+                    missing_ok=True
+                )  # before the rest: with it, the files would count as there
+                remove_own(self.folder, names=[file.name for file in sizes])
+                raise
 
     def _check(self, sizes: dict[Path, int]) -> None:
+        check_manifest(self.folder, advice=clearing_advice(self.folder))
         found = read_index(self.folder)
         expected = asdict(self.index)
         said = {"of": "", "answers": ""}  # of whom, and in older ones nothing of answers
