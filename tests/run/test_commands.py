@@ -351,7 +351,8 @@ def test_gradient_accumulation_and_a_tracker(tmp_path):
     teacher, student = ([e.step for e in events.Scalars(f"{stage}/loss")] for stage in ("teacher", "student"))
     assert teacher + student == list(range(1, len(teacher) + len(student) + 1)), "no step goes back"
     steps = pd.read_parquet(tmp_path / "run" / "metrics" / "student" / "steps")
-    assert steps["gradient_norm"].notna().sum() == -(-len(steps) // 2 // 3) * 2
+    rows = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert steps["gradient_norm"].notna().all(), "a step is an update"
     hierarchical = [events.Scalars(f"student/hierarchical ratio/level 1 from {j}/books")[0].value for j in (0, 1)]
     assert sum(hierarchical) == pytest.approx(1)
 

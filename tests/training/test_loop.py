@@ -207,7 +207,7 @@ class Loader:
             def to(self, device):
                 return self
 
-        return iter([Nothing() for _ in range(start, 6)])
+        return iter([(Nothing(),) for _ in range(start, 6)])
 
 
 def rates(tmp_path, times):

@@ -165,6 +165,7 @@ def test_however_steps_are_cut_the_weights_are_the_same(tmp_path):
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(3600)
 def test_the_same_launch_twice_is_the_same_to_the_last_bit(tmp_path):
     cases = ("tune:2", "joint:1", "meta:2")
     one, other = (cut(tmp_path / name, 40, *cases, processes=3) for name in ("one", "other"))
