@@ -109,8 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt as interrupt:
         how = "terminated" if isinstance(interrupt, _Terminated) else "interrupted"
+        status = _with_others(TERMINATED if how == "terminated" else INTERRUPTED, interrupt)
         _fail(f"{how}{_going_on(tokens, interrupt)}")
-        return _with_others(TERMINATED if how == "terminated" else INTERRUPTED, interrupt)
+        return status
     except RuntimeError as error:
         if not _is_of_group(error):
             raise

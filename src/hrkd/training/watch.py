@@ -66,7 +66,7 @@ class _Watch:
         self.first_here = found.rank - int(os.environ["LOCAL_RANK"])
         self.has_store_inside = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # the first process has it
         self.phase, self.count = "load", 0
-        self.leaving, self.has_left = threading.Event(), False
+        self.leaving, self.has_left = threading.Event(), threading.Event()
         self.missed = dict.fromkeys((r for r in range(self.size) if r != self.rank), 0)
         self.heard = dict.fromkeys(self.missed, "")
         self.all_there = False
@@ -80,25 +80,26 @@ class _Watch:
             timeout=timedelta(seconds=PATIENCE * EVERY),
         )
         # The store may lie in the first process: one thread that may hang with it, and one that looks after that.
-        for work in (self._exchange, self._look_after):
-            threading.Thread(target=work, name="hrkd-watch", daemon=True).start()
+        works = self._exchange, self._look_after
+        self.threads = [threading.Thread(target=work, name="hrkd-watch", daemon=True) for work in works]
+        for thread in self.threads:
+            thread.start()
         atexit.register(self._end)
 
     def _key(self, rank: int) -> str:
         return f"{self.prefix}/{rank}"
 
     def _exchange(self) -> None:
-        while True:
+        while not self.has_left.wait(EVERY):
             with suppress(RuntimeError, OSError):
                 self.tell()
                 self._listen()
                 self._look()
-            time.sleep(EVERY)
 
     def tell(self) -> None:
         """Give a sign of life, with what this process is at."""
         self.count += 1
-        if not self.has_left:
+        if not self.has_left.is_set():
             self.store.set(self._key(self.rank), f"{self.count} {self.phase}")
 
     def enter(self, phase: str) -> None:
@@ -139,8 +140,7 @@ class _Watch:
     def _look_after(self) -> None:
         """Whether the store still answers."""
         last, seen, silent = time.monotonic(), -1.0, 0
-        while True:
-            time.sleep(EVERY)
+        while not self.has_left.wait(EVERY):
             late, last = time.monotonic() - last > LATE, time.monotonic()
             silent = silent + 1 if self.looked == seen and not late else 0
             seen = self.looked
@@ -187,17 +187,17 @@ class _Watch:
     def _end(self) -> None:
         """A process that is through is not missed."""
         self.leaving.set()
+        self.has_left.set()
+        for thread in self.threads:  # one that is in the store when Python ends would abort the process
+            thread.join(PATIENCE * EVERY)
         with suppress(RuntimeError, OSError):
-            self.has_left = True
             self.store.set(self._key(self.rank), LEFT)
-            if self.rank == 0 and self.has_store_inside:
-                self._stay_for_others()
-
-    def _stay_for_others(self) -> None:
-        """The store lies in this process, and the others still look into it."""
-        until = time.monotonic() + PATIENCE * EVERY
-        while time.monotonic() < until and not all(told == LEFT for told in self.heard.values()):
-            time.sleep(EVERY / 4)
+            until = time.monotonic() + PATIENCE * EVERY
+            # Where the store lies in this process the others still look into it.
+            while self.rank == 0 and self.has_store_inside and time.monotonic() < until:
+                if all(said == LEFT.encode() for said in self._said_by(list(self.heard))):
+                    break
+                time.sleep(EVERY / 4)
 
 
 class _Here:
