@@ -238,7 +238,7 @@ def compare(
 
     Every cell of the grid is an ordinary run in a process of its own; teachers are trained once and shared. Called
     again, it runs only what is missing. Writes compare.md, compare.csv, compare.json and, with matplotlib,
-    compare.svg. The guide describes the grid file and what is tested.
+    compare.svg. docs/reference/comparison.md describes the grid file and what is tested.
     """
     from hrkd.comparison.planning import load_grid
 
