@@ -374,7 +374,10 @@ def history_of(state: Mapping[str, Any], folder: Path) -> TrainingHistory:
     try:
         history = TrainingHistory(**state)
         sound = len(history.epochs) >= history.best_epoch > 0 and history.steps > 0
-    except TypeError:
+        sound = sound and type(history.best_epoch) is int and type(history.steps) is int
+        sound = sound and all({"epoch", "selection", "seconds"} <= each.keys() for each in history.epochs)
+        sound = sound and isinstance(history.best_score, float) and isinstance(history.best_loss, float | int)
+    except (TypeError, AttributeError):
         sound = False
     if not sound:
         raise ArtifactError(f"{folder}: the history in this checkpoint is damaged; {ANEW}")
