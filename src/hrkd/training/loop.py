@@ -478,8 +478,13 @@ def history_of(state: Mapping[str, Any], folder: Path) -> tuple[TrainingHistory,
     try:
         history, position = TrainingHistory(**state["history"]), Position(**state["position"])
         epochs = len(history.epochs)
-        sound = epochs >= history.best_epoch >= min(1, epochs) and history.steps + position.steps > 0
-    except (TypeError, LookupError):
+        counts = (history.best_epoch, history.steps, position.steps)
+        sound = all(type(count) is int and count >= 0 for count in counts)
+        sound = sound and epochs >= history.best_epoch >= min(1, epochs) and history.steps + position.steps > 0
+        sound = sound and all({"epoch", "selection", "seconds"} <= each.keys() for each in history.epochs)
+        sound = sound and isinstance(history.best_score, float) and isinstance(history.best_loss, float | int)
+        sound = sound and all(isinstance(value, float | int) for value in (position.loss, position.seconds))
+    except (TypeError, LookupError, AttributeError):
         sound = False
     if not sound:
         raise ArtifactError(f"{folder}: the history in this checkpoint is damaged; {ANEW}")
