@@ -88,7 +88,7 @@ def plan(
             data=data,
             unlabelled=unlabelled,
             external_teacher=teacher_folder,
-            folder=RunFolder(recipe.run.output, recipe.run.overwrite),
+            folder=RunFolder(recipe.run.output, recipe.run.overwrite, recipe.run.other_versions),
             show=show,
             progress=progress,
         )
