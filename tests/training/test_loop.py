@@ -314,7 +314,7 @@ def test_a_step_that_does_not_fit_into_memory_is_made_in_parts_with_the_same_res
     expected, found = run(tiny, wide, epochs=1), run(tiny, narrow, epochs=1)
     # Where a gradient is nothing but rounding, Adam makes steps of it all the same.
     torch.testing.assert_close(weights(narrow), weights(wide), atol=1e-4, rtol=0)
-    assert (weights(wide) - weights(FineTuning(model))).abs().max() > 4e-3
+    assert (weights(wide) - weights(FineTuning(model))).abs().max() > 3e-3
     assert found.epochs[0]["loss"] == pytest.approx(expected.epochs[0]["loss"], abs=1e-6)
     assert caplog.text.count("does not fit into memory") == 2
     assert "made in 4 parts from here on" in caplog.text
