@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 import torch
 
 import cut as cut_steps
+from hrkd.errors import RecipeError
 from hrkd.recipe.loading import recipe_to_yaml
+from hrkd.recipe.schema import RunConfig
+from hrkd.run.folder import RunFolder
+from hrkd.training.session import start_accelerator
 from tiny import tiny_recipe
 
 TESTS = Path(__file__).parent.parent
@@ -117,6 +122,29 @@ def test_three_processes_give_the_weights_and_answers_of_one(tmp_path):
             assert all(torch.allclose(each, value, atol=1e-6) for each in told)
         else:
             assert all(torch.equal(each, value) for each in told), name
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_a_launch_is_refused_in_a_folder_where_another_command_is_at_work(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(tiny_recipe(tmp_path / "run")))
+    (tmp_path / "run").mkdir()
+    for name, content in (("recipe.yaml", "{}"), ("environment.json", "{}")):  # as in the folder of a run
+        (tmp_path / "run" / name).write_text(content)
+    with RunFolder.at_work(RunConfig(output=tmp_path / "run")):
+        refused = started("-m", "hrkd", "compress", str(tmp_path / "recipe.yaml"))
+    told = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, refused.stderr
+    assert re.search(r"hrkd is at work here \(process \d+ on .*\); wait for it or end it first", told[0])
+    assert "src/hrkd/" not in refused.stderr, "no traceback but that of the launcher"
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock", "environment.json", "recipe.yaml"}
+    assert "SIGKILL" not in refused.stderr, "the second process waits for nobody"
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_what_cuts_models_up_is_refused(monkeypatch, variable):
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(RecipeError, match=r"accelerate is set to (FSDP|DeepSpeed), .*; start it with acc"):
+        start_accelerator(RunConfig(device="cpu"))
 
 
 @pytest.mark.torture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,13 @@ from hrkd.support.messages import first_line
 from hrkd.support.progress import Progress
 from hrkd.training.record import Recorder
 from hrkd.training.watch import start_watching
+
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+"""Variables by which accelerate's launcher asks for what cuts models up."""
 
 __all__ = ["Session", "computing", "grouped_accelerator", "start_accelerator"]
 
@@ -97,10 +105,16 @@ def grouped_accelerator(*, cpu: bool = False, **options: Any) -> Accelerator:
     """An accelerator that knows of all processes that were started together.
 
     Raises:
-        RecipeError: they find no common group.
+        RecipeError: they find no common group, or are to share a model out.
     """
     group = launch()
     started = group.size
+    if sharded := [name for variable, name in SHARDING.items() if os.environ.get(variable, "").lower() == "true"]:
+        raise RecipeError(
+            f"accelerate is set to {sharded[0]}, which leaves a part of the model in each process; hrkd trains with "
+            "the whole of it in each (DDP), as it reads and measures models between steps; start it with accelerate "
+            "launch --multi_gpu, or torchrun, and choose a smaller batch_size where memory is short"
+        )
     # Who waits for a process that is at something long waits for as long as that is there (hrkd.training.watch).
     options["kwargs_handlers"] = [InitProcessGroupKwargs(timeout=timedelta(days=1))]
     try:

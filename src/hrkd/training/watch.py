@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -169,6 +170,8 @@ class _Watch:
     def leave(self, status: int, error: BaseException) -> None:
         """Tell the others why this process ends; wait a moment if it may be for the sake of one that is gone."""
         if _may_be_another(error):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's word, which would cut this one short
             began, interrupted = time.monotonic(), isinstance(error, KeyboardInterrupt)
             self.phase = f"{self.phase}{LEAVING if interrupted else ''}"
             while (passed := time.monotonic() - began) < (PATIENCE + 1.5) * EVERY:
