@@ -5,9 +5,9 @@
     cd tests; python -m fuzz.campaign --minutes 10 --processes 2 --report ../runs/fuzz.md
     cd tests; python -m fuzz.campaign csv jsonl --inputs 100000
 
-``make fuzz`` does so. Inputs that show a fault are written to ``--faults``; a process that crashes is started again, and
-its last input is a fault. ``--seeds`` names a folder with further inputs to begin with, one folder for each target, as
-:mod:`fuzz.guided` leaves them.
+``make fuzz`` does so. Inputs that show a fault are written to ``--faults``; a process that crashes is started again,
+and its last input is a fault. ``--seeds`` names a folder with further inputs to begin with, one folder for each target,
+as :mod:`fuzz.guided` leaves them.
 """
 
 from __future__ import annotations
@@ -196,12 +196,11 @@ def report(totals: dict[str, Total], options: argparse.Namespace, seconds: float
     """What came of a campaign, as Markdown."""
     inputs = sum(total.seen.inputs for total in totals.values())
     faults = sum(len(total.faults) for total in totals.values())
-    packages = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("pyarrow", "torch", "transformers", "pydantic")
-    )
+    names = ("pyarrow", "torch", "transformers", "pydantic")
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    took = f"{seconds / 60:,.0f} minutes, {options.processes} process(es), seed {options.seed}"
     lines = [
-        f"* {inputs:,} inputs to {len(totals)} targets in {seconds / 60:,.0f} minutes, {options.processes} process(es), "
-        f"seed {options.seed}; {faults} kinds of faults",
+        f"* {inputs:,} inputs to {len(totals)} targets in {took}; {faults} kinds of faults",
         f"* Python {platform.python_version()}, {packages}; {platform.system()}, {platform.machine()}",
         "",
         "| target | inputs | refused | kinds of faults | slowest, ms | memory, MiB | inputs a second |",

@@ -158,7 +158,7 @@ def _peak() -> int:
 def _reset(process: int) -> IO[bytes] | None:
     del process
     try:
-        return open("/proc/self/clear_refs", "wb", buffering=0)  # noqa: PTH123, SIM115
+        return open("/proc/self/clear_refs", "wb", buffering=0)  # noqa: PTH123
     except OSError:
         return None
 

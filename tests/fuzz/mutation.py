@@ -40,7 +40,7 @@ WORDS: tuple[bytes, ...] = (
     *(b'"', b'""', b"'", b",", b";", b"\t", b"|", b":", b"{", b"}", b"[", b"]", b"\\", b"\\ud800", b"\\u0000"),
     *(b"NaN", b"Infinity", b"1e999", b"-", b"0", b"9" * 30, b"9" * 4500, b"true", b"null", b"<!doctype html>"),
 )
-LETTERS = tuple(bytes([c]) for c in range(32, 127)) + (b"\n", b"\t")
+LETTERS = (*(bytes([c]) for c in range(32, 127)), b"\n", b"\t")
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -337,7 +337,7 @@ TARGETS = [
     Target("parquet", _table(".parquet", lambda _: None), parquet_seeds, CELLS, ("t.parquet",), 0.5, "bytes"),
     Target("kinds", _run_kinds, _archives, (b"PK\x01\x02", b"PK\x05\x06"), (), 2, "bytes"),
     Target(
-        "names", _run_names, lambda: [b"train\ntest", b"CON\na:b\nx.\n..\n\xe9", b"1\n2.0\n1e+20\n-0"], CELLS, (), 2
+        "names", _run_names, lambda: [b"train\ntest", b"CON\na:b\nx.\n..\n\xe9", b"1\n2.0\n1e+20\n-0"], CELLS, (), 0.5
     ),
     Target(
         "amazon",
@@ -388,7 +388,7 @@ TARGETS = [
         lambda: [b"ftrain.csv\nftest.csv", b"fa.csv\ndb\nla.csv\noloop"],
         (b"\npbooks",),
         ("root",),
-        0.5,
+        0.1,
     ),
     Target("load-csv", lambda data: _whole(".csv", data), lambda: [csv_seed()], CELLS, ("t.csv",), 0.5),
     Target(

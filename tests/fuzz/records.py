@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -188,9 +189,19 @@ def _manifest(data: bytes) -> str:
 
 
 SETTINGS = {
-    **{"version": 2, "data": "0123", "teacher_weights": ["ab"], "processes": 1, "max_length": 32, "seed": 0},
-    **{"teacher": {"model": "bert"}, "student": {"layers": 1}, "method": {"graph": "uniform"}, "cache": {}},
-    **{"precision": "no", "versions": {"torch": "2.6"}, "parts": ["books", "dvd"]},
+    "version": 2,
+    "data": "0123",
+    "teacher_weights": ["ab"],
+    "processes": 1,
+    "max_length": 32,
+    "seed": 0,
+    "teacher": {"model": "bert"},
+    "student": {"layers": 1},
+    "method": {"graph": "uniform"},
+    "cache": {},
+    "precision": "no",
+    "versions": {"torch": "2.6"},
+    "parts": ["books", "dvd"],
 }
 
 
@@ -223,10 +234,8 @@ def _indexed(data: bytes) -> str:
     found = domain_folders(folder) or {}
     for place in found.values():
         must(folder in Path(place).resolve().parents, f"the folder of a domain outside of the index's: {place}")
-    try:
+    with suppress(HrkdError):
         facts_of_any(folder)
-    except HrkdError:
-        pass
     return f"{len(found)} folders"
 
 
@@ -240,11 +249,20 @@ def _index_seed() -> list[bytes]:
     ]
 
 
-FACTS = ModelFacts(["books", "dvd"], ["n", "p"], 12, False, dict(text="text", text_pair=None, label="l", domain="d"))
+FACTS = ModelFacts(
+    ["books", "dvd"], ["n", "p"], 12, False, {"text": "text", "text_pair": None, "label": "l", "domain": "d"}
+)
 EXPORT = {
     **HEAD,
-    **{"target": "onnx", "model": "model.onnx", "inputs": ["input_ids", "attention_mask"], "padding": {"input_ids": 0}},
-    **{"truncation_side": "right", "facts": asdict(FACTS), "made_from": {}, "settings": {}, "checks": {}},
+    "target": "onnx",
+    "model": "model.onnx",
+    "inputs": ["input_ids", "attention_mask"],
+    "padding": {"input_ids": 0},
+    "truncation_side": "right",
+    "facts": asdict(FACTS),
+    "made_from": {},
+    "settings": {},
+    "checks": {},
 }
 
 
@@ -292,7 +310,7 @@ COMMAND = CommandRecord("compress", "/", {"teacher_folder": "x"}, ())
 INDEX = {"format": "hrkd-arrow", "version": 1, "kind": "rows", "name": "x-rows", "rows": 3, "of": "x.csv", "size": 3}
 
 TARGETS = [
-    Target("yaml", _yaml, lambda: [b"a: &x {b: 1}\nc: *x\n", YAML], YAML_WORDS, ("t.yaml",), 3),
+    Target("yaml", _yaml, lambda: [b"a: &x {b: 1}\nc: *x\n", YAML], YAML_WORDS, ("t.yaml",), 1),
     Target(
         "recipe",
         _recipe,
@@ -303,7 +321,7 @@ TARGETS = [
     ),
     Target("grid", _grid, lambda: [GRID], (*FIELDS, *YAML_WORDS, b"methods:", b"seeds: [0, 1, 2]"), ("t.yaml",), 0.5),
     Target("manifest", _manifest, _manifests, (b"../", b"manifest.json"), ("manifest",), 2, form="json"),
-    Target("stage", _stage_target, _jsons(SETTINGS), (), ("stage.json", "stage"), 2, form="json"),
+    Target("stage", _stage_target, _jsons(SETTINGS), (), ("stage.json", "stage"), 1, form="json"),
     Target("index", _indexed, _index_seed, (b"../", b"books"), ("index",), 3, form="json"),
     Target(
         "export-record",

@@ -132,7 +132,7 @@ def test_wide_tables_are_converted_in_a_time_that_grows_with_them(tmp_path):
 def test_a_key_that_comes_twice_among_many(tmp_path):
     file = tmp_path / "t.jsonl"
     keys = ", ".join(f'"k{i}": 1' for i in range(60_000))
-    file.write_text('{"text": "a", "label": "n", "domain": "books", "text": "b", %s}\n' % keys)
+    file.write_text(f'{{"text": "a", "label": "n", "domain": "books", "text": "b", {keys}}}\n')
     data, seconds, _ = measured(lambda: load_domains(file, to_measure=True))
     assert data.rows["text"][:] == ["b"]
     assert any("a key comes twice in line 1 ('text')" in note for note in data.notes)
@@ -145,11 +145,12 @@ def test_values_within_each_other(tmp_path, depth):
     line = json.dumps({"text": "a", "label": "n", "domain": "books"})
     file.write_text(f'{line}\n{line[:-1]}, "more": {"[" * depth}{"]" * depth}}}\n')
     refused(lambda: load_domains(file), "t.jsonl", "not so in line 2", "more than 100 deep")
-    with pytest.raises(
-        DataError, match=r"standard input: .* not so in line 2 \(lists or objects .* more than 100 deep"
-    ):
+
+    def label() -> int:
         table = stream_table(Lines(Pipe(file.read_bytes(), 1 << 16)), ".jsonl")
-        label_stream(PREDICTOR, plan(table, FACTS, Labelling(prefix="x ")), io.BytesIO(), ".jsonl")
+        return label_stream(PREDICTOR, plan(table, FACTS, Labelling(prefix="x ")), io.BytesIO(), ".jsonl")
+
+    refused(label, "standard input", "not so in line 2", "more than 100 deep")
 
 
 def test_values_within_each_other_as_far_as_they_are_read(tmp_path):
@@ -164,7 +165,7 @@ def test_values_within_each_other_as_far_as_they_are_read(tmp_path):
 @pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000])
 def test_numbers_of_too_many_digits(tmp_path, number):
     file = tmp_path / "t.jsonl"
-    file.write_text('{"text": "a", "label": %s, "domain": "books"}\n' % number)
+    file.write_text(f'{{"text": "a", "label": {number}, "domain": "books"}}\n')
     refused(lambda: load_domains(file), "t.jsonl", "not so in line 1", "4300 digits")
 
 
@@ -173,7 +174,7 @@ def test_numbers_of_too_many_digits(tmp_path, number):
 )
 def test_large_numbers_are_labels(tmp_path, number, name):
     file = tmp_path / "t.jsonl"
-    file.write_text('{"text": "a", "label": %s, "domain": "books"}\n' % number)
+    file.write_text(f'{{"text": "a", "label": {number}, "domain": "books"}}\n')
     assert load_domains(file, to_measure=True).labels == (name,)
 
 
@@ -205,13 +206,10 @@ def test_no_row_of_damaged_parquet_is_lost_untold(tmp_path):
     file = tmp_path / "t.parquet"
     for place in range(len(sound) - int.from_bytes(sound[-8:-4], "little") - 8, len(sound) - 8):
         file.write_bytes(sound[:place] + bytes([sound[place] ^ 2]) + sound[place + 1 :])
-        try:
-            part = read_table(file)
-            rows = sum(len(values) for (values,) in part.stream([0]))
-            assert rows == part.rows
-        except DataError as error:
-            assert "t.parquet" in str(error)
-            told += "says that it has" in str(error)
+        found, _, _ = measured(lambda: drained(read_table(file)))
+        if isinstance(found, DataError):
+            assert "t.parquet" in str(found)
+            told += "says that it has" in str(found)
     assert told
 
 
