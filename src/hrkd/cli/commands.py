@@ -182,6 +182,7 @@ def _start(
     console = prepare(data_only=as_json)
     if told := moved_run(source, recipe):
         logger.warning(told)
+    logger.info("%s: reading the data, then the models", source or "the recipe")
     rows = None if dry_run else look_at_rows(recipe)
     if not dry_run and hours is None:
         return _Work(console, rows, recipe)
