@@ -8,13 +8,16 @@ PEER_STAMP := $(VENV)/.installed-peer
 BROWSER_STAMP := $(VENV)/.installed-browser
 CLUSTERS_STAMP := $(VENV)/.installed-clusters
 DOCS_STAMP := $(VENV)/.installed-docs
+FUZZ_STAMP := $(VENV)/.installed-fuzz
+FUZZ ?= --minutes 10 --processes 2
+GUIDED ?= csv jsonl yaml manifest
 DEMO := runs/make-demo
 
 # Containers often set it; every process would then compile thousands of modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench clean
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench fuzz fuzz-guided clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +91,18 @@ bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextB
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/peer.py
 	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
+
+fuzz: setup  ## hostile and broken input to every reader, for ten minutes in two processes (FUZZ="--inputs 1000000")
+	mkdir -p runs && cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.campaign $(FUZZ) \
+		--report ../runs/fuzz.md --faults ../runs/fuzz-faults --seeds ../runs/fuzz-seeds
+
+fuzz-guided: $(FUZZ_STAMP)  ## the same, guided by coverage (GUIDED="csv yaml"); what it finds, make fuzz begins with
+	mkdir -p runs && cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.guided $(GUIDED) \
+		--seeds ../runs/fuzz-seeds --faults ../runs/fuzz-faults
+
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	touch $@
 
 clean:  ## remove .venv, caches and built files; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -30,7 +30,12 @@ def setup(_: Any) -> dict[str, bool]:
 
 def cli_page() -> str:
     """The help of every verb, as the command prints it."""
-    parts = ["# Command line\n", "Every verb with all its flags, as `hrkd VERB --help` prints them.\n", _help_of()]
+    parts = [
+        "# Verbs and flags\n",
+        "Every verb with all its flags, as `hrkd VERB --help` prints them. What holds for all of them: [output, exit "
+        "statuses, completion](command-line.md).\n",
+        _help_of(),
+    ]
     for verb, summary in VERBS.items():
         parts += [f"## hrkd {verb}\n", f"{summary}\n", _help_of(verb)]
     return "\n".join(parts)

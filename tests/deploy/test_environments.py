@@ -14,7 +14,7 @@ from hrkd.deploy.predict import Predictor
 
 pytestmark = [pytest.mark.environments, pytest.mark.timeout(900)]
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deployment.md"
 PLAIN = """
 import json, sys
 from transformers import pipeline
@@ -33,12 +33,12 @@ def environment(folder, *packages):
     return python
 
 
-def test_the_script_of_the_guide_needs_three_packages(exported, tmp_path):
+def test_the_script_without_hrkd_needs_three_packages(exported, tmp_path):
     packages = [f"{name}=={version(name)}" for name in ("onnxruntime", "tokenizers", "numpy")]
     python = environment(tmp_path / "new", *packages)
-    part = GUIDE.read_text().partition("**Without hrkd.**")[2]
+    part = PAGE.read_text().partition("## Without hrkd")[2]
     script = re.search(r"```python\n(.*?)```", part, re.DOTALL)[1]
-    changed = script.replace('"export/', f'"{exported}/').replace("Too heavy for daily use.", TEXTS[0])
+    changed = script.replace('"deployed/', f'"{exported}/').replace("Too heavy for daily use.", TEXTS[0])
     changed = changed.replace('"kitchen"', '"music"')
     done = subprocess.run([str(python), "-c", changed], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -273,13 +273,13 @@ def test_other_families_in_fewer_bits(family, to, close, tmp_path):
     assert checks["largest_difference"] < close * max(1, checks["largest_logit"])
 
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deployment.md"
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("keep", ["head", "tail", "head_tail", "windows"])
 def test_the_scripts_without_hrkd_read_what_the_student_reads(exported, tmp_path, capsys, keep, side):
-    """Those of the guide and of the card, on a text that is longer than the student reads, and on a short one."""
+    """Those of the page and of the card, on a text that is longer than the student reads, and on a short one."""
     folder = tmp_path / "export"
     shutil.copytree(exported, folder)
     record = json.loads((folder / EXPORT).read_text())
@@ -288,12 +288,12 @@ def test_the_scripts_without_hrkd_read_what_the_student_reads(exported, tmp_path
     write_manifest(folder)
     predictor = Predictor.from_pretrained(folder)
     write_export_card(folder, record | {"checks": record["checks"]}, folder, what="a graph")
-    of_guide = re.search(r"```python\n(.*?)```", GUIDE.read_text().partition("**Without hrkd.**")[2], re.DOTALL)[1]
+    of_page = re.search(r"```python\n(.*?)```", PAGE.read_text().partition("## Without hrkd")[2], re.DOTALL)[1]
     of_card = re.findall(r"```python\n(import json.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert len(of_card) == (keep != "windows")
-    for script in (of_guide, *of_card):
+    for script in (of_page, *of_card):
         for text in TEXTS[:2]:
-            changed = script.replace('"export/', f'"{folder}/').replace("path/to/this/folder", str(folder))
+            changed = script.replace('"deployed/', f'"{folder}/').replace("path/to/this/folder", str(folder))
             changed = changed.replace("Too heavy for daily use.", text).replace("Some text.", text)
             changed = changed.replace('"kitchen"', '"music"').replace("'books'", "'music'")
             found: dict = {}

@@ -41,3 +41,10 @@ def test_speeds_that_repeated_measures_do_not_tell_apart_are_about_the_same():
     assert "(1.1 times; in PyTorch)" in told(times_as_fast={"student": [1.13, 1.08, 1.2]})
     assert "(about the same; in PyTorch)" in told(times_as_fast={"student": [1.13, 0.7, 1.6]})
     assert "(about the same; in PyTorch)" in told(times_as_fast={"student": [1.03, 1.01, 1.04]})
+
+
+def test_a_student_that_is_not_above_the_linear_model_is_told_so():
+    assert verdict(results(linear=0.88))[1] == (
+        "It is not above TF-IDF + logistic regression, which takes seconds (+0.0 points): hrkd explain D902."
+    )
+    assert not any("not above" in line for line in verdict(results(linear=0.87)))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -490,3 +491,34 @@ def test_a_record_of_another_form_is_told_by_an_evaluation_too(run):
     (run / "student" / "stage.json").write_text("[1]")
     with pytest.raises(ArtifactError, match=r"stage\.json: the record of a stage is damaged: it is no mapping"):
         evaluate(run)
+
+
+def test_a_stage_begun_with_other_versions_is_refused_made_anew_or_gone_on_with(made, tmp_path, monkeypatch):
+    output, more = tmp_path / "run", {"student.training.epochs": 3}
+
+    def distilled(**others):
+        return distill(recipe(output, **more, **others), teacher_folder=made)
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            distilled()
+    begun = output / "checkpoints" / "student.json"
+    record = json.loads(begun.read_text())
+    now = record["versions"]["torch"]
+    begun.write_text(json.dumps({**record, "versions": {**record["versions"], "torch": "1.0"}}))
+    (output / ".lock").unlink()  # which says since when
+    before = content(output)
+    with pytest.raises(
+        ArtifactError, match=rf"its student was begun with torch 1\.0 \(now {re.escape(now)}\), .*run\.other_versions"
+    ):
+        distilled()
+    (output / ".lock").unlink()
+    assert content(output) == before
+    shutil.copytree(output, tmp_path / "copy")
+    distilled(**{"run.other_versions": True})
+    straight = content(output)["student/model.safetensors"]
+    shutil.rmtree(output)
+    (tmp_path / "copy").rename(output)
+    distilled(**{"run.overwrite": True})
+    assert content(output)["student/model.safetensors"] == straight

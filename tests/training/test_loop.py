@@ -13,7 +13,7 @@ from torch import nn
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.fit_layers import FitLayers
-from hrkd.recipe.schema import TrainingConfig
+from hrkd.recipe.schema import RunConfig, TrainingConfig
 from hrkd.support.manifest import write_manifest
 from hrkd.training.culprits import cells_not_finite
 from hrkd.training.fine_tune import FineTuning
@@ -160,7 +160,7 @@ class Drifting(FineTuning):
 def test_weights_that_are_not_finite_after_the_last_update_are_never_kept(tiny, tmp_path, value, epoch):
     steps = len(MultiDomainLoader(tiny.train, batch_size=4, seed=0))
     module, scored = Drifting(tiny.model(), steps, value, epoch), []
-    said = rf"not finite after epoch {epoch} .*intermediate.*lower learning rate than 0.001"
+    said = rf"not finite after step {8 * epoch} .*intermediate.*lower learning rate than 0.001"
     with pytest.raises(TrainingError, match=said):
         run(tiny, module, epochs=2, score=lambda epoch: scored.append(epoch) or 0.5, checkpoint=tmp_path / "state")
     assert scored == list(range(1, epoch)), "an epoch that is not finite is not looked at"
@@ -294,3 +294,81 @@ def test_what_of_a_step_is_not_finite_is_named_by_level_and_domain():
     assert cells_not_finite(tables, ("books", "dvd")) == expected
     unlooked = dataclasses.replace(tables, hidden=torch.full((3, 2), nan), attention=torch.full((2, 2), nan))
     assert cells_not_finite(unlooked, ("books", "dvd")) == ["prediction loss in dvd"]
+
+
+def test_a_step_that_does_not_fit_into_memory_is_made_in_parts_with_the_same_result(tiny, caplog):
+    class Narrow(FineTuning):
+        room = 12
+
+        def forward(self, batch):
+            if len(batch.labels) > self.room:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(batch)
+
+    model = tiny.model()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    wide, narrow = FineTuning(copy.deepcopy(model)), Narrow(copy.deepcopy(model))
+    narrow.room = 4
+    expected, found = run(tiny, wide, epochs=1), run(tiny, narrow, epochs=1)
+    # Where a gradient is nothing but rounding, Adam makes steps of it all the same.
+    torch.testing.assert_close(weights(narrow), weights(wide), atol=1e-4, rtol=0)
+    assert (weights(wide) - weights(FineTuning(model))).abs().max() > 3e-3
+    assert found.epochs[0]["loss"] == pytest.approx(expected.epochs[0]["loss"], abs=1e-6)
+    assert caplog.text.count("does not fit into memory") == 2
+    assert "made in 4 parts from here on" in caplog.text
+
+
+def test_where_one_row_does_not_fit_it_is_said_what_to_lower(tiny):
+    class Full(FineTuning):
+        def forward(self, batch):
+            raise RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
+
+    with pytest.raises(
+        TrainingError, match=r"step 1 of 12 rows and \d+ tokens does not fit.*lower training\.batch_size"
+    ):
+        run(tiny, Full(tiny.model()))
+
+
+def test_collapsed_ratios_are_told_once(tiny, tmp_path, caplog):
+    class Collapsed(FineTuning):
+        def forward(self, batch):
+            ratios = torch.tensor([[0.4, 0.3, 0.3], [0.01, 0.98, 0.01]])
+            tables = StepTables(ratios, ratios[1:], ratios[0], ratios, torch.zeros(2, 2, 3))
+            return StepOutput(super().forward(batch).loss, tables)
+
+    session = Session(Accelerator(cpu=True), metrics=tmp_path)
+    loader = MultiDomainLoader(tiny.train, batch_size=4, seed=0)
+    train(
+        Collapsed(tiny.model()),
+        loader,
+        settings=TrainingConfig(epochs=2),
+        evaluate=lambda _: EpochScore(1.0),
+        session=session,
+        recorder=session.recorder(tiny.train.source.domains),
+    )
+    told = [record.message for record in caplog.records if "collapsed" in record.message]
+    assert len(told) == 1
+    assert f"at level 1 {tiny.train.source.domains[1]} has 98 %" in told[0]
+
+
+def test_a_checkpoint_within_an_epoch_holds_no_number_that_is_not_finite(tiny, tmp_path):
+    class Spoiling(FineTuning):
+        steps = 0
+
+        def before_update(self, optimizer):
+            self.steps += 1
+            if self.steps == 3:
+                next(self.parameters()).grad.fill_(float("nan"))
+
+    session = Session(Accelerator(cpu=True), RunConfig(checkpoint_steps=1), checkpoint=tmp_path)
+    loader = MultiDomainLoader(tiny.train, batch_size=4, seed=0)
+    with pytest.raises(TrainingError, match="tensors are not finite after step 3"):
+        train(
+            Spoiling(tiny.model()), loader, settings=TrainingConfig(epochs=2),
+            evaluate=lambda _: EpochScore(1.0), session=session,
+        )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]

@@ -194,7 +194,7 @@ def test_two_processes_make_a_meta_teacher_and_a_student_in_two_stages(tmp_path)
     changes |= {"method.graph": "relational", "method.learning": "meta", "method.meta_interval": 1}
     changes |= {"teacher.training.epochs": 1, "student.training.epochs": 3, "student.baseline": False}
     changes |= {"data.synthetic.examples": 60}
-    if not torch.cuda.is_available():  # as the guide says: without an accelerator nothing has to be set
+    if not torch.cuda.is_available():  # without an accelerator nothing has to be set
         changes |= {"run.device": "auto"}
     (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(tiny_recipe(tmp_path / "run", **changes)))
     run("-m", "hrkd", "compress", str(tmp_path / "recipe.yaml"))

@@ -182,6 +182,7 @@ def _start(
     console = prepare(data_only=as_json)
     if told := moved_run(source, recipe):
         logger.warning(told)
+    logger.info("%s: reading the data, then the models", source or "the recipe")
     rows = None if dry_run else look_at_rows(recipe)
     if not dry_run and hours is None:
         return _Work(console, rows, recipe)
@@ -238,7 +239,7 @@ def compare(
 
     Every cell of the grid is an ordinary run in a process of its own; teachers are trained once and shared. Called
     again, it runs only what is missing. Writes compare.md, compare.csv, compare.json and, with matplotlib,
-    compare.svg. The guide describes the grid file and what is tested.
+    compare.svg. docs/reference/comparison.md describes the grid file and what is tested.
     """
     from hrkd.comparison.planning import load_grid
 

@@ -15,12 +15,14 @@ from pydantic import ConfigDict, Field, PositiveInt
 
 from hrkd.recipe.loading import merge_overrides
 from hrkd.recipe.schema import Section, Seed
-from hrkd.support.messages import suggestion
+from hrkd.support.messages import repeated_in, suggestion
 
 __all__ = ["TEACHER", "Grid", "Method", "Overrides"]
 
 TEACHER = "teacher"
 """How tables call the teacher, so that no method may have this name."""
+MOST_RUNS = 10_000
+"""Students that a grid may ask for: each has a recipe of its own, which is made and checked before any is trained."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SPLIT = (
     *("source", "format", "text", "text_pair", "label", "domain", "split", "id", "domains", "splits_file"),
@@ -118,6 +120,11 @@ class Grid(Section):
         """The methods that others are compared with."""
         return (self.baseline,) if isinstance(self.baseline, str) else tuple(self.baseline)
 
+    def _points(self) -> int:
+        """Runs of students that the lists make together."""
+        methods = sum(len(method.separate_domains or [0]) for method in self.methods.values())
+        return methods * len(self.data_sets) * len(self.amounts) * len(self.seeds)
+
     def _contradictions(self) -> Iterator[str]:
         yield from _unusable_names("data", self.data or {})
         yield from _unusable_names("methods", self.methods)
@@ -136,8 +143,9 @@ class Grid(Section):
         for name, method in self.methods.items():
             lists[f"methods.{name}.separate_domains"] = method.separate_domains or []
         for field, values in lists.items():
-            twice = sorted({value for value in values if values.count(value) > 1})
-            yield from (f"{field}: {value} stands there twice" for value in twice)
+            yield from (f"{field}: {value} stands there twice" for value in sorted(repeated_in(values)))
+        if (runs := self._points()) > MOST_RUNS:
+            yield f"methods: with data, seeds and fractions or shots, {runs:,} runs; at most {MOST_RUNS:,} are made"
         if self.fractions and self.shots:
             yield "shots: fractions and shots exclude each other; keep one"
         yield from self._fields_of_the_grid()

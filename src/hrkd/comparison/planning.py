@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from hrkd.comparison.grid import Grid
 from hrkd.errors import RecipeError
 from hrkd.recipe.loading import check_recipe, load_recipe, merge_overrides, read_recipe
-from hrkd.recipe.locations import Locations, dotted, flag_name
+from hrkd.recipe.locations import Locations, dotted, flag_name, told_lines
 from hrkd.recipe.problems import find_problems
 from hrkd.recipe.schema import MethodConfig, Recipe, StudentConfig, TeacherConfig
 from hrkd.recipe.yaml_lines import PathParts, YamlSource, read_yaml_file
@@ -152,9 +152,8 @@ class _Planner:
                             problems.update({line: where for line in str(error).splitlines() if line not in problems})
         if problems:
             own = f"{self.name}:"
-            raise RecipeError(
-                "\n".join(line if line.startswith(own) else f"{line} ({where})" for line, where in problems.items())
-            )
+            lines = [line if line.startswith(own) else f"{line} ({where})" for line, where in problems.items()]
+            raise RecipeError(told_lines(lines))
         yield from found
 
     def _point(self, data: str, amount: Mapping[str, Any], method: str, seed: int) -> Iterator[Cell]:

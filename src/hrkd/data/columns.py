@@ -26,6 +26,7 @@ __all__ = [
     "ranks_of",
     "renumbered",
     "repeated",
+    "rows_at_a_time",
     "stacked",
     "take",
     "text_ranks",
@@ -33,7 +34,14 @@ __all__ = [
 
 CHUNK = 1000
 """Rows whose text is in memory at a time, and rows of a batch on disk."""
+FIELDS = CHUNK * 200
+"""Fields that are in memory at a time: of rows with very many columns there are fewer in a chunk."""
 Ints = npt.NDArray[np.int64]
+
+
+def rows_at_a_time(columns: int) -> int:
+    """Rows of a chunk of a table with so many columns, all of which are read."""
+    return max(1, min(CHUNK, FIELDS // max(1, columns)))
 
 
 def chunks_of(rows: datasets.Dataset, *names: str) -> Iterator[Mapping[str, list[Any]]]:

@@ -24,7 +24,9 @@ from hrkd.recipe.schema import Keep
 from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import read_json, read_record, writing
 from hrkd.support.domain_index import domain_folders, read_domain_index
+from hrkd.support.folder_names import fault_of_name
 from hrkd.support.manifest import check_manifest
+from hrkd.support.messages import brief
 
 __all__ = [
     "CHECKS",
@@ -147,15 +149,15 @@ def read_export(folder: str | Path) -> ExportRecord:
     facts = _facts(record["facts"])
     sound = (
         record["target"] in TARGETS
-        and set(record["inputs"]) <= set(COLUMNS)
+        and all(name in list(COLUMNS) for name in record["inputs"])
         and "input_ids" in record["inputs"]
         and all(name in COLUMNS and type(value) is int for name, value in record["padding"].items())
         and record["truncation_side"] in ("left", "right")
     )
     if facts is None or not sound:
         raise ArtifactError(f"{file}: its facts are no longer what was written; {RESTORE}")
-    if not (place / record["model"]).is_file() or Path(record["model"]).name != record["model"]:
-        raise ArtifactError(f"{place}: {record['model']} is missing; {RESTORE}")
+    if fault_of_name(record["model"]) or "/" in record["model"] or not (place / record["model"]).is_file():
+        raise ArtifactError(f"{place}: {brief(record['model'])} is missing; {RESTORE}")
     return ExportRecord(**{name: record[name] for name in NEEDS if name != "facts"}, facts=facts)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from hrkd.errors import DataError
 from hrkd.support.atomic_files import CannotWriteError, clear_leftovers, writing
+from hrkd.support.json_text import parse_json
 
 if TYPE_CHECKING:
     from hrkd.deploy.predict import Predictor
@@ -160,7 +161,7 @@ class Journal:
 
 def _check_own(path: Path, first: bytes) -> None:
     try:
-        head = json.loads(first)
+        head = parse_json(first.decode())
     except ValueError:
         head = None
     if not isinstance(head, dict) or head.get("format") != HEAD["format"]:
@@ -170,7 +171,7 @@ def _check_own(path: Path, first: bytes) -> None:
 def _read(line: bytes, rows: int, columns: int) -> np.ndarray | None:
     """The numbers of a line, if it is whole and of as many rows."""
     try:
-        content = json.loads(line) if line.endswith(b"\n") else {}
+        content = parse_json(line.decode()) if line.endswith(b"\n") else {}
         if content["rows"] == rows and zlib.crc32(content["found"].encode()) == content["sum"]:
             return np.frombuffer(base64.b64decode(content["found"]), dtype="<f8").reshape(rows, columns)
     except (ValueError, KeyError, TypeError, AttributeError):

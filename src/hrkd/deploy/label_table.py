@@ -22,7 +22,7 @@ from hrkd.data.readers.hints import LongRows
 from hrkd.data.readers.places import check_is_plain, check_source_is_there, known_kind
 from hrkd.data.readers.table_writer import Added, TableWriter, naming, new_table, table_writer
 from hrkd.data.readers.tables import read_table
-from hrkd.data.readers.text_files import open_text
+from hrkd.data.readers.text_files import is_blank
 from hrkd.data.readers.whole_rows import JsonRows, Rows, WholeTable, check_names
 from hrkd.data.rows import ColumnNames, fault_of
 from hrkd.deploy.bad_rows import BadRows, OnBadRow, RowColumns
@@ -31,7 +31,7 @@ from hrkd.errors import ArtifactError, DataError
 from hrkd.models.kind import UNKNOWN
 from hrkd.support.arguments import check_count, check_switch, path_of, shown
 from hrkd.support.atomic_files import check_can_be_written
-from hrkd.support.messages import first_of, misspelt
+from hrkd.support.messages import first_of, misspelt, names_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -251,19 +251,11 @@ def whole_table(file: Path) -> WholeTable:
     """
     check_source_is_there(file, "table")
     kind = known_kind(file)
-    if kind == ".jsonl" and file.is_file() and _is_blank(file):
+    if kind == ".jsonl" and file.is_file() and is_blank(file):
         return WholeTable(file.name, kind, (), 0, lambda _: iter([JsonRows((), [], [])]))
     part = read_table(file)
     assert part.whole is not None
     return WholeTable(part.name, kind, part.columns, part.rows, part.whole, part)
-
-
-def _is_blank(file: Path) -> bool:
-    try:
-        with open_text(file, newline="\n") as text:
-            return not any(line.strip() for line in text)
-    except UnicodeDecodeError:
-        return False
 
 
 def plan(table: WholeTable, facts: ModelFacts, how: Labelling) -> TableJob:
@@ -303,7 +295,7 @@ def _check_columns(table: WholeTable, columns: RowColumns, added: Sequence[str],
         own = [repr(name) for name in missing if name in (facts.columns or {}).values()]
         origin = f"{first_of(own)} is what the table that the model was made from has. " if own else ""
         advice = ", or the domain of all rows (domain, --domain)" if columns.domain in missing else ""
-        found = ", ".join(table.columns)
+        found = names_of(table.columns)
         raise DataError(
             f"{table.name}: no column {misspelt(missing, table.columns)}; found {found}. {origin}Say which columns to "
             "read (text, text_pair, domain_column; on the command line --text-column, --pair-column, --domain-column)"

@@ -16,6 +16,7 @@ from hrkd.data.readers.file_kinds import kind_of, told_of_bytes
 from hrkd.deploy.checks import ask
 from hrkd.errors import DataError
 from hrkd.models.kind import UNKNOWN
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import Found, count_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Lines:
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.waiting: list[bytes] = []
-        self.rest = b""
+        self.rest: list[bytes] = []
         self.number = 0
         self.ended = False
 
@@ -92,8 +93,11 @@ class Lines:
         if self.number == 0 and not self.rest:
             _check_kind(block)
         self.ended = not block
-        lines = _lines(self.rest + block)
-        self.rest = lines.pop() if lines and not self.ended and not lines[-1].endswith(b"\n") else b""
+        if block and b"\n" not in block:  # kept apart, so that a long line is not put together for each of its pieces
+            self.rest.append(block)
+            return
+        lines = _lines(b"".join([*self.rest, block]))
+        self.rest = [lines.pop()] if lines and not self.ended and not lines[-1].endswith(b"\n") else []
         self.waiting = lines[::-1]
 
     def chunks(self) -> Iterator[list[str]]:
@@ -300,11 +304,12 @@ def _tsv_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
 
 
 def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]) -> Iterator[Rows]:
+    from hrkd.data.columns import rows_at_a_time
     from hrkd.data.readers.tables import JOINED, repeats_header
     from hrkd.data.readers.whole_rows import FieldRows
 
     chunk: list[list[str]] = []
-    empty = True
+    empty, most = True, rows_at_a_time(len(header))
     for row in rows:
         if len(row) != len(header):
             raise DataError(
@@ -314,7 +319,7 @@ def _field_chunks(lines: Lines, header: Sequence[str], rows: Iterator[list[str]]
         if len(header) > 1 and repeats_header(header, row):
             raise DataError(f"{NAME}: {JOINED} in the row that ends at line {lines.number:,}; remove it")
         chunk.append(row)
-        if not lines.waiting or len(chunk) == MOST_ROWS:
+        if not lines.waiting or len(chunk) == most:
             yield FieldRows(tuple(header), chunk)
             chunk, empty = [], False
     if chunk or empty:
@@ -342,8 +347,8 @@ def _json_chunks(lines: Lines) -> Iterator[Rows]:
 
 def _object(line: str, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(line)
+    except ValueError as error:
         raise DataError(f"{NAME}: expected one JSON object a line, not so in line {number:,} ({error})") from error
     if not isinstance(found, dict):
         raise DataError(f"{NAME}: expected one JSON object a line, not so in line {number:,} ({type(found).__name__})")

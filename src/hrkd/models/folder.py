@@ -18,6 +18,8 @@ from typing import Any
 from hrkd.errors import ModelError
 from hrkd.models.kind import is_own, locate, neighbour
 from hrkd.support.domain_index import domain_folders, read_domain_index
+from hrkd.support.folder_names import fault_of_name
+from hrkd.support.json_text import parse_json
 from hrkd.support.manifest import check_manifest, has_manifest
 from hrkd.support.messages import did_you_mean, first_line, first_of
 from hrkd.support.stage_files import STAGES, going_on
@@ -170,8 +172,8 @@ def read_fields(folder: Path, where: str | Path) -> dict[str, Any]:
             raise ModelError(f"{where}: no model: {CONFIG} is missing; {found_instead(folder)}")
         check_no_pointer(path, where)
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            fields = parse_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ModelError(f"{path}: no JSON ({first_line(error)}); restore the folder") from error
     if not isinstance(fields, dict):
         raise ModelError(f"{path}: expected an object of JSON, found a {type(fields).__name__}; restore the folder")
@@ -289,8 +291,8 @@ def _weight_files(folder: Path, where: str | Path) -> list[Path]:
 def _shards(folder: Path, where: str | Path) -> list[Path]:
     """The files that the index of several names: safetensors in the folder itself."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ModelError(f"{folder / INDEX}: no JSON ({first_line(error)}); restore the folder") from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     if (
@@ -301,7 +303,7 @@ def _shards(folder: Path, where: str | Path) -> list[Path]:
     names = sorted(set(places.values()))
     if wrong := [name for name in names if not name.endswith(".safetensors")]:
         raise ModelError(f"{folder / INDEX}: names {first_of(wrong)}; {PICKLES}")
-    if outside := [name for name in names if "/" in name or "\\" in name]:
+    if outside := [name for name in names if "/" in name or fault_of_name(name)]:
         raise ModelError(
             f"{folder / INDEX}: names files outside its folder ({first_of(outside)}), which are not read; put the "
             "files beside the index, and name them alone"

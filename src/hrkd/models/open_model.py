@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from hrkd.data.rows import fault_of
 from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.folder import CONFIG, ModelFolder, found_instead, look_into, read_fields, unfinished_run
 from hrkd.models.kind import is_own, neighbour
@@ -108,7 +109,7 @@ def are_names(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) > 0
-        and all(isinstance(name, str) for name in value)
+        and all(isinstance(name, str) and fault_of(name) is None for name in value)
         and len(set(value)) == len(value)
     )
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PROBES", "check_finite", "check_outputs", "opening"]
 
+PANIC = "PanicException"
+"""What libraries in Rust (tokenizers, safetensors) raise where they have a fault of their own; it is no Exception."""
 MOST = 300
 """Characters of what a library says that go into a message."""
 PROBES = ("A small test, isn't it?", "PRICE in 2021: 12.50 (10% off)!", "cafe\u0301 na\u00efve \u2013 \u201cso\u201d")
@@ -36,11 +38,13 @@ def opening(where: str | Path, what: str, advice: str) -> Iterator[None]:
         yield
     except HrkdError:
         raise
-    except Exception as error:  # fields of wrong types fail in any line of a family's code
+    except BaseException as error:  # fields of wrong types fail in any line of a family's code
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
         raise ModelError(f"{where}: {what} ({type(error).__name__}: {_told(error)}); {advice}") from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What a library's error says: its first line, with the next where that only announces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:MOST] if len(lines) > 1 and lines[0].endswith(":") else first_line(error)[:MOST]

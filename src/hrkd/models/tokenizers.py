@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from hrkd.models.plain import OWN_CODE
 from hrkd.models.probe import PROBES, opening
 from hrkd.support.arguments import shown
 from hrkd.support.domain_index import domain_folders
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import count_of, first_of
 
 __all__ = ["check_fits", "check_same_tokenizer", "load_tokenizer"]
@@ -75,7 +75,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
 def _own_code(folder: Path, fields: Mapping[str, Any]) -> str | None:
     """The file that says that the tokenizer is code of the folder; None where transformers has its class."""
     own = folder / TOKENIZER_CONFIG
-    settings = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else {}
+    settings = parse_json(own.read_text(encoding="utf-8")) if own.is_file() else {}
     for name, content in ((TOKENIZER_CONFIG, settings), (CONFIG, fields)):
         auto_map = content.get("auto_map")
         if auto_map and (isinstance(auto_map, list) or "AutoTokenizer" in auto_map):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hrkd.recipe.fields import annotation_at, expected, recipe_fields
+from hrkd.recipe.locations import MOST_LINES
 from hrkd.recipe.schema import Recipe
 from hrkd.recipe.yaml_lines import PathParts, Problem
 from hrkd.support.messages import did_you_mean, suggestion
@@ -30,7 +31,7 @@ def find_problems(error: ValidationError, data: Any, model: type[BaseModel] = Re
             lines = str(details["ctx"]["error"]).splitlines()
             contradictions += [_contradiction(section, line, model) for line in lines]
         else:
-            problem = _problem(details, data, model)
+            problem = _problem(details, data, model, suggest=len(values) < MOST_LINES)
             values.setdefault(problem.path, problem)
     return [problem for path, problem in values.items() if not _has_deeper(path, values)] + contradictions
 
@@ -40,13 +41,13 @@ def _has_deeper(path: PathParts, problems: dict[PathParts, Problem]) -> bool:
     return any(len(other) > len(path) and other[: len(path)] == path for other in problems)
 
 
-def _problem(details: ErrorDetails, data: Any, model: type[BaseModel]) -> Problem:
+def _problem(details: ErrorDetails, data: Any, model: type[BaseModel], *, suggest: bool) -> Problem:
     path, value = _locate(details["loc"], data)
     last = details["loc"][-1] if details["loc"] else None
     if details["type"] == "missing" and isinstance(last, str):  # a number: the list is too short, which the list says
         return Problem((*path, last), f"missing; must be {expected(annotation_at((*path, last), model))}")
     if details["type"] == "extra_forbidden":
-        return Problem(path, f"unknown field{_suggestion(path, model)}")
+        return Problem(path, f"unknown field{_suggestion(path, model) if suggest else ''}")
     if details["type"] == "place":
         return Problem(path, f"{_shown(value)} is not allowed: {details['msg']}")
     wanted = expected(annotation_at(path, model))

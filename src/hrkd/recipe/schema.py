@@ -726,6 +726,9 @@ class RunConfig(Section):
     overwrite: bool = False
     """Start anew in an output folder that already holds a run of another recipe."""
 
+    other_versions: bool = False
+    """Go on with a stage that was begun with other versions of packages; its numbers are then those of neither."""
+
     def _contradictions(self) -> Iterator[str]:
         if self.fast and (self.precision == "fp16" or self.device == "cpu"):
             field = "precision: fp16" if self.precision == "fp16" else "device: cpu"

@@ -6,6 +6,7 @@ A small, strict part of YAML: mappings, lists and scalars with the core rules of
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["Dumper", "PathParts", "Problem", "YamlSource", "read_yaml", "read_ya
 
 PathParts = tuple[str | int, ...]
 
+MOST_BYTES = 1 << 18
+"""Of a file, some seconds' work; a recipe has some thousands."""
 MOST_LEVELS = 50
 """Lists and mappings within each other; a recipe has five."""
 MOST_VALUES = 100_000
@@ -28,6 +31,7 @@ MOST_VALUES = 100_000
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _SWITCHES = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,300}")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
@@ -98,7 +102,7 @@ def read_yaml(text: str, name: str) -> YamlSource:
         place = f"{name}:{mark.line + 1}" if mark else name
         words = ", ".join(part for part in (error.context, error.problem) if part)
         raise RecipeError(f"{place}: not YAML: {words}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: of numbers in escapes and directives
         raise RecipeError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     source = YamlSource(name=name)
     if node is not None:
@@ -122,13 +126,21 @@ def read_yaml_file(path: Path, kind: str, hint: str = "") -> YamlSource:
     if path.is_dir():
         raise RecipeError(f"{path}: a folder, not a {kind}")
     try:
-        return read_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        return read_yaml(_read(path, kind).decode("utf-8-sig"), str(path))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such {kind}{hint}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start + 1}); save it as UTF-8") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read(path: Path, kind: str) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise RecipeError(f"{path}: more than {MOST_BYTES:,} bytes, so no {kind}; name one")
+    return content
 
 
 def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[yaml.Node, ...]) -> Any:
@@ -151,6 +163,9 @@ def _value(node: yaml.Node, path: PathParts, source: YamlSource, above: tuple[ya
         return _mapping(node, path, source, (*above, node))
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, i), source, (*above, node)) for i, item in enumerate(node.value)]
+    if SURROGATE.search(node.value):
+        source.problems.append(Problem(path, "half of a surrogate pair (\\ud800 to \\udfff), which no text holds"))
+        return None
     quoted = isinstance(node, yaml.ScalarNode) and node.style
     return node.value if quoted else _plain(node.value)
 
@@ -165,6 +180,9 @@ def _mapping(
             source.problems.append(Problem(path, "a key must be plain text, not a list or mapping", line))
             continue
         key = str(key_node.value)
+        if SURROGATE.search(key):
+            source.problems.append(Problem(path, "a key with half of a surrogate pair, which no text holds", line))
+            continue
         if key in found:
             message = f"stands here again; first on line {source.lines[(*path, key)]}"
             source.problems.append(Problem((*path, key), message, line))
@@ -182,7 +200,8 @@ def _plain(text: str) -> Any:
         return _SWITCHES[text]
     if _WHOLE.fullmatch(text):
         return int(text)
-    return float(text) if _NUMBER.fullmatch(text) else text
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return text if math.isinf(number) else number  # what is too large for a number is told as a text
 
 
 def _tag(kind: str) -> str:

@@ -32,6 +32,7 @@ def verdict(results: Row) -> list[str]:
     return [
         *([AT_CHANCE] if results.get("teacher_at_chance") else []),
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
+        *_not_above(student, models.get("linear")),
         _worst(student["test"], teacher["test"], results.get("train_rows") or {}),
         *_sizes(student, teacher),
         *_speeds(results.get("texts_per_second", {}), name, results.get("times_as_fast", {}).get(name)),
@@ -64,6 +65,15 @@ def _kept(student: Row, teacher: Row, linear: Row | None, *, distilled: bool) ->
     if linear is not None:
         beside = f"; {LINEAR}: {percent(linear['test']['mean']['accuracy'])} %"
     return [f"{what}{share} {percent(ours)} of {percent(its)} % on test, mean over domains{beside}."]
+
+
+def _not_above(student: Row, linear: Row | None) -> list[str]:
+    if linear is None:
+        return []
+    ours, its = (model["test"]["mean"]["accuracy"] for model in (student, linear))
+    if ours > its:
+        return []
+    return [f"It is not above {LINEAR}, which takes seconds ({points(ours - its)} points): hrkd explain D902."]
 
 
 def _worst(student: Row, teacher: Row, train_rows: Mapping[str, int]) -> str:

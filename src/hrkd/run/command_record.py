@@ -5,6 +5,7 @@ Paths stay as they were given, as a stage's record holds them so; ``directory`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,21 +59,26 @@ def read_command(folder: Path) -> CommandRecord:
         raise ArtifactError(f"{folder}: no such folder; name the output folder of a run or of a comparison")
     if not (folder / COMMAND).is_file():
         raise ArtifactError(_unrecorded(folder))
+    advice = f"delete it and give the command again: {_again(folder)}"
     said = read_record(
         folder / COMMAND,
         what="the record of the command",
         needs={"verb": str, "directory": str, "arguments": dict, "in_memory": list, "version": int},
-        advice=f"delete it and give the command again: {_again(folder)}",
+        advice=advice,
     )
     if said["version"] > VERSION or said["verb"] not in (*STAGES_OF, "compare"):
         raise ArtifactError(f"{folder / COMMAND}: of a younger hrkd; go on with the one that made it")
-    command = CommandRecord(said["verb"], said["directory"], said["arguments"], tuple(said["in_memory"]))
+    command = CommandRecord(said["verb"], said["directory"], said["arguments"], tuple(map(str, said["in_memory"])))
+    if not _are_arguments(command.verb, command.arguments):
+        raise ArtifactError(
+            f"{folder / COMMAND}: the record of the command is damaged: its arguments are none; {advice}"
+        )
     if command.in_memory:
         raise ArtifactError(
             f"{folder}: was made from Python with {first_of(command.in_memory)} in memory, which no file holds; the "
             f"same call ({command.verb.replace('-', '_')}) goes on with it"
         )
-    if not Path(command.directory).is_dir():
+    if fault_of_path(command.directory) or not Path(command.directory).is_dir():
         raise ArtifactError(
             f"{folder}: was begun in {command.directory}, from where its relative paths count, and which is no longer "
             f"there; go to where they count from now, and give the command: {_again(folder, command)}"
@@ -89,6 +95,14 @@ def finished_in(folder: Path, command: CommandRecord, recipe: Recipe) -> Path | 
     if stage == "teacher":
         return run.stage(stage).model
     return run.results.with_suffix(".md") if run.results.is_file() else None
+
+
+def _are_arguments(verb: str, said: Mapping[str, Any]) -> bool:
+    """Whether a record has the arguments that a call of the verb takes."""
+    if verb != "compare":
+        return isinstance(said.get("teacher_folder"), str | None)
+    grid = said.get("grid")
+    return isinstance(grid, dict) and isinstance(grid.get("output"), str) and isinstance(said.get("overwrite"), bool)
 
 
 def _unrecorded(folder: Path) -> str:

@@ -50,7 +50,7 @@ def errors(
     results = finished_results(folder)
     if domain is not None and domain not in results["domains"]:
         raise RecipeError(
-            f"--domain: the run knows no {domain!r}{suggestion(domain, results['domains'], before='; ')} Its domains: "
+            f"--domain: the run knows no {domain!r}{suggestion(domain, results['domains'], before='; ')}; its domains: "
             f"{', '.join(results['domains'])}"
         )
     answers = read_answers(folder, results)

@@ -39,7 +39,7 @@ from hrkd.run.rows_to_measure import MeasuredRows, as_model_says, own_part, rows
 from hrkd.support.arguments import path_of, shown
 from hrkd.support.caches import cache_folder
 from hrkd.support.domain_index import domain_folders, read_domain_index
-from hrkd.support.messages import count_of, first_of
+from hrkd.support.messages import count_of, first_of, repeated_in
 from hrkd.support.progress import Progress, Show, quiet
 from hrkd.support.stage_files import digest_of_rows
 from hrkd.training.session import start_accelerator
@@ -127,7 +127,7 @@ def _names_of_outputs(folder: Path, facts: ModelFacts, labels: Sequence[str] | N
             f"--labels: {len(names)} names ({', '.join(names)}) for {len(facts.labels)} outputs of the model "
             f"({', '.join(facts.labels)}); give one for each, in their order"
         )
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(repeated_in(names)):
         what = f"{folder}: its outputs are called" if labels is None else "--labels:"
         raise RecipeError(
             f"{what} {', '.join(names)}: {', '.join(twice)} stands there twice; give each output a name of its own "

@@ -15,6 +15,7 @@ from hrkd.errors import ArtifactError, DataError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_json_schema
 from hrkd.report.recipe_text import NOT_ENGLISH, FirstRecipe, looks_english, roles_table
 from hrkd.support.atomic_files import check_can_be_written, write_text
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import count_of, first_of
 from hrkd.support.progress import Show, quiet
 
@@ -127,7 +128,7 @@ def _write_schema(file: Path, told: list[str]) -> str | None:
 
 def _is_ours(file: Path) -> bool:
     try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found: Any = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
     return isinstance(found, dict) and found.get("$id") == recipe_json_schema()["$id"]

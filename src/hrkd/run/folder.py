@@ -69,13 +69,15 @@ PACKAGES = ("hrkd", "torch", "transformers", "datasets", "accelerate", "tokenize
 class RunFolder:
     """One output folder; ``overwrite``: stages that were made with other settings may be made anew.
 
+    ``other_versions``: a stage that was begun with other versions of packages may be gone on with.
     ``lock`` makes the folder one process's own; ``results`` is the results file, ``predictions`` the folder of what
     models say of the test rows.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, overwrite: bool = False, other_versions: bool = False) -> None:
         self.path = path
         self.overwrite = overwrite
+        self.other_versions = other_versions
         self.results = path / "results.json"
         self.predictions = path / "predictions"
         self.card = path / "student" / "README.md"
@@ -92,7 +94,7 @@ class RunFolder:
         Raises:
             ArtifactError: another process is at work there, or it cannot be written.
         """
-        folder = cls(run.output, run.overwrite)
+        folder = cls(run.output, run.overwrite, run.other_versions)
         check_can_be_written(folder.path, is_folder=True)
         with folder.lock, telling_how_to_go_on(folder.path):
             if folder.is_run:
@@ -128,7 +130,8 @@ class RunFolder:
     def changes(self, name: str, settings: Mapping[str, Any]) -> list[str]:
         """Fields in which a stage, finished or under way, differs from ``settings``.
 
-        How many processes made a finished stage is of no matter; one under way goes on with as many only.
+        How many processes made a finished stage is of no matter, nor which versions; one under way goes on with as many
+        only, and with the same versions.
 
         Raises:
             ArtifactError: the record of what is there is missing or damaged.
@@ -140,6 +143,8 @@ class RunFolder:
             changes += differences(record | {"processes": settings.get("processes")}, settings)
         if files.is_under_way and files.begun is not None:
             changes += differences(files.record(files.begun, what="the record of a stage under way"), settings)
+            if not self.other_versions:
+                changes += [f"begun with {version}" for version in files.other_versions]
         return changes
 
     def check(
@@ -220,6 +225,11 @@ class RunFolder:
             return (
                 f"{self.path}: its {name} was made with other settings ({changes}), and this command makes none; "
                 "hrkd compress with run.overwrite makes it anew, or choose another run.output"
+            )
+        if all(change.startswith("begun with ") for change in changes.split("; ")):
+            return (
+                f"{self.path}: its {name} was {changes}, and would end with numbers of neither; go on with those that "
+                "it was begun with, set run.overwrite to make it anew, or run.other_versions to go on all the same"
             )
         again = name != "teacher" and self.stage("teacher").is_finished
         served = f" (hrkd distill --teacher-folder {self.path / 'teacher'} takes its teacher)" if again else ""

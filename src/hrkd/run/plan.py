@@ -88,7 +88,7 @@ def plan(
             data=data,
             unlabelled=unlabelled,
             external_teacher=teacher_folder,
-            folder=RunFolder(recipe.run.output, recipe.run.overwrite),
+            folder=RunFolder(recipe.run.output, recipe.run.overwrite, recipe.run.other_versions),
             show=show,
             progress=progress,
         )
@@ -125,6 +125,15 @@ def _content(
     ]
     if linear and verb != "train-teacher" and not any(each["kind"] == "linear" and each["there"] for each in caches):
         notes.append("The linear model, which is fitted once for these rows, is not in them either.")
+    raised = {
+        f"{name}.training.min_steps": training.min_steps
+        for name, training in (("teacher", recipe.teacher.training), ("student", recipe.student.training))
+        if any(cost.name.startswith(name) and cost.epochs > training.epochs for cost in costs)
+    }
+    if raised:
+        asked = " and ".join(f"{field} ({steps:,})" for field, steps in raised.items())
+        flags = " ".join(f"--{field} 0" for field in raised)
+        notes.append(f"There are more epochs than training.epochs says, as {asked} asks for; for a first look: {flags}")
     if recipe.student.training.patience or recipe.teacher.training.patience:
         notes.append("With training.patience a training may end earlier.")
     return {

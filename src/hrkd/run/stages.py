@@ -108,9 +108,7 @@ class Stage(ABC):
 
     def _tell_other_versions(self) -> None:
         """Say so where what is taken up was made with other versions of packages."""
-        before, now = self.files.made_with, versions()
-        other = [f"{name} {then} (now {now[name]})" for name, then in before.items() if now.get(name, then) != then]
-        if other:
+        if other := self.files.other_versions:
             what = "made" if self.files.is_finished else "begun"
             logger.warning(
                 "%s: was %s with %s; its numbers are not exactly those that it would have now", self.name, what,

@@ -66,6 +66,9 @@ def check_count(argument: str, given: Any) -> int:
 
 def shown(value: Any) -> str:
     """A value in a message, with its type."""
-    text = repr(value)
     kind = type(value).__name__
+    try:
+        text = repr(value[:LONGEST] if isinstance(value, str | bytes) else value)
+    except RecursionError:
+        text = "..."
     return "None" if value is None else f"{text if len(text) <= LONGEST else text[: LONGEST - 3] + '...'} ({kind})"

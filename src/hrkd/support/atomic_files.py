@@ -22,8 +22,9 @@ from typing import Any, BinaryIO
 
 from hrkd.errors import ArtifactError
 from hrkd.support.folder_names import fault_of_path
+from hrkd.support.json_text import parse_json
 from hrkd.support.manifest import write_manifest
-from hrkd.support.messages import first_line
+from hrkd.support.messages import brief, first_line
 from hrkd.support.own_files import keep_the_rest, remove_own
 
 __all__ = [
@@ -113,7 +114,7 @@ def check_can_be_written(path: Path, *, is_folder: bool = False) -> None:
         CannotWriteError: it cannot; says why.
     """
     if fault := fault_of_path(path):
-        raise CannotWriteError(f"{str(path)[:40]}...: cannot be written: {fault}")
+        raise CannotWriteError(f"{brief(str(path), 100)}: cannot be written: {fault}")
     if path.is_dir() and not is_folder:
         raise CannotWriteError(f"{path}: is a folder; name a file")
     if is_folder and path.exists() and not path.is_dir():
@@ -318,7 +319,7 @@ def _is_unmarked(folder: Path) -> bool:
 def _mark(folder: Path) -> dict[str, str] | None:
     """What a temporary folder says of itself; None if it is none."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = parse_json((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     sound = isinstance(mark, dict) and mark.get("temporary") == folder.name and not folder.is_symlink()
@@ -390,10 +391,10 @@ def read_json(path: Path, *, what: str, advice: str = "") -> Any:
     """
     ending = f"; {advice}" if advice else ""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: {what} is missing{ending}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: {what} cannot be read ({error}){ending}") from error
 
 

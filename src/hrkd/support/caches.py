@@ -162,7 +162,7 @@ def _index_of(path: Path) -> dict[str, Any] | str:
         if not (path / "index.json").exists():
             return "it has no index.json"
         content = read_json(path / "index.json", what="the index of a cache")
-    except (ArtifactError, OSError, RecursionError):
+    except (ArtifactError, OSError):
         return "its index.json cannot be read"
     if not isinstance(content, dict) or not str(content.get("format")).startswith("hrkd-"):
         return "its index.json is not one of hrkd"

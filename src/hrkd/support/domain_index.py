@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_json, write_json
+from hrkd.support.folder_names import fault_of_name
+from hrkd.support.messages import first_of
 
 __all__ = ["INDEX", "DomainIndex", "domain_folders", "read_domain_index", "write_domain_index"]
 
@@ -47,7 +49,7 @@ def read_domain_index(folder: Path) -> DomainIndex | None:
         return None
     index: Any = read_json(path, what="the index of the domains' folders")
     name = index.get("format") if isinstance(index, dict) else None
-    if name not in {FORMAT, *EARLIER}:
+    if name not in (FORMAT, *EARLIER):
         return None
     if index.get("version") != VERSION:
         raise ArtifactError(
@@ -57,9 +59,13 @@ def read_domain_index(folder: Path) -> DomainIndex | None:
     holds, names = EARLIER.get(str(name)) or index.get("holds"), index.get("domains")
     if holds not in EARLIER.values() or not isinstance(names, dict) or not names:
         raise ArtifactError(f"{path}: it does not say which folder is whose; restore the folder or make it anew")
-    folders = {domain: folder / str(name) for domain, name in names.items()}
+    if outside := [repr(name) for name in names.values() if not isinstance(name, str) or fault_of_name(name)]:
+        raise ArtifactError(
+            f"{path}: no folder in it is called {first_of(outside)}; restore the folder or make it anew"
+        )
+    folders = {domain: folder / name for domain, name in names.items()}
     if missing := [str(each) for each in folders.values() if not each.is_dir()]:
-        raise ArtifactError(f"{path}: there is no {', '.join(missing)}; restore the folder or make it anew")
+        raise ArtifactError(f"{path}: there is no {first_of(missing)}; restore the folder or make it anew")
     return DomainIndex(holds, folders, index.get("data"))
 
 

@@ -1,4 +1,4 @@
-"""Names of folders: for names of domains, safe on every file system and different; and those that no file can have."""
+"""Names of files and folders: safe ones for domains, those that no file can have, those that lead out of a folder."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-__all__ = ["fault_of_path", "folder_names"]
+__all__ = ["fault_of_name", "fault_of_path", "folder_names"]
 
 LONGEST = 80
 """Bytes of a domain's folder."""
 MOST_BYTES = 255
 """Of one name, in most file systems."""
 MOST_OF_A_PATH = 4096
-RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # by Windows
+RESERVED = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b2\u00b3]", re.IGNORECASE)  # by Windows
+UNSAFE = re.compile(r'[\x00-\x1f\\/:*?"<>|\x7f]')
+"""Characters that some file system takes for something else: of a drive, a stream, a pattern."""
 OWN_FILES = re.compile(r"(domains|checks|manifest|stage|training|config)\.json|readme\.md", re.IGNORECASE)
 """Files that lie beside the folders of domains."""
 
@@ -53,9 +55,39 @@ def fault_of_path(path: str | Path) -> str | None:
     """Why no file or folder can have this path, in words; None: one can."""
     if "\0" in str(path):
         return "a name with a NUL character"
+    if not _is_unicode(str(path)):
+        return "a name that is not UTF-8, which records of a run could not hold; rename it"
     if (size := len(os.fsencode(path))) >= MOST_OF_A_PATH:
         return f"a path of {size} bytes, where one has {MOST_OF_A_PATH - 1} at most"
     longest = max(Path(path).parts, key=lambda part: len(os.fsencode(part)), default="")
     if (size := len(os.fsencode(longest))) > MOST_BYTES:
         return f"a name of {size} bytes, {longest[:20]}..., where a file's has {MOST_BYTES} at most"
     return None
+
+
+def fault_of_name(name: str) -> str | None:
+    """Why a name that stands in a file (a list, an index) is not that of something inside of the file's own folder.
+
+    By the rules of POSIX and of Windows alike, as such a file may have been written anywhere. Names that hrkd gives
+    have no fault.
+
+    Args:
+        name: of a file or folder, or with ``/`` of one in a folder below.
+    """
+    parts = name.split("/")
+    if PurePosixPath(name).is_absolute() or "\\" in name or ".." in parts or re.match("[A-Za-z]:", name):
+        return "leads out of the folder"
+    if any(not part or part == "." or UNSAFE.search(part) or part.endswith((".", " ")) for part in parts):
+        return "a name that not every system has"
+    if any(RESERVED.fullmatch(part.split(".")[0].rstrip()) for part in parts):
+        return "the name of a device of Windows"
+    return fault_of_path(name)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no halves of surrogate pairs, as which Python reads names of files that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import writing
+from hrkd.support.json_text import parse_json
 
 __all__ = ["Lock"]
 
@@ -78,7 +79,7 @@ class Lock:
 
     def _holder(self) -> str:
         try:
-            known = json.loads(self.file.read_text(encoding="utf-8"))
+            known = parse_json(self.file.read_text(encoding="utf-8"))
             return f" (process {known['process']} on {known['host']}, since {known['since']})"
         except (OSError, ValueError, LookupError, TypeError):
             return ""

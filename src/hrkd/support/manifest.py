@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
+from hrkd.support.folder_names import fault_of_name
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import first_of
 
 __all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "write_manifest"]
@@ -95,8 +97,8 @@ def _seen(file: Path) -> dict[str, Any]:
 def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {advice}") from error
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or content.get("format") != HEAD["format"]:
@@ -106,6 +108,8 @@ def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
             f"{path}: version {content.get('version')}, where version {HEAD['version']} is read; use the hrkd that "
             "wrote the folder"
         )
+    if outside := [f"{name!r} ({fault})" for name in files if (fault := fault_of_name(name))]:
+        raise ArtifactError(f"{path}: lists {first_of(outside)}, which hrkd writes nowhere; {advice}")
     return files
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
 
 __all__ = [
     "SHOWN",
     "Found",
     "age_of",
+    "brief",
     "bytes_of",
     "count_of",
     "did_you_mean",
@@ -17,19 +21,47 @@ __all__ = [
     "first_line",
     "first_of",
     "misspelt",
+    "names_of",
+    "repeated_in",
     "suggestion",
     "visible",
 ]
 
 SHOWN = 5
+MOST_NAMES = 30
+LONGEST = 300
+"""Characters of one problem or name in a message: it may be a text, or whatever stands in a broken file."""
+COMPARED, LONGEST_NAME = 2000, 100
+"""How many known names a misspelt one is held against, and characters of one that may be a name at all."""
+T = TypeVar("T")
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def first_of(problems: Sequence[str], separator: str = ", ", *, total: int | None = None) -> str:
     """The first five of ``problems``, and how many more there are; ``total`` where only the first are given."""
-    surplus = (len(problems) if total is None else total) - SHOWN
+    return _joined(problems[:SHOWN], separator, (len(problems) if total is None else total) - SHOWN)
+
+
+def names_of(names: Sequence[str]) -> str:
+    """Names of columns or fields as they are found, the first thirty, and how many more there are."""
+    return _joined(names[:MOST_NAMES], ", ", len(names) - MOST_NAMES, LONGEST_NAME)
+
+
+def _joined(shown: Sequence[str], separator: str, surplus: int, most: int = LONGEST) -> str:
     more = [f"and {surplus:,} more"] if surplus > 0 else []
-    return separator.join([*problems[:SHOWN], *more])
+    return separator.join([*(brief(each, most) for each in shown), *more])
+
+
+def brief(text: str, most: int = LONGEST) -> str:
+    """``text``, without its middle where it has more than ``most`` characters, of which about so many are left."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} ... {text[-most // 6 :]} ({len(text):,} characters)"
+
+
+def repeated_in(values: Iterable[T]) -> list[T]:
+    """What stands among ``values`` more than once, in the order in which it comes."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 class Found:
@@ -91,7 +123,9 @@ def suggestion(name: str, known: Iterable[str], *, before: str = "", shown: Call
 
     ``shown`` says how that one is written.
     """
-    by_lower = {k.lower(): k for k in known}
+    if len(name) > LONGEST_NAME:
+        return ""
+    by_lower = {k.lower(): k for k in islice(known, COMPARED) if len(k) <= LONGEST_NAME}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return did_you_mean(*(shown(by_lower[each]) for each in close), before=before)
 
@@ -99,13 +133,14 @@ def suggestion(name: str, known: Iterable[str], *, before: str = "", shown: Call
 def misspelt(names: Sequence[object], known: Iterable[str]) -> str:
     """:func:`first_of` names that are not known, each with its suggestion: ``'boks' (did you mean 'books'?), 'qq'``."""
     known = list(known)
-    asked = [(name, suggestion(str(name), known)) for name in names]
-    return first_of([f"{name!r} ({question})" if question else repr(name) for name, question in asked])
+    asked = [(name, suggestion(str(name), known)) for name in names[:SHOWN]]
+    told = [f"{name!r} ({question})" if question else repr(name) for name, question in asked]
+    return first_of(told, total=len(names))
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of a library says, without its details."""
-    return next(iter(str(error).strip().splitlines()), repr(error))
+    return brief(next(iter(str(error).strip().splitlines()), repr(error)))
 
 
 def visible(text: str) -> str:

@@ -7,12 +7,12 @@ people edit; and no link is followed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from hrkd.support.json_text import parse_json
 from hrkd.support.manifest import MANIFEST, listed_names
 
 __all__ = ["MODEL_FILES", "free_name", "keep_the_rest", "remove_own"]
@@ -99,7 +99,7 @@ def _remove_empty(folder: Path) -> None:
 def _indexed(folder: Path) -> list[str]:
     """Folders of the domains, where there is an index of them (:mod:`hrkd.support.domain_index`)."""
     try:
-        names = json.loads((folder / "domains.json").read_text(encoding="utf-8"))["domains"].values()
+        names = parse_json((folder / "domains.json").read_text(encoding="utf-8"))["domains"].values()
         return [name for name in names if isinstance(name, str)]
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return []

@@ -187,6 +187,13 @@ class StageFiles:
         known = self._noted("versions")
         return known if isinstance(known, dict) else {}
 
+    @property
+    def other_versions(self) -> list[str]:
+        """Packages of which another version is here than that with which the stage was made, or begun, in words."""
+        now = versions()
+        before = self.made_with
+        return [f"{name} {then} (now {now[name]})" for name, then in before.items() if now.get(name, then) != then]
+
     def remove(self) -> None:
         """Remove all that hrkd wrote for the stage."""
         parts = self._parts()

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_record, replace_folder
+from hrkd.support.json_text import parse_json
 from hrkd.support.manifest import check_manifest
-from hrkd.support.messages import first_line
+from hrkd.support.messages import first_line, first_of
 from hrkd.support.own_files import remove_own
 from hrkd.support.stage_files import checkpoint_name, checkpoints_in
 
@@ -46,6 +47,9 @@ logger = logging.getLogger("hrkd.training")
 
 ANEW = "delete this folder to start the training anew"
 """What to do about a checkpoint that is damaged, for a message."""
+
+DAMAGE = (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError)
+"""What libraries raise about a state that they did not write."""
 
 KEPT = 2
 """Checkpoints of a training that are kept: the last, and the one before it."""
@@ -128,20 +132,22 @@ def load_checkpoint(
         for name, value in state.items():
             if (name in trained or name.startswith("optimizer.")) and not value.isfinite().all():
                 raise ValueError(f"{name} is not finite")
-        rest = json.loads((found / "state.json").read_text(encoding="utf-8"))
+        rest = parse_json((found / "state.json").read_text(encoding="utf-8"))
         groups = {group: _strip(state, f"{group}.") for group in ("module", "kept", "optimizer")}
         module.load_state_dict(groups["module"])
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in groups["optimizer"].items():
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": rest["param_groups"]})
-        scheduler.load_state_dict(rest["scheduler"])
+        own = optimizer.state_dict()["param_groups"]
+        param_groups = [_known(*each) for each in zip(rest["param_groups"], own, strict=True)]
+        optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
+        scheduler.load_state_dict(_known(rest["scheduler"], scheduler.state_dict()))
         if scaler is not None and rest["scaler"] is not None:
             scaler.load_state_dict(rest["scaler"])
         set_random_state((_strip(state, f"random.{process_index}."), rest["random"][process_index]))
-        return rest["progress"], groups["kept"]
-    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        return dict(rest["progress"]), groups["kept"]
+    except DAMAGE as error:
         raise ArtifactError(f"{found}: the checkpoint cannot be used ({first_line(error)}); {ANEW}") from error
 
 
@@ -176,6 +182,25 @@ def _last_whole(folder: Path) -> Path:
         check_manifest(found, advice=ANEW, needed=True)
         return found
     return last
+
+
+def _known(said: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a state says of the fields that the object has; any other one would become part of the object all the same.
+
+    Raises:
+        ValueError: a field is of another kind than the object's own.
+    """
+    known = {name: said[name] for name in own if name in said}
+    if other := [name for name, value in known.items() if _kind(value) != _kind(own[name])]:
+        raise ValueError(f"{first_of(other)}: another kind of value than this training has")
+    return {**own, **known}
+
+
+def _kind(value: Any) -> Any:
+    """Numbers are one kind, and None may stand for one; lists are of a kind if all their items are."""
+    if isinstance(value, int | float | bool | None):
+        return "number"
+    return tuple(map(_kind, value)) if isinstance(value, list | tuple) else type(value).__name__
 
 
 def random_state() -> RandomState:

@@ -28,12 +28,13 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.models.cpu_kernels import compiled_forward, cpu_kernels
 from hrkd.recipe.schema import TrainingConfig
 from hrkd.support.allocator import STEPS_BETWEEN, give_back
-from hrkd.support.messages import first_of
+from hrkd.support.messages import first_line, first_of
 from hrkd.support.signals import signals_held
 from hrkd.support.stage_files import checkpoints_in
 from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint, set_random_state
 from hrkd.training.culprits import cells_not_finite, rows_not_finite
 from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
+from hrkd.training.memory import BeforeStep, cut_into, is_lack_of_memory
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
 from hrkd.training.session import Session
@@ -152,7 +153,7 @@ def train(
     while not training.is_over:
         epoch = len(training.history.epochs) + 1
         training.run_epoch(epoch)
-        training.check_finite(epoch)
+        training.check_finite()
         training.end_epoch(epoch, training.score(evaluate, epoch))
         if not training.is_over:
             training.save()
@@ -204,6 +205,7 @@ class _Training:
             accelerator.scaler.load_state_dict(torch.amp.GradScaler(accelerator.device.type).state_dict())
         self.history = TrainingHistory()
         self.position = Position()
+        self.parts, self.has_collapsed = 1, False
         self.last_save = time.monotonic()
         self.best: dict[str, Tensor] = {}
         self.average = SecondHalf(module.selected(), updates) if settings.average_weights else None
@@ -307,7 +309,30 @@ class _Training:
     def _step(self, step: int, batches: Sequence[Batch]) -> float:
         """Gradients of the batches of an update, and the update; returns the loss."""
         accelerator = self.session.accelerator
-        batches, parts = [batch.to(accelerator.device) for batch in batches], []
+        batches = [batch.to(accelerator.device) for batch in batches]
+        before, found = BeforeStep.of(self.module, accelerator.device), None
+        while found is None:
+            try:
+                found = self._gradients(cut_into(self.parts, batches) if self.parts > 1 else batches)
+            except (MemoryError, RuntimeError) as error:
+                if not is_lack_of_memory(error):
+                    raise
+                self._halve(step, batches, error)
+            if found is None:  # not before the error, which holds what was computed, is forgotten
+                self.optimizer.zero_grad()
+                before.put_back(self.module, accelerator.device)
+                give_back()
+        loss, tables = found
+        if not math.isfinite(loss):
+            raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, tables)}")
+        rate = self.scheduler.get_last_lr()[0]
+        norm = self._update(step)
+        self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, tables)
+        return loss
+
+    def _gradients(self, batches: Sequence[Batch]) -> tuple[float, StepTables | None]:
+        """The loss of an update, whose gradients the parameters have, and its tables."""
+        accelerator, parts = self.session.accelerator, []
         with self.kernels(), accelerator.autocast():
             self.module.begin_update(batches)
         for number, batch in enumerate(batches, 1):
@@ -317,13 +342,26 @@ class _Training:
                 # Of several processes gradients are means, and parts of a loss add up.
                 accelerator.backward(output.loss * accelerator.num_processes)
             parts.append(output.loss.detach())
-        loss = float(summed([torch.stack(parts).sum()], accelerator.device)[0])
-        if not math.isfinite(loss):
-            raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, output.tables)}")
-        rate = self.scheduler.get_last_lr()[0]
-        norm = self._update(step)
-        self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, output.tables)
-        return loss
+        return float(summed([torch.stack(parts).sum()], accelerator.device)[0]), output.tables
+
+    def _halve(self, step: int, batches: Sequence[Batch], error: Exception) -> None:
+        """Make steps in twice as many parts from here on: the same rows, the same update, half of the memory.
+
+        Raises:
+            TrainingError: there are no smaller parts, or other processes wait for this one.
+        """
+        title, rows = self.session.title, max(len(batch.labels) for batch in batches)
+        what = f"{title}: step {step} of {rows} rows and {batches[0].mask.shape[1]} tokens does not fit into memory"
+        if self.session.accelerator.num_processes > 1 or self.parts >= rows:
+            raise TrainingError(
+                f"{what} ({first_line(error):.100}); lower training.batch_size, raise training.gradient_accumulation, "
+                "or lower data.max_length"
+            ) from error
+        self.parts *= 2
+        logger.warning(
+            "%s; made in %d parts from here on, with the same result (training.gradient_accumulation does so at once)",
+            what, self.parts,
+        )  # fmt: skip
 
     def _update(self, step: int) -> float:
         """Change the weights; returns the norm that the gradients had."""
@@ -342,8 +380,8 @@ class _Training:
         self.optimizer.zero_grad()
         return norm
 
-    def check_finite(self, epoch: int) -> None:
-        """Whether everything that was trained is finite after an epoch: before it is looked at, kept or saved.
+    def check_finite(self) -> None:
+        """Whether everything that was trained is finite: before it is looked at, kept or saved.
 
         Raises:
             TrainingError: a tensor is not; names it.
@@ -354,7 +392,8 @@ class _Training:
         bad = [name for name, value in state.items() if isinstance(value, Tensor) and not value.isfinite().all()]
         if bad:
             raise self._error(
-                f"{len(bad)} of {len(state)} tensors are not finite after epoch {epoch} ({first_of(bad)})"
+                f"{len(bad)} of {len(state)} tensors are not finite after step "
+                f"{self.history.steps + self.position.steps} ({first_of(bad)})"
             )
 
     def check_updated(self) -> None:
@@ -404,8 +443,19 @@ class _Training:
             history.best_epoch, history.best_score, history.best_loss = epoch, score.selection, score.loss
             self.best = {k: v.detach().cpu().clone() for k, v in self.module.selected().state_dict().items()}
         self.position = Position()
+        self._warn_of_collapse()
         self.logs.epoch(history.steps, entry)
         logger.info("%s: epoch %d/%d, loss %.4f%s", self.session.title, epoch, self.epochs, entry["loss"], score.note)
+
+    def _warn_of_collapse(self) -> None:
+        """Say once where one domain has taken nearly all of a level's weight."""
+        found = [] if self.has_collapsed else self.logs.collapsed()
+        if found:
+            self.has_collapsed = True
+            logger.warning(
+                "%s: the domain ratios have collapsed: %s; the other domains hardly count there. Raise "
+                "method.entropy_weight, or set method.graph: uniform", self.session.title, first_of(found),
+            )  # fmt: skip
 
     def _is_better(self, score: EpochScore, *, or_as_good: bool = False) -> bool:
         """Whether weights of this score are to be kept in the place of the best ones so far."""
@@ -448,6 +498,7 @@ class _Training:
     def save(self) -> None:
         """Write a checkpoint, if there is a folder for it."""
         accelerator, folder = self.session.accelerator, self.session.checkpoint
+        self.check_finite()
         drawn = gather_object([random_state()])
         self.last_save = time.monotonic()
         if folder is None or not accelerator.is_main_process:
@@ -478,8 +529,13 @@ def history_of(state: Mapping[str, Any], folder: Path) -> tuple[TrainingHistory,
     try:
         history, position = TrainingHistory(**state["history"]), Position(**state["position"])
         epochs = len(history.epochs)
-        sound = epochs >= history.best_epoch >= min(1, epochs) and history.steps + position.steps > 0
-    except (TypeError, LookupError):
+        counts = (history.best_epoch, history.steps, position.steps)
+        sound = all(type(count) is int and count >= 0 for count in counts)
+        sound = sound and epochs >= history.best_epoch >= min(1, epochs) and history.steps + position.steps > 0
+        sound = sound and all({"epoch", "selection", "seconds"} <= each.keys() for each in history.epochs)
+        sound = sound and isinstance(history.best_score, float) and isinstance(history.best_loss, float | int)
+        sound = sound and all(isinstance(value, float | int) for value in (position.loss, position.seconds))
+    except (TypeError, LookupError, AttributeError):
         sound = False
     if not sound:
         raise ArtifactError(f"{folder}: the history in this checkpoint is damaged; {ANEW}")
@@ -505,6 +561,10 @@ class _Logs:
         self._track("/epoch", entry, step)
         if self.recorder is not None and self.session.accelerator.is_main_process:
             self.recorder.end_epoch(int(entry["epoch"]))
+
+    def collapsed(self) -> list[str]:
+        """Levels of which one domain has nearly all."""
+        return [] if self.recorder is None else self.recorder.collapsed()
 
     def state(self) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         """What of an unfinished epoch is not on disk yet."""

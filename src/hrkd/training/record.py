@@ -29,6 +29,8 @@ from hrkd.support.messages import first_line
 __all__ = ["COSTS", "Recorder", "StepTables", "ending_of", "last_ratios", "read_table", "training_cost"]
 
 PREFIX = "record."
+COLLAPSED = 0.95
+"""Share of a level's ratios beyond which the other domains hardly count."""
 COSTS = ("seconds", "steps", "peak_megabytes")
 """Figures of :func:`training_cost`."""
 
@@ -138,6 +140,18 @@ class Recorder:
             for title, row in rows.items()
             for domain, value in zip(self.domains, row, strict=True)
         }
+
+    def collapsed(self) -> list[str]:
+        """Levels of which one domain has had nearly all of the ratios since the last epoch ended, in words."""
+        if not self._tables or len(self.domains) < 2:
+            return []
+        means = torch.stack([tables.ratios for _, tables in self._tables]).float().mean(dim=0)
+        largest, domains = means.max(dim=1)
+        return [
+            f"at level {level} {self.domains[domain]} has {100 * share:.0f} %"
+            for level, (share, domain) in enumerate(zip(largest.tolist(), domains.tolist(), strict=True))
+            if share > COLLAPSED
+        ]
 
     def state(self) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
         """What was kept since the last epoch ended, for a checkpoint: figures of steps, and tables of all of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from hrkd.data.readers.research import a_text_in_each_line, check_files
 from hrkd.data.readers.text_files import decode_lenient, read_lines
 from hrkd.data.rows import RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of
+from hrkd.support.messages import first_of, repeated_in
 
 __all__ = ["amazon_root", "extra_files", "read_amazon_extra", "read_amazon_reviews", "read_amazon_unlabelled"]
 
 FOLDER = "sorted_data_acl"
 NAMES = {"kitchen_&_housewares": "kitchen"}
 LABELS = ("negative", "positive")
+LONG_NUMBER = re.compile("&#([0-9]{8,});?")
 
 
 def amazon_root(folder: Path) -> Path | None:
@@ -51,6 +53,7 @@ def read_amazon_unlabelled(folder: Path) -> RawRows:
     """
     root = _amazon_root(folder)
     files = sorted(root.glob("*/unlabeled.review"))
+    check_files(files, root)
     return _read_reviews(root, files) if files else read_amazon_reviews(folder)
 
 
@@ -69,6 +72,10 @@ def _read_reviews(root: Path, files: Sequence[Path]) -> RawRows:
     domains: list[str] = []
     faults: list[str] = []
     empty: list[str] = []
+    folders = {file.parent.name: _domain_of(file) for file in files}
+    if again := repeated_in(folders.values()):
+        twice = [name for name, domain in folders.items() if domain in again]
+        raise DataError(f"{root}: the folders {first_of(twice)} are of one domain; put their reviews together")
     for file in files:
         name, label = _domain_of(file), file.stem
         bodies, lines = _review_bodies(read_lines(file))
@@ -81,8 +88,8 @@ def _read_reviews(root: Path, files: Sequence[Path]) -> RawRows:
         domains += [name] * len(bodies)
     if faults:
         raise DataError(
-            f"{root}: review without <review_text>, </review_text> or </review> at {first_of(faults)} (file:line); "
-            "the file seems cut off or damaged"
+            f"{root}: review without <review_text>, </review_text> or </review>, or with one twice, at "
+            f"{first_of(faults)} (file:line); the file seems cut off or damaged"
         )
     if empty:
         raise DataError(f"{root}: no <review> in {first_of(empty)}; expected one such line before each review")
@@ -113,6 +120,7 @@ def read_amazon_extra(folder: Path) -> RawRows:
     files = extra_files(folder)
     if not files:
         raise DataError(f"{folder}: expected folders of domains with review_positive and review_negative, found none")
+    check_files(files, folder)
     named = ((file, _domain_of(file)) for file in files)
     return a_text_in_each_line(((file, f"{name}/{file.name}", name) for file, name in named), _clean)
 
@@ -134,6 +142,8 @@ def _review_bodies(lines: Sequence[bytes]) -> tuple[list[str], list[int]]:
                 faults.append(opened)
             opened, body, inside = number, None, False
         elif tag == b"<review_text>":
+            if body is not None or not opened:  # a second text of a review, or one of none: rows would be lost
+                faults.append(opened or number)
             body, inside = [], True
         elif tag == b"</review_text>":
             inside = False
@@ -147,4 +157,6 @@ def _review_bodies(lines: Sequence[bytes]) -> tuple[list[str], list[int]]:
 
 
 def _clean(text: str) -> str:
+    # Python makes no number of more than 4,300 digits. One of eight, without zeros before it, names no character.
+    text = LONG_NUMBER.sub(lambda found: f"&#{found[1].lstrip('0')[:8] or 0};", text)
     return " ".join(html.unescape(text).replace("\ufeff", "").split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,7 +89,7 @@ def _archive(file: Path) -> tuple[str, str]:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):  # ValueError: negative places
         return "a zip archive, and damaged", "fetch it again and unpack it"
     kinds = {"xl/": "an Excel file (.xlsx)", "word/": "a Word document", "content.xml": "an OpenDocument file (.ods)"}
     for begin, kind in kinds.items():

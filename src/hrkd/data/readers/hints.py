@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 from hrkd.data.readers.parts import Part
@@ -47,9 +47,8 @@ def notes_on_splits(parts: Sequence[Part], names: ColumnNames) -> tuple[str, ...
     asked = names.asked_for().values()
     columns = dict.fromkeys(column for part in parts for column in part.columns if column not in asked)
     found = []
-    for column in columns:
-        if SPLIT_COLUMNS.isdisjoint(words_of(column)):
-            continue
+    likely = (column for column in columns if not SPLIT_COLUMNS.isdisjoint(words_of(column)))
+    for column in islice(likely, SEVERAL):
         values = _values(parts, column)
         splits = {canonical_split(value) for value in values}
         if None not in splits and splits & {"dev", "test"}:
@@ -77,7 +76,7 @@ def _values(parts: Sequence[Part], column: str) -> set[str]:
 
 
 SEVERAL = 20
-"""More different values than parts have names."""
+"""More different values than parts have names; and columns that are looked at."""
 
 
 class LongRows:

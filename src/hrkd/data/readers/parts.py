@@ -118,9 +118,9 @@ def _with_column(part: Part, value: str) -> Part:
 
 def columns_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int]) -> Iterator[Columns]:
     """The fields at the positions ``wanted`` of rows that come one by one, as columns of some rows at a time."""
-    rows = iter(rows)
-    while chunk := list(islice(rows, CHUNK)):
-        yield [[row[i] for row in chunk] for i in wanted]
+    picked = ([row[i] for i in wanted] for row in rows)  # one by one, as what is not wanted may be large
+    while chunk := list(islice(picked, CHUNK)):
+        yield [[row[place] for row in chunk] for place in range(len(wanted))]
 
 
 def frame_part(frame: pd.DataFrame) -> Part:

@@ -9,7 +9,7 @@ from hrkd.data.readers.hints import LongRows, check_roles, note_on_roles, notes_
 from hrkd.data.readers.parts import FILE_NAME, Part
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import suggestion
+from hrkd.support.messages import names_of, suggestion
 
 __all__ = ["pick"]
 
@@ -70,7 +70,7 @@ def _problem(part: Part, names: ColumnNames) -> str | None:
     wanted = names.asked_for()
     missing = [_missing(role, name, part.columns) for role, name in wanted.items() if name not in part.columns]
     if missing:
-        return f"{where}: {'; '.join(missing)}. Columns found: {', '.join(part.columns)}{_quoted(part.columns)}"
+        return f"{where}: {'; '.join(missing)}. Columns found: {names_of(part.columns)}{_quoted(part.columns)}"
     if repeated := part.repeated(wanted.values()):
         return f"{where}: {repeated}"
     return None if part.rows else f"{where}: no rows; expected {'' if names.label is None else 'labelled '}text"

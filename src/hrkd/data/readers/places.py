@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from hrkd.errors import DataError
 from hrkd.support.folder_names import fault_of_path
-from hrkd.support.messages import suggestion
+from hrkd.support.messages import brief, first_of, suggestion
 
 __all__ = [
     "TABLE_SUFFIXES",
     "check_is_plain",
+    "check_names",
     "check_source_is_there",
     "is_hub_name",
     "is_packed",
@@ -89,6 +91,16 @@ def check_source_is_there(source: str | Path, layout: str = "auto") -> None:
         raise DataError(no_such_path(path))
 
 
+def check_names(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which something is called by what is not UTF-8: ids and records hold the names of files.
+
+    Raises:
+        DataError: it is so.
+    """
+    if faults := [f"{name!r} ({fault})" for name in names if (fault := fault_of_path(name))]:
+        raise DataError(f"{folder}: {first_of(faults)}")
+
+
 def check_is_plain(path: Path) -> None:
     """Refuse a name that no file can have, and what is there but neither file nor folder: it cannot be read twice.
 
@@ -96,7 +108,7 @@ def check_is_plain(path: Path) -> None:
         DataError: it is so.
     """
     if fault := fault_of_path(path):
-        raise DataError(f"{str(path)[:40]}...: no file can be there: {fault}")
+        raise DataError(f"{brief(str(path), 100)}: no file can be there: {fault}")
     try:
         kind = OTHER_KINDS.get(stat.S_IFMT(path.stat().st_mode))
     except OSError:

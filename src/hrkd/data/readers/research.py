@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hrkd.data.readers.parts import Part
+from hrkd.data.readers.places import check_names
 from hrkd.data.readers.tables import read_tsv
 from hrkd.data.readers.text_files import lenient_lines
 from hrkd.data.rows import ColumnNames, RawRows
 from hrkd.errors import DataError
-from hrkd.support.messages import count_of, first_of
+from hrkd.support.messages import count_of, first_of, names_of
 
 __all__ = ["a_text_in_each_line", "check_files", "left_out", "read_fdu_mtl", "read_fdu_unlabelled", "read_mnli"]
 
@@ -33,6 +34,7 @@ def check_files(files: Sequence[Path], root: Path) -> None:
     Raises:
         DataError: it is; names all that are.
     """
+    check_names(root, [str(file.relative_to(root)) for file in files])
     missing = [str(file.relative_to(root)) for file in files if not file.is_file()]
     if missing:
         raise DataError(f"{root}: missing {first_of(missing)}")
@@ -92,6 +94,7 @@ def read_fdu_unlabelled(folder: Path) -> RawRows:
     files = sorted(file for file in folder.glob(f"*{FDU_UNLABELLED}") if not file.name.startswith("."))
     if not files:
         return read_fdu_mtl(folder)
+    check_files(files, folder)
     return a_text_in_each_line((file, file.name, file.name.removesuffix(FDU_UNLABELLED)) for file in files)
 
 
@@ -139,6 +142,7 @@ def read_mnli(folder: Path) -> RawRows:
     """
     files = [(file, "train") for file in _tsv_files(folder, "train")]
     files += [(file, "test") for file in _tsv_files(folder, "dev_matched")]
+    check_files([file for file, _ in files], folder)
     columns = dict(zip(("domain", "text", "text_pair", "label"), MNLI_COLUMNS, strict=True))
     rows = RawRows([], [], [], [], text_pair=[], split=[], names=ColumnNames(**columns))
     unknown: list[str] = []
@@ -179,6 +183,6 @@ def _tsv_files(folder: Path, start: str) -> list[Path]:
 def _mnli_fields(part: Part) -> Iterator[tuple[str, ...]]:
     missing = [name for name in MNLI_COLUMNS if name not in part.columns]
     if missing:
-        raise DataError(f"{part.name}: no column {first_of(missing)}; columns found: {', '.join(part.columns)}")
+        raise DataError(f"{part.name}: no column {first_of(missing)}; columns found: {names_of(part.columns)}")
     for columns in part.stream([part.columns.index(name) for name in MNLI_COLUMNS]):
         yield from (tuple(value.strip() for value in row) for row in zip(*columns, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -26,6 +27,8 @@ from hrkd.data.readers.tables import no_tables, passed_over, read_tables, table_
 from hrkd.data.rows import DEFAULTS, ColumnNames, RawRows
 from hrkd.data.types import MultiDomainDataset
 from hrkd.errors import DataError
+from hrkd.support.folder_names import fault_of_name
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import first_line, first_of
 
 if TYPE_CHECKING:
@@ -116,7 +119,17 @@ def load_domains(
     chunks = (replace(chunk, **plain) for chunk in origin.chunks)
     kept = cache if mark else None
     of = str(Path(source).expanduser().absolute()) if isinstance(source, str | Path) else ""
-    return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
+    try:
+        return assemble(chunks, domains, labelled=labelled, to_measure=to_measure, cache=kept, mark=mark, of=of)
+    except DataError as error:
+        raise _naming(source, origin.files, error) from error
+
+
+def _naming(source: Source, files: Sequence[Path], error: DataError) -> DataError:
+    """An error about rows, with the source that they are from, where it names no file."""
+    if not isinstance(source, str | Path) or any(path.name in str(error) for path in (Path(source), *files)):
+        return error
+    return DataError(f"{source}: {error}")
 
 
 def raw_rows(source: str | Path, layout: str, names: ColumnNames) -> Iterator[RawRows]:
@@ -315,10 +328,38 @@ def _open_dataset(source: str | Path, path: Path) -> datasets.Dataset | datasets
     import datasets
 
     saved = path.is_dir() and _is_saved(path)
+    if saved:
+        _check_saved(path)
     read = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        return read(str(path if path.is_dir() else source))
+        found = read(str(path if path.is_dir() else source))
+        if saved:
+            for part in found.values() if isinstance(found, datasets.DatasetDict) else [found]:
+                part.data.table.validate(full=True)  # Arrow itself trusts a file, and reads wherever that points to
+        return found
     except Exception as error:  # the library raises errors of many families: network, builder, Arrow, file system
         what = "a folder written by save_to_disk" if saved else "a data set of the hub or a folder of data files"
         local = "" if path.exists() else " (there is no local file or folder of that name)"
         raise DataError(f"{source}: cannot be opened as {what}{local}: {first_line(error)}") from error
+
+
+def _check_saved(path: Path) -> None:
+    """Refuse a saved data set that names files outside of its folder.
+
+    Raises:
+        DataError: it does.
+    """
+    for file in sorted(path.rglob("*.json")):
+        with suppress(OSError, ValueError):  # which the library tells
+            content = parse_json(file.read_text(encoding="utf-8"))
+            if isinstance(content, dict):
+                _check_named(file, content)
+
+
+def _check_named(file: Path, content: Mapping[str, Any]) -> None:
+    parts = content.get("splits") if file.name == "dataset_dict.json" else None
+    names = list(parts) if isinstance(parts, list | dict) else []
+    named = content.get("_data_files") if file.name == "state.json" else None
+    names += [each.get("filename") for each in named if isinstance(each, dict)] if isinstance(named, list) else []
+    if wrong := [repr(name) for name in names if not isinstance(name, str) or "/" in name or fault_of_name(name)]:
+        raise DataError(f"{file}: names {first_of(wrong)}, no files of its own folder, which are not read")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from array import array
@@ -17,16 +16,17 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hrkd.data.columns import CHUNK
+from hrkd.data.columns import CHUNK, rows_at_a_time
 from hrkd.data.readers.file_kinds import HEAD, kind_of
 from hrkd.data.readers.parts import LongRow, Part, columns_of, values_of
-from hrkd.data.readers.places import TABLE_SUFFIXES, known_kind, no_such_path, plain_stem, table_kind
+from hrkd.data.readers.places import TABLE_SUFFIXES, check_names, known_kind, no_such_path, plain_stem, table_kind
 from hrkd.data.readers.split_names import note_on_names, says_a_split, splits_of
 from hrkd.data.readers.text_files import check_text, open_text
 from hrkd.data.readers.whole_rows import ArrowRows, Rows, field_rows, json_rows, repeated_keys
 from hrkd.data.rows import canonical_split
 from hrkd.errors import DataError
-from hrkd.support.messages import Found, count_of, first_of
+from hrkd.support.json_text import parse_json
+from hrkd.support.messages import Found, count_of, first_of, repeated_in
 
 __all__ = [
     "JOINED",
@@ -151,12 +151,12 @@ def _check_folder(folder: Path, files: list[Path]) -> None:
             if file.is_dir():
                 raise DataError(f"{file}: is a folder beside tables; move what is in it here, or the folder elsewhere")
             raise DataError(no_such_path(file) if file.is_symlink() else f"{file}: is no file; move it elsewhere")
+    check_names(folder, [file.name for file in files])
     kinds = sorted({str(table_kind(file)) for file in files})
     if len(kinds) > 1:
         raise DataError(f"{folder}: tables of several kinds ({', '.join(kinds)}); keep one kind in a folder")
-    stems = [plain_stem(file) for file in files]
-    twice = [file.name for file, stem in zip(files, stems, strict=True) if stems.count(stem) > 1]
-    if twice:
+    again = set(repeated_in(map(plain_stem, files)))
+    if twice := [file.name for file in files if plain_stem(file) in again]:
         raise DataError(f"{folder}: the same table twice, plain and compressed: {first_of(twice)}; remove one")
 
 
@@ -265,17 +265,19 @@ def _csv_rows(file: Path, length: int, separator: str) -> Numbered:
     with open_text(file, newline="") as text:
         reader, last = csv.reader(text, delimiter=separator, strict=True), 0
         fault: csv.Error | None = None
+        most = 1  # until the header has told how many fields there are
         while fault is None:
             chunk: list[tuple[int, list[str]]] = []
             try:
                 with _fields_up_to(length):
-                    chunk.extend((reader.line_num, fields) for fields in islice(reader, CHUNK))
+                    chunk.extend((reader.line_num, fields) for fields in islice(reader, most))
             except csv.Error as error:
                 fault = error
             if not chunk and fault is None:
                 return
             yield from chunk
-            last = chunk[-1][0] if chunk else last
+            if chunk:
+                last, most = chunk[-1][0], min(CHUNK, rows_at_a_time(len(chunk[-1][1])))
         begins = f" and begins at line {last + 1}" if reader.line_num > last + 1 else ""
         raise DataError(
             f"{file.name}: bad quoting in the row that ends at line {reader.line_num}{begins} ({fault}); put texts "
@@ -423,8 +425,8 @@ def _json_rows(
         for number, line in enumerate(text, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line.removesuffix("\n"), object_pairs_hook=members)
-                except (ValueError, RecursionError) as error:
+                    yield number, parse_json(line.removesuffix("\n"), members)
+                except ValueError as error:
                     yield number, error
 
 
@@ -441,6 +443,7 @@ def _read_parquet(file: Path) -> Part:
                 picked = [(columns[i], _column(batch, columns, i)) for i in wanted]
                 yield [values_of(each, file.name, name, done, labels.get(name)) for name, each in picked]
                 done += len(batch)
+        _check_count(file, count, done)
 
     def whole(names: Sequence[str] | None) -> Iterator[Rows]:
         done = 0
@@ -448,10 +451,17 @@ def _read_parquet(file: Path) -> Part:
             for batch in table.iter_batches(CHUNK, columns=names):
                 yield ArrowRows(batch, labels, file.name, done)
                 done += len(batch)
+            _check_count(file, count, done)
             if not count:
                 yield ArrowRows(pa.RecordBatch.from_pylist([], schema), labels)
 
     return Part(file.name, count, columns, stream, notes=notes, whole=whole)
+
+
+def _check_count(file: Path, said: int, found: int) -> None:
+    """Whether as many rows came as a Parquet file says that it has."""
+    if said != found:
+        raise DataError(f"{file}: says that it has {count_of(said)}, and holds {found:,}; write it again")
 
 
 def _class_names(file: Path, metadata: bytes | None) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -459,8 +469,8 @@ def _class_names(file: Path, metadata: bytes | None) -> tuple[dict[str, list[str
     if metadata is None:
         return {}, ()
     try:
-        features = json.loads(metadata)["info"]["features"].items()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        features = parse_json(metadata.decode())["info"]["features"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
         note = "its metadata of the datasets library cannot be read; numbers of classes stay numbers, without names"
         return {}, (f"{file.name}: {note}",)
     found = {

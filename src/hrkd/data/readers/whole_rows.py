@@ -7,6 +7,7 @@ its values by name, and itself as fields, as JSON objects and as an Arrow batch.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hrkd.data.columns import CHUNK
+from hrkd.data.columns import CHUNK, rows_at_a_time
 from hrkd.data.readers.parts import Part, class_name, in_their_digits
 from hrkd.errors import DataError
-from hrkd.support.messages import first_of
+from hrkd.support.json_text import parse_json
+from hrkd.support.messages import first_of, repeated_in
 
 __all__ = [
     "ArrowRows",
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 DECODER = json.JSONDecoder()
+CHARACTERS = 1 << 22
+"""Of the lines of JSON that are in memory at a time, if they are more than one."""
 BLANKS = " \t\r\n"
 
 
@@ -195,14 +199,16 @@ class ArrowRows:
 
     def _plain_columns(self) -> Iterator[list[Any]]:
         """Values that text can hold, by column: dates as text with all their digits, names of labels."""
-        for i, (name, column) in enumerate(zip(self.names, self.data.columns, strict=True)):
+        before: set[str] = set()
+        for name, column in zip(self.names, self.data.columns, strict=True):
             if _holds_bytes(column.type):
                 raise DataError(f"column {name!r} holds bytes, which only .parquet can; write .parquet")
             with _refusals(f"written as text (column {name!r})"):
                 if pa.types.is_temporal(column.type) and not pa.types.is_duration(column.type):
                     column = pc.cast(column, pa.string())
                 values = in_their_digits(column.to_pylist(), column.type)
-                yield values if name in self.names[:i] else self._named(name, values)
+                yield values if name in before else self._named(name, values)
+            before.add(name)
 
     def _named(self, name: str, values: list[Any]) -> list[Any]:
         """Names in the place of the numbers of classes."""
@@ -234,20 +240,36 @@ class WholeTable:
 
 def field_rows(names: Sequence[str], rows: Iterable[list[str]]) -> Iterator[FieldRows]:
     """Rows that come one by one, some at a time; at least one chunk."""
-    rows = iter(rows)
+    rows, most = iter(rows), rows_at_a_time(len(names))
     first = True
-    while (chunk := list(islice(rows, CHUNK))) or first:
+    while (chunk := list(islice(rows, most))) or first:
         yield FieldRows(tuple(names), chunk)
         first = False
 
 
 def json_rows(names: Sequence[str], lines: Iterable[str]) -> Iterator[JsonRows]:
     """Lines of JSON objects that come one by one, some at a time; at least one chunk."""
-    lines = iter(lines)
     first = True
-    while (chunk := [line.strip() for line in islice(lines, CHUNK)]) or first:
-        yield JsonRows(tuple(names), chunk, list(map(json.loads, chunk)))
+    for chunk in _bounded(lines):
+        kept = [line.strip() for line in chunk]
+        yield JsonRows(tuple(names), kept, list(map(parse_json, kept)))
         first = False
+    if first:
+        yield JsonRows(tuple(names), [], [])
+
+
+def _bounded(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Some lines at a time, fewer where they are long: what they say takes ten times their memory."""
+    chunk: list[str] = []
+    characters = 0
+    for line in lines:
+        chunk.append(line)
+        characters += len(line)
+        if len(chunk) == CHUNK or characters > CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _keys_twice(line: str) -> list[str]:
@@ -257,7 +279,7 @@ def _keys_twice(line: str) -> list[str]:
     def look_at(pairs: list[tuple[str, Any]]) -> None:
         found.update((repr(name), None) for name in repeated_keys(pairs))
 
-    json.loads(line, object_pairs_hook=look_at)
+    parse_json(line, look_at)
     return list(found)
 
 
@@ -265,13 +287,14 @@ def repeated_keys(pairs: Sequence[tuple[str, Any]]) -> list[str]:
     """Keys that an object of JSON has more than once, as often as it has them."""
     if len(dict(pairs)) == len(pairs):
         return []
-    names = [name for name, _ in pairs]
-    return [name for name in names if names.count(name) > 1]
+    counts = Counter(name for name, _ in pairs)
+    return [name for name, _ in pairs if counts[name] > 1]
 
 
 def check_names(names: Sequence[str], kept_by: str) -> None:
     """Whether all columns have different names, as most formats want it; ``kept_by`` is one that does without."""
-    if repeated := sorted({repr(name) for name in names if names.count(name) > 1}):
+    if len(set(names)) < len(names):
+        repeated = sorted(map(repr, repeated_in(names)))
         raise DataError(f"more than one column is called {first_of(repeated)}; rename them, or write {kept_by}")
 
 
@@ -322,7 +345,7 @@ def _plain(spelt: str | None) -> str:
     """A JSON value in a field of text."""
     if spelt is None or spelt == "null":
         return ""
-    return str(json.loads(spelt)) if spelt.startswith('"') else spelt
+    return str(parse_json(spelt)) if spelt.startswith('"') else spelt
 
 
 def _text(value: Any) -> str:

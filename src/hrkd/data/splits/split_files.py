@@ -21,6 +21,7 @@ from hrkd.data.splits.draws import normalised
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.errors import DataError
 from hrkd.support.atomic_files import replace_file
+from hrkd.support.json_text import parse_json
 from hrkd.support.messages import count_of, first_of
 
 __all__ = ["content_hashes", "read_split_ids", "save_split_ids", "seen_texts", "texts_of_file"]
@@ -202,10 +203,10 @@ def _wanted(path: Path, texts: dict[str, str], ids: list[str]) -> Hashes:
 
 def _parse(path: Path) -> _SplitsFile:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot read the splits file ({error.strerror}); check splits_file") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: not a JSON file ({error}); expected a splits file as a run writes it") from error
     version = content.get("version") if isinstance(content, dict) else None
     if not isinstance(content, dict) or content.get("format") != HEAD["format"] or version not in VERSIONS:

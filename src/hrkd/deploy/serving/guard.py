@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Guard", "refusal"]
 
+DIGITS = 18
+"""Of a length that any body has; Python makes no number of very many."""
 SILENCE = 10.0
 """Seconds that a question may stop short of its end: who sends nothing for so long is not waited for."""
 
@@ -65,7 +67,7 @@ class Guard:
         said = headers.get("content-length")
         if said is None:
             return refusal(411, "say how long the body is (content-length)")
-        if not said.isdecimal() or int(said) > self.most:
+        if not said.isdecimal() or len(said) > DIGITS or int(said) > self.most:
             return refusal(413, f"the body has more than {self.most:,} bytes; ask about fewer texts at a time")
         return None
 

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hrkd.support.arguments import shown
-from hrkd.support.messages import misspelt
+from hrkd.support.messages import first_line, misspelt
 
-__all__ = ["told_of_form"]
+__all__ = ["told_of_body", "told_of_form"]
 
 JSON = "application/json"
+
+
+def told_of_body(error: BaseException | None) -> str:
+    """Why a body cannot be read, where that is neither its form nor its content: ``error`` is what reading it met."""
+    if isinstance(error, UnicodeError):
+        return "the body is not UTF-8; send JSON in UTF-8"
+    if isinstance(error, RecursionError):
+        return "the body has lists or objects too deep within each other; send an object with strings, or lists of them"
+    return f"the body is no JSON that can be read ({'nothing is known' if error is None else first_line(error)})"
 
 
 def told_of_form(errors: Sequence[Mapping[str, Any]], content_type: str | None, fields: Iterable[str]) -> str:

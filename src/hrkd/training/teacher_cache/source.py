@@ -31,6 +31,7 @@ from hrkd.recipe.schema import CacheConfig
 from hrkd.support.allocator import give_back
 from hrkd.support.atomic_files import CannotWriteError, writing
 from hrkd.support.caches import cache_folder
+from hrkd.support.messages import bytes_of as size_of
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import DEFAULTS, predict_logits, token_batches, traces
 from hrkd.training.live_teacher import LiveTeacher, TeacherSource
@@ -164,8 +165,8 @@ def teacher_source(
         todo = files.missing()
         part = "" if kept.all() else f", {len(data) - kept.sum():,} more are computed in every epoch"
         logger.info(
-            "teacher cache: %s, %.2f GB for %s rows (%s to compute)%s",
-            folder, index.bytes / 1e9, f"{kept.sum():,}", f"{len(todo):,}", part,
+            "teacher cache: %s, %s for %s rows (%s to compute)%s",
+            folder, size_of(index.bytes), f"{kept.sum():,}", f"{len(todo):,}", part,
         )  # fmt: skip
         crew.all_do(None)  # have all seen what is missing, before any of it is there
 
