@@ -341,7 +341,7 @@ def test_half_precision_gives_nearly_the_same_losses(finished, tmp_path):
 
 def test_gradient_accumulation_and_a_tracker(tmp_path):
     changes = {"student.training.gradient_accumulation": 3, "run.trackers": ["tensorboard"], "student.baseline": False}
-    compress(recipe(tmp_path / "run", **changes))
+    results = compress(recipe(tmp_path / "run", **changes))
     events = EventAccumulator(str(next((tmp_path / "run").rglob("events.out.tfevents.*")).parent)).Reload()
     names = set(events.Tags()["scalars"])
     assert {f"student/ratio/level 1/{domain}" for domain in ("books", "films")} <= names
@@ -351,8 +351,9 @@ def test_gradient_accumulation_and_a_tracker(tmp_path):
     teacher, student = ([e.step for e in events.Scalars(f"{stage}/loss")] for stage in ("teacher", "student"))
     assert teacher + student == list(range(1, len(teacher) + len(student) + 1)), "no step goes back"
     steps = pd.read_parquet(tmp_path / "run" / "metrics" / "student" / "steps")
-    rows = json.loads((tmp_path / "run" / "data.json").read_text())
-    assert steps["gradient_norm"].notna().all(), "a step is an update"
+    largest = max(results["train_rows"].values())
+    assert len(steps) == 2 * -(-largest // (3 * 4)), "two epochs, three batches of 4 a step"
+    assert steps["gradient_norm"].notna().all(), "each of which is an update"
     hierarchical = [events.Scalars(f"student/hierarchical ratio/level 1 from {j}/books")[0].value for j in (0, 1)]
     assert sum(hierarchical) == pytest.approx(1)
 
