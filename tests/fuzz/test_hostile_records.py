@@ -430,6 +430,16 @@ def test_lengths_that_are_none(length):
 # --- messages
 
 
+@pytest.mark.parametrize("error", [HrkdError, DataError, RecipeError, ArtifactError, ModelError])
+def test_errors_end_whatever_they_quote(error):
+    assert str(error("t.csv: " + "x" * 8_000)) == "t.csv: " + "x" * 8_000
+    said = str(error("t.csv: " + "x" * 1_000_000 + "; write it again"))
+    assert said.startswith("t.csv: xxx")
+    assert "(1,000,023 characters)" in said
+    assert said.endswith("xxx; write it again")
+    assert len(said) < 9_000
+
+
 def test_messages_stay_short_whatever_they_name():
     long = "x" * 1_000_000
     assert len(brief(long)) < 400
