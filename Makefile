@@ -17,7 +17,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench fuzz fuzz-guided clean
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench fuzz fuzz-guided clean torture
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextB
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/peer.py
 	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
+
+torture: setup  ## kills, damage, full disks and lost processes at every place; an hour or more on a busy machine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture --timeout 1800
 
 fuzz: setup  ## hostile and broken input to every reader, for ten minutes in two processes (FUZZ="--inputs 1000000")
 	mkdir -p runs && cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.campaign $(FUZZ) \

@@ -20,8 +20,18 @@ from typing import Any
 __all__ = ["ArtifactError", "BudgetError", "DataError", "HrkdError", "ModelError", "RecipeError", "TrainingError"]
 
 
+LONGEST = 9_000
+"""Characters of a message: what it quotes of a broken file may be of any length."""
+
+
 class HrkdError(Exception):
     """Base of all errors that a user can cause and mend."""
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        if len(said) <= LONGEST:
+            return said
+        return f"{said[: LONGEST * 2 // 3]} ... ({len(said):,} characters) ... {said[-LONGEST // 4 :]}"
 
 
 class RecipeError(HrkdError):

@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import multiprocessing
+import os
 import platform
 import re
+import signal
 import sys
 import time
 import traceback
@@ -28,11 +30,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from fuzz.harness import MOST_BYTES, FaultError, Seen, Target, examine, limit, no_hangs
+from fuzz.harness import MOST_BYTES, PLACE, FaultError, Seen, Target, examine, limit, no_hangs, scratch
 
 STINT = 1000
 """Inputs that a target of share 1 gets at a time."""
-PLACE = re.compile(r"(?:hrkd|fuzz)/([\w/]+\.py)$")
+SOURCE = re.compile(r"/src/hrkd/([\w/]+\.py)$")
 
 
 @dataclass
@@ -93,7 +95,7 @@ def shape_of(error: FaultError) -> str:
     """What a fault is, whatever the input: the exception and where in the library it was raised."""
     cause = error.__cause__
     frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
-    where = [f"{found[1]}:{f.lineno}" for f in frames if (found := PLACE.search(f.filename)) and "/src/" in f.filename]
+    where = [f"{found[1]}:{f.lineno}" for f in frames if (found := SOURCE.search(f.filename))]
     return f"{type(cause).__name__} in {where[-1]}" if where else re.sub(r"[\d,.]+|'.*'", "_", str(error))[:80]
 
 
@@ -101,8 +103,6 @@ class Worker:
     """A process that is started again where it crashes."""
 
     def __init__(self, number: int, seed: int, seeds: Path | None) -> None:
-        from fuzz.harness import scratch
-
         self.current = scratch("current") / str(number)
         self.seeds, self.numbers = seeds, count(seed * 1000 + number, 100)
         self.start()
@@ -232,6 +232,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.inputs is None and options.minutes is None:
         options.minutes = 10
+    os.environ[PLACE] = str(scratch("workers"))  # a process that crashes or is killed leaves what it had
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     totals = run(options)
     sys.stdout.write(options.report.read_text(encoding="utf-8"))
     return int(any(total.faults for total in totals.values()))

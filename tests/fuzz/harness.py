@@ -32,6 +32,8 @@ TIMES, CONSTANT = 10, 64 << 20
 """Memory that an input may take: ten times its bytes, and 64 MiB."""
 LONGEST_MESSAGE = 10_000
 """Characters of an error."""
+PLACE = "HRKD_FUZZ_SCRATCH"
+"""Variable of the folder in which processes that were started together have their scratch."""
 HANGS = 30
 """Seconds of processor time after which an input is given up."""
 PARTICULARS = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*|/\S+|[^\x20-\x7e]+")
@@ -195,7 +197,8 @@ def limit() -> None:
 @cache
 def _scratch(process: int) -> tempfile.TemporaryDirectory[str]:
     memory = Path("/dev/shm")  # where writing is quick; elsewhere the usual place will do
-    return tempfile.TemporaryDirectory(prefix=f"hrkd-fuzz-{process}-", dir=memory if memory.is_dir() else None)
+    place = os.environ.get(PLACE) or (memory if memory.is_dir() else None)
+    return tempfile.TemporaryDirectory(prefix=f"hrkd-fuzz-{process}-", dir=place)
 
 
 def scratch(name: str) -> Path:

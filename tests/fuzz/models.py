@@ -19,10 +19,13 @@ from hrkd.models.folder import glance, look_into
 from hrkd.models.open_model import open_model, own_config, read_facts
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.tokenizers import load_tokenizer
-from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
-from hrkd.training.loop import TrainingHistory, history_of
+from hrkd.support.manifest import write_manifest
+from hrkd.support.stage_files import checkpoint_name
+from hrkd.training.checkpoint import finished_epochs, load_checkpoint, random_state, save_checkpoint
+from hrkd.training.loop import history_of
 from tiny import letter_tokenizer, tiny_model, tiny_plain
 
+STEP = checkpoint_name(3)
 SIZES = {"layers": 1, "width": 8, "heads": 2, "feed_forward": 8}
 
 
@@ -118,20 +121,23 @@ def _trained() -> tuple[nn.Module, torch.optim.Optimizer, Any]:
 def _checkpoint() -> Path:
     folder = scratch("checkpoint") / "student"
     history = {"epochs": [{"epoch": 1, "loss": 0.5, "seconds": 1.0, "selection": 0.5}], "best_epoch": 1, "steps": 2}
-    state = random_state()
-    save_checkpoint(folder, *_trained(), progress=history, tensors={"a": torch.ones(2)}, random_states=[state])
-    (folder / "manifest.json").unlink()
+    progress = {"history": history, "position": {"steps": 1, "loss": 0.5, "seconds": 0.1}, "record": []}
+    state, kept = random_state(), {"a": torch.ones(2)}
+    save_checkpoint(folder, *_trained(), step=3, progress=progress, tensors=kept, random_states=[state])
     return folder
 
 
 def _resumed(folder: Path) -> str:
+    """Go on from a checkpoint whose list of files was written anew, by somebody who knows how."""
+    write_manifest(folder / STEP)
     module, optimizer, scheduler = _trained()
     progress, kept = load_checkpoint(folder, module, optimizer, scheduler)
-    history: TrainingHistory = history_of(progress, folder)
+    history, position = history_of(progress, folder)
+    must(finished_epochs(folder) == len(history.epochs), "epochs are counted otherwise")
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     scheduler.step()
-    return f"{len(history.epochs)} {len(kept)} {scheduler.get_last_lr()[0] > 0}"
+    return f"{len(history.epochs)} {len(kept)} {position.steps > 0} {scheduler.get_last_lr()[0] > 0}"
 
 
 @cache
@@ -250,8 +256,8 @@ TARGETS = [
     ),
     Target(
         "checkpoint",
-        _changed("checkpoint", _checkpoint, "state.json", _resumed),
-        _of(_checkpoint, "state.json"),
+        _changed("checkpoint", _checkpoint, f"{STEP}/state.json", _resumed),
+        _of(_checkpoint, f"{STEP}/state.json"),
         (),
         ("checkpoint",),
         0.3,
@@ -259,8 +265,8 @@ TARGETS = [
     ),
     Target(
         "checkpoint-tensors",
-        _changed("ctensors", _checkpoint, "state.safetensors", _resumed),
-        _of(_checkpoint, "state.safetensors"),
+        _changed("ctensors", _checkpoint, f"{STEP}/state.safetensors", _resumed),
+        _of(_checkpoint, f"{STEP}/state.safetensors"),
         HEADER,
         ("ctensors",),
         0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from fuzz.deploying import _service
 from fuzz.harness import CONSTANT, measured
-from fuzz.models import _checkpoint, _resumed, _student
+from fuzz.models import STEP, _checkpoint, _resumed, _student, _trained
 from fuzz.records import EXPORT
 from hrkd.comparison.planning import load_grid
 from hrkd.deploy.export_folder import read_export
@@ -325,37 +326,42 @@ def _other(state: dict, change: str) -> None:
     elif change == "rates":
         state["scheduler"]["base_lrs"] = ["x"]
     elif change == "decay":
-        state["param_groups"][0]["betas"] = ["a", "b"]
+        state["param_groups"][0]["lr"] = "a"
     elif change == "progress":
         state["progress"] = []
     elif change == "epochs":
-        state["progress"]["epochs"] = [1]
+        state["progress"]["history"]["epochs"] = [1]
     else:
-        state["progress"]["best_epoch"] = "1"
+        state["progress"]["history"]["best_epoch"] = "1"
 
 
 @pytest.mark.parametrize(
     "change", ["random numbers", "negative numbers", "rates", "decay", "progress", "epochs", "best epoch"]
 )
 def test_a_checkpoint_that_was_changed(tmp_path, change):
-    for file in _checkpoint().iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(_checkpoint(), tmp_path, dirs_exist_ok=True)
     assert _resumed(tmp_path)
-    state = json.loads((tmp_path / "state.json").read_text())
+    state = json.loads((tmp_path / STEP / "state.json").read_text())
     _other(state, change)
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    with pytest.raises(ArtifactError, match=f"{tmp_path.name}: the .* delete this folder to start the training anew"):
+    (tmp_path / STEP / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ArtifactError, match=f"{tmp_path.name}.*: the .* delete this folder to start the training anew"):
         _resumed(tmp_path)
 
 
 def test_a_checkpoint_does_not_change_what_objects_do(tmp_path):
-    for file in _checkpoint().iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    state = json.loads((tmp_path / "state.json").read_text())
+    shutil.copytree(_checkpoint(), tmp_path, dirs_exist_ok=True)
+    state = json.loads((tmp_path / STEP / "state.json").read_text())
     state["scheduler"] |= {"step": 1, "get_last_lr": 2}
-    state["param_groups"][0] |= {"more": 3}
-    (tmp_path / "state.json").write_text(json.dumps(state))
+    rate = state["param_groups"][0]["lr"]
+    state["param_groups"][0] |= {"more": 3, "capturable": True, "maximize": True, "params": [7]}
+    (tmp_path / STEP / "state.json").write_text(json.dumps(state))
     assert _resumed(tmp_path)
+    (group,) = _trained()[1].param_groups
+    assert group["initial_lr"] == 0.1
+    assert group["lr"] < rate, "the checkpoint's, and a step on"
+    assert not group["capturable"]
+    assert not group["maximize"]
+    assert "more" not in group
 
 
 class PanicException(BaseException):
@@ -422,6 +428,16 @@ def test_lengths_that_are_none(length):
 
 
 # --- messages
+
+
+@pytest.mark.parametrize("error", [HrkdError, DataError, RecipeError, ArtifactError, ModelError])
+def test_errors_end_whatever_they_quote(error):
+    assert str(error("t.csv: " + "x" * 8_000)) == "t.csv: " + "x" * 8_000
+    said = str(error("t.csv: " + "x" * 1_000_000 + "; write it again"))
+    assert said.startswith("t.csv: xxx")
+    assert "(1,000,023 characters)" in said
+    assert said.endswith("xxx; write it again")
+    assert len(said) < 9_000
 
 
 def test_messages_stay_short_whatever_they_name():

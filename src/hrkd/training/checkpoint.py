@@ -35,6 +35,7 @@ from hrkd.support.stage_files import checkpoint_name, checkpoints_in
 
 __all__ = [
     "ANEW",
+    "DAMAGE",
     "RandomState",
     "finished_epochs",
     "load_checkpoint",
@@ -48,6 +49,8 @@ logger = logging.getLogger("hrkd.training")
 ANEW = "delete this folder to start the training anew"
 """What to do about a checkpoint that is damaged, for a message."""
 
+RATES = ("lr", "initial_lr")
+"""What of an optimiser's groups changes in a training; the rest are its settings."""
 DAMAGE = (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError)
 """What libraries raise about a state that they did not write."""
 
@@ -140,7 +143,7 @@ def load_checkpoint(
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
         own = optimizer.state_dict()["param_groups"]
-        param_groups = [_known(*each) for each in zip(rest["param_groups"], own, strict=True)]
+        param_groups = [_known(said, mine, RATES) for said, mine in zip(rest["param_groups"], own, strict=True)]
         optimizer.load_state_dict({"state": slots, "param_groups": param_groups})
         scheduler.load_state_dict(_known(rest["scheduler"], scheduler.state_dict()))
         if scaler is not None and rest["scaler"] is not None:
@@ -184,13 +187,15 @@ def _last_whole(folder: Path) -> Path:
     return last
 
 
-def _known(said: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a state says of the fields that the object has; any other one would become part of the object all the same.
+def _known(said: dict[str, Any], own: Mapping[str, Any], fields: Sequence[str] | None = None) -> dict[str, Any]:
+    """The object's ``own`` state with what a checkpoint says of the ``fields`` of it; None: of all that it has.
+
+    Whatever else is said would become part of the object all the same.
 
     Raises:
         ValueError: a field is of another kind than the object's own.
     """
-    known = {name: said[name] for name in own if name in said}
+    known = {name: said[name] for name in own if name in said and (fields is None or name in fields)}
     if other := [name for name, value in known.items() if _kind(value) != _kind(own[name])]:
         raise ValueError(f"{first_of(other)}: another kind of value than this training has")
     return {**own, **known}

@@ -31,7 +31,7 @@ from hrkd.support.allocator import STEPS_BETWEEN, give_back
 from hrkd.support.messages import first_line, first_of
 from hrkd.support.signals import signals_held
 from hrkd.support.stage_files import checkpoints_in
-from hrkd.training.checkpoint import ANEW, load_checkpoint, random_state, save_checkpoint, set_random_state
+from hrkd.training.checkpoint import ANEW, DAMAGE, load_checkpoint, random_state, save_checkpoint, set_random_state
 from hrkd.training.culprits import cells_not_finite, rows_not_finite
 from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
 from hrkd.training.memory import BeforeStep, cut_into, is_lack_of_memory
@@ -226,9 +226,12 @@ class _Training:
             folder, *trained, process_index=accelerator.process_index, scaler=accelerator.scaler
         )
         self.history, self.position = history_of(state, folder)
-        if self.average is not None:
-            self.average.restore(kept)
-        self.logs.restore(state.get("record", []), kept)
+        try:
+            if self.average is not None:
+                self.average.restore(kept)
+            self.logs.restore(state.get("record", []), kept)
+        except DAMAGE as error:
+            raise ArtifactError(f"{folder}: the checkpoint cannot be used ({first_line(error)}); {ANEW}") from error
         if self.position.steps:
             before = next(self.loader.epoch(len(self.history.epochs), start=self.position.steps - 1))
             self.module.recall([batch.to(accelerator.device) for batch in before])
