@@ -74,7 +74,7 @@ class RunFolder:
     models say of the test rows.
     """
 
-    def __init__(self, path: Path, overwrite: bool = False, other_versions: bool = False) -> None:
+    def __init__(self, path: Path, overwrite: bool = False, other_versions: bool = RunConfig().other_versions) -> None:
         self.path = path
         self.overwrite = overwrite
         self.other_versions = other_versions
