@@ -124,7 +124,10 @@ def test_a_run_without_a_student_says_how_far_it_is(run, student, tmp_path):
     (tmp_path / "half/teacher/config.json").write_text("{}")
     for folder in ("half", "half/student"):
         _, _, errors = run(folder, "--domain", "books", "a text")
-        assert "a run whose student is not finished yet (finished: teacher; under way: student); the same" in errors
+        assert (
+            "a run whose student is not finished yet (finished: teacher; under way: student); the command that"
+            in errors
+        )
 
 
 def test_an_answer_comes_before_the_next_line_and_a_reader_that_leaves_is_no_error(student, domain):

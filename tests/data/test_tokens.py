@@ -45,7 +45,7 @@ def test_batches_from_the_cache_are_the_same(tiny, tmp_path):
     kept = [tokenize(tiny.splits.train, tiny.tokenizer, 24, cache=tmp_path) for _ in range(2)]
     for data in kept:
         loaders = (MultiDomainLoader(each, batch_size=4, seed=3) for each in (fresh, data))
-        for one, other in zip(*(loader.epoch(1) for loader in loaders), strict=True):
+        for (one,), (other,) in zip(*(loader.epoch(1) for loader in loaders), strict=True):
             assert one.inputs.keys() == other.inputs.keys()
             assert all(torch.equal(one.inputs[name], other.inputs[name]) for name in one.inputs)
             assert one.indices.tolist() == other.indices.tolist()

@@ -131,7 +131,7 @@ def test_from_pretrained_is_the_same_model_and_quiet(predictor, student_folder, 
 
 def test_a_run_after_its_first_stage_has_no_student_yet(student, tmp_path):
     student.save_pretrained(tmp_path / "levels")
-    with pytest.raises(ArtifactError, match=r"student is not finished yet \(finished: levels\); the same"):
+    with pytest.raises(ArtifactError, match=r"student is not finished yet \(finished: levels\); the command that"):
         Predictor.from_pretrained(tmp_path)
 
 

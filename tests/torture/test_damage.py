@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hrkd.data.batching import tokenize
@@ -14,7 +15,7 @@ from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError
 from hrkd.models.open_model import open_model
 from hrkd.support.atomic_files import replace_folder, write_json
-from hrkd.support.manifest import check_manifest
+from hrkd.support.manifest import check_manifest, write_manifest
 from hrkd.training.checkpoint import load_checkpoint, random_state, save_checkpoint
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
 from tiny import letter_tokenizer, tiny_model, tiny_tokenizer
@@ -158,3 +159,29 @@ def test_a_damaged_model_is_not_opened(tmp_path):
     file.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"model\.safetensors \(its check sum differs\)"):
         open_model(stage.folder)
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path):
+    stage = Stage(tmp_path)
+    manifest = stage.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("stage.json", "s" * 300))
+    with pytest.raises(ArtifactError, match=r"s{20}.* \(missing\)"):
+        stage.read()
+
+
+def test_a_state_of_another_optimiser_is_named(tmp_path):
+    made = Checkpoint(tmp_path)
+    module, optimizer, scheduler = made.parts()
+    module(torch.ones(1, 5)).sum().backward()
+    optimizer.step()
+    save_checkpoint(
+        made.state, module, optimizer, scheduler, step=2, progress={}, tensors={}, random_states=[random_state()]
+    )
+    last = made.state / "step-000000002"
+    state = load_file(last / "state.safetensors")
+    save_file(
+        {name: value for name, value in state.items() if not name.endswith("0.exp_avg")}, last / "state.safetensors"
+    )
+    write_manifest(last)
+    with pytest.raises(ArtifactError, match="state of tensor 0 is not that of AdamW"):
+        made.read()

@@ -319,4 +319,6 @@ def splits_beside(model: Path) -> Path | None:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
-    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": versions(PACKAGES)}
+    # platform.platform() would start a process to ask for the processor.
+    system = "-".join((platform.system(), platform.release(), platform.machine()))
+    return {"python": sys.version.split()[0], "platform": system, "packages": versions(PACKAGES)}

@@ -56,7 +56,7 @@ def check_manifest(folder: Path, *, advice: str = RESTORE, needed: bool = False)
         return
     wrong = []
     for name, written in _listed(folder, advice).items():
-        found = _seen(folder / name) if (folder / name).is_file() else None
+        found = _found(folder / name)
         if found != written:
             wrong.append(f"{name} ({_difference(found, written)})")
     if wrong:
@@ -88,6 +88,13 @@ def file_sum(file: Path) -> str:
     """SHA-256 of a file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _found(file: Path) -> dict[str, Any] | None:
+    try:
+        return _seen(file) if file.is_file() else None
+    except OSError:  # such as for a name that no file can have
+        return None
 
 
 def _seen(file: Path) -> dict[str, Any]:

@@ -54,6 +54,8 @@ RATES = ("lr", "initial_lr")
 DAMAGE = (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError)
 """What libraries raise about a state that they did not write."""
 
+SLOTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of each tensor."""
 KEPT = 2
 """Checkpoints of a training that are kept: the last, and the one before it."""
 
@@ -142,6 +144,8 @@ def load_checkpoint(
         for key, value in groups["optimizer"].items():
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
+        if other := [index for index, each in slots.items() if each.keys() != SLOTS]:
+            raise ValueError(f"the optimiser's state of tensor {other[0]} is not that of AdamW")
         own = optimizer.state_dict()["param_groups"]
         param_groups = [_known(said, mine, RATES) for said, mine in zip(rest["param_groups"], own, strict=True)]
         optimizer.load_state_dict({"state": slots, "param_groups": param_groups})

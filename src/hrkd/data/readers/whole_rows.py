@@ -21,7 +21,7 @@ from hrkd.data.columns import CHUNK, rows_at_a_time
 from hrkd.data.readers.parts import Part, class_name, in_their_digits
 from hrkd.errors import DataError
 from hrkd.support.json_text import parse_json
-from hrkd.support.messages import first_of, repeated_in
+from hrkd.support.messages import first_line, first_of, repeated_in
 
 __all__ = [
     "ArrowRows",
@@ -168,6 +168,8 @@ class ArrowRows:
         column = self.data.column(self.names.index(name))
         try:
             values = column.to_pylist()
+        except pa.ArrowException as error:
+            raise DataError(f"column {name!r} cannot be read ({first_line(error)}); write the table again") from error
         except UnicodeDecodeError:
             raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
             values = [v if v is None else v.decode(errors="surrogateescape") for v in raw.to_pylist()]
