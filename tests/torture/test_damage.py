@@ -165,7 +165,7 @@ def test_a_name_that_no_file_can_have_is_missing(tmp_path):
     stage = Stage(tmp_path)
     manifest = stage.folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace("stage.json", "s" * 300))
-    with pytest.raises(ArtifactError, match="s{20}"):
+    with pytest.raises(ArtifactError, match=r"s{20}"):
         stage.read()
 
 
