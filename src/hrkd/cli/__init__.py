@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from cyclopts import App, CycloptsError, UnknownOptionError
 
 from hrkd.cli.output import ReaderGoneError, standard_output
-from hrkd.errors import HrkdError, RecipeError
+from hrkd.errors import DataError, HrkdError, RecipeError
 from hrkd.support.launch import launch
 from hrkd.support.messages import first_line, visible
 
@@ -59,6 +59,8 @@ HOMES = {verb: module for module, verbs in MODULES.items() for verb in verbs}
 
 TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "resume", "evaluate"}
 """Verbs that several processes of a launch work on; all others are the work of the first alone."""
+
+FROM_RECIPE = {"compress", "train-teacher", "distill", "train-baseline"}
 
 RESUMED = {"compress", "train-teacher", "distill", "train-baseline", "compare"}
 """Verbs whose folder says how to go on."""
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(f"{error}\n{_dashed(error, tokens)}{_where_to_look(tokens)}")
     except HrkdError as error:
-        _fail(str(error))
+        _fail(f"{error}{_all_at_once(tokens, error)}")
         return _with_others(USER_ERROR, error)
     except (ReaderGoneError, BrokenPipeError):
         return READER_GONE
@@ -118,6 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _with_others(USER_ERROR, error)  # which is left by a better word where it is known whom it is about
         return _fail(f"another process of the launch has ended, and this one with it ({first_line(error):.200})")
     return status if isinstance(status, int) else 0
+
+
+def _all_at_once(tokens: Sequence[str], error: HrkdError) -> str:
+    """Where the rest of what is wrong with a recipe and its data is to be seen."""
+    if tokens and tokens[0] in FROM_RECIPE and isinstance(error, (DataError, RecipeError)):
+        return "\n`hrkd check`, with the same recipe and fields, lists all that a run would refuse."
+    return ""
 
 
 def _with_others(status: int, error: BaseException) -> int:
@@ -178,10 +187,10 @@ def app_of(tokens: Sequence[str]) -> App:
         version=_version,
         suppress_keyboard_interrupt=False,  # main tells what comes next
     )
-    for verb, summary in VERBS.items():
+    for place, (verb, summary) in enumerate(VERBS.items()):  # in the order of their use
         called = bool(tokens) and tokens[0] == verb
         function = f"{HOMES[verb]}:{verb.replace('-', '_')}"
-        app.command(function, name=verb, help=None if called else summary)
+        app.command(function, name=verb, help=None if called else summary, sort_key=place)
     return app
 
 

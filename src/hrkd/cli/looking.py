@@ -77,7 +77,7 @@ def check(
     """
     console = prepare(data_only=as_json)
     with heavy_imports():
-        from hrkd.report.findings import findings_lines
+        from hrkd.report.findings import findings_lines, hanging
         from hrkd.run import check as checking
 
     overrides = overrides_of(flags)
@@ -87,7 +87,7 @@ def check(
         print_json({"recipe": recipe, **found.to_dict(), "next": following})
         return found.status
     for line in (*findings_lines(recipe or "recipe", found.findings, found.left_out), f"next: {following}"):
-        console.print(line, soft_wrap=True)
+        console.print(hanging(line, console.width) if console.is_terminal else line, soft_wrap=True)
     return found.status
 
 

@@ -229,7 +229,8 @@ _ALL = (
         "a domain is nearly empty",
         "warning",
         "A domain has fewer than 50 rows to train on.",
-        "Its head learns little, and what is measured of it hardly means anything.",
+        "Its head learns little, and what is measured of it hardly means anything. Its rare classes and its few rows "
+        "of dev and test (D104, D403) are not told besides.",
         "Add rows, merge it with a domain that is like it, or leave it out (data.domains).",
     ),
     Code(

@@ -18,6 +18,7 @@ from hrkd.support.text_table import PlainTable, percent
 
 __all__ = ["check_table", "errors_table", "write_errors"]
 
+COLUMNS = ("Row", "Domain", "Right", "Label", "Teacher", "Student", "Text")
 CHARACTERS = 160
 """Of a text in a table."""
 
@@ -41,6 +42,7 @@ def errors_table(found: pd.DataFrame, limit: int) -> PlainTable:
     shown = found.groupby("domain", sort=False).head(limit)
     rows = tuple(
         (
+            row["id"],
             row["domain"],
             KIND_TITLES[row["kind"]],
             row["label"],
@@ -60,10 +62,13 @@ def errors_table(found: pd.DataFrame, limit: int) -> PlainTable:
     notes.append("In brackets: how sure each is, in %. The student's surest come first.")
     if len(shown) < len(found):
         notes.append(f"{len(found) - len(shown):,} more: --limit shows more of each domain, --output writes all.")
+    notes.append(
+        "A label that is wrong is mended in the source, at the row that is named; hrkd compress learns from it."
+    )
     title = (
         f"{count_of(len(found), 'test row', 'test rows')} of {count_of(found['domain'].nunique(), 'domain', 'domains')}"
     )
-    return PlainTable(title, ("Domain", "Right", "Label", "Teacher", "Student", "Text"), rows, tuple(notes), keys=6)
+    return PlainTable(title, COLUMNS, rows, tuple(notes), keys=len(COLUMNS))
 
 
 def check_table(path: Path) -> None:

@@ -69,9 +69,9 @@ class FirstRecipe:
     def _lengths(self) -> Iterator[str]:
         tokens = self._tokens()
         if tokens < LONGEST:
-            yield _line("max_length", tokens, "tokens that are read of a text; nine of ten texts are shorter")
+            yield _line("max_length", tokens, "tokens that are read; by their words nine of ten texts have no more")
         else:
-            yield _line("max_length", LONGEST, "tokens that are read of a text; many texts are longer")
+            yield _line("max_length", LONGEST, "tokens that are read of a text; by their words many have more")
             yield _line("keep", "head_tail", "of a longer text its beginning and its end")
 
     def _on_teacher(self) -> str:

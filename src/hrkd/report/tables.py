@@ -224,6 +224,8 @@ def export_table(record: Row, folder: Path, student: Path) -> PlainTable:
     ]
     if not rows:
         notes.append("Checked on random words, not on labelled rows: name a recipe with its data to see accuracy.")
+    else:
+        notes.append("Accuracy on dev, in %.")
     if len(checks["tried"]) > 1:
         notes += ["Other ways were tried before:", *checks["tried"][:-1]]
     return PlainTable(

@@ -83,10 +83,15 @@ def _worst(student: Row, teacher: Row, train_rows: Mapping[str, int]) -> str:
         if name in teacher["domains"]
     }
     name = student["worst"]["domain"]
-    rows = count_of(student["domains"][name]["examples"], "test row", "test rows")
+    own = student["domains"][name]
+    rows = count_of(own["examples"], "test row", "test rows")
     learnt = f"; {count_of(train_rows[name], 'training row', 'training rows')}" if name in train_rows else ""
     told = f"Worst domain: {name}, {percent(student['worst']['accuracy'])} % of {rows}{learnt}"
     told += f" ({points(lost[name])} points to the teacher)" if name in lost else ""
+    low, high = own.get("accuracy_interval") or (0.0, 0.0)
+    best = max(each["accuracy"] for each in student["domains"].values())
+    if own["accuracy"] < best <= high:
+        told += f"; by chance it may be no worse than the others ({percent(low)} to {percent(high)} %)"
     most = min(lost, key=lambda each: lost[each], default=name)
     return f"{told}; it loses most in {most} ({points(lost[most])})." if most != name and lost[most] < 0 else f"{told}."
 

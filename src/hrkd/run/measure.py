@@ -58,7 +58,9 @@ def measure_models(
     def measured(name: str, title: str, stage: str, of: FinishedStage) -> dict[str, Any]:
         rows_of = {part: _split_by(context, of, rows) for part, rows in parts.items()}
         timed[name] = of.model, rows_of["test"]
-        answers = {part: predictions(context, of.model, rows) for part, rows in rows_of.items()}
+        answers = {
+            part: predictions(context, of.model, rows, title=f"{stage} on {part}") for part, rows in rows_of.items()
+        }
         kept = {"vocabulary": of.record["vocabulary"]} if "vocabulary" in of.record else {}
         ended = {"training": ending_of(of.record)}
         return {"title": title, **_sizes(of.model), **kept, **told(name, stage, answers), **ended}
@@ -124,12 +126,15 @@ def _paired(
     }
 
 
-def predictions(context: Workplace, model: AnyTeacher, data: TokenizedDataset) -> np.ndarray:
-    """Probabilities of the labels, shape (rows, C)."""
+def predictions(
+    context: Workplace, model: AnyTeacher, data: TokenizedDataset, *, title: str = "evaluating"
+) -> np.ndarray:
+    """Probabilities of the labels, shape (rows, C); ``title`` stands before the progress."""
     model.to(context.accelerator.device)
     size = context.recipe.evaluation.batch_size
     with computing(context.recipe.run, model, data=data, rows=size):
-        return probabilities_of(predict_logits(model, data, batch_size=size, progress=context.progress))
+        found = predict_logits(model, data, batch_size=size, progress=context.progress, title=title)
+    return probabilities_of(found)
 
 
 def teacher_predictions(context: Context, teacher: AnyTeacher, data: TokenizedDataset) -> np.ndarray:

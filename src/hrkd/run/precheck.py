@@ -39,6 +39,8 @@ from hrkd.training.checks import attention_kind, check_heads, check_last_layer, 
 __all__ = ["precheck", "precheck_teacher"]
 
 
+NEAR = 0.02
+"""How far from what was asked a size may be without a word."""
 FIELD = re.compile(r"(data|teacher|student|method)\.\w+")
 
 
@@ -101,7 +103,13 @@ def precheck(context: Context, *, trained: bool) -> list[dict[str, Any]]:
         try_vocabulary(small.config, tokenizer)
     if recipe.method.transfer_weight:
         check_last_layer(layer_map, wide.layers)
-    return _shown(context, size_rows(teacher, student, layer_map))
+    found = _shown(context, size_rows(teacher, student, layer_map))
+    asked, reached = recipe.student.times_smaller, found[1]["times_smaller"]
+    if asked is not None and abs(reached / asked - 1) > NEAR:
+        context.show(
+            f"student.times_smaller: {asked:g} asked, {reached:.1f} is the nearest with whole heads and layers"
+        )
+    return found
 
 
 def _shown(context: Context, sizes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from hrkd.support.messages import duration_of
@@ -61,18 +61,20 @@ class Bar:
         rate = (self._done - self._skipped) / max(now - self._start, 1e-9)
         shown = f"{rate:.1f} {self.unit}/s"
         if self._display is not None and self._task is not None:
-            in_all = f", {self._left_in_all(rate)}," if self.later else ""
-            self._display.update(self._task, advance=amount, rate=f"{shown}{in_all} {note}")
+            in_all = f"≤ {duration_of(self._seconds_left(rate))} in all" if self.later else ""
+            told = ", ".join(part for part in (shown, in_all, note) if part)
+            self._display.update(self._task, advance=amount, rate=told)
         elif self._lines and now - self._last_line >= SECONDS_BETWEEN_LINES and self._done < self.total:
             self._last_line = now
             left = f"{duration_of((self.total - self._done) / rate)} left"
             if self.later:
-                left += f" of this epoch, {self._left_in_all(rate)}"
+                left += f" of this epoch, at most {duration_of(self._seconds_left(rate))} of all epochs"
             parts = [f"{self._done}/{self.total} {self.unit}", shown, left, note]
             logger.info("%s: %s", self.title, ", ".join(part for part in parts if part))
 
-    def _left_in_all(self, rate: float) -> str:
-        return f"at most {duration_of((self.total - self._done + self.later) / rate)} of all epochs"
+    def _seconds_left(self, rate: float) -> float:
+        """Of this epoch and those that may follow."""
+        return (self.total - self._done + self.later) / rate
 
 
 class Progress:
@@ -90,13 +92,12 @@ class Progress:
         elif self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=None),  # has what the others leave of the line
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[rate]}"),
             )
-            with RichProgress(*columns, console=self._console, transient=True) as display:
+            with RichProgress(*columns, console=self._console, transient=True, expand=True) as display:
                 yield Bar(title, total, unit, later=later, display=display)
         else:
             yield Bar(title, total, unit, later=later, lines=True)

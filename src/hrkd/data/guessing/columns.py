@@ -20,6 +20,8 @@ MOST_VALUES = 2_000
 """Different values that are counted."""
 FEW = 100
 """Different values of labels or domains, at most."""
+NAME, LONG_NAME, OFTEN = 4, 12, 0.1
+"""Words of a value on average, at most: of any categories, and of those of which so small a share is different."""
 UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([T ].*)?")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?(e[+-]?\d+)?", re.IGNORECASE)
@@ -69,9 +71,11 @@ class Column:
 
     @property
     def is_categories(self) -> bool:
-        """Whether it has some values that come again and again, of few words each."""
+        """Whether it has some values that come again and again, of few words each; of more, where they come often."""
         most = min(FEW, max(2, self.filled // 5))
-        return 2 <= len(self.counts) <= most and self.words <= 4 and max(self.dates, self.addresses, self.nested) < 0.5
+        words = LONG_NAME if self.different <= OFTEN else NAME
+        other = max(self.dates, self.addresses, self.nested)
+        return 2 <= len(self.counts) <= most and self.words <= words and other < 0.5
 
     @property
     def is_text(self) -> bool:

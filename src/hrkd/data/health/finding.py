@@ -17,10 +17,10 @@ LONGEST = 50
 
 @dataclass(frozen=True)
 class Example:
-    """A row: where it stands (file and row, or its id), and what it says."""
+    """A row: where it stands (file and row, or its id), and what it says, if that was kept."""
 
     place: str
-    text: str = ""
+    text: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hrkd.data.alike import read_alike, slips
 from hrkd.data.health.finding import Example, Finding, example_at
+from hrkd.data.health.sides import small
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.support.messages import count_of, first_of
 
@@ -63,13 +64,15 @@ def find_classes(dataset: MultiDomainDataset, splits: Splits | None, doubtful: C
             absent = labels[(whole[d] == 0) & shared]
             if len(absent) and whole[d].sum():
                 found.append(Finding("D105", f"no row has the label {first_of(list(absent))}", domain, 0))
+    rows_to_learn_from = (dataset if splits is None else splits.train).rows_by_domain()
+    told = {domain for domain, _ in small(rows_to_learn_from)}
     for d, domain in enumerate(dataset.domains):
-        rare = [y for y in sure if whole[d, y] and _is_rare(tables, d, y)]
+        rare = [] if domain in told else [y for y in sure if whole[d, y] and _is_rare(tables, d, y)]
         if rare:
-            told = first_of([f"{labels[y]} ({_rows(tables, d, y)})" for y in rare], "; ")
+            listed = first_of([f"{labels[y]} ({_rows(tables, d, y)})" for y in rare], "; ")
             row = np.flatnonzero((domain_ids == d) & (label_ids == rare[0]))[0]
             rows = int(whole[d, rare].sum())
-            found.append(Finding("D104", f"few rows of {told}", domain, rows, example_at(dataset, row)))
+            found.append(Finding("D104", f"few rows of {listed}", domain, rows, example_at(dataset, row)))
         most, total = int(whole[d].argmax()), int(whole[d].sum())
         if total and whole[d, most] > MOSTLY * total:
             share = f"{100 * whole[d, most] / total:.0f} %"

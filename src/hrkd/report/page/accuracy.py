@@ -198,18 +198,27 @@ def calibration_figure(calibration: Mapping[str, Row], titles: Mapping[str, str]
                 )
                 canvas.mark(x, y, each.number, size=2.2 + 3 * (one["rows"] / _rows(bins)) ** 0.5, tip=tip)
         pictures.append(canvas)
-    rows = tuple((name, *(percent(model[name]["error"]) for model in calibration.values())) for name in order)
+    rows = tuple((name, *(_calibration_error(model[name]) for model in calibration.values())) for name in order)
     columns = ("Domain", *(f"{each.title}: calibration error, points" for each in series))
     return Figure(
         "calibration",
         "Calibration by domain",
         "How often a model is right (upwards, in %) among test rows of which it is so sure; larger marks stand for "
-        "more rows. On the dashed line it is as often right as it says; below it is too sure. The error is the mean "
-        f"distance from that line.{some_drawn(len(pictures), len(order))}",
+        "more rows. On the dashed line it is as often right as it says; below it is too sure, above it is not sure "
+        "enough, as models are that have trained briefly or learnt from a teacher's doubts. The error is the mean "
+        "distance from that line: where it is large, scores tell which answers are surer than others, and are no "
+        f"probabilities.{some_drawn(len(pictures), len(order))}",
         tuple(pictures),
         (cut(PlainTable("", columns, rows), "domains"),),
         tuple(series),
     )
+
+
+def _calibration_error(found: Row) -> str:
+    error, lean = found["error"], found["lean"]
+    if abs(lean) < max(0.02, error / 2):
+        return percent(error)
+    return f"{percent(error)} ({'too sure' if lean > 0 else 'not sure enough'})"
 
 
 def flips_figure(flips: Row, order: Sequence[str]) -> Figure:

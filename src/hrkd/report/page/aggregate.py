@@ -39,7 +39,8 @@ def calibration(labels: Array, probabilities: Array) -> dict[str, Any]:
     """How sure a model is and how often it is right then: ``bins`` of confidence, rows and accuracy, and ``error``.
 
     The error is the mean over rows of the distance between both in a row's bin (expected calibration error; Guo et
-    al., 2017). The bins, of equal width, reach from the least confidence that so many classes allow to 1.
+    al., 2017). The bins, of equal width, reach from the least confidence that so many classes allow to 1. ``lean`` is
+    how sure the model is on the mean less how often it is right: above 0 it is too sure.
 
     Args:
         labels: label ids, shape (rows,).
@@ -58,7 +59,7 @@ def calibration(labels: Array, probabilities: Array) -> dict[str, Any]:
         if here.any()
     ]
     apart = sum(each["rows"] * abs(each["confidence"] - each["accuracy"]) for each in bins)
-    return {"bins": bins, "error": apart / len(labels)}
+    return {"bins": bins, "error": apart / len(labels), "lean": float(confidence.mean() - right.mean())}
 
 
 def flips(labels: Array, teacher: Array, student: Array) -> dict[str, int]:
