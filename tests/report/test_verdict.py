@@ -20,6 +20,15 @@ def test_what_is_kept_and_how_few_rows_the_worst_domain_has():
     assert size.startswith("Size: ")
 
 
+def test_that_the_worst_domain_may_be_no_worse_is_said_where_its_interval_reaches_the_best():
+    found = results()
+    small = found["models"]["student"]["test"]["domains"]["tea"]
+    small["accuracy_interval"] = [0.2, 0.95]
+    assert "; by chance it may be no worse than the others (20.0 to 95.0 %)" in verdict(found)[1]
+    small["accuracy_interval"] = [0.5, 0.7]
+    assert "by chance" not in verdict(found)[1]
+
+
 def test_of_a_teacher_at_chance_that_stands_first():
     found = results(teacher_at_chance=True)
     assert verdict(found)[0].startswith("The teacher is not shown to be better")

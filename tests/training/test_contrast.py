@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate import Accelerator
 
 from hrkd.errors import DataError, ModelError, RecipeError
 from hrkd.method.build import build_domain_ratios
@@ -20,9 +19,7 @@ from hrkd.recipe.schema import CacheConfig
 from hrkd.training import contrast, evaluate
 from hrkd.training.contrast import contrast_relations, measure_relations
 from hrkd.training.live_teacher import LiveTeacher
-from hrkd.training.session import Session
 from hrkd.training.teacher_cache import source as cache_source
-from hrkd.training.trainers import distill_from_models
 from tiny import distil, method_of
 
 CPU = torch.device("cpu")
@@ -144,19 +141,9 @@ def test_related_heads_teach_each_other(tiny, tmp_path):
 @pytest.mark.parametrize("learning", ["joint", "meta"])
 @pytest.mark.parametrize("relations", ["contrast", "permuted"])
 def test_a_graph_of_contrasts_trains(tiny, tmp_path, learning, relations):
-    method = method_of(
-        {
-            "graph": "contrast",
-            "hierarchy": "none",
-            "learning": learning,
-            "domain_relations": relations,
-            "graph_heads": 2,
-        }
-        | {"meta_interval": 2}
-    )
-    session = Session(Accelerator(cpu=True), metrics=tmp_path)
+    method = {"graph": "contrast", "hierarchy": "none", "graph_heads": 2, "learning": learning, "meta_interval": 2}
     models = tiny.model(seed=1), tiny.model(width=8)
-    distill_from_models(*models, tiny.train, tiny.dev, method=method, session=session)
+    distil(*models, tiny.train, tiny.dev, domain_relations=relations, metrics=tmp_path, **method)
     table = pd.read_parquet(tmp_path / "relations")
     own = table[table["domain"].astype(str) == table["other"].astype(str)]
     most = table.groupby(["step", "level", "domain"], observed=True)["weight"].max()

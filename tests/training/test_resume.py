@@ -188,13 +188,14 @@ def test_who_is_asked_to_end_finishes_the_step_and_saves(tiny, tmp_path, end_by)
     def ended(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, ended)
+    before = {each: signal.signal(each, ended) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(KeyboardInterrupt):
             fine_tuned(tiny, tmp_path / "asked", every=None, kill_at=[3], end_by=end_by)
-        assert signal.getsignal(signal.SIGTERM) is ended
+        assert all(signal.getsignal(each) is ended for each in before)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert [path.name for path in (tmp_path / "asked" / "state").iterdir()] == ["step-000000003"]
     assert finished_epochs(tmp_path / "asked" / "state") == 0
     assert_same(fine_tuned(tiny, tmp_path / "asked", every=None), expected)

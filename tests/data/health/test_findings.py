@@ -145,7 +145,10 @@ def test_domains_that_are_too_small():
     assert too_few(dataset, splits, 32) == []
     assert codes(too_few(dataset, splits, 33)) == [("D304", "small")]
     assert codes(too_few(dataset, None, 41)) == [("D304", "small")]
-    assert codes(find_parts(splits)) == [("D403", "small")]
+    assert "4 of dev, 4 of test" in find_sizes(dataset, splits)[0].found
+    assert find_parts(splits) == []  # told with D303
+    some = many("large", "x", 900) + many("small", "x", 75) + many("small", "y", 75)
+    assert codes(find_parts(split_domains(rows(*some)))) == [("D403", "small")]
     assert codes(find_sizes(rows(*many("only", "x", 9)), None)) == [("D307", "")]
 
 
