@@ -26,6 +26,7 @@ from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
 PLACE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 FLAGS = ("--data.source", "reviews.csv", "--teacher.model", "bert", "--student.layers", "3")
+CHECK = "`hrkd check`, with the same recipe and fields, lists all that a run would refuse.\n"
 
 
 def shell(*arguments, code="from hrkd.cli import main; status = main(sys.argv[1:])"):
@@ -414,10 +415,16 @@ class TestErrors:
         assert "--help` lists what there is." in errors
         assert "Traceback" not in errors
 
-    @pytest.mark.parametrize("error", [DataError("rows.csv: no text"), TrainingError("loss is not finite")])
-    def test_errors_of_the_library_are_one_message(self, run, library, error):
+    @pytest.mark.parametrize(
+        ("error", "besides"),
+        [
+            (DataError("rows.csv: no text"), CHECK),  # reading ends at the first
+            (TrainingError("loss is not finite"), ""),
+        ],
+    )
+    def test_errors_of_the_library_are_one_message(self, run, library, error, besides):
         library.compress.side_effect = error
-        assert run("compress", *FLAGS) == (2, "", f"error: {error}\n")
+        assert run("compress", *FLAGS) == (2, "", f"error: {error}\n{besides}")
 
     def test_interrupted(self, run, library):
         library.compress.side_effect = KeyboardInterrupt
@@ -531,7 +538,7 @@ class TestVerbs:
 
     def test_errors_as_json_stay_text(self, run, library):
         library.compress.side_effect = DataError("rows.csv: no text")
-        assert run("compress", *FLAGS, "--json") == (2, "", "error: rows.csv: no text\n")
+        assert run("compress", *FLAGS, "--json") == (2, "", f"error: rows.csv: no text\n{CHECK}")
 
     def test_export_names_the_folders(self, run, library, monkeypatch):
         from hrkd.run import export

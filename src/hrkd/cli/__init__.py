@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all_at_once(tokens: Sequence[str], error: HrkdError) -> str:
     """Where the rest of what is wrong with a recipe and its data is to be seen."""
-    if tokens and tokens[0] in FROM_RECIPE and isinstance(error, (DataError, RecipeError)):
+    if tokens and tokens[0] in FROM_RECIPE and isinstance(error, DataError):
         return "\n`hrkd check`, with the same recipe and fields, lists all that a run would refuse."
     return ""
 
