@@ -77,7 +77,7 @@ $(CLUSTERS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,ray,spark]'
 	touch $@
 
-test-docs: setup  ## run every block of code of the README and the documentation, and the notebooks
+test-docs: $(DOCS_STAMP)  ## run every block of code of the README and the documentation, and the notebooks
 	$(BIN)/python -m pytest -m docs
 
 docs: $(DOCS_STAMP)  ## build the site in docs/_build; a warning is an error
@@ -92,8 +92,8 @@ bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextB
 	@$(BIN)/python benchmarks/peer.py
 	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
 
-torture: setup  ## kills, damage, full disks and lost processes at every place; an hour or more on a busy machine
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture --timeout 1800
+torture: setup  ## kills, damage, full disks and lost processes at every place (half an hour on an idle machine)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture --timeout 1800 --numprocesses auto --dist worksteal --durations 0
 
 fuzz: setup  ## hostile and broken input to every reader, for ten minutes in two processes (FUZZ="--inputs 1000000")
 	mkdir -p runs && cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.campaign $(FUZZ) \
