@@ -78,7 +78,7 @@ $(CLUSTERS_STAMP): $(STAMP)
 	touch $@
 
 test-docs: $(DOCS_STAMP)  ## run every block of code of the README and the documentation, and the notebooks
-	$(BIN)/python -m pytest -m docs
+	$(BIN)/python -m pytest -m docs $(PAGES)
 
 docs: $(DOCS_STAMP)  ## build the site in docs/_build; a warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
