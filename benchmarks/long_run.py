@@ -3,8 +3,9 @@
     python benchmarks/long_run.py --minutes 60 > benchmarks/results/2026-01-31-long-run.md
 
 Distils the generated example with so many epochs that it would take days, and looks at the process from outside:
-memory, open files, threads, and seconds of processor for a thousand steps, which other work on the machine hardly
-changes. It is then asked to end, as a scheduler does, and has to leave a checkpoint.
+memory, open files, threads, and seconds of processor for a thousand steps. A processor is slower beside other work, so
+the same small piece of work is timed at every look in this process, and the steps are given in its measure too. The
+training is then asked to end, as a scheduler does, and has to leave a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 EVERY = 20.0
 PARTS = 6
@@ -30,7 +32,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Look:
-    """The process at a moment: seconds since its student began, megabytes, files, threads, processor seconds, steps."""
+    """The process at a moment: seconds since its student began, megabytes, files, threads, processor seconds, steps;
+    and the processor seconds of the piece of work that is always the same.
+    """
 
     seconds: float
     megabytes: float
@@ -38,6 +42,18 @@ class Look:
     threads: int
     processor: float
     steps: int
+    control: float
+
+
+def same_work() -> float:
+    """Seconds of processor for many small operations, as training a small model is made of."""
+    torch.manual_seed(0)
+    weights = torch.randn(64, 64) / 8
+    start = time.process_time()
+    states = torch.randn(32, 64)
+    for _ in range(20_000):
+        states = torch.tanh(states @ weights)
+    return time.process_time() - start
 
 
 def look(process: int, began: float, metrics: Path) -> Look:
@@ -46,13 +62,16 @@ def look(process: int, began: float, metrics: Path) -> Look:
     used = (int(status[11]) + int(status[12])) / TICKS
     tables = sorted((metrics / "steps").glob("epoch-*.parquet"))
     steps = int(pd.read_parquet(tables[-1])["step"].max()) if tables else 0
-    return Look(time.monotonic() - began, int(status[21]) * PAGE / 1e6, files, int(status[17]), used, steps)
+    return Look(
+        time.monotonic() - began, int(status[21]) * PAGE / 1e6, files, int(status[17]), used, steps, same_work()
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     minutes = parser.parse_args().minutes
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [
@@ -73,18 +92,18 @@ def main() -> None:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=120)
         kept = sorted(path.name for path in (run / "checkpoints" / "student").iterdir())
-    parts = np.array_split(np.arange(len(looks)), PARTS)
     print(f"`python benchmarks/long_run.py --minutes {minutes:g}`\n")
-    print(
-        "| minutes | megabytes | open files | threads | seconds of processor for 1,000 steps |\n|---|---|---|---|---|"
-    )
-    for part in parts:
+    columns = ("minutes", "megabytes", "open files", "threads", "seconds of processor for 1,000 steps", "the same work")
+    print(f"| {' | '.join((*columns, 'ratio'))} |\n|{'---|' * (len(columns) + 1)}")
+    for part in np.array_split(np.arange(len(looks)), PARTS):
         rows = [looks[number] for number in part]
         first, last = rows[0], rows[-1]
         cost = 1000 * (last.processor - first.processor) / max(1, last.steps - first.steps)
+        control = float(np.mean([row.control for row in rows]))
         print(
             f"| {first.seconds / 60:.0f} to {last.seconds / 60:.0f} | {np.mean([row.megabytes for row in rows]):.0f} "
-            f"| {max(row.files for row in rows)} | {max(row.threads for row in rows)} | {cost:.2f} |"
+            f"| {max(row.files for row in rows)} | {max(row.threads for row in rows)} | {cost:.2f} | {control:.3f} "
+            f"| {cost / control:.1f} |"
         )
     print(f"\n{looks[-1].steps:,} steps. Asked to end: exit status {status}, checkpoints {', '.join(kept)}.")
 
