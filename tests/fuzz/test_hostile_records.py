@@ -107,7 +107,7 @@ def test_links_are_not_followed_when_a_folder_is_removed(tmp_path):
     write_manifest(folder, ["hard.txt"])
     content = json.loads((folder / "manifest.json").read_text())
     content["files"]["part/a.txt"] = content["files"]["hard.txt"]
-    (folder / "manifest.json").write_text(json.dumps(content))
+    (folder / "manifest.json").write_text(json.dumps(content, indent=2) + "\n")
     remove_own(folder, parts=["part", "../mine"])
     assert (other / "a.txt").read_text() == "mine"
     assert not (folder / "hard.txt").exists()

@@ -50,6 +50,14 @@ def test_a_damaged_list_is_named(folder, content):
         check_manifest(folder)
 
 
+@pytest.mark.parametrize("change", [lambda text: text[:-1], lambda text: text + "\n", lambda text: " " + text])
+def test_a_list_with_more_or_less_white_space_is_named(folder, change):
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(change(text))
+    with pytest.raises(ArtifactError, match=r"manifest\.json: the list of the folder's files is not as hrkd writes it"):
+        check_manifest(folder)
+
+
 def test_a_folder_within_that_has_a_list_keeps_its_own(tmp_path):
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a").write_text("a")

@@ -33,8 +33,7 @@ def write_manifest(folder: Path, names: Sequence[str] | None = None) -> None:
     """List the files of ``folder``, or those of some ``names``; the last thing that is written to it."""
     paths = _files(folder) if names is None else [folder / name for name in names]
     files = {path.relative_to(folder).as_posix(): _seen(path) for path in paths}
-    content = json.dumps({**HEAD, "files": files}, indent=2, ensure_ascii=False)
-    (folder / MANIFEST).write_text(content + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(_text({**HEAD, "files": files}), encoding="utf-8")
 
 
 def has_manifest(folder: Path) -> bool:
@@ -104,7 +103,8 @@ def _seen(file: Path) -> dict[str, Any]:
 def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
     path = folder / MANIFEST
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse_json(text)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: the list of the folder's files cannot be read ({error}); {advice}") from error
     files = content.get("files") if isinstance(content, dict) else None
@@ -117,7 +117,13 @@ def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
         )
     if outside := [f"{name!r} ({fault})" for name in files if (fault := fault_of_name(name))]:
         raise ArtifactError(f"{path}: lists {first_of(outside)}, which hrkd writes nowhere; {advice}")
+    if _text(content) != text:  # nothing else knows what the list itself should be
+        raise ArtifactError(f"{path}: the list of the folder's files is not as hrkd writes it; {advice}")
     return files
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _difference(found: dict[str, Any] | None, written: Any) -> str:
