@@ -311,6 +311,12 @@ class TestUnreadable:
     def test_a_folder(self, tmp_path):
         assert problems_of(tmp_path) == [f"{tmp_path}: a folder, not a recipe file"]
 
+    @pytest.mark.parametrize("name", ["my reviews.csv", "a.TSV.gz", "b.jsonl", "c.parquet"])
+    def test_a_table_gets_its_recipe_from_init(self, write, name):
+        write("text,label\nfine: indeed,1\n", name)
+        command = f"hrkd init '{name}'" if " " in name else f"hrkd init {name}"
+        assert problems_of(name) == [f"{name}: a table, not a recipe file; `{command}` writes a recipe for it"]
+
     def test_nothing_at_all(self):
         assert problems_of(None) == [
             "no recipe: name a file, a packaged recipe (amazon_reviews, demo, fdu_mtl, mnli) or set fields"

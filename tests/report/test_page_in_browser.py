@@ -84,6 +84,21 @@ def test_nothing_is_wider_than_the_screen(opened, name, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("name", CONTENTS)
+def test_no_words_of_a_picture_are_cut(opened, name):
+    page = opened(run_page(CONTENTS[name]()))
+    unfold(page)
+    cut = """[...document.querySelectorAll('figure svg')].flatMap(picture => {
+        const frame = picture.getBoundingClientRect()
+        return [...picture.querySelectorAll('text')].filter(words => {
+            const box = words.getBoundingClientRect()
+            return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 3
+        }).map(words => picture.getAttribute('aria-label') + ': ' + words.textContent)
+    })"""
+    found = page.evaluate(cut)
+    assert not found, "\n".join(found)
+
+
 def test_dark_and_light_differ_and_ink_is_told_from_paper(opened):
     colours = "getComputedStyle(document.body).color + getComputedStyle(document.body).backgroundColor"
     light, dark = (opened(run_page(report_content()), scheme=scheme).evaluate(colours) for scheme in ("light", "dark"))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ from hrkd.recipe.fields import is_section
 from hrkd.recipe.locations import Locations, flag_name
 from hrkd.recipe.presets import preset_values
 from hrkd.recipe.problems import find_problems
-from hrkd.recipe.schema import DataConfig, Recipe
+from hrkd.recipe.schema import TABLE_SUFFIXES, DataConfig, Recipe
 from hrkd.recipe.sizes import sizes_that_give_way
 from hrkd.recipe.yaml_lines import Dumper, PathParts, YamlSource, read_yaml, read_yaml_file
 from hrkd.support.arguments import shown
@@ -198,6 +199,8 @@ def read_recipe(source: str | Path | Mapping[str, Any] | None) -> tuple[str, Yam
     if isinstance(source, str) and source in packaged_recipes():
         return f"{source}.yaml", read_yaml(packaged_recipe_text(source), f"{source}.yaml")
     path = Path(source)
+    if path.name.lower().removesuffix(".gz").endswith(TABLE_SUFFIXES) and path.is_file():
+        raise RecipeError(f"{path}: a table, not a recipe file; `hrkd init {quote(str(path))}` writes a recipe for it")
     hint = f"; packaged recipes: {_choices(path.stem)}"
     return str(path), read_yaml_file(path, "recipe file", hint)
 

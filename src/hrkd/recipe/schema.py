@@ -32,6 +32,7 @@ from hrkd.support.folder_names import fault_of_path
 
 __all__ = [
     "SEEDS",
+    "TABLE_SUFFIXES",
     "CacheConfig",
     "DataConfig",
     "EvaluationConfig",
@@ -53,6 +54,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 SEEDS = 2**32
 """Seeds that there are: numpy's generators take no others."""
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""How the names of tables end, but for .gz behind them."""
 Keep = Literal["head", "tail", "head_tail", "windows"]
 # The names that accelerate knows, written out so that a recipe is checked without importing it.
 Tracker = Literal[

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
+from rich.text import Text
 
 from hrkd.data.readers.places import is_packed, known_kind
 from hrkd.report.page.accuracy import KIND_TITLES
@@ -16,11 +20,13 @@ from hrkd.support.atomic_files import check_can_be_written, replace_file
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import PlainTable, percent
 
-__all__ = ["check_table", "errors_table", "write_errors"]
+__all__ = ["ErrorsTable", "check_table", "errors_table", "write_errors"]
 
 COLUMNS = ("Row", "Domain", "Right", "Label", "Teacher", "Student", "Text")
 CHARACTERS = 160
 """Of a text in a table."""
+ROOM = 40
+"""Places that a text has at least in a table; where there are fewer, it stands below its row."""
 
 Writer = Callable[[pd.DataFrame, Any], object]
 WRITERS: Mapping[str, Writer] = {
@@ -31,7 +37,25 @@ WRITERS: Mapping[str, Writer] = {
 }
 
 
-def errors_table(found: pd.DataFrame, limit: int) -> PlainTable:
+@dataclass(frozen=True)
+class ErrorsTable(PlainTable):
+    """A table whose last column is a long text: on a narrow terminal each row is a line with the text below it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.width_without_last + ROOM <= options.max_width or not self.rows:
+            yield from super().__rich_console__(console, options)
+            return
+        yield Text(self.title, style="bold")
+        for place, domain, right, label, teacher, student, text in self.rows:
+            yield Text("")
+            yield Text(f"{domain}, {place}: {right.lower()}", style="bold")
+            yield Padding(Text(f"label {label}; teacher {teacher}; student {student}"), (0, 0, 0, 2))
+            yield Padding(Text(text), (0, 0, 0, 2))
+        yield Text("")
+        yield Text("\n".join(self.notes))
+
+
+def errors_table(found: pd.DataFrame, limit: int) -> ErrorsTable:
     """The first rows of each domain with the beginning of their texts.
 
     Args:
@@ -68,7 +92,7 @@ def errors_table(found: pd.DataFrame, limit: int) -> PlainTable:
     title = (
         f"{count_of(len(found), 'test row', 'test rows')} of {count_of(found['domain'].nunique(), 'domain', 'domains')}"
     )
-    return PlainTable(title, COLUMNS, rows, tuple(notes), keys=len(COLUMNS))
+    return ErrorsTable(title, COLUMNS, rows, tuple(notes), keys=len(COLUMNS))
 
 
 def check_table(path: Path) -> None:

@@ -133,7 +133,10 @@ def _content(
     if raised:
         asked = " and ".join(f"{field} ({steps:,})" for field, steps in raised.items())
         flags = " ".join(f"--{field} 0" for field in raised)
-        notes.append(f"There are more epochs than training.epochs says, as {asked} asks for; for a first look: {flags}")
+        asks = "ask" if len(raised) > 1 else "asks"
+        notes.append(
+            f"There are more epochs than training.epochs says: {asked} {asks} for them; for a first look: {flags}"
+        )
     if recipe.student.training.patience or recipe.teacher.training.patience:
         notes.append("With training.patience a training may end earlier.")
     return {

@@ -116,6 +116,7 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
     """What a run comes to, where it lies, and what to do next."""
     folder = context.folder.path
     return [
+        "",  # parts it from the tables' notes
         *content["verdict"],
         f"Written: {folder / made} (the model), {folder / REPORT} (figures and texts), {context.folder.results}, "
         f"{context.folder.results.with_suffix('.md').name}",

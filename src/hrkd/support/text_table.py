@@ -117,6 +117,11 @@ class PlainTable:
             yield piece.to_rich(_narrowed(piece._widths(), width))
         yield from self._below(width, width)
 
+    @property
+    def width_without_last(self) -> int:
+        """Places that the table takes but for the cells of its last column."""
+        return _total([*self._widths(whole=True)[:-1], 0])
+
     def _below(self, table: int, width: int) -> Iterator[Constrain]:
         """The notes, as wide as the ``table`` or, beside a narrow one, as lines are read well."""
         if self.notes:

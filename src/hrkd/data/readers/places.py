@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hrkd.errors import DataError
+from hrkd.recipe.schema import TABLE_SUFFIXES
 from hrkd.support.folder_names import fault_of_path
 from hrkd.support.messages import brief, first_of, suggestion
 
@@ -24,7 +25,6 @@ __all__ = [
     "table_kind",
 ]
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 OTHER_KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

@@ -182,7 +182,7 @@ def calibration_figure(calibration: Mapping[str, Row], titles: Mapping[str, str]
         across = Scale(min(least, 0.5), 1.0, 34, 188)
         least = min(each["accuracy"] for model in calibration.values() for each in model[name]["bins"])
         up = Scale(min(least, 0.5), 1.0, 152, 26)
-        canvas.text(4, 14, shortened(name, 26), "name strong")
+        canvas.text(4, 14, shortened(name, NAME), "name strong")
         canvas.horizontal_axis(across, 152, 26, percent_axis(across.low, 1.0))
         canvas.vertical_axis(up, 34, 188, percent_axis(up.low, 1.0))
         canvas.text(111, 183, "how sure, %", "tick", anchor="middle")
@@ -241,7 +241,7 @@ def flips_figure(flips: Row, order: Sequence[str]) -> Figure:
         ]
         for name in order
     }
-    below = "test rows that not both get right, %"
+    below = "test rows that student or teacher gets wrong, %"
     canvas = stacked_bars("Who is right, by domain", bars, below, lambda longest: percent_axis(0.0, longest))
     rows = tuple(
         (name, *(f"{counts[name][kind]:,}" for kind in (*KINDS, "differ")), percent(_kept(counts[name])))

@@ -124,7 +124,7 @@ def heat_map(
     """
     most = max((abs(value) for row in values for value in row if value is not None), default=0.0)
     most = (top if top is not None else most) or 1.0
-    left = 14 + 6.6 * max(len(name) for name in (*rows, corner))
+    left = 14 + 7.4 * max(len(name) for name in (*rows, corner))
     wide = max(40.0, 10 + 6.4 * max(len(words) for row in (*cells, tuple(columns)) for words in row))
     canvas = Canvas(left + wide * len(columns) + 4, 26 + 24 * len(rows), title)
     if corner:

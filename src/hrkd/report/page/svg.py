@@ -24,6 +24,8 @@ CROSS = (
 ELLIPSIS = "…"
 WIDE = 700
 """Pixels from which a picture shrinks with the page."""
+TICK = 7
+"""Pixels that a character of an axis takes at most."""
 
 
 def shortened(name: str, most: int) -> str:
@@ -112,30 +114,18 @@ class Canvas:
                 "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
                 "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
                 "triangle": ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),
-                "cross": (
-                    (-1.2, -0.7),
-                    (-0.7, -1.2),
-                    (0, -0.5),
-                    (0.7, -1.2),
-                    (1.2, -0.7),
-                    (0.5, 0),
-                    (1.2, 0.7),
-                    (0.7, 1.2),
-                    (0, 0.5),
-                    (-0.7, 1.2),
-                    (-1.2, 0.7),
-                    (-0.5, 0),
-                ),
+                "cross": CROSS,
             }[form]
             points = " ".join(f"{_number(x + size * dx)},{_number(y + size * dy)}" for dx, dy in outline)
             mark = self._add("polygon", look, points=points)
         self._tipped(mark, tip)
 
     def horizontal_axis(self, scale: Scale, y: float, top: float, labels: Sequence[tuple[float, str]]) -> None:
-        """A grid of lines from ``top`` down to ``y``, with a label below each."""
+        """A grid of lines from ``top`` down to ``y``, with a label below each, moved inwards where it would be cut."""
         for value, words in labels:
-            self.line((scale(value), top), (scale(value), y), "grid")
-            self.text(scale(value), y + 14, words, "tick", anchor="middle")
+            x = scale(value)
+            self.line((x, top), (x, y), "grid")
+            self.text(min(x, self.width - TICK * len(words) / 2), y + 14, words, "tick", anchor="middle")
 
     def vertical_axis(self, scale: Scale, x: float, right: float, labels: Sequence[tuple[float, str]]) -> None:
         """A grid of lines from ``x`` to ``right``, with a label at the left of each."""
