@@ -7,6 +7,7 @@ import pytest
 
 from hrkd.report.page.page import run_page
 from hrkd.report.page.several import several_page, shown_names
+from hrkd.report.page.svg import SERIES, Canvas
 from hrkd.run.report import TEXTS
 from pages import HOSTILE, report_content
 
@@ -130,3 +131,12 @@ def test_runs_side_by_side_show_what_differs_and_what_they_share_once():
 def test_runs_are_called_by_the_ends_of_their_paths_that_tell_them_apart():
     assert shown_names(["runs/a/x", "runs/b/x"]) == ["a/x", "b/x"]
     assert shown_names(["runs/a", "runs/b"]) == ["a", "b"]
+
+
+def test_as_many_series_as_there_are_forms_are_told_without_colour():
+    drawn = []
+    for number in range(len(SERIES)):
+        canvas = Canvas(20, 20, "a mark")
+        canvas.mark(10, 10, number)
+        drawn.append(re.sub(r"\bs\d\b", "", str(canvas)))
+    assert len(set(drawn)) == len(SERIES) >= 12

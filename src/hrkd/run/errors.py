@@ -50,8 +50,8 @@ def errors(
     results = finished_results(folder)
     if domain is not None and domain not in results["domains"]:
         raise RecipeError(
-            f"--domain: the run knows no {domain!r}{suggestion(domain, results['domains'], before='; ')}; its domains: "
-            f"{', '.join(results['domains'])}"
+            f"--domain: the run knows no {domain!r}; its domains: {', '.join(results['domains'])}"
+            f"{suggestion(domain, results['domains'], before='; ')}"
         )
     answers = read_answers(folder, results)
     if data is None:

@@ -21,7 +21,7 @@ from hrkd.report.page.figure import (
     stacked_bars,
     width_of_names,
 )
-from hrkd.report.page.svg import Canvas, Scale, shortened
+from hrkd.report.page.svg import Canvas, Scale, colour, shortened
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import PlainTable, interval, percent
 
@@ -81,7 +81,7 @@ def accuracy_figure(models: Mapping[str, Row], domains: Sequence[str]) -> Figure
             own, y = of_model[name], top + 10.5 + 11 * place
             bounds = own.get("accuracy_interval")
             if bounds is not None:
-                canvas.line((across(bounds[0]), y), (across(bounds[1]), y), f"whisker s{place}")
+                canvas.line((across(bounds[0]), y), (across(bounds[1]), y), f"whisker {colour(place)}")
             tip = f"{percent(own['accuracy'])}{interval(bounds)} %"
             canvas.mark(across(own["accuracy"]), y, place, tip=tip)
     rows = tuple(
@@ -149,9 +149,9 @@ def confusion_figure(confusion: Row, order: Sequence[str]) -> Figure:
         "What changed from teacher to student",
         "Test rows of each true label (in rows) by answer (in columns): how many more, or fewer, the student gives "
         "than its teacher. On the diagonal a minus is right answers that were lost."
-        f"{some_drawn(len(pictures), len(order))}",
-        pictures,
-        (table,) if rows else (),
+        f"{'' if rows else ' Here both answer every row alike.'}{some_drawn(len(pictures), len(order))}",
+        pictures if rows else (),
+        (table,),
     )
 
 
@@ -191,7 +191,7 @@ def calibration_figure(calibration: Mapping[str, Row], titles: Mapping[str, str]
         for each, model in zip(series, calibration.values(), strict=True):
             bins = model[name]["bins"]
             points = [(across(one["confidence"]), up(one["accuracy"])) for one in bins]
-            canvas.path(points, f"curve s{each.number}")
+            canvas.path(points, f"curve {colour(each.number)}")
             for (x, y), one in zip(points, bins, strict=True):
                 tip = (
                     f"{percent(one['accuracy'])} % right, {percent(one['confidence'])} % sure, {count_of(one['rows'])}"

@@ -12,15 +12,29 @@ from xml.etree import ElementTree
 
 from hrkd.support.messages import visible
 
-__all__ = ["SERIES", "Canvas", "Scale", "shortened", "ticks"]
+__all__ = ["SERIES", "Canvas", "Scale", "colour", "shortened", "ticks"]
 
-SERIES = ("circle", "diamond", "square", "triangle", "cross", "ring")
-"""Forms of marks, one for each series, so that none is told by its colour alone."""
+COLOURS = 6
+"""Of series, in the page's style sheet."""
 
 CROSS = (
     *((-1.2, -0.7), (-0.7, -1.2), (0, -0.5), (0.7, -1.2), (1.2, -0.7), (0.5, 0)),
     *((1.2, 0.7), (0.7, 1.2), (0, 0.5), (-0.7, 1.2), (-1.2, 0.7), (-0.5, 0)),
 )
+OUTLINES = {
+    "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "triangle": ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),
+    "cross": CROSS,
+    "upside down": ((0, 1.15), (1.1, -0.85), (-1.1, -0.85)),
+    "hourglass": ((-1, -1.1), (1, -1.1), (-1, 1.1), (1, 1.1)),
+    "bow": ((-1.1, -1), (1.1, 1), (1.1, -1), (-1.1, 1)),
+    "bar": ((-1.4, -0.45), (1.4, -0.45), (1.4, 0.45), (-1.4, 0.45)),
+    "pillar": ((-0.45, -1.4), (0.45, -1.4), (0.45, 1.4), (-0.45, 1.4)),
+    "half": ((-0.3, -1.2), (0.9, 0), (-0.3, 1.2)),
+}
+SERIES = (*("circle", "diamond", "square", "triangle", "cross", "ring"), *list(OUTLINES)[4:])
+"""Forms of marks, one for each series, so that none is told by its colour alone."""
 ELLIPSIS = "…"
 WIDE = 700
 """Pixels from which a picture shrinks with the page."""
@@ -42,6 +56,11 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     step = next(step * factor for factor in (0.1, 0.2, 0.5, 1, 2, 5, 10) if span / (step * factor) <= most - 1)
     first = math.ceil(low / step - 1e-9)
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def colour(series: int) -> str:
+    """The class of a series' colour: of more than there are, several have one, in different forms."""
+    return f"s{series % COLOURS}"
 
 
 @dataclass(frozen=True)
@@ -106,17 +125,11 @@ class Canvas:
 
     def mark(self, x: float, y: float, series: int, *, size: float = 4.5, tip: str = "") -> None:
         """The mark of a series; ``tip`` is shown under a pointer."""
-        form, look = SERIES[series % len(SERIES)], f"m s{series % len(SERIES)}"
+        form, look = SERIES[series % len(SERIES)], f"m {colour(series)}"
         if form in ("circle", "ring"):
             mark = self._add("circle", f"{look} {form}", cx=_number(x), cy=_number(y), r=_number(size))
         else:
-            outline = {
-                "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
-                "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
-                "triangle": ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),
-                "cross": CROSS,
-            }[form]
-            points = " ".join(f"{_number(x + size * dx)},{_number(y + size * dy)}" for dx, dy in outline)
+            points = " ".join(f"{_number(x + size * dx)},{_number(y + size * dy)}" for dx, dy in OUTLINES[form])
             mark = self._add("polygon", look, points=points)
         self._tipped(mark, tip)
 
