@@ -28,10 +28,9 @@ from hrkd.run.folder import splits_beside
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
-from hrkd.support.atomic_files import read_json, read_record, write_json, writing
+from hrkd.support.atomic_files import put_manifest, read_json, read_record, write_json
 from hrkd.support.domain_index import INDEX, write_domain_index
 from hrkd.support.folder_names import folder_names
-from hrkd.support.manifest import write_manifest
 from hrkd.support.stage_files import STAGE_RECORD, TRAINING_RECORD
 from hrkd.training.chance import majority_share, no_better_than_chance
 from hrkd.training.metrics import Scores
@@ -111,8 +110,7 @@ class SingleDomainTeachers(Stage):
             write_json(self.files.training, _of_all_domains(records))
             write_domain_index(self.files.model, names, "teachers")
             write_json(self.files.settings, self.record_to_write())
-            with writing(self.files.model):
-                write_manifest(self.files.model, [TRAINING_RECORD, INDEX, STAGE_RECORD])
+            put_manifest(self.files.model, [TRAINING_RECORD, INDEX, STAGE_RECORD])
 
 
 class SingleDomainTeacher(ModelStage):

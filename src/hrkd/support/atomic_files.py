@@ -15,7 +15,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from hrkd.errors import ArtifactError
 from hrkd.support.folder_names import fault_of_path
 from hrkd.support.json_text import parse_json
-from hrkd.support.manifest import write_manifest
+from hrkd.support.manifest import MANIFEST, manifest_text, write_manifest
 from hrkd.support.messages import brief, first_line
 from hrkd.support.own_files import keep_the_rest, remove_own
 
@@ -33,6 +33,7 @@ __all__ = [
     "check_room",
     "clear_leftovers",
     "is_leftover",
+    "put_manifest",
     "read_json",
     "read_record",
     "replace_file",
@@ -381,6 +382,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON in one step."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def put_manifest(folder: Path, names: Sequence[str]) -> None:
+    """List some files of a folder that is in place, in one step: half a list would speak against all of them.
+
+    Raises:
+        CannotWriteError: it cannot be written; an older list is as it was.
+    """
+    write_text(folder / MANIFEST, manifest_text(folder, names))
 
 
 def read_json(path: Path, *, what: str, advice: str = "") -> Any:

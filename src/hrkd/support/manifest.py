@@ -21,7 +21,7 @@ from hrkd.support.folder_names import fault_of_name
 from hrkd.support.json_text import parse_json
 from hrkd.support.messages import first_of
 
-__all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "write_manifest"]
+__all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "manifest_text", "write_manifest"]
 
 MANIFEST = "manifest.json"
 HEAD = {"format": "hrkd-manifest", "version": 1}
@@ -30,10 +30,18 @@ LEFT_OUT = (MANIFEST, "README.md")
 
 
 def write_manifest(folder: Path, names: Sequence[str] | None = None) -> None:
-    """List the files of ``folder``, or those of some ``names``; the last thing that is written to it."""
+    """List the files of ``folder``, or those of some ``names``; the last thing that is written to a new folder.
+
+    One that is in place already gets its list by :func:`hrkd.support.atomic_files.put_manifest`.
+    """
+    (folder / MANIFEST).write_text(manifest_text(folder, names), encoding="utf-8")
+
+
+def manifest_text(folder: Path, names: Sequence[str] | None = None) -> str:
+    """The list of the files of ``folder``, or of those of some ``names``."""
     paths = _files(folder) if names is None else [folder / name for name in names]
     files = {path.relative_to(folder).as_posix(): _seen(path) for path in paths}
-    (folder / MANIFEST).write_text(_text({**HEAD, "files": files}), encoding="utf-8")
+    return _text({**HEAD, "files": files})
 
 
 def has_manifest(folder: Path) -> bool:

@@ -25,9 +25,9 @@ import numpy as np
 import xxhash
 
 from hrkd.errors import ArtifactError
-from hrkd.support.atomic_files import CannotWriteError, clear_leftovers, write_json, writing
+from hrkd.support.atomic_files import CannotWriteError, clear_leftovers, put_manifest, write_json, writing
 from hrkd.support.caches import check_size, clearing_advice, note_use, read_index
-from hrkd.support.manifest import MANIFEST, check_manifest, write_manifest
+from hrkd.support.manifest import MANIFEST, check_manifest
 from hrkd.support.own_files import remove_own
 
 __all__ = ["CacheFiles", "CacheIndex", "Precision", "others_with"]
@@ -123,7 +123,7 @@ class CacheFiles:
                     with file.open("wb") as handle:
                         _reserve(handle.fileno(), size, self.folder)
                 write_json(self.folder / "index.json", asdict(self.index))
-                write_manifest(self.folder, ["index.json"])
+                put_manifest(self.folder, ["index.json"])
             except (ArtifactError, OSError):
                 (self.folder / MANIFEST).unlink(missing_ok=True)
                 (self.folder / "index.json").unlink(
