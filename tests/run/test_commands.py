@@ -92,7 +92,7 @@ def test_results_hold_every_model_with_its_size(finished):
     assert [kept[:11], worst[:5], size[:5], speed[:6]] == ["The student", "Worst", "Size:", "Speed:"]
     assert "report.html" in written
     assert following.startswith("Next: hrkd ")
-    assert len(shown) == 3 + 6, "sizes before training, results and ratios at the end, then a verdict"
+    assert len(shown) == 3 + 1 + 6, "sizes before training, results and ratios at the end, then a verdict"
     sums = {level: sum(row["mean"] for row in results["ratios"] if row["level"] == level) for level in (0, 1)}
     assert sums == pytest.approx({0: 1.0, 1: 1.0})
 
