@@ -9,6 +9,8 @@ BROWSER_STAMP := $(VENV)/.installed-browser
 CLUSTERS_STAMP := $(VENV)/.installed-clusters
 DOCS_STAMP := $(VENV)/.installed-docs
 FUZZ_STAMP := $(VENV)/.installed-fuzz
+LOWEST := .venv-lowest
+LOWEST_STAMP := $(LOWEST)/.installed
 FUZZ ?= --minutes 10 --processes 2
 GUIDED ?= csv jsonl yaml manifest
 DEMO := runs/make-demo
@@ -17,7 +19,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-docs docs bench fuzz fuzz-guided clean torture
+.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-lowest test-docs docs bench fuzz fuzz-guided clean torture
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,20 @@ $(BROWSER_STAMP): $(STAMP)
 test-environments: setup  ## run exports in new environments, without hrkd
 	$(BIN)/python -m pytest -m environments
 
+test-lowest: $(LOWEST_STAMP)  ## the tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest --numprocesses auto --dist loadfile
+
+# uv finds the lowest version of what hrkd asks for itself; pip brings what those ask for, as new as they allow. A
+# machine's own constraints would hold other versions.
+$(LOWEST_STAMP): pyproject.toml
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip compile --quiet --no-deps --no-header --no-annotate --resolution lowest-direct --extra dev \
+		--python $(LOWEST)/bin/python --output-file $(LOWEST)/constraints.txt pyproject.toml
+	PIP_CONSTRAINT= $(LOWEST)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
+		-c $(LOWEST)/constraints.txt -e '.[dev]'
+	touch $@
+
 test-clusters: $(CLUSTERS_STAMP)  ## label tables on clusters of Ray and of Spark (Java 17 for the latter)
 	$(BIN)/python -m pytest -m clusters
 
@@ -107,6 +123,6 @@ $(FUZZ_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
 	touch $@
 
-clean:  ## remove .venv, caches and built files; runs/ stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+clean:  ## remove environments, caches and built files; runs/ stays
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
