@@ -26,9 +26,10 @@ from hrkd.recipe.loading import load_recipe, packaged_recipe_text, recipe_to_yam
 from hrkd.recipe.yaml_lines import Dumper, read_yaml, read_yaml_file
 from hrkd.run.command_record import CommandRecord, read_command
 from hrkd.run.folder import RunFolder
+from hrkd.support.atomic_files import put_manifest
 from hrkd.support.caches import cached_folders, other_folders
 from hrkd.support.domain_index import domain_folders, write_domain_index
-from hrkd.support.manifest import check_manifest, listed_names, write_manifest
+from hrkd.support.manifest import check_manifest, listed_names
 from hrkd.support.own_files import remove_own
 from hrkd.support.stage_files import digest_of_rows
 
@@ -161,7 +162,7 @@ def _manifest_folder(place: Path) -> Path:
 @cache
 def _manifests() -> list[bytes]:
     folder = _manifest_folder(scratch("manifest-seed"))
-    write_manifest(folder, ["config.json", "part/a.txt"])
+    put_manifest(folder, ["config.json", "part/a.txt"])
     sound = (folder / "manifest.json").read_bytes()
     content = json.loads(sound)
     outside = {

@@ -25,7 +25,7 @@ from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.yaml_lines import read_yaml, read_yaml_file
 from hrkd.run.command_record import CommandRecord, read_command
-from hrkd.support.atomic_files import clear_leftovers, read_json
+from hrkd.support.atomic_files import clear_leftovers, put_manifest, read_json
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.folder_names import fault_of_name, folder_names
 from hrkd.support.manifest import check_manifest, write_manifest
@@ -104,7 +104,7 @@ def test_links_are_not_followed_when_a_folder_is_removed(tmp_path):
     (folder / "part").symlink_to(other)
     (folder / "hard.txt").hardlink_to(other / "a.txt")
     (folder / "loop").symlink_to(".")
-    write_manifest(folder, ["hard.txt"])
+    put_manifest(folder, ["hard.txt"])
     content = json.loads((folder / "manifest.json").read_text())
     content["files"]["part/a.txt"] = content["files"]["hard.txt"]
     (folder / "manifest.json").write_text(json.dumps(content, indent=2) + "\n")

@@ -57,12 +57,11 @@ MODULES = {
 HOMES = {verb: module for module, verbs in MODULES.items() for verb in verbs}
 """The module of each verb's function."""
 
-TOGETHER = {"compress", "train-teacher", "distill", "train-baseline", "resume", "evaluate"}
+TRAINING = {"compress", "train-teacher", "distill", "train-baseline"}
+TOGETHER = TRAINING | {"resume", "evaluate"}
 """Verbs that several processes of a launch work on; all others are the work of the first alone."""
 
-FROM_RECIPE = {"compress", "train-teacher", "distill", "train-baseline"}
-
-RESUMED = {"compress", "train-teacher", "distill", "train-baseline", "compare"}
+RESUMED = TRAINING | {"compare"}
 """Verbs whose folder says how to go on."""
 
 EPILOGUE = """Start with: hrkd compress demo
@@ -124,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _all_at_once(tokens: Sequence[str], error: HrkdError) -> str:
     """Where the rest of what is wrong with a recipe and its data is to be seen."""
-    if tokens and tokens[0] in FROM_RECIPE and isinstance(error, DataError):
+    if tokens and tokens[0] in TRAINING and isinstance(error, DataError):
         return "\n`hrkd check`, with the same recipe and fields, lists all that a run would refuse."
     return ""
 

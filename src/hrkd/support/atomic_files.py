@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 
 from hrkd.errors import ArtifactError
 from hrkd.support.folder_names import fault_of_path
-from hrkd.support.json_text import parse_json
-from hrkd.support.manifest import MANIFEST, manifest_text, write_manifest
+from hrkd.support.json_text import json_text, parse_json
+from hrkd.support.manifest import MANIFEST, listing, write_manifest
 from hrkd.support.messages import brief, first_line
 from hrkd.support.own_files import keep_the_rest, remove_own
 
@@ -381,7 +381,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON in one step."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
 
 
 def put_manifest(folder: Path, names: Sequence[str]) -> None:
@@ -390,7 +390,7 @@ def put_manifest(folder: Path, names: Sequence[str]) -> None:
     Raises:
         CannotWriteError: it cannot be written; an older list is as it was.
     """
-    write_text(folder / MANIFEST, manifest_text(folder, names))
+    write_json(folder / MANIFEST, listing(folder, names))
 
 
 def read_json(path: Path, *, what: str, advice: str = "") -> Any:

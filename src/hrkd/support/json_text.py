@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MOST_LEVELS", "parse_json"]
+__all__ = ["MOST_LEVELS", "json_text", "parse_json"]
 
 MOST_LEVELS = 100
 """Lists and objects within each other. Python itself gives up somewhere near 1,000, sooner where more has been called,
@@ -17,6 +17,11 @@ PIECES = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)|[\[{\]}]', re.DOTALL)
 CHANGE = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 Pairs = Callable[[list[tuple[str, Any]]], Any]
+
+
+def json_text(content: Any) -> str:
+    """Content as hrkd writes it into files."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def parse_json(text: str, pairs: Pairs | None = None) -> Any:

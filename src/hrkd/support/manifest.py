@@ -11,17 +11,16 @@ is in the folder besides plays no part.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.support.folder_names import fault_of_name
-from hrkd.support.json_text import parse_json
+from hrkd.support.json_text import json_text, parse_json
 from hrkd.support.messages import first_of
 
-__all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "manifest_text", "write_manifest"]
+__all__ = ["MANIFEST", "check_manifest", "file_sum", "has_manifest", "listed_names", "listing", "write_manifest"]
 
 MANIFEST = "manifest.json"
 HEAD = {"format": "hrkd-manifest", "version": 1}
@@ -29,19 +28,18 @@ RESTORE = "restore the folder from a copy or make it anew"
 LEFT_OUT = (MANIFEST, "README.md")
 
 
-def write_manifest(folder: Path, names: Sequence[str] | None = None) -> None:
-    """List the files of ``folder``, or those of some ``names``; the last thing that is written to a new folder.
+def write_manifest(folder: Path) -> None:
+    """List the files of a new ``folder``; the last thing that is written to it.
 
     One that is in place already gets its list by :func:`hrkd.support.atomic_files.put_manifest`.
     """
-    (folder / MANIFEST).write_text(manifest_text(folder, names), encoding="utf-8")
+    (folder / MANIFEST).write_text(json_text(listing(folder)), encoding="utf-8")
 
 
-def manifest_text(folder: Path, names: Sequence[str] | None = None) -> str:
-    """The list of the files of ``folder``, or of those of some ``names``."""
+def listing(folder: Path, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the manifest of ``folder`` holds: its files, or those of some ``names``."""
     paths = _files(folder) if names is None else [folder / name for name in names]
-    files = {path.relative_to(folder).as_posix(): _seen(path) for path in paths}
-    return _text({**HEAD, "files": files})
+    return {**HEAD, "files": {path.relative_to(folder).as_posix(): _seen(path) for path in paths}}
 
 
 def has_manifest(folder: Path) -> bool:
@@ -125,13 +123,9 @@ def _listed(folder: Path, advice: str = RESTORE) -> dict[str, dict[str, Any]]:
         )
     if outside := [f"{name!r} ({fault})" for name in files if (fault := fault_of_name(name))]:
         raise ArtifactError(f"{path}: lists {first_of(outside)}, which hrkd writes nowhere; {advice}")
-    if _text(content) != text:  # nothing else knows what the list itself should be
+    if json_text(content) != text:  # nothing else knows what the list itself should be
         raise ArtifactError(f"{path}: the list of the folder's files is not as hrkd writes it; {advice}")
     return files
-
-
-def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _difference(found: dict[str, Any] | None, written: Any) -> str:

@@ -17,9 +17,8 @@ from hrkd.errors import ArtifactError, TrainingError
 from hrkd.method.losses import score_norms
 from hrkd.models.domain_teachers import combined
 from hrkd.recipe.schema import CacheConfig
-from hrkd.support.atomic_files import CannotWriteError
+from hrkd.support.atomic_files import CannotWriteError, put_manifest
 from hrkd.support.caches import cached_folders, clear_cache
-from hrkd.support.manifest import write_manifest
 from hrkd.training import evaluate
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.live_teacher import LiveTeacher
@@ -140,11 +139,11 @@ def test_a_foreign_index_is_named(tiny, tmp_path):
     cached(reader(tiny), tiny.train, tmp_path)
     index = cached_folders(tmp_path)[0][0] / "index.json"
     index.write_text(index.read_text().replace('"width"', '"breadth"'))
-    write_manifest(index.parent, ["index.json"])
+    put_manifest(index.parent, ["index.json"])
     with pytest.raises(ArtifactError, match="not the teacher cache that is looked for"):
         cached(reader(tiny), tiny.train, tmp_path)
     index.write_text("{")
-    write_manifest(index.parent, ["index.json"])
+    put_manifest(index.parent, ["index.json"])
     with pytest.raises(
         ArtifactError, match=r"index\.json: .* cannot be read .*; remove this folder and it is made anew"
     ):
@@ -161,7 +160,7 @@ def test_a_cache_is_found_by_another_name_and_by_none(tiny, tmp_path, change):
     index = json.loads((folder / "index.json").read_text())
     del index["of"]  # as older versions wrote it
     (folder / "index.json").write_text(json.dumps(index | change))
-    write_manifest(folder, ["index.json"])
+    put_manifest(folder, ["index.json"])
     again = reader(tiny)
     cached(again, tiny.train, tmp_path)
     assert again.rows == probed(tiny)

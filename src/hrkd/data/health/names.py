@@ -8,7 +8,7 @@ import numpy as np
 
 from hrkd.data.alike import read_alike, slips
 from hrkd.data.health.finding import Example, Finding, example_at
-from hrkd.data.health.sides import small
+from hrkd.data.health.sides import nearly_empty
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.support.messages import count_of, first_of
 
@@ -64,8 +64,7 @@ def find_classes(dataset: MultiDomainDataset, splits: Splits | None, doubtful: C
             absent = labels[(whole[d] == 0) & shared]
             if len(absent) and whole[d].sum():
                 found.append(Finding("D105", f"no row has the label {first_of(list(absent))}", domain, 0))
-    rows_to_learn_from = (dataset if splits is None else splits.train).rows_by_domain()
-    told = {domain for domain, _ in small(rows_to_learn_from)}
+    told = nearly_empty((dataset if splits is None else splits.train).rows_by_domain())
     for d, domain in enumerate(dataset.domains):
         rare = [] if domain in told else [y for y in sure if whole[d, y] and _is_rare(tables, d, y)]
         if rare:

@@ -13,7 +13,7 @@ from hrkd.data.splits.draws import text_keys
 from hrkd.data.types import PARTS, MultiDomainDataset, Splits
 from hrkd.support.messages import count_of, first_of
 
-__all__ = ["find_overlaps", "find_parts", "find_sizes", "small", "too_few"]
+__all__ = ["find_overlaps", "find_parts", "find_sizes", "nearly_empty", "too_few"]
 
 Ints = npt.NDArray[np.int64]
 FEW, TIMES, TO_MEASURE = 50, 20, 30
@@ -56,9 +56,9 @@ def too_few(dataset: MultiDomainDataset, splits: Splits | None, step: int) -> li
     """
     found: list[Finding] = []
     if splits is not None:
-        less = {domain: rows for domain, rows in splits.train.rows_by_domain().items() if rows < step}
-        advice = _leave_out([name for name in splits.domains if name not in less], min(less.values(), default=0))
-        for domain, rows in less.items():
+        small = {domain: rows for domain, rows in splits.train.rows_by_domain().items() if rows < step}
+        advice = _leave_out([name for name in splits.domains if name not in small], min(small.values(), default=0))
+        for domain, rows in small.items():
             told = f"{count_of(rows, 'train row', 'train rows')}, and a step takes {step} of every domain"
             found.append(Finding("D304", told, domain, rows, advice=advice))
         return found
@@ -88,7 +88,11 @@ def find_sizes(dataset: MultiDomainDataset, splits: Splits | None) -> list[Findi
         return [Finding("D307", told, rows=len(dataset))]
     rows = (dataset if splits is None else splits.train).rows_by_domain()
     what = "rows" if splits is None else "train rows"
-    found = [Finding("D303", f"{n:,} {what}{_others(splits, domain)}", domain, n) for domain, n in small(rows)]
+    measured = {} if splits is None else {n: part.rows_by_domain() for n, part in splits if n != "train"}
+    found = []
+    for domain, n in nearly_empty(rows).items():
+        others = "".join(f", {of[domain]:,} of {name}" for name, of in measured.items())
+        found.append(Finding("D303", f"{n:,} {what}{others}", domain, n))
     largest, smallest = max(rows, key=rows.__getitem__), min(rows, key=rows.__getitem__)
     if rows[largest] > TIMES * max(1, rows[smallest]):
         times = rows[largest] / max(1, rows[smallest])
@@ -97,23 +101,16 @@ def find_sizes(dataset: MultiDomainDataset, splits: Splits | None) -> list[Findi
     return found
 
 
-def small(rows: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Domains with hardly any rows to train on, with these."""
-    return [(domain, number) for domain, number in rows.items() if number < FEW]
-
-
-def _others(splits: Splits | None, domain: str) -> str:
-    """Rows of a domain in the parts that it is measured by."""
-    if splits is None:
-        return ""
-    return "".join(f", {part.rows_by_domain()[domain]:,} of {name}" for name, part in splits if name != "train")
+def nearly_empty(rows: Mapping[str, int]) -> dict[str, int]:
+    """Domains with hardly any ``rows`` to train on, with these."""
+    return {domain: number for domain, number in rows.items() if number < FEW}
 
 
 def find_parts(splits: Splits) -> list[Finding]:
     """Domains with few rows to be measured by, and labels that are measured and not learnt."""
     found = []
     rows = {name: part.rows_by_domain() for name, part in splits}
-    empty = {domain for domain, _ in small(rows["train"])}
+    empty = nearly_empty(rows["train"])
     for domain in splits.domains:
         if domain in empty:
             continue

@@ -128,7 +128,7 @@ def confusion_figure(confusion: Row, order: Sequence[str]) -> Figure:
     note = () if len(changes) == len(shown) else (f"The largest {MOST_CHANGES} of {len(changes):,} changes.",)
     table = PlainTable("", ("Domain", "True label", "Answer", "Rows: student less teacher"), rows, note, keys=3)
     pictures: tuple[Canvas, ...] = ()
-    if confusion["is_whole"]:
+    if confusion["is_whole"] and rows:
         drawn = order[: maps_within(len(labels) ** 2)]
         top = max((abs(value) for name in drawn for row in found[name] for value in row), default=1) or 1
         names = [shortened(label, 14) for label in labels]
@@ -150,7 +150,7 @@ def confusion_figure(confusion: Row, order: Sequence[str]) -> Figure:
         "Test rows of each true label (in rows) by answer (in columns): how many more, or fewer, the student gives "
         "than its teacher. On the diagonal a minus is right answers that were lost."
         f"{'' if rows else ' Here both answer every row alike.'}{some_drawn(len(pictures), len(order))}",
-        pictures if rows else (),
+        pictures,
         (table,),
     )
 

@@ -33,7 +33,10 @@ OUTLINES = {
     "pillar": ((-0.45, -1.4), (0.45, -1.4), (0.45, 1.4), (-0.45, 1.4)),
     "half": ((-0.3, -1.2), (0.9, 0), (-0.3, 1.2)),
 }
-SERIES = (*("circle", "diamond", "square", "triangle", "cross", "ring"), *list(OUTLINES)[4:])
+SERIES = (
+    *("circle", "diamond", "square", "triangle", "cross", "ring"),
+    *("upside down", "hourglass", "bow", "bar", "pillar", "half"),
+)
 """Forms of marks, one for each series, so that none is told by its colour alone."""
 ELLIPSIS = "…"
 WIDE = 700
