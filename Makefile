@@ -19,7 +19,7 @@ DEMO := runs/make-demo
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types schema pytest test-peer test-browser test-clusters test-environments test-lowest test-docs docs bench fuzz fuzz-guided clean torture
+.PHONY: help setup demo test lint format types schema pytest test-slow test-peer test-browser test-clusters test-environments test-lowest test-docs docs bench fuzz fuzz-guided clean torture
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ schema: setup  ## write docs/recipe.schema.json anew, after a change of the fiel
 
 pytest: setup  # a process for each core, each with one thread: threads that wait for each other lose most
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-slow: setup  ## the cases that make test leaves out for their time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal
 
 test-peer: $(PEER_STAMP)  ## compare the graph with another implementation of it
 	$(BIN)/python -m pytest -m peer

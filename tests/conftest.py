@@ -21,6 +21,14 @@ def own_cache(tmp_path_factory):
     os.environ["HRKD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def short_glances():
+    """No run of a test measures speeds for longer than it must."""
+    from hrkd.run import speed
+
+    speed.SECONDS = 0
+
+
 @dataclass(frozen=True)
 class Tiny:
     """Three domains of generated reviews, tokenised, and a way to make models for them."""

@@ -45,6 +45,7 @@ from hrkd.run.rows_to_measure import as_model_says
 from hrkd.support import processor
 from hrkd.support.domain_index import write_domain_index
 from hrkd.support.manifest import write_manifest
+from slow import slow, slowly
 from subwords import subword_model, subwords
 
 TEXTS = ["a good book", "the very good film is not a bad plot song the film is good", "bad", "very bad song"]
@@ -193,7 +194,7 @@ def test_one_head_for_all_domains(shared_head_folder, tmp_path):
     np.testing.assert_allclose(found, ours.probabilities(TEXTS), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["albert", "deberta-v2", "modernbert", "mpnet", "roberta"])
+@pytest.mark.parametrize("family", ["deberta-v2", *slowly("albert", "modernbert", "mpnet", "roberta")])
 def test_other_families(family, tmp_path):
     subword_model(family).save_pretrained(tmp_path / "student")
     subwords(family).tokenizer.save_pretrained(tmp_path / "student")
@@ -259,6 +260,7 @@ def test_texts_become_the_same_ids(exported, tokenizer, texts, keep, pairs, long
     assert pairs <= (set(found) == set(expected)), "of pairs, which text a token is of"
 
 
+@slow
 @pytest.mark.parametrize(("to", "close"), [("onnx-int8", 0.1), ("openvino", 0.02)])
 @pytest.mark.parametrize("family", ["albert", "deberta-v2", "roberta"])
 def test_other_families_in_fewer_bits(family, to, close, tmp_path):
@@ -638,13 +640,15 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("to", "step"),
         [
-            ("onnx", "torch.onnx.ONNXProgram.save"),
-            ("onnx-int8", "torch.onnx.ONNXProgram.save"),
             ("onnx-int8", "hrkd.deploy.export.rounding.quantise"),
-            ("openvino", "hrkd.deploy.export.openvino_ir.write_graph"),
-            ("openvino", "hrkd.deploy.export.openvino_ir.write"),
-            ("openvino-int8", "hrkd.deploy.export.openvino_ir.write"),
             ("plain", "hrkd.models.multi_domain.MultiDomainClassifier.to_plain"),
+            *slowly(
+                ("onnx", "torch.onnx.ONNXProgram.save"),
+                ("onnx-int8", "torch.onnx.ONNXProgram.save"),
+                ("openvino", "hrkd.deploy.export.openvino_ir.write_graph"),
+                ("openvino", "hrkd.deploy.export.openvino_ir.write"),
+                ("openvino-int8", "hrkd.deploy.export.openvino_ir.write"),
+            ),
         ],
     )
     def test_a_disk_that_is_full(self, student_folder, labelled, tmp_path, monkeypatch, to, step):

@@ -26,6 +26,7 @@ from hrkd.run.evaluation import evaluate
 from hrkd.run.rows_to_measure import as_model_says
 from hrkd.training.routing import fit_router
 from served import start
+from slow import slowly
 from tiny import tiny_recipe
 
 
@@ -131,7 +132,7 @@ class TestModel:
         assert ask(["a", "b"], "auto", None, TorchEngine(model, tiny.tokenizer).facts).domains == [0, 0]
 
     @pytest.mark.parametrize(
-        ("to", "close"), [("onnx", 1e-5), ("onnx-int8", 0.1), ("openvino", 0.02), ("openvino-int8", 0.1)]
+        ("to", "close"), [("onnx", 1e-5), *slowly(("onnx-int8", 0.1), ("openvino", 0.02), ("openvino-int8", 0.1))]
     )
     def test_an_export_routes_as_the_model_does(self, tiny, tmp_path, to, close):
         model, _ = routed(tiny)

@@ -23,6 +23,7 @@ from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import is_leftover
 from hrkd.support.stage_files import TABLES
 from hrkd.training.selection import DevAccuracy
+from slow import slowly
 from tiny import tiny_recipe
 
 QUICK = {"teacher.training.epochs": 1, "student.training.epochs": 1, "student.baseline": False}
@@ -138,7 +139,7 @@ def damage(path, how):
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "training.json", "stage.json", "manifest.json")
 
 
-@pytest.mark.parametrize("how", ["missing", "cut"])
+@pytest.mark.parametrize("how", ["cut", *slowly("missing")])
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_finished_stage_is_named_before_anything_is_written(run, name, how):
     if (name, how) == ("manifest.json", "missing"):
@@ -204,12 +205,14 @@ def stop_after(monkeypatch, epochs):
 @pytest.mark.parametrize(
     ("name", "how", "said"),
     [
-        ("student.json", "missing", "is missing"),
         ("student.json", "3", "is no mapping"),
-        ("student-best-per-domain.json", "missing", "is missing"),
         ("student-best-per-domain.json", '{"books": {}}', "damaged"),
-        ("student/*/state.json", "cut", "state.json"),
         ("student/*/state.safetensors", "missing", "state.safetensors"),
+        *slowly(
+            ("student.json", "missing", "is missing"),
+            ("student-best-per-domain.json", "missing", "is missing"),
+            ("student/*/state.json", "cut", "state.json"),
+        ),
     ],
 )
 def test_damage_to_what_is_under_way_is_named(made, tmp_path, monkeypatch, name, how, said):

@@ -13,6 +13,7 @@ from hrkd.models.quick_shape import quick_shape
 from hrkd.models.shape import shape_of
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
+from slow import slowly
 from tiny import tiny_recipe
 
 ALONE = {"student.layers": None, "student.width": None, "student.heads": None}
@@ -80,7 +81,7 @@ def test_what_was_timed_is_kept_and_a_run_goes_on_with_its_size(timings, teacher
     assert student_of(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("changes", [{}, {"student.times_faster": None, "student.milliseconds": 50}])
+@pytest.mark.parametrize("changes", slowly({}, {"student.times_faster": None, "student.milliseconds": 50}))
 def test_every_command_with_a_student_takes_it(teacher, tmp_path, changes):
     """Timed in truth."""
     file = tmp_path / "recipe.yaml"

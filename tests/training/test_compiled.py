@@ -5,9 +5,11 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from slow import slow
 from tiny import distil
 
 
+@slow
 def test_a_compiled_student_learns_the_same(tiny):
     """Traced and differentiated ahead of time; what a compiler makes of it is the compiler's matter."""
     teacher, student = tiny.model(seed=1), tiny.model(width=8)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+from slow import slow
 from tiny import tiny_recipe
 
 RUN = """
@@ -31,5 +32,6 @@ def student(folder, hash_seed):
     return done.stdout.splitlines()[-1]
 
 
+@slow
 def test_the_student_is_the_same_under_any_hash_seed(tmp_path):
     assert student(tmp_path / "one", 1) == student(tmp_path / "two", 2)

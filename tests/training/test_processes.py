@@ -16,6 +16,7 @@ from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.recipe.schema import RunConfig
 from hrkd.run.folder import RunFolder
 from hrkd.training.session import start_accelerator
+from slow import slow
 from tiny import tiny_recipe
 
 TESTS = Path(__file__).parent.parent
@@ -174,6 +175,7 @@ def test_the_same_launch_twice_is_the_same_to_the_last_bit(tmp_path):
             assert all(torch.equal(mine[name], its[name]) for name in mine), case
 
 
+@slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_train_one_model_and_go_on_exactly(tmp_path):
     start(tmp_path / "straight")
@@ -188,6 +190,7 @@ def test_two_processes_train_one_model_and_go_on_exactly(tmp_path):
     assert torch.equal(drawn[1], drawn[3])
 
 
+@slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_make_a_meta_teacher_and_a_student_in_two_stages(tmp_path):
     changes = {"teacher.meta_kd": True, "method.stages": "two", "method.expertise": True, "method.transfer_weight": 1.0}

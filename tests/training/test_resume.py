@@ -20,6 +20,7 @@ from hrkd.training.loop import EpochScore, train
 from hrkd.training.record import Recorder, read_table
 from hrkd.training.selection import DevAccuracy
 from hrkd.training.session import Session, start_accelerator
+from slow import slowly
 from tiny import distil
 
 EPOCHS = 2
@@ -168,7 +169,7 @@ def distilled(tiny, folder, *, kill_at=None, every=2, cache=None, **method):
     return left_of(student, history, folder / "metrics")
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["live", "cached"])
+@pytest.mark.parametrize("cached", [False, *slowly(True)], ids=["live", "cached"])
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_distillation_goes_on_within_an_epoch(tiny, tmp_path, method, cached):
     cache = CacheConfig(folder=tmp_path / "cache") if cached else None
