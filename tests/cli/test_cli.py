@@ -22,6 +22,7 @@ from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.presets import recommended
 from hrkd.recipe.schema import Recipe
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex
+from slow import slow
 
 HEAVY = {"torch", "transformers", "datasets", "pandas", "numpy", "sklearn", "accelerate", "pyarrow"}
 PLACE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
@@ -693,6 +694,7 @@ class TestPredict:
         assert said in errors
 
 
+@slow
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["recipe"], ["data", "demo"], ["cache"], ["predict", "x", "-"], ["export", "x", "y"]]
 )

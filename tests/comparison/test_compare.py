@@ -22,6 +22,7 @@ from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.report.remarks import LINEAR
 from hrkd.support.progress import Progress
+from slow import slow
 
 
 @pytest.fixture
@@ -273,6 +274,7 @@ def test_cells_of_a_teacher_that_fails_are_not_started(tmp_path, started):
     assert content["tables"] == []
 
 
+@slow
 def test_models_of_separate_domains_are_one_row(tmp_path, started):
     dataset = synthetic_reviews(domains=2, examples=80, label_noise=0.0).dataset
     domains = list(dataset.domains)

@@ -423,6 +423,7 @@ class TestRounded:
         assert all(each.reduced for each in rounding.settings_to_try(12, reduced=True))
         assert not next(rounding.settings_to_try(12, reduced=False)).reduced
 
+    @slow
     @pytest.mark.parametrize("to", ["openvino", "openvino-int8"])
     def test_openvino(self, student_folder, labelled, tmp_path, to, capsys):
         rows = self.own_labels(student_folder, labelled)

@@ -17,6 +17,7 @@ from hrkd.models.augment import (
 )
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.commands import compress
+from slow import slow
 from tiny import tiny_recipe
 
 
@@ -129,6 +130,7 @@ def test_whether_a_folder_has_a_masked_language_head(tiny, tmp_path):
     assert torch.equal(found(torch.tensor([[5, 6]])).logits, model(torch.tensor([[5, 6]])).logits)
 
 
+@slow
 def test_a_run_distils_on_copies_and_nobody_else_sees_them(tmp_path):
     fast = {"teacher.training.epochs": 1, "student.training.epochs": 1, "data.synthetic.examples": 80}
     plain = compress(tiny_recipe(tmp_path / "plain", **fast))

@@ -10,6 +10,7 @@ from hrkd.errors import ModelError
 from hrkd.recipe.loading import load_recipe
 from hrkd.run.commands import compress, distill, train_teacher
 from hrkd.run.first_look import check_named
+from slow import slow
 from tiny import tiny_recipe, tiny_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
@@ -47,6 +48,7 @@ def test_what_cannot_teach_is_told_at_once(tmp_path, field, family, more, said):
     assert not (tmp_path / "run").exists()
 
 
+@slow
 def test_a_teacher_alone_is_checked_with_the_attention_of_the_recipe(tmp_path):
     base = recipe(tmp_path, "model", saved(tmp_path / "model", "big_bird"))
     with pytest.raises(ModelError, match=r"set method\.attention: none"):

@@ -24,6 +24,7 @@ from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from hrkd.run.evaluation import evaluate
 from hrkd.run.identity import model_settings
 from hrkd.run.prepare import prepare_data
+from slow import slow
 from tiny import tiny_recipe
 
 FEW = {"student.vocabulary": 3, "student.training.learning_rate": 5e-3}
@@ -195,6 +196,7 @@ def test_two_stages_keep_all_pieces_between_them(teacher, tmp_path):
     assert tables["student"] < tables["levels"] == len(load_tokenizer(teacher))
 
 
+@slow
 def test_text_without_labels_counts_for_the_student_alone(teacher, tmp_path):
     teachers, changes = load_tokenizer(teacher), {"student.vocabulary": 1, "student.training.epochs": 1}
     ids = {i for text in teachers(train_texts(tmp_path), truncation=True, max_length=32)["input_ids"] for i in text}

@@ -17,6 +17,7 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.report.remarks import LINEAR
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from hrkd.run.evaluation import evaluate
+from slow import slow
 from tiny import tiny_plain, tiny_recipe, tiny_tokenizer
 
 DOMAINS = ("books", "films")
@@ -183,6 +184,7 @@ def test_settings_may_change_while_nothing_is_kept(recipe, tmp_path, monkeypatch
             train_teacher(recipe(tmp_path / "run", **changes))
 
 
+@slow
 def test_later_commands_take_it_up(finished, recipe, tmp_path):
     folder, results, _ = finished
     name = "student_without_distillation"
@@ -210,6 +212,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(recipe, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@slow
 def test_averaged_teachers_teach_without_states(finished, recipe, tmp_path):
     average = PER_DOMAIN | {"teacher.combine": "average"}
     with pytest.raises(RecipeError, match=r"^--teacher\.combine: average: averaged teachers have no single state"):

@@ -13,7 +13,7 @@ from hrkd.models.quick_shape import quick_shape
 from hrkd.models.shape import shape_of
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
-from slow import slowly
+from slow import slow, slowly
 from tiny import tiny_recipe
 
 ALONE = {"student.layers": None, "student.width": None, "student.heads": None}
@@ -66,6 +66,7 @@ def test_a_run_has_the_size_and_says_it(timings, teacher, tmp_path, caplog):
     assert written["times_faster"] is None
 
 
+@slow
 def test_what_was_timed_is_kept_and_a_run_goes_on_with_its_size(timings, teacher, tmp_path, monkeypatch):
     asked = recipe(tmp_path / "run", **{"cache.folder": tmp_path / "cache"})
     distill(asked, teacher_folder=teacher)

@@ -18,6 +18,7 @@ from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.run.commands import compress, distill
 from hrkd.run.describe_data import describe_data
 from hrkd.run.evaluation import evaluate
+from slow import slow
 from tiny import batches_of, tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
@@ -140,6 +141,7 @@ def test_text_in_memory_and_few_shots(without: Path, with_more: Path, more: Path
     assert same(weights(tmp_path / "run", "student"), weights(with_more, "student"))
 
 
+@slow
 @pytest.mark.parametrize("change", [{"method.label_weight": 1.0}, {"method.expertise": True}])
 def test_what_reads_labels_goes_on_without(without: Path, with_more: Path, more: Path, tmp_path: Path, change) -> None:
     distill(recipe(tmp_path, **{"data.unlabelled": str(more)}, **change), teacher_folder=without / "teacher")

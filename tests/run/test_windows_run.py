@@ -16,6 +16,7 @@ from hrkd.deploy.predict import Predictor
 from hrkd.models.open_model import open_model, read_facts
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
+from slow import slow
 from tiny import tiny_recipe
 
 FAST = {"teacher.training.epochs": 1, "student.training.epochs": 1, "student.baseline": False}
@@ -86,6 +87,7 @@ def test_a_tail_is_read_by_the_export_too(tmp_path, texts):
     np.testing.assert_allclose([each["score"] for each in ours], [each["score"] for each in theirs], atol=1e-5)
 
 
+@slow
 def test_distillation_on_windows_without_labels(tmp_path, texts):
     frame = pd.DataFrame({"text": texts.rows["text"][:], "domain": [texts.domains[d] for d in texts.domain_ids]})
     frame.to_csv(tmp_path / "more.csv", index=False)

@@ -20,6 +20,7 @@ from hrkd.run.commands import compress
 from hrkd.training.evaluate import typicality
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.live_teacher import LiveTeacher
+from slow import slow
 from tiny import batches_of, distil, tiny_recipe, tune
 
 FAST = {"teacher.training.epochs": 2, "student.training.epochs": 2, "data.synthetic.examples": 100}
@@ -111,6 +112,7 @@ def test_a_saved_meta_teacher_says_the_same_of_chosen_domains(tiny, tmp_path):
     assert "domain_head" not in "".join(teacher.to_plain(domains[0]).state_dict())
 
 
+@slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_the_objective_of_a_student_of_a_meta_teacher(tiny, tmp_path, cached):
     """The logged tables against weights and features computed here, with the teacher asked and with its cache."""

@@ -115,9 +115,7 @@ def test_a_kill_at_any_step_changes_nothing(tiny, tmp_path, every):
     [
         {"precision": "bf16"},
         {"gradient_accumulation": 3},
-        {"average_weights": True},
-        {"group_by_length": False},
-        {"patience": 1, "epochs": 3},
+        *slowly({"average_weights": True}, {"group_by_length": False}, {"patience": 1, "epochs": 3}),
     ],
     ids=lambda options: "-".join(options),
 )

@@ -16,6 +16,7 @@ import torch
 
 from hrkd.recipe.loading import recipe_to_yaml
 from hrkd.training import watch
+from slow import slow, slowly
 from tiny import tiny_recipe
 
 TESTS = Path(__file__).parent.parent
@@ -120,11 +121,14 @@ def watching(processes):
     return store, started
 
 
+UNHEARD = 'has not been heard of for 6 s, in phase "step"; this process ends too'
+
+
 @pytest.mark.parametrize(
     ("how", "rank", "said"),
     [
-        ("SIGKILL", 0, 'process 1 of 3 (rank 0) has not been heard of for 6 s, in phase "step"; this process ends too'),
-        ("SIGSTOP", 2, 'process 3 of 3 (rank 2) has not been heard of for 6 s, in phase "step"; this process ends too'),
+        ("SIGKILL", 0, f"process 1 of 3 (rank 0) {UNHEARD}"),
+        *slowly(("SIGSTOP", 2, f"process 3 of 3 (rank 2) {UNHEARD}")),
         ("raise", 1, 'process 2 of 3 (rank 1) ended (ValueError: of the test), in phase "step"; this process ends too'),
     ],
 )
@@ -147,6 +151,7 @@ def test_one_that_is_gone_or_fails_ends_the_others_and_one_of_them_says_so(how, 
     assert told.splitlines() == [said]
 
 
+@slow
 def test_who_is_through_is_not_missed():
     _store, (first, second) = watching(2)
     try:

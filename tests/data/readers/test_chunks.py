@@ -23,6 +23,7 @@ from hrkd.data.splits.split import split_domains
 from hrkd.data.splits.split_files import save_split_ids
 from hrkd.errors import DataError
 from hrkd.run.prepare import PreparedData
+from slow import slow
 
 KINDS = ("csv", "csv.gz", "tsv", "jsonl", "parquet", "saved", "folder", "frame", "dict")
 
@@ -239,6 +240,7 @@ def to_splits(source: Path) -> None:
     save_split_ids(splits, source.with_suffix(".json"))
 
 
+@slow
 @pytest.mark.usefixtures("small_blocks")
 def test_python_memory_hardly_grows_with_rows_and_not_with_their_text(tmp_path: Path) -> None:
     peaks = []
