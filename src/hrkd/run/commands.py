@@ -192,6 +192,7 @@ def _finished(
         results = build_results(context, teacher, student, baseline)
     with phase("export"):
         write_results(context, results)
+        context.accelerator.wait_for_everyone()  # who has nothing to write stays to see that it is written
     context.accelerator.end_training()
     return results
 
