@@ -111,8 +111,9 @@ bench: $(PEER_STAMP)  ## measure steps and epochs against a plain loop and TextB
 	@$(BIN)/python benchmarks/peer.py
 	@mkdir -p runs && $(BIN)/python benchmarks/scaling.py --plot runs/scaling.svg
 
-torture: setup  ## kills, damage, full disks and lost processes at every place (half an hour on an idle machine)
+torture: setup  ## kills, damage, full disks, lost processes and hostile input at every place (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture --timeout 1800 --numprocesses auto --dist worksteal --durations 0
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/torture tests/fuzz
 
 fuzz: setup  ## hostile and broken input to every reader, for ten minutes in two processes (FUZZ="--inputs 1000000")
 	mkdir -p runs && cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m fuzz.campaign $(FUZZ) \
