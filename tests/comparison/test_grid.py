@@ -244,7 +244,7 @@ class TestErrors:
         assert lines[0].endswith("width 30 cannot be divided among 4 heads (data data, method uniform)")
 
     def test_files_that_are_no_grid(self, tmp_path):
-        with pytest.raises(RecipeError, match=r"nowhere.yaml: no such grid file"):
+        with pytest.raises(RecipeError, match=r"nowhere.yaml: no such grid file; docs/how-to/compare"):
             load_grid(tmp_path / "nowhere.yaml")
         assert refused(tmp_path, "- 1\n") == [
             "grid.yaml: expected the fields of a grid, such as recipe, methods and baseline"

@@ -238,8 +238,9 @@ def compare(
     """Run methods against each other over data sets, fractions and seeds, and test the differences.
 
     Every cell of the grid is an ordinary run in a process of its own; teachers are trained once and shared. Called
-    again, it runs only what is missing. Writes compare.md, compare.csv, compare.json and, with matplotlib,
-    compare.svg. docs/reference/comparison.md describes the grid file and what is tested.
+    again, it runs only what is missing. Writes compare.html, to be looked at, and compare.md, compare.csv, compare.json
+    and, with matplotlib, compare.svg. docs/how-to/compare-methods.md has a grid to begin with;
+    docs/reference/comparison.md describes all of its fields and what is tested.
     """
     from hrkd.comparison.planning import load_grid
 

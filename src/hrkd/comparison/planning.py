@@ -92,7 +92,8 @@ def load_grid(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
         name, base = "", YamlSource(data=dict(source))
     else:
         path = path_of("grid", source, "the path of a YAML file, or a mapping as it holds it", RecipeError)
-        name, base = str(source), read_yaml_file(path, "grid file")
+        hint = "; docs/how-to/compare-methods.md has one to begin with"
+        name, base = str(source), read_yaml_file(path, "grid file", hint)
     if not isinstance(base.data, dict):
         raise RecipeError(f"{name}: expected the fields of a grid, such as recipe, methods and baseline")
     data = _without_empty(base.data) | dict(overrides or {})
