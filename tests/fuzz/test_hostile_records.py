@@ -25,6 +25,7 @@ from hrkd.models.open_model import read_facts
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.yaml_lines import read_yaml, read_yaml_file
 from hrkd.run.command_record import CommandRecord, read_command
+from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import clear_leftovers, put_manifest, read_json
 from hrkd.support.domain_index import read_domain_index
 from hrkd.support.folder_names import fault_of_name, folder_names
@@ -47,7 +48,7 @@ OUTSIDE = (
         "\\\\h\\s",
     ),
     *("a:b.safetensors", "CON", "con.safetensors", "nul", "COM1.txt", "com\u00b9", "x.", "x ", "x/../../y", "a\0b"),
-    *("a\nb", "\ud800", "x" * 300, "a/CON/b", "a*"),
+    *("a\nb", "\ud800", "x" * 300, "a/CON/b", "a*", "/".join(["x" * 200] * 20)),
 )
 """Names that lead out of a folder by the rules of POSIX or of Windows, or that one of them has not."""
 
@@ -69,6 +70,26 @@ def test_domains_that_are_called_like_devices_get_other_folders():
     names = folder_names(domains)
     assert len({name.casefold() for name in names.values()}) == len(domains)
     assert [fault_of_name(name) for name in names.values()] == [None] * len(domains)
+
+
+# --- stages
+
+
+@pytest.mark.parametrize("part", [*OUTSIDE, "a/b", 3, ["a"], None])
+def test_a_stage_whose_parts_lie_elsewhere(tmp_path, part):
+    files = RunFolder(tmp_path / "run").stage("student")
+    others = [tmp_path / place for place in ("x", "run/x", "run/checkpoints/x", "run/metrics/x")]
+    kept = [folder / below for folder in others for below in ("step-000000001/state.json", "steps/epoch-001.parquet")]
+    for file in (*kept, files.model / "model.safetensors"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (files.model / "stage.json").write_text(json.dumps({"parts": [part]}))
+    with pytest.raises(ArtifactError, match=r"student/stage\.json: names the parts .*, which hrkd writes nowhere"):
+        files.check_whole()
+    assert not files.is_under_way
+    files.remove()
+    assert not files.model.exists()
+    assert all(file.is_file() for file in kept)
 
 
 # --- manifests and indices

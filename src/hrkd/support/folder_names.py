@@ -15,6 +15,8 @@ LONGEST = 80
 MOST_BYTES = 255
 """Of one name, in most file systems."""
 MOST_OF_A_PATH = 4096
+MOST_OF_A_PLACE = 1024
+"""Of a path below a folder of hrkd, which has a path too."""
 RESERVED = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d\u00b9\u00b2\u00b3]", re.IGNORECASE)  # by Windows
 UNSAFE = re.compile(r'[\x00-\x1f\\/:*?"<>|\x7f]')
 """Characters that some file system takes for something else: of a drive, a stream, a pattern."""
@@ -81,7 +83,9 @@ def fault_of_name(name: str) -> str | None:
         return "a name that not every system has"
     if any(RESERVED.fullmatch(part.split(".")[0].rstrip()) for part in parts):
         return "the name of a device of Windows"
-    return fault_of_path(name)
+    if not (fault := fault_of_path(name)) and len(name.encode()) > MOST_OF_A_PLACE:
+        return f"a path of {len(name.encode())} bytes, where hrkd writes none of more than {MOST_OF_A_PLACE}"
+    return fault
 
 
 def _is_unicode(text: str) -> bool:

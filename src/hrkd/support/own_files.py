@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from hrkd.support.folder_names import fault_of_name
 from hrkd.support.json_text import parse_json
 from hrkd.support.manifest import MANIFEST, listed_names
 
@@ -40,7 +41,7 @@ def remove_own(folder: Path, names: Sequence[str] = MODEL_FILES, parts: Iterable
     for link in [path for path in folder.iterdir() if path.is_symlink() and str(path.readlink()) in parts]:
         link.unlink()  # the name of a domain, beside the folder that several share
     for part in parts:
-        if _is_inside(part):
+        if not fault_of_name(part):
             remove_own(folder / part, names)
     listed = listed_names(folder)
     if listed is None:
@@ -70,18 +71,13 @@ def free_name(path: Path) -> Path:
     return path
 
 
-def _is_inside(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts
-
-
 def _is_real_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
 def _remove(folder: Path, name: str) -> None:
     """One file below ``folder``, and the folders that it leaves empty; not through a link."""
-    if not _is_inside(name):
+    if fault_of_name(name):
         return
     path = folder / name
     above = [each for each in path.parents if each != folder and folder in each.parents]

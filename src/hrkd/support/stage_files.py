@@ -12,8 +12,9 @@ from typing import Any
 
 from hrkd.errors import ArtifactError
 from hrkd.support.atomic_files import read_record
-from hrkd.support.folder_names import folder_names
+from hrkd.support.folder_names import fault_of_name, folder_names
 from hrkd.support.manifest import MANIFEST, check_manifest, has_manifest
+from hrkd.support.messages import first_of
 from hrkd.support.own_files import remove_own
 
 __all__ = [
@@ -176,8 +177,14 @@ class StageFiles:
         """Whether the files of a finished stage, and of its parts, are those that were written.
 
         Raises:
-            ArtifactError: one is not; names it and says what to do.
+            ArtifactError: one is not, or the record names parts that lie elsewhere; says which, and what to do.
         """
+        noted = self._noted("parts")
+        elsewhere = [repr(part) for part in noted if _is_elsewhere(part)] if isinstance(noted, list) else []
+        if elsewhere:
+            file = self.settings if self.settings.is_file() else self.begun
+            told = f"names the parts {first_of(elsewhere)}, which hrkd writes nowhere"
+            raise ArtifactError(f"{file}: {told}; {self.advice}")
         for folder in (self.model, *(self.model / part for part in self._parts())):
             check_manifest(folder, advice=AGAIN.format(folder))
 
@@ -233,7 +240,7 @@ class StageFiles:
         Earlier versions did not note them: they are those named by the domain that their own record names.
         """
         if isinstance(parts := self._noted("parts"), list):
-            return [part for part in parts if isinstance(part, str)]
+            return [part for part in parts if not _is_elsewhere(part)]
         found = []
         for path in sorted(self.model.glob(f"*/{STAGE_RECORD}")):
             folder = path.parent
@@ -242,6 +249,11 @@ class StageFiles:
             if is_own and not folder.is_symlink():
                 found.append(folder.name)
         return found
+
+
+def _is_elsewhere(part: Any) -> bool:
+    """Whether what a record calls a part of a stage is no folder in that of the stage."""
+    return not isinstance(part, str) or "/" in part or fault_of_name(part) is not None
 
 
 def _remove_checkpoints(folder: Path) -> None:
