@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -157,11 +158,10 @@ def test_however_steps_are_cut_the_weights_are_the_same(tmp_path):
     worst = {}
     for case, found in expected.items():
         worst[case, 1] = largest_difference(found, expected[case.partition(":")[0] + ":1"])
-    kinds = list(dict.fromkeys(case.partition(":")[0] for case in cases))
+    simplest, *others = ([*own] for _, own in groupby(cases, lambda case: case.partition(":")[0]))
     for processes in (2, 3, 4):
         # Each kind in each number of processes, in turn with each size; the simplest with all.
-        sizes = {kind: [case for case in cases if case.startswith(f"{kind}:")] for kind in kinds[1:]}
-        some = [*cases[:3], *(own[(n + processes) % len(own)] for n, own in enumerate(sizes.values()))]
+        some = [*simplest, *(own[(n + processes) % len(own)] for n, own in enumerate(others))]
         for case, found in cut(tmp_path / str(processes), 100, *some, processes=processes).items():
             reference = expected[case.partition(":")[0] + ":1"]
             worst[case, processes] = max(largest_difference(each, reference) for each in found)

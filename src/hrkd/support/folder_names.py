@@ -83,9 +83,11 @@ def fault_of_name(name: str) -> str | None:
         return "a name that not every system has"
     if any(RESERVED.fullmatch(part.split(".")[0].rstrip()) for part in parts):
         return "the name of a device of Windows"
-    if not (fault := fault_of_path(name)) and len(name.encode()) > MOST_OF_A_PLACE:
-        return f"a path of {len(name.encode())} bytes, where hrkd writes none of more than {MOST_OF_A_PLACE}"
-    return fault
+    if fault := fault_of_path(name):
+        return fault
+    if (size := len(name.encode())) > MOST_OF_A_PLACE:
+        return f"a path of {size} bytes, where hrkd writes none of more than {MOST_OF_A_PLACE}"
+    return None
 
 
 def _is_unicode(text: str) -> bool:
