@@ -147,6 +147,18 @@ def test_the_same_seed_gives_the_same_student(tiny):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.parametrize("dropout", [False, True])
+def test_without_dropout_a_student_equal_to_its_teacher_has_nothing_to_learn(tiny, dropout):
+    teacher = tiny.model()
+    student = copy.deepcopy(teacher)
+    alone = {"prediction_weight": 0, "graph": "uniform", "hierarchy": "none", "evaluate": last_epoch}
+    few = {"epochs": 1, "learning_rate": 1e-9, "student_dropout": dropout, "basis": torch.eye(16)}
+    history = distil(teacher, student, tiny.train, tiny.dev, **alone, **few)
+    assert (history.epochs[0]["loss"] < 1e-6) is not dropout
+    assert student.encoder.config.hidden_dropout_prob == 0.1
+    assert {module.p for module in student.modules() if isinstance(module, torch.nn.Dropout)} == {0.1}
+
+
 def test_models_of_other_domains_or_labels_are_errors(tiny):
     from hrkd.models.scratch import new_teacher
 

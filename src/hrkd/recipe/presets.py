@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"keep": "head_tail"},
         "teacher": {"training": {"min_steps": 300, "average_weights": True}},
         "student": {"training": {"learning_rate": 6e-4, "min_steps": 1000, "average_weights": True}},
-        "method": {"graph": "uniform", "hierarchy": "none"},
+        "method": {"graph": "uniform", "hierarchy": "none", "student_dropout": False},
     },
     "published": {},
 }

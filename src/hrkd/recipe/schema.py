@@ -573,6 +573,10 @@ class MethodConfig(Section):
     temperature: PositiveFloat = 1.0
     """Softmax temperature of the prediction loss, for teacher and student."""
 
+    student_dropout: bool = True
+    """Dropout in the student while it learns from the teacher, at the rates of the teacher's configuration; from labels
+    alone the student always learns with it."""
+
     relative: bool = False
     """Divide the losses of each level by the variance of the teacher's states and scores there, so that all levels and
     the prediction loss are of one size."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +21,7 @@ from hrkd.method.fit_layers import FitLayers
 from hrkd.method.meta_kd import DomainHead, expertise_weights
 from hrkd.method.ratios import DomainRatios
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
+from hrkd.models.dropout import without_dropout
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, shape_of
@@ -89,7 +91,7 @@ def fine_tune(
             FineTuning(model, row_weights=row_weights, domain_loss_weight=domain_loss_weight or 0.0),
             _loader(train_set, settings, session),
             settings=settings,
-            evaluate=DevAccuracy(model, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
+            evaluate=_dev_accuracy(model, dev_set, session),
             session=session,
             recorder=session.recorder(model.domains),
         )
@@ -194,15 +196,15 @@ def distill_from_models(
                 shares=shares(relations[-1]) if live.every_head and relations is not None else None,
             )
             session.draw_apart()
-            return train(
-                module,
-                loader,
-                settings=settings,
-                evaluate=evaluate
-                or DevAccuracy(student, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress),
-                session=session,
-                recorder=session.recorder(student.domains),
-            )
+            with nullcontext() if method.student_dropout else without_dropout(student):
+                return train(
+                    module,
+                    loader,
+                    settings=settings,
+                    evaluate=evaluate or _dev_accuracy(student, dev_set, session),
+                    session=session,
+                    recorder=session.recorder(student.domains),
+                )
     finally:
         for encoder in (*encoders_of(teacher), student.encoder):
             set_attention(encoder, "none")
@@ -248,6 +250,10 @@ def _make_meta_teacher(model: MultiDomainClassifier, train_set: TokenizedDataset
         lambda batch: model(**batch.inputs, domain_ids=batch.domain_ids, hidden_states=last), train_set, session
     )
     return scores.clamp_min(0)  # a negative factor would leave the loss without a lower bound
+
+
+def _dev_accuracy(model: MultiDomainClassifier, dev_set: TokenizedDataset, session: Session) -> DevAccuracy:
+    return DevAccuracy(model, dev_set, batch_size=session.evaluation.batch_size, progress=session.progress)
 
 
 def _titled(session: Session | None, title: str) -> Session:
