@@ -271,3 +271,19 @@ def test_texts_that_are_cut_within_a_word_are_split_as_before(family, rows, leng
     vocabulary = choose_vocabulary(subword_model(family), tokenizer, texts, length, keep=keep)
     again = tokenize(source, vocabulary.tokenizer, length, keep=keep)
     assert [vocabulary.kept[ids].tolist() for ids in again.rows["input_ids"]] == texts.rows["input_ids"][:]
+
+
+@pytest.mark.parametrize("keep", [keep for keep in get_args(Keep) if keep != "head"])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_piece_counts_as_often_as_it_stands_in_the_texts(keep, pairs):
+    """Not once for what is read of a text and again for the whole of it, nor once a window."""
+    tokenizer, rows = subwords("bert").tokenizer, [" ".join(SENTENCES[:3]), SENTENCES[3]]
+    columns = {"text": rows, "domain": ["books"] * len(rows)}
+    if pairs:
+        columns["text_pair"] = rows[::-1]
+    source = load_domains(columns, label=None, text_pair="text_pair" if pairs else None)
+    texts, model = tokenize(source, tokenizer, 9, keep=keep), subword_model("bert")
+    counts = counts_of(tokenizer, rows) * (1 + pairs)  # in pairs each text stands twice
+    found = choose_vocabulary(model, tokenizer, texts, 9, 2 + pairs, keep=keep)
+    assert found.kept.tolist() == smaller_vocabulary(model, tokenizer, counts, 2 + pairs).kept.tolist()
+    assert len(found.kept) < len(choose_vocabulary(model, tokenizer, texts, 9, keep=keep).kept)

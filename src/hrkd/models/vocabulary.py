@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
 from hrkd.data.columns import chunks_of
@@ -98,8 +99,7 @@ def choose_vocabulary(
     """
     check_kind(tokenizer)
     ids = 1 + max(map(int, tokenizer.get_vocab().values()))
-    counts = texts.piece_counts(ids) + np.bincount(_behind_cuts(tokenizer, texts, max_tokens, keep), minlength=ids)
-    return smaller_vocabulary(model, tokenizer, counts, at_least)
+    return smaller_vocabulary(model, tokenizer, _piece_counts(tokenizer, texts, max_tokens, keep, ids), at_least)
 
 
 def smaller_vocabulary(
@@ -120,29 +120,40 @@ def smaller_vocabulary(
     return Vocabulary(smaller_tokenizer(tokenizer, kept, model.config), kept, len(tokenizer.get_vocab()))
 
 
-def _behind_cuts(tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, max_tokens: int, keep: Keep) -> list[int]:
-    """The pieces that are not read and yet decide how texts are split and cut.
+def _piece_counts(
+    tokenizer: PreTrainedTokenizerBase, texts: TokenizedDataset, max_tokens: int, keep: Keep, ids: int
+) -> np.ndarray:
+    """How often each of the ``ids`` is needed to split and cut the texts as they are, shape (ids,).
 
-    Of the head of a text, those behind the cut that belong to the word that it goes through. Of a pair all, as the
-    longer text is cut first, and of what is cut otherwise.
+    Of the head of a text, its pieces and those behind the cut that belong to the word that it goes through. Of a text
+    that is cut otherwise, and of a pair, all pieces, as the longer text of a pair is cut first: each as often as it
+    stands in the text, however many windows read it.
     """
-    found: list[int] = []
-    source = texts.texts.select(np.unique(texts.owners[texts.lengths >= max_tokens]))
+    counts = texts.piece_counts(ids)
+    cut = texts.select(np.unique(texts.owners[texts.lengths >= max_tokens]))
+    heads = keep == "head" and not cut.texts.has_pairs
+    if not heads:
+        counts -= cut.piece_counts(ids)
+    source = cut.texts
     for chunk in chunks_of(source.rows, *source.text_columns):
-        first, second = chunk["text"], chunk.get("text_pair")
-        whole = tokenizer(first, second, verbose=False)
-        if second is not None or keep != "head":
-            found += chain.from_iterable(whole["input_ids"])
-            continue
-        read = tokenizer(first, truncation=True, max_length=max_tokens)
-        for cut, full in zip(read.encodings, whole.encodings, strict=True):
-            each = zip(full.ids, full.word_ids, full.sequence_ids, strict=True)
-            pieces = [(i, word) for i, word, sequence in each if sequence == 0]
-            if tokenizer.truncation_side == "left":
-                pieces.reverse()
-            length = cut.sequence_ids.count(0)
-            found += [i for i, word in pieces[length:] if word == pieces[length - 1][1]]
-    return found
+        whole = tokenizer(chunk["text"], chunk.get("text_pair"), verbose=False)
+        needed = _behind_cuts(tokenizer, chunk["text"], whole, max_tokens) if heads else whole["input_ids"]
+        counts += np.bincount(list(chain.from_iterable(needed)), minlength=ids)
+    return counts
+
+
+def _behind_cuts(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], whole: BatchEncoding, max_tokens: int
+) -> Iterator[list[int]]:
+    """Of the words that the cuts of heads go through, the pieces behind the cut."""
+    read = tokenizer(texts, truncation=True, max_length=max_tokens)
+    for cut, full in zip(read.encodings, whole.encodings, strict=True):
+        each = zip(full.ids, full.word_ids, full.sequence_ids, strict=True)
+        pieces = [(i, word) for i, word, sequence in each if sequence == 0]
+        if tokenizer.truncation_side == "left":
+            pieces.reverse()
+        length = cut.sequence_ids.count(0)
+        yield [i for i, word in pieces[length:] if word == pieces[length - 1][1]]
 
 
 def token_ids_of(fields: dict[str, Any]) -> dict[str, int]:
