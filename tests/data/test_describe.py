@@ -176,6 +176,14 @@ def test_what_inputs_of_several_lengths_hold(tokenizer):
         tokenizer.model_max_length = 6
     assert [each.max_length for each in found] == [6, 64]
     assert [each.whole for each in found] == [0.5, 0.75]
-    assert [each.read for each in found] == [(1 + 4 + 4 + 4) / 115, (1 + 4 + 10 + 62) / 115]
+    assert [each.read for each in found] == pytest.approx([(1 + 4 + 4 + 4) / 115, (1 + 4 + 10 + 62) / 115])
+    assert [each.read_in_windows for each in found] == [1, 1]
     assert [each.windows for each in found] == [(1 + 1 + 3 + 25) / 4, (1 + 1 + 1 + 2) / 4]
     assert describe(Splits(part, part, part)).reading == ()
+
+
+def test_windows_of_pairs_read_half_an_input_of_the_shorter_text(tokenizer):
+    part = build([("books", "negative", " ".join("w" * 8))], pairs=[" ".join("w" * 5)])
+    [found] = describe(Splits(part, part, part), tokenizer, max_length=6).reading  # three of which are special
+    assert found.windows == 4, "two tokens of the longer text in each, one of the shorter one"
+    assert (found.read, found.read_in_windows) == pytest.approx((3 / 13, 9 / 13))

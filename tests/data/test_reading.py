@@ -3,7 +3,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from hrkd.data.cutting import mean_by_owner, windows_of
+from hrkd.data.cutting import mean_by_owner, unread, window_counts, windows_of
 from hrkd.data.reading import encode, mean_of_windows
 from hrkd.errors import DataError
 
@@ -73,6 +73,20 @@ def test_of_pairs_as_much_is_kept_as_the_tokenizer_would(tokenizer, lengths, roo
         columns, _ = encode(tokenizer, [first], [second], room, keep)
         assert columns["input_ids"] == expected["input_ids"]
         assert columns["token_type_ids"] == expected["token_type_ids"]
+
+
+@pytest.mark.parametrize("lengths", [(3,), (8,), (21,), (3, 4), (3, 30), (30, 3), (20, 21), (20, 20), (9, 2)])
+@pytest.mark.parametrize("keep", ["head", "tail", "head_tail", "windows"])
+@pytest.mark.parametrize("room", [8, 9])
+def test_what_is_not_read_is_counted_as_it_is_cut(tokenizer, lengths, keep, room):
+    texts = [[text(start, count)] for start, count in zip((0, 30), lengths, strict=False)]
+    special = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
+    columns, owners = encode(tokenizer, texts[0], texts[1] if len(texts) == 2 else None, room + special, keep)
+    read = {i for ids in columns["input_ids"] for i in ids} - {2, 3}
+    asked = np.array([lengths])
+    assert unread(asked, room, keep).tolist() == [sum(lengths) - len(read)]
+    if keep == "windows":
+        assert window_counts(asked, room).tolist() == [len(owners)]
 
 
 def test_windows_of_a_pair_go_over_the_longer_text(tokenizer):

@@ -5,11 +5,13 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from hrkd.data.readers.sources import load_domains
 from hrkd.data.splits.draws import by_turns
 from hrkd.linear.relations import RelatedRows, permuted, right_by_relations, smoothed_cosines
 from hrkd.linear.words import WordCounts
 from hrkd.method.contrasts import class_contrasts
 from hrkd.recipe.loading import load_recipe
+from hrkd.report.tables import relations_table
 from hrkd.run.describe_data import describe_data
 from hrkd.run.prepare import prepare_data
 from hrkd.training.contrast import contrast_relations
@@ -71,4 +73,32 @@ def test_the_data_command_shows_them(domains):
     table = next(each for each in shown if getattr(each, "title", "") == "Relations between domains")
     assert table.columns == ("Domain", *names)
     assert ("paired" in found) is (domains > 2)
-    assert len(table.notes) == (2 if domains > 2 else 1)
+    assert ("Of two domains there is one relation" in table.notes[1]) is (domains == 2)
+
+
+def test_texts_without_a_word_are_related_by_nothing():
+    columns = {
+        "text": ["?!", "...", "!!", "--"] * 6,
+        "label": ["a", "b"] * 12,
+        "domain": ["x"] * 8 + ["y"] * 8 + ["z"] * 8,
+    }
+    rows = load_domains(columns)
+    found = RelatedRows.of(rows, rows)
+    assert not found.products.any()
+    relations = smoothed_cosines(found.products[:, :, None])[0]
+    assert right_by_relations(found, {"related": relations})["related"].mean() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("gain", "control", "told"),
+    [
+        ((0.5, 2.0), (0.1, 2.0), "Relating domains can pay here (method.related_weight): "),
+        ((0.5, 2.0), (-0.1, 2.0), "Relating domains is not shown to pay here"),
+        ((-0.5, 2.0), (0.1, 2.0), "Relating domains is not shown to pay here"),
+    ],
+)
+def test_that_relations_can_pay_is_said_where_both_intervals_say_so(gain, control, told):
+    paired = [{"difference": 0.01, "interval": each, "confidence": 0.95, "examples": 99} for each in (gain, control)]
+    accuracy = {"equal": 0.7, "related": 0.72, "permuted": 0.71}
+    found = {"matrix": {"x": {"x": 1.0}}, "accuracy": accuracy, "paired": paired[0], "paired_control": paired[1]}
+    assert relations_table(found).notes[1].startswith(told)

@@ -25,10 +25,11 @@ def test_where_all_training_rows_are_used_nothing_is_told(tmp_path):
 def test_the_share_of_tokens_that_are_cut_is_that_of_all_tokens_not_read(tmp_path):
     found = prepare_data(tiny_recipe(tmp_path).data)
     tokenizer = word_tokenizer(found.vocabulary)
-    lengths = [len(tokenizer(row["text"])["input_ids"]) for row in found.splits.train.rows]
-    for longest in (max(lengths) + 1, 20, 4):
+    lengths = [len(tokenizer.tokenize(row["text"])) for row in found.splits.train.rows]
+    special = tokenizer.num_special_tokens_to_add()
+    for longest in (max(lengths) + special + 1, 20, 4):
         train = tokenize_splits(found.splits, tokenizer, longest, "head").train
-        lost = sum(max(0, length - longest) for length in lengths) / sum(lengths)
+        lost = sum(max(0, length + special - longest) for length in lengths) / sum(lengths)
         assert share_cut(train, tokenizer, longest, "head") == pytest.approx(lost, abs=1e-4)
     assert lost > 0.5
     assert share_cut(train, tokenizer, 4, "windows") == 0.0

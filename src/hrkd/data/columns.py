@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "rows_at_a_time",
     "stacked",
     "take",
+    "text_lengths",
     "text_ranks",
 ]
 
@@ -47,6 +48,12 @@ def rows_at_a_time(columns: int) -> int:
 def chunks_of(rows: datasets.Dataset, *names: str) -> Iterator[Mapping[str, list[Any]]]:
     """Values of some columns, a chunk of rows at a time."""
     return iter(rows.select_columns(list(names)).iter(CHUNK))
+
+
+def text_lengths(rows: datasets.Dataset, names: Sequence[str], count: Callable[[list[str]], Iterable[int]]) -> Ints:
+    """What ``count`` says of each text, (rows, texts), for columns of texts."""
+    each = ((n for chunk in chunks_of(rows, name) for n in count(chunk[name])) for name in names)
+    return np.stack([np.fromiter(lengths, np.int64) for lengths in each], axis=1)
 
 
 def integers(rows: datasets.Dataset, name: str) -> Ints:

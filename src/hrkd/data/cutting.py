@@ -14,7 +14,7 @@ from hrkd.errors import DataError
 if TYPE_CHECKING:
     from hrkd.recipe.schema import Keep
 
-__all__ = ["KEPT", "Ints", "cut_rows", "cut_text", "mean_by_owner", "windows_of"]
+__all__ = ["KEPT", "Ints", "cut_rows", "cut_text", "mean_by_owner", "unread", "window_counts", "windows_of"]
 
 Ints = npt.NDArray[np.int64]
 KEPT: dict[Keep, str] = {
@@ -81,6 +81,28 @@ def windows_of(length: int, room: int) -> list[slice]:
     count = -(-length // room)
     starts = [round(k * (length - room) / (count - 1)) for k in range(count)]
     return [slice(start, start + room) for start in starts]
+
+
+def window_counts(lengths: Ints, room: int) -> Ints:
+    """How many windows rows are read in, (rows,); ``lengths`` are tokens of each text of a row, (rows, texts)."""
+    longest = lengths.max(axis=1)
+    left = room - np.minimum(lengths.sum(axis=1) - longest, room // 2)
+    counts: Ints = np.where(lengths.sum(axis=1) > room, -(-longest // left), 1)
+    return counts
+
+
+def unread(lengths: Ints, room: int, keep: Keep) -> Ints:
+    """Tokens of each row that are not read, (rows,): of windows, those of the shorter text of a pair beyond its share.
+
+    Args:
+        lengths: tokens of each text of a row, (rows, texts), special ones left out.
+        room: tokens that a model reads of a row, special ones left out.
+        keep: what is read of longer rows.
+    """
+    whole = lengths.sum(axis=1)
+    shorter = whole - lengths.max(axis=1)
+    behind: Ints = np.where(whole > room, shorter - room // 2, 0) if keep == "windows" else whole - room
+    return behind.clip(min=0)
 
 
 def mean_by_owner(values: npt.NDArray[np.float64], owners: Ints) -> npt.NDArray[np.float64]:

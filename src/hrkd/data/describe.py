@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hrkd.data.columns import chunks_of, repeated
+from hrkd.data.columns import chunks_of, repeated, text_lengths
+from hrkd.data.cutting import unread, window_counts
 from hrkd.data.splits.draws import text_keys
 from hrkd.data.splits.unlabelled import LeftOut, Unlabelled
 from hrkd.data.types import NO_LABEL, MultiDomainDataset, Splits
@@ -26,6 +27,7 @@ __all__ = [
     "PartDescription",
     "Reading",
     "TokenDescription",
+    "content_lengths",
     "describe",
     "differing",
 ]
@@ -64,12 +66,14 @@ class Reading:
     """What a model that takes ``max_length`` tokens reads of the labelled texts; special tokens do not count.
 
     ``whole`` is the share of texts that fit, ``read`` the share of all tokens that is read of head, tail or both
-    (``data.keep``); windows read all, and ``windows`` is how many a text has on average.
+    (``data.keep``), ``read_in_windows`` that of windows, which is all but for pairs, and ``windows`` is how many of
+    these a text has on average.
     """
 
     max_length: int
     whole: float
     read: float
+    read_in_windows: float
     windows: float
 
 
@@ -178,7 +182,8 @@ def describe(
     cells = np.concatenate([number * width + part.domain_ids for number, part in enumerate(parts)])
     labels = np.concatenate([part.label_ids_or_none for part in parts])
     words = np.concatenate([_words(part) for part in parts])
-    tokens = None if tokenizer is None else np.concatenate([_tokens(part, tokenizer) for part in parts])
+    contents = None if tokenizer is None else np.concatenate([content_lengths(part, tokenizer) for part in parts])
+    special = 0 if tokenizer is None else tokenizer.num_special_tokens_to_add(pair=splits.train.has_pairs)
     several = repeated(keys)  # all others are in one place, once
     copies = _Copies(keys[several], cells[several], labels[several], width, len(names))
     described = []
@@ -192,13 +197,16 @@ def describe(
                 int(here.sum()),
                 {} if name[1] == "unlabelled" else dict(zip(splits.labels, counts, strict=True)),
                 _lengths(words[here]),
-                None if tokens is None else _describe_tokens(tokens[here], max_length),
+                None if contents is None else _describe_tokens(contents[here].sum(axis=1) + special, max_length),
                 *copies.of(cell),
             )
         )
     limit = max_length if tokenizer is not None else None
     labelled = sum(map(len, (splits.train, splits.dev, splits.test)))
-    reading = () if tokenizer is None or tokens is None else _reading(tokens[:labelled], tokenizer, max_length, splits)
+    reading: tuple[Reading, ...] = ()
+    if tokenizer is not None and contents is not None:
+        lengths = {max_length, *(n for n in USUAL_LENGTHS if n <= tokenizer.model_max_length)}
+        reading = tuple(_reading(contents[:labelled], n, n - special) for n in sorted(lengths) if n > special)
     left_out = () if unlabelled is None else unlabelled.left_out
     overlaps = copies.overlaps(names)
     return DataDescription(
@@ -249,33 +257,25 @@ def _words(part: MultiDomainDataset) -> Ints:
     return np.fromiter((sum(len(text.split()) for text in row) for row in rows), dtype=np.int64, count=len(part))
 
 
-def _tokens(part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase) -> Ints:
-    """Tokens of each row, shape (rows,), nothing cut."""
-    encoded = (
-        tokenizer(chunk["text"], chunk.get("text_pair"), truncation=False, verbose=False)
-        for chunk in chunks_of(part.rows, *part.text_columns)
+def content_lengths(part: MultiDomainDataset, tokenizer: PreTrainedTokenizerBase) -> Ints:
+    """Tokens of each text of each row, (rows, texts), nothing cut, without special ones."""
+
+    def count(texts: list[str]) -> list[int]:
+        return list(map(len, tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]))
+
+    return text_lengths(part.rows, part.text_columns, count)
+
+
+def _reading(contents: Ints, max_length: int, room: int) -> Reading:
+    """What is read of texts, (rows, texts), at a length that leaves ``room`` beside special tokens."""
+    whole, every = contents.sum(axis=1), max(1, int(contents.sum()))
+    return Reading(
+        max_length,
+        whole=float((whole <= room).mean()),
+        read=1 - float(unread(contents, room, "head").sum() / every),
+        read_in_windows=1 - float(unread(contents, room, "windows").sum() / every),
+        windows=float(window_counts(contents, room).mean()),
     )
-    lengths = (len(ids) for chunk in encoded for ids in chunk["input_ids"])
-    return np.fromiter(lengths, dtype=np.int64, count=len(part))
-
-
-def _reading(counts: Ints, tokenizer: PreTrainedTokenizerBase, max_length: int, splits: Splits) -> tuple[Reading, ...]:
-    """What is read at ``max_length`` and at the usual lengths that the tokenizer's model takes."""
-    special = tokenizer.num_special_tokens_to_add(pair=splits.train.has_pairs)
-    contents = counts - special
-    lengths = sorted({max_length, *(n for n in USUAL_LENGTHS if n <= tokenizer.model_max_length)})
-    found = []
-    for length in (length for length in lengths if length > special):
-        room = length - special
-        found.append(
-            Reading(
-                length,
-                whole=float((contents <= room).mean()),
-                read=float(np.minimum(contents, room).sum() / max(1, contents.sum())),
-                windows=float(np.maximum(1, np.ceil(contents / room)).mean()),
-            )
-        )
-    return tuple(found)
 
 
 def _describe_tokens(counts: Ints, max_length: int) -> TokenDescription | None:

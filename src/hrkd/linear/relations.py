@@ -103,9 +103,10 @@ class RelatedRows:
         from sklearn.feature_extraction.text import TfidfTransformer
 
         words, counts = WordCounts.fit(train)
-        weights = TfidfTransformer(sublinear_tf=True)
-        rows = weights.fit_transform(counts)
-        others = weights.transform(words.count(dev))
+        rows, others = counts, words.count(dev)
+        if counts.shape[1]:  # else no text has a word, and nothing is alike
+            weights = TfidfTransformer(sublinear_tf=True).fit(counts)
+            rows, others = weights.transform(counts), weights.transform(others)
         within = (rows @ rows.T).toarray()
         return cls(_products(train, within), within, (others @ rows.T).toarray(), train, dev)
 

@@ -318,6 +318,13 @@ class TeacherConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """How the teacher is fine-tuned; without effect on one that is `fine_tuned` already."""
 
+    @property
+    def tokenizer(self) -> str | None:
+        """Folder or hub name of a tokenizer; of classifiers by domain that of the first. None: made from the texts."""
+        if isinstance(self.fine_tuned, dict):
+            return next(iter(self.fine_tuned.values()), None)
+        return self.model or self.fine_tuned
+
     def _contradictions(self) -> Iterator[str]:
         given = [name for name in ("model", "fine_tuned", "scratch") if getattr(self, name) is not None]
         if len(given) != 1:

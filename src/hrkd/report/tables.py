@@ -486,12 +486,15 @@ def reading_table(rows: Sequence[Row], max_length: int | None) -> PlainTable | N
             f"{row['max_length']}{' (data.max_length)' if row['max_length'] == max_length else ''}",
             percent(row["whole"]),
             percent(row["read"]),
+            percent(row["read_in_windows"]),
             f"{row['windows']:.2f}",
         )
         for row in rows
     )
-    notes = ("Read: % of all tokens with data.keep: head, tail or head_tail; windows read all.",)
-    header = ("Input, tokens", "Whole texts, %", "Read, %", "Windows a text")
+    notes = (
+        "Read: % of all tokens, with data.keep: head, tail or head_tail. Windows go over the longer text of a pair.",
+    )
+    header = ("Input, tokens", "Whole texts, %", "Read, %", "In windows, %", "Windows a text")
     return PlainTable("What a model would read", header, lines, notes)
 
 
@@ -536,6 +539,10 @@ def relations_table(found: Row) -> PlainTable:
     ]
     if "accuracy" in found:
         notes.append(beside_unrelated(found))
+    else:
+        notes.append(
+            "Of two domains there is one relation, and no other to hold it against: whether it pays is not told."
+        )
     return PlainTable("Relations between domains", ("Domain", *matrix), rows, tuple(notes))
 
 

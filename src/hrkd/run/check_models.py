@@ -29,9 +29,7 @@ A_POINT = 0.005
 
 def check_lengths(recipe: Recipe, dataset: MultiDomainDataset) -> list[Finding]:
     """What is cut off texts, in tokens of the teacher where its tokenizer is at hand."""
-    source = recipe.teacher.model or recipe.teacher.fine_tuned
-    if isinstance(source, dict):
-        source = next(iter(source.values()), None)
+    source = recipe.teacher.tokenizer
     counter = None if source is None else token_counter(source)
     longest, keep = recipe.data.max_length, recipe.data.keep
     if counter is not None:

@@ -42,7 +42,7 @@ def describe_data(
 
     Args:
         recipe: its data section is read.
-        tokenizer: folder or hub name, for lengths in tokens; default: the recipe's teacher, if it names one.
+        tokenizer: folder or hub name, for lengths in tokens; default: that of the recipe's teacher, if it has one.
         data, unlabelled: as :func:`hrkd.run.commands.compress`.
         linear_models: fit linear models on some of the rows too, to see what domains give each other (``linear`` in
             what is returned: rows, accuracies and C of each form, the paired difference of crossed to own, and
@@ -54,7 +54,7 @@ def describe_data(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
-    source = tokenizer or recipe.teacher.model
+    source = tokenizer or recipe.teacher.tokenizer
     prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder), unlabelled=unlabelled)
     loaded = None
     if source is not None:
@@ -72,6 +72,10 @@ def describe_data(
     ):
         if table is not None:
             show(table)
+    if loaded is None:
+        show(
+            "Lengths in tokens are not known, as the recipe names no teacher that has a tokenizer: --tokenizer FOLDER."
+        )
     if linear_models:
         found = measure_sharing(prepared.splits)
         content["linear"] = _sharing(found)

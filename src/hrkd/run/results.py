@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from hrkd.data.cutting import unread
+from hrkd.data.describe import content_lengths
 from hrkd.data.splits.draws import some_of_each
 from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import Keep, MethodConfig
@@ -126,12 +126,12 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
 
 def share_cut(rows: TokenizedDataset, tokenizer: PreTrainedTokenizerBase, max_length: int, keep: Keep) -> float:
     """Of all tokens of the texts, those that are not read, on at most :data:`MOST_TEXTS` drawn ones."""
-    if keep == "windows" or rows.lengths.max() < max_length:
+    if rows.lengths.max() < max_length:
         return 0.0
     texts = rows.texts.select(some_of_each(rows.texts.domain_ids, MOST_TEXTS, name="tokens"))
-    columns = [texts.rows[name] for name in texts.text_columns]
-    lengths = np.array([len(ids) for ids in tokenizer(*map(list, columns), verbose=False)["input_ids"]])
-    return round(float(np.maximum(0, lengths - max_length).sum() / lengths.sum()), 4)
+    lengths = content_lengths(texts, tokenizer)
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=texts.has_pairs)
+    return round(float(unread(lengths, room, keep).sum() / lengths.sum()), 4)
 
 
 def method_in_words(method: MethodConfig) -> str:

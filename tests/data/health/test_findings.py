@@ -128,6 +128,14 @@ def test_what_is_cut_is_told_by_domain_and_not_for_windows():
     assert find_cut(dataset, 50, "windows", WORDS, "a rule") == []
 
 
+def test_windows_lose_the_end_of_the_shorter_text_of_a_long_pair():
+    columns = {"text": ["word " * 100], "text_pair": ["word " * 80], "domain": ["a"]}
+    pair = load_domains(columns, label=None, text_pair="text_pair")
+    [found] = find_cut(pair, 60, "windows", WORDS, "a rule")  # 130 and 104 tokens; half of 60 for the second
+    assert "32 % of all tokens are not read (data.keep: windows" in found.found
+    assert found.advice == "Raise data.max_length (240 holds nine of ten texts, if the model takes so many)."
+
+
 def test_copies_across_given_parts():
     texts = [("one", "x", "a"), ("ONE", "x", "a"), ("two", "x", "a"), ("two", "x", "a"), ("three", "y", "a")]
     dataset = rows(*texts, split=["train", "test", "train", "dev", "test"])

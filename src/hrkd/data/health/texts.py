@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hrkd.data.columns import chunks_of, repeated
+from hrkd.data.columns import chunks_of, repeated, text_lengths
+from hrkd.data.cutting import unread
 from hrkd.data.describe import differing
 from hrkd.data.health.finding import Finding, example_at
 from hrkd.data.splits.draws import some_of_each, text_keys
 from hrkd.data.types import MultiDomainDataset
+from hrkd.recipe.schema import Keep
 from hrkd.support.messages import count_of, first_of
 
 __all__ = ["WORDS", "Counter", "find_copies", "find_cut", "find_nearly_empty"]
@@ -102,29 +104,25 @@ def _abroad(dataset: MultiDomainDataset, rows: np.ndarray, texts: np.ndarray) ->
     return [Finding("D205", told, rows=len(rows), example=example_at(dataset, rows[0]))]
 
 
-def find_cut(dataset: MultiDomainDataset, room: int, keep: str, count: Counter, counted: str) -> list[Finding]:
+def find_cut(dataset: MultiDomainDataset, room: int, keep: Keep, count: Counter, counted: str) -> list[Finding]:
     """How much of the texts is not read, by domain, on at most :data:`MOST_TEXTS` drawn rows.
 
     Args:
         dataset: rows to look at.
         room: tokens that a model reads of a row, special ones left out.
-        keep: what is read of longer texts; with ``windows`` nothing is lost.
+        keep: what is read of longer texts.
         count: of tokens.
         counted: says what ``count`` does.
     """
-    if keep == "windows":
-        return []
     drawn = dataset.select(some_of_each(dataset.domain_ids, MOST_TEXTS, name="tokens"))
-    tokens = np.zeros(len(drawn), dtype=np.int64)
-    for column in drawn.text_columns:
-        lengths = [n for chunk in chunks_of(drawn.rows, column) for n in count(chunk[column])]
-        tokens += np.array(lengths, dtype=np.int64)
+    lengths = text_lengths(drawn.rows, drawn.text_columns, count)
+    tokens, behind = lengths.sum(axis=1), unread(lengths, room, keep)
     found, owners = [], drawn.domain_ids
     of = "" if len(drawn) == len(dataset) else f", on {count_of(len(drawn), 'drawn row', 'drawn rows')} of all domains"
     for d, domain in enumerate(dataset.domains):
         own = np.flatnonzero(owners == d)
-        lost = np.maximum(0, tokens[own] - room).sum() / max(1, tokens[own].sum())
-        cut = own[tokens[own] > room]
+        lost = behind[own].sum() / max(1, tokens[own].sum())
+        cut = own[behind[own] > 0]
         if lost > MUCH:
             told = (
                 f"{100 * len(cut) / len(own):.0f} % of the texts are longer than data.max_length, and "
@@ -136,12 +134,10 @@ def find_cut(dataset: MultiDomainDataset, room: int, keep: str, count: Counter, 
     return found
 
 
-def _longer(tokens: int, keep: str) -> str:
-    others = "windows" if keep == "head_tail" else "head_tail or windows"
-    return (
-        f"Raise data.max_length ({-(-tokens // 8) * 8} holds nine of ten texts, if the model takes so many), or set "
-        f"data.keep: {others}."
-    )
+def _longer(tokens: int, keep: Keep) -> str:
+    raised = f"Raise data.max_length ({-(-tokens // 8) * 8} holds nine of ten texts, if the model takes so many)"
+    others = {"head_tail": "windows", "windows": ""}.get(keep, "head_tail or windows")
+    return f"{raised}, or set data.keep: {others}." if others else f"{raised}."
 
 
 def WORDS(texts: Sequence[str]) -> list[int]:  # noqa: N802 - a default
