@@ -1,4 +1,4 @@
-"""Compare the graph's two widths, H / heads and the paper's H: weights, how far ratios are from 1/D, students.
+"""Compare the graph's two widths, H / 8 and the paper's H: weights, how far ratios are from 1/D, students.
 
     python benchmarks/graph_width.py > benchmarks/results/2026-01-31-graph-width.md
 
@@ -22,18 +22,21 @@ from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import MethodConfig
 from hrkd.run.commands import distill, train_teacher
 
-WIDTHS = {"H / heads": None, "H": "hidden"}
+WIDTHS = {"H / 8": 8, "H": 1}
+"""Of each head, as what H is divided by."""
+OF_DEMO = 64
+"""The H of its teacher."""
 LEVELS, SEEDS, DRAWS = 5, 3, 20
 
 
-def ratios(width: str | None, domains: int, hidden: int) -> DomainRatios:
+def ratios(width: int, domains: int, hidden: int) -> DomainRatios:
     """A published graph with its hierarchy."""
     return build_domain_ratios(
         MethodConfig(preset="published", graph_width=width), levels=LEVELS, domains=domains, width=hidden
     )
 
 
-def distances(width: str | None, domains: int, hidden: int, noise: float) -> torch.Tensor:
+def distances(width: int, domains: int, hidden: int, noise: float) -> torch.Tensor:
     """|ratio - 1/D| over drawn graphs and prototypes that differ between domains by ``noise``."""
     found = []
     for seed in range(DRAWS):
@@ -54,7 +57,7 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---:|")
     for hidden, domains in ((384, 4), (768, 4), (768, 16)):
         for noise in (0.1, 1.0):
-            for name, width in WIDTHS.items():
+            for name, width in ((name, hidden // divisor) for name, divisor in WIDTHS.items()):
                 graph = ratios(width, domains, hidden).graph
                 weights = sum(parameter.numel() for parameter in graph.parameters()) / 1e6
                 far = distances(width, domains, hidden, noise)
@@ -65,11 +68,15 @@ def main() -> None:
     print("| head width | mean | of each seed |\n|---|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         teacher = train_teacher(load_recipe("demo", {"run.output": f"{folder}/teacher"}))
-        for name, width in WIDTHS.items():
+        for name, width in ((name, OF_DEMO // divisor) for name, divisor in WIDTHS.items()):
             scores = []
             for seed in range(SEEDS):
                 changes = {"run.seed": seed, "run.output": f"{folder}/{width}-{seed}", "student.baseline": False}
-                changes |= {"method.graph_width": width, "cache.folder": str(Path(folder) / "cache")}
+                changes |= {
+                    "method.preset": "published",
+                    "method.graph_width": width,
+                    "cache.folder": str(Path(folder) / "cache"),
+                }
                 results = distill(load_recipe("demo", changes), teacher_folder=teacher)
                 scores.append(100 * results["models"]["student"]["test"]["mean"]["accuracy"])
             print(f"| {name} | {statistics.mean(scores):.1f} | {', '.join(f'{score:.1f}' for score in scores)} |")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from hrkd.comparison.content import Measured, Settings, comparison_content, tidy_rows
+from hrkd.comparison.page import comparison_page
 from hrkd.comparison.plot import AMOUNTS, plot_comparison
 from hrkd.comparison.tables import comparison_markdown, comparison_tables
-from hrkd.report.remarks import LINEAR
+from hrkd.report.remarks import LINEAR, times_as_fast
 
 DOMAINS = ("books", "dvd")
 DOMAIN_IDS = np.repeat([0, 1], [40, 60])
@@ -18,7 +19,8 @@ SETTINGS = Settings(("uniform",), ("hrkd", "uniform", "labels"), (0, 1, 2), "fra
 def model(method, seed, wrong, kind="distilled", fraction=1.0, **more):
     """A model that gets the first ``wrong`` rows of each domain wrong."""
     correct = np.concatenate([np.arange(40) >= wrong, np.arange(60) >= wrong])
-    cost = {"seconds": 10.0 + (seed or 0), "peak_megabytes": 900.0 + (seed or 0), "parameters": 2_000_000, "steps": 50}
+    cost = {"seconds": 10.0 + (seed or 0), "peak_megabytes": 900.0 + (seed or 0), "parameters": 2_000_000, "steps": 50,
+            "megabytes": 8.0, "times_as_fast": (1.0, 2.0, 9.0)[seed or 0]}  # fmt: skip
     return Measured(
         "data",
         f"fraction-{fraction}",
@@ -66,7 +68,8 @@ def test_accuracies_are_means_and_deviations_over_seeds():
     assert hrkd["accuracy"]["mean"]["mean"] == pytest.approx((35 / 40 + 55 / 60) / 2)
     assert hrkd["interval"][0] < hrkd["accuracy"]["mean"]["mean"] < hrkd["interval"][1]
     assert table["methods"][0]["accuracy"]["mean"]["deviation"] is None, "one teacher"
-    assert hrkd["cost"] == {"seconds": 11.0, "peak_megabytes": 902.0, "parameters": 2_000_000, "steps": 50}
+    cost = {"seconds": 11.0, "peak_megabytes": 902.0, "parameters": 2_000_000, "steps": 50}
+    assert hrkd["cost"] == cost | {"megabytes": 8.0, "times_as_fast": 2.0}
 
 
 def test_differences_are_to_the_baseline_over_the_seeds_of_both():
@@ -103,9 +106,38 @@ def test_the_linear_model_has_one_row_and_is_held_against_every_seed():
     assert next(line for line in text.splitlines() if line.startswith(f"| {LINEAR}")).endswith("| - |")
 
 
+def test_the_page_begins_with_the_best_method_beside_the_linear_model():
+    best = "data, fraction 1.0: hrkd reaches most, 89.6 % (mean over 3 seeds)"
+    told = comparison_page(content(with_linear(wrong=8)), "today")
+    assert f"{best}; TF-IDF + logistic regression has 83.3 %.<" in told
+    assert 'href="#frontier-' in told
+    told = comparison_page(content(with_linear(wrong=0)), "today")
+    assert f"{best}; TF-IDF + logistic regression has 100.0 %, which is no less.<" in told
+    assert f"{best}.<" in comparison_page(content(models()), "today")
+
+
+def test_how_many_times_as_fast_is_by_the_same_rounds_and_of_the_linear_model_by_its_own_speed():
+    results = {"models": {"linear": {"texts_per_second": 500.0}, "student": {}, "static": {}}}
+    assert times_as_fast(results, "student") is None
+    assert times_as_fast(results, "linear") is None
+    results |= {"texts_per_second": {"teacher": 10.0, "student": 70.0}, "times_as_fast": {"student": [7.5, 7.0, 8.0]}}
+    assert times_as_fast(results, "student") == 7.5
+    assert times_as_fast(results, "linear") == 50.0
+    assert times_as_fast(results, "teacher") == 1.0
+
+
 def test_the_teacher_is_told_to_be_below_the_linear_model_too():
     text = comparison_markdown(content(with_linear(wrong=0, teacher=12)))
     assert f"The teacher (75.0 %) is below {LINEAR} (100.0 %" in text
+
+
+def test_what_was_still_learning_is_told_with_how_many_seeds():
+    found = models()
+    early = [replace(each, still_learning=each.method == "hrkd" and each.seed != 1) for each in found]
+    told = comparison_markdown(content(early))
+    assert "hrkd was still learning at its end (2 of 3 trainings): raise its training.epochs" in told
+    assert "uniform was still learning" not in told
+    assert "still learning" not in comparison_markdown(content(found))
 
 
 def test_few_seeds_are_those_of_methods_alone():

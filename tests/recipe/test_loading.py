@@ -166,7 +166,7 @@ class TestProblems:
             "did you mean teacher.training.learning_rate or student.training.learning_rate?",
             f"my.yaml:14: student.layer_map, item 2: 'last' is not allowed: {number}",
             "my.yaml:15: student.training: 5 is not allowed: must be a section with the fields epochs, min_steps, "
-            "patience, average_weights, learning_rate, batch_size, weight_decay, warmup, "
+            "max_steps, patience, average_weights, learning_rate, batch_size, weight_decay, warmup, "
             "max_grad_norm, gradient_accumulation, group_by_length",
             "my.yaml:17: run.precision: 'fp8' is not allowed: must be one of no, bf16, fp16",
             f"my.yaml:18: run.trackers: 'tensorboard' is not allowed: must be a list (each {trackers})",

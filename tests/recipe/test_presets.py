@@ -85,23 +85,6 @@ def test_a_student_without_layers_keeps_its_own_training(preset):
     assert recipe.student == StudentConfig(kind="static")
 
 
-@pytest.mark.parametrize(
-    ("student", "rate"),
-    [
-        ({"layers": 2, "width": 24}, recommended(("student", "training", "learning_rate"))),
-        ({"times_smaller": 4.0}, recommended(("student", "training", "learning_rate"))),
-        ({"times_faster": 4.0}, recommended(("student", "training", "learning_rate"))),
-        ({"milliseconds": 4.0}, recommended(("student", "training", "learning_rate"))),
-        ({"layers": 2, "width": 24, "start": "random"}, recommended(("student", "training", "learning_rate"))),
-        ({"layers": 2}, 5e-5),
-        ({"layers": 2, "width": 24, "start": "teacher_layers"}, 5e-5),
-        ({"checkpoint": "small"}, 5e-5),
-    ],
-)
-def test_weights_that_were_pre_trained_keep_the_lower_rate(student, rate):
-    assert load_recipe({**PLAIN, "student": student}).student.training.learning_rate == rate
-
-
 def test_nothing_is_recommended_for_data_that_trains_nothing():
     data = load_recipe(None, {"data.source": "a.csv"}, needed=("data",)).data
     assert data == DataConfig(source="a.csv")

@@ -454,7 +454,7 @@ def with_linear(own, against, **more):
 
 
 def below(made):
-    return [told for told in remarks_of(made) if "is below TF-IDF" in told]
+    return [told for told in remarks_of(made) if "below TF-IDF" in told or "not above TF-IDF" in told]
 
 
 def test_who_is_below_the_linear_model_is_told_what_to_do():
@@ -475,8 +475,12 @@ def test_who_is_below_the_linear_model_is_told_what_to_do():
     assert student.endswith(": so is its teacher, which is to be mended first.")
 
 
-def test_a_difference_that_the_rows_leave_open_is_not_told():
-    assert below(with_linear(0.86, {"student": -0.02, "teacher": 0.05})) == []
+def test_a_difference_that_the_rows_leave_open_is_told_as_such():
+    (told,) = below(with_linear(0.86, {"student": -0.01, "teacher": 0.05}))
+    assert told.startswith("The student (85.0 %) is not above TF-IDF + logistic regression (86.0 %; -1.0 points")
+    assert "which holds 0" in told
+    assert "): distil it longer" in told
+    assert below(with_linear(0.84, {"student": 0.01, "teacher": 0.05})) == []
     assert below(with_linear(0.86, {})) == [], "results of an older version"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from pydantic import ValidationError
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.recipe.schema import TrainingConfig
@@ -27,6 +28,21 @@ from tiny import weights
 )
 def test_few_rows_get_many_epochs(epochs, min_steps, steps_of_epoch, expected):
     assert planned_epochs(TrainingConfig(epochs=epochs, min_steps=min_steps), steps_of_epoch) == expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_steps", "steps_of_epoch", "expected"),
+    [(3, None, 10_000, 3), (3, 30, 10, 3), (3, 29, 10, 2), (3, 9, 10, 1), (3, 10_000, 10, 3)],
+)
+def test_many_rows_get_few_epochs(epochs, max_steps, steps_of_epoch, expected):
+    assert planned_epochs(TrainingConfig(epochs=epochs, max_steps=max_steps), steps_of_epoch) == expected
+
+
+def test_a_floor_goes_before_a_limit():
+    settings = TrainingConfig(epochs=3, min_steps=95, max_steps=95)
+    assert planned_epochs(settings, 10) == 10
+    with pytest.raises(ValidationError, match="max_steps: 5 is less than min_steps"):
+        TrainingConfig(min_steps=6, max_steps=5)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +67,8 @@ def test_min_steps_make_the_schedule_and_the_epochs_longer(tiny, caplog):
     history = run(tiny, FineTuning(tiny.model()), epochs=1)
     steps = history.steps
     assert "min_steps asks" not in caplog.text
+    run(tiny, FineTuning(tiny.model()), epochs=3, max_steps=2 * steps + 1)
+    assert f"2 epochs, not 3: training.max_steps allows {2 * steps + 1} steps" in caplog.text
     longer = run(tiny, FineTuning(tiny.model()), epochs=1, min_steps=2 * steps + 1)
     assert f"3 epochs, not 1: training.min_steps asks for {2 * steps + 1} steps" in caplog.text
     assert longer.steps == 3 * steps

@@ -14,7 +14,7 @@ from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
-from hrkd.report.remarks import LINEAR
+from hrkd.report.remarks import LINEAR, times_as_fast
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
 from hrkd.support.messages import first_line
@@ -172,7 +172,14 @@ def _measured(
         synthetic=read[0].results["synthetic"],
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
         train_rows=None if stage == TEACHER else _train_rows([each.results for each in read]),
+        still_learning=any(_still_learning(each.results, stage) for each in read),
     )
+
+
+def _still_learning(results: Mapping[str, Any], stage: str) -> bool:
+    """Whether the training of a model was over too early; of older results, and without a training, no."""
+    model, _ = MODELS[stage]
+    return bool((results["models"][model].get("training") or {}).get("still_learning"))
 
 
 def _train_rows(results: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
@@ -190,7 +197,8 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
     elif cell.teacher is not None:
         path = RunFolder(cell.teacher.folder).stage(TEACHER).training
         known = training_cost(read_json(path, what="the record of the teacher's training"))
-    return {"parameters": results["models"][model]["parameters"], **known}
+    sizes = {name: results["models"][model].get(name) for name in ("parameters", "megabytes")}
+    return {**sizes, "times_as_fast": times_as_fast(results, model), **known}
 
 
 def _cost_of_domains(costs: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

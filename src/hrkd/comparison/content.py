@@ -38,6 +38,8 @@ COSTS = {
     "peak_megabytes": Cost("Peak memory, MB", megabytes, np.max, max),
     "parameters": Cost("M parameters", millions, np.max),
     "steps": Cost("Steps", "{:,.0f}".format, np.mean),
+    "megabytes": Cost("MB", megabytes, np.max),
+    "times_as_fast": Cost("Times as fast", "{:.1f}".format, np.median, np.mean),
 }
 
 COLUMNS = ("data", "fraction", "method", "seed", "domain", "accuracy")
@@ -54,9 +56,10 @@ class Measured:
     domain and label; the other is None.
     ``method`` is the name of a row; ``kind`` one of teacher, distilled, labels, linear. ``teacher`` is the row of the
     teacher that it learnt or started from, itself for a teacher, None for a linear model. ``correct`` (N,) says which
-    items are right, ``domain_ids`` (N,) index ``domains``. ``cost`` holds some of seconds, peak_megabytes, parameters
-    and steps. ``ratios``, if any, are those of the last epoch: level, domain, mean and std over logged steps of each
-    (None for one step). ``train_rows`` are those that it was trained on, by domain, if that is known.
+    items are right, ``domain_ids`` (N,) index ``domains``. ``cost`` holds some of :data:`COSTS`. ``ratios``, if any,
+    are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
+    ``train_rows`` are those that it was trained on, by domain, if that is known. ``still_learning``: dev still rose in
+    its last epoch.
     """
 
     data: str
@@ -74,6 +77,7 @@ class Measured:
     synthetic: bool = False
     ratios: Sequence[Mapping[str, Any]] | None = None
     train_rows: Mapping[str, int] | None = None
+    still_learning: bool = False
 
     @property
     def rows(self) -> dict[str, int]:
@@ -190,6 +194,7 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "kind": first.kind,
         "teacher": first.teacher,
         "seeds": [model.seed for model in models],
+        "still_learning": sum(model.still_learning for model in models),
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": _interval(correct, first.domain_ids, settings, lowest=0),
         "cost": {

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrkd.comparison.tables import Parts, about, parts_of
+from hrkd.report.page.costs import frontier_figure
 from hrkd.report.page.figure import Figure
 from hrkd.report.page.methods import curves_figure, differences_figure, ranking_figure
 from hrkd.report.page.page import html_of
+from hrkd.report.remarks import LINEAR, SPEEDS
 from hrkd.support.folder_names import folder_names
+from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, percent
 
 __all__ = ["AMOUNTS", "comparison_page"]
@@ -53,18 +56,23 @@ def comparison_page(content: Row, made: str) -> str:
 
 
 def _verdict(content: Row) -> list[str]:
-    """The best method of each data set and amount."""
+    """The best method of each data set and amount, beside the linear model."""
     found = []
     for table in content["tables"]:
+        linear = next((row for row in table["methods"] if row["kind"] == "linear"), None)
         students = [row for row in table["methods"] if row["kind"] not in ("teacher", "linear")]
         if students:
             best = max(students, key=lambda row: row["accuracy"]["mean"]["mean"])
-            mean = 100 * best["accuracy"]["mean"]["mean"]
-            seeds = len(best["seeds"])
-            found.append(
-                f"{table['data']}, {table['level'].replace('-', ' ', 1)}: {best['name']} reaches most, {mean:.1f} % "
-                f"(mean over {seeds} seed{'s' if seeds > 1 else ''})."
+            mean = best["accuracy"]["mean"]["mean"]
+            told = (
+                f"{table['data']}, {table['level'].replace('-', ' ', 1)}: {best['name']} reaches most, "
+                f"{percent(mean)} % (mean over {count_of(len(best['seeds']), 'seed', 'seeds')})"
             )
+            if linear is not None:
+                its = linear["accuracy"]["mean"]["mean"]
+                beside = ", which is no less" if its >= mean else ""
+                told += f"; {LINEAR} has {percent(its)} %{beside}"
+            found.append(f"{told}.")
     return found
 
 
@@ -91,6 +99,11 @@ def _figures(table: Row, parts: Parts, name: str, content: Row) -> list[Figure]:
     if parts.ratios is not None:
         said = "Of the students' last epochs."
         figures.append(Figure(f"ratios-{name}", f"{parts.place}: domain ratios", said, (), (parts.ratios,)))
+    models = [
+        {**row["cost"], "title": row["name"], "accuracy": row["accuracy"]["mean"]["mean"]} for row in table["methods"]
+    ]
+    title = f"{parts.place}: size, speed and accuracy"
+    figures.append(frontier_figure(models, SPEEDS, split="test", name=f"frontier-{name}", title=title))
     said = "Means over seeds."
     figures.append(Figure(f"cost-{name}", f"{parts.place}: cost", said, (), (parts.costs,)))
     return figures

@@ -8,6 +8,7 @@ from typing import Any
 
 from hrkd.comparison.content import COSTS
 from hrkd.report.remarks import (
+    SPEEDS,
     SYNTHETIC,
     below_linear,
     beside_teacher,
@@ -159,6 +160,12 @@ def _warnings_of(table: Row) -> list[str]:
         for row in rows.values()
         if row["kind"] == "teacher" and _is_own(row)
     ]
+    found += [
+        f"{_named(row)} was still learning at its end ({row['still_learning']} of "
+        f"{count_of(len(row['seeds']), 'training', 'trainings')}): raise its training.epochs or training.min_steps."
+        for row in rows.values()
+        if row.get("still_learning")
+    ]
     few = [
         row["name"]
         for row in rows.values()
@@ -232,7 +239,7 @@ def _verdict(difference: Row, confidence: float) -> str:
 
 def _costs(table: Row) -> PlainTable:
     rows = tuple(
-        (row["name"], *(or_nothing(row["cost"][name], cost.form) for name, cost in COSTS.items()))
+        (row["name"], *(or_nothing(row["cost"].get(name), cost.form) for name, cost in COSTS.items()))
         for row in table["methods"]
     )
     columns = ("Method", *(cost.heading for cost in COSTS.values()))
@@ -240,7 +247,7 @@ def _costs(table: Row) -> PlainTable:
         "Training: mean over seeds of the time of all epochs, dev evaluations included; what goes before them (the "
         "student's start, the teacher's cache) is not in it. Peak memory: the most that a run's process held."
     )
-    return PlainTable(f"{_place(table)}: cost", columns, rows, (note,))
+    return PlainTable(f"{_place(table)}: cost", columns, rows, (note, SPEEDS))
 
 
 def _ratios(table: Row) -> PlainTable:

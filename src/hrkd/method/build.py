@@ -47,8 +47,7 @@ def build_domain_ratios(
 
 
 def _published(method: MethodConfig, levels: int, width: int, _: Tensor | None) -> nn.Module:
-    # All heads together are as wide as a prototype: 1 / heads of the paper's K x heads x H x H weights.
-    return PublishedGraph(levels, width, **_layer(method, width, otherwise=max(1, width // method.graph_heads)))
+    return PublishedGraph(levels, width, **_layer(method, width, otherwise=width))
 
 
 def _relational(method: MethodConfig, levels: int, width: int, _: Tensor | None) -> nn.Module:

@@ -323,7 +323,9 @@ _ALL = (
         "note",
         "The accuracy on dev of logistic regression on TF-IDF, the best of its forms.",
         "It is trained in seconds. A student that is not above it is not worth its cost.",
-        "Hold the student's figures against it; every run measures it too.",
+        "Hold the figures of teacher and student against it; every run measures it too. Where one is not above it, let "
+        "both read more of each text (data.max_length), train the teacher longer or take a larger one, then distil "
+        "longer or on more text (data.unlabelled); or use the linear model.",
     ),
     Code(
         "D903",

@@ -1,6 +1,7 @@
 """Named settings for fields that a recipe leaves out. Nothing here imports torch.
 
-The fields' own defaults are those of the paper, so that ``published`` fills in nothing.
+The fields' own defaults are those of the paper, so that ``published`` fills in nothing; what differs all the same
+stands in docs/deviations.md.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ __all__ = ["PRESETS", "Preset", "preset_values", "recommended", "with_preset"]
 
 Preset = Literal["recommended", "published"]
 
+MOST_STEPS = 30_000
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "recommended": {
         "data": {"keep": "head_tail"},
-        "teacher": {"training": {"min_steps": 300, "average_weights": True}},
-        "student": {"training": {"learning_rate": 6e-4, "min_steps": 1000, "average_weights": True}},
+        "teacher": {"training": {"min_steps": 300, "max_steps": MOST_STEPS, "average_weights": True}},
+        "student": {
+            "training": {"learning_rate": "auto", "min_steps": 1000, "max_steps": MOST_STEPS, "average_weights": True}
+        },
         "method": {"graph": "uniform", "hierarchy": "none", "student_dropout": False},
     },
     "published": {},
@@ -31,25 +36,14 @@ def with_preset(preset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """``given`` sections of a recipe, and the preset's values in the place of what they leave out.
 
     A preset that there is none of fills in nothing; it is told where the field is checked. A student without layers is
-    trained in its own way, and one whose weights were pre-trained at the field's own learning rate.
+    trained in its own way.
     """
     values = copy.deepcopy(PRESETS.get(preset, {})) if isinstance(preset, str) else {}
     student = given.get("student", {})
     said = student.model_dump(exclude_unset=True) if isinstance(student, BaseModel) else student
-    if "student" in values and isinstance(said, Mapping):
-        if said.get("kind") == "static":
-            values.pop("student")
-        elif _is_pretrained(said):
-            values["student"]["training"].pop("learning_rate")
+    if isinstance(said, Mapping) and said.get("kind") == "static":
+        values.pop("student", None)
     return _filled(values, given)
-
-
-def _is_pretrained(student: Mapping[str, Any]) -> bool:
-    """Whether a student starts from weights as they were pre-trained or fine-tuned, not from narrowed ones."""
-    narrower = ("width", "times_smaller", "times_faster", "milliseconds")
-    as_wide = all(student.get(name) is None for name in narrower)
-    start = student.get("start", "auto")
-    return start in ("checkpoint", "teacher_layers") or (start == "auto" and as_wide)
 
 
 def preset_values(values: Mapping[str, Any] = PRESETS["recommended"]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -62,7 +62,7 @@ Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
 ]
 
-STATIC_LEARNING_RATE = 1e-2
+PRETRAINED_LEARNING_RATE, NEW_LEARNING_RATE, STATIC_LEARNING_RATE = 5e-5, 6e-4, 1e-2
 """Of a student without layers."""
 PLACES = ("source", "unlabelled", "splits_file", "model", "fine_tuned", "checkpoint", "folder", "output")
 """Fields of any section that name files or folders."""
@@ -232,10 +232,13 @@ class TrainingConfig(Section):
     """One training: AdamW, linear warm-up then linear decay, gradient clipping."""
 
     epochs: PositiveInt = 3
-    """Passes over the largest domain; more where `min_steps` asks for them."""
+    """Passes over the largest domain; more where `min_steps` asks for them, fewer where `max_steps` does."""
 
     min_steps: Annotated[int, Field(ge=0)] = 0
     """Steps that a training has at least: few rows get as many epochs as that takes, whatever `epochs` says."""
+
+    max_steps: PositiveInt | None = None
+    """Steps that a training has at most, in whole epochs, of which there is one in any case; default: no such limit."""
 
     patience: PositiveInt | None = None
     """End after so many epochs without a better dev score; default: only when all epochs are over."""
@@ -243,8 +246,9 @@ class TrainingConfig(Section):
     average_weights: bool = False
     """Also average the weights of all steps of the second half; they are kept where dev has them as no worse."""
 
-    learning_rate: PositiveFloat = 5e-5
-    """Peak learning rate."""
+    learning_rate: PositiveFloat | Literal["auto"] = PRETRAINED_LEARNING_RATE
+    """Peak learning rate; `auto`: 5e-5 for layers as they were pre-trained or fine-tuned, 6e-4 for a student whose
+    layers are narrowed or random."""
 
     batch_size: PositiveInt = 8
     """Examples of EVERY domain in a batch, in all processes together; a batch has this times the number of domains."""
@@ -264,6 +268,15 @@ class TrainingConfig(Section):
 
     group_by_length: bool = True
     """Put texts of similar length into the same step, so that little is padding; the order stays random otherwise."""
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.max_steps is not None and self.max_steps < self.min_steps:
+            yield f"max_steps: {self.max_steps} is less than min_steps ({self.min_steps}); change one of them"
+
+    @property
+    def rate(self) -> float:
+        """Peak learning rate; `auto` is that of layers as they were pre-trained."""
+        return PRETRAINED_LEARNING_RATE if self.learning_rate == "auto" else self.learning_rate
 
     @property
     def step_size(self) -> int:
@@ -604,7 +617,7 @@ class MethodConfig(Section):
 
     graph_width: PositiveInt | Literal["hidden"] | None = None
     """Width of each of these heads; default: 16 for the package's graphs, for the published one the teacher's hidden
-    size / heads; `hidden`: that size itself (paper)."""
+    size (paper), which `hidden` gives the others too."""
 
     graph_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the graph's inputs and attention while training."""

@@ -12,6 +12,7 @@ from hrkd.support.text_table import megabytes, percent
 __all__ = ["next_command", "verdict"]
 
 Row = Mapping[str, Any]
+D902 = "what to do: hrkd explain D902"
 AT_CHANCE = (
     "The teacher is not shown to be better than always giving each domain's most frequent label, so that nothing below "
     "says what distillation is worth: look at the labels, and train the teacher longer first (teacher.training)."
@@ -32,7 +33,7 @@ def verdict(results: Row) -> list[str]:
     return [
         *([AT_CHANCE] if results.get("teacher_at_chance") else []),
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
-        *_not_above(student, models.get("linear")),
+        *_not_above(student, teacher, models.get("linear")),
         _worst(student["test"], teacher["test"], results.get("train_rows") or {}),
         *_sizes(student, teacher),
         *_speeds(results.get("texts_per_second", {}), name, results.get("times_as_fast", {}).get(name)),
@@ -67,13 +68,19 @@ def _kept(student: Row, teacher: Row, linear: Row | None, *, distilled: bool) ->
     return [f"{what}{share} {percent(ours)} of {percent(its)} % on test, mean over domains{beside}."]
 
 
-def _not_above(student: Row, linear: Row | None) -> list[str]:
+def _not_above(student: Row, teacher: Row, linear: Row | None) -> list[str]:
     if linear is None:
         return []
-    ours, its = (model["test"]["mean"]["accuracy"] for model in (student, linear))
-    if ours > its:
-        return []
-    return [f"It is not above {LINEAR}, which takes seconds ({points(ours - its)} points): hrkd explain D902."]
+    ours, its, simple = (model["test"]["mean"]["accuracy"] for model in (student, teacher, linear))
+    found = []
+    if ours <= simple:
+        found.append(f"It is not above {LINEAR}, which takes seconds ({points(ours - simple)} points): {D902}.")
+    if its <= simple:
+        other = "Nor is its teacher" if found else f"Its teacher is not above {LINEAR}"
+        found.append(
+            f"{other} ({points(its - simple)} points), which is to be mended first{'' if found else f': {D902}'}."
+        )
+    return found
 
 
 def _worst(student: Row, teacher: Row, train_rows: Mapping[str, int]) -> str:

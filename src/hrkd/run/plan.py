@@ -137,6 +137,15 @@ def _content(
         notes.append(
             f"There are more epochs than training.epochs says: {asked} {asks} for them; for a first look: {flags}"
         )
+    lowered = [
+        f"{name}.training.max_steps ({training.max_steps:,})"
+        for name, training in (("teacher", recipe.teacher.training), ("student", recipe.student.training))
+        if training.max_steps is not None
+        and any(cost.name.startswith(name) and cost.epochs < training.epochs for cost in costs)
+    ]
+    if lowered and recipe.method.stages == "one":
+        allow = "allow" if len(lowered) > 1 else "allows"
+        notes.append(f"There are fewer epochs than training.epochs says: {' and '.join(lowered)} {allow} no more.")
     if recipe.student.training.patience or recipe.teacher.training.patience:
         notes.append("With training.patience a training may end earlier.")
     return {

@@ -23,7 +23,8 @@ from hrkd.recipe.schema import Recipe
 from hrkd.report.page.aggregate import calibration, confusion_change, flips
 from hrkd.report.page.page import made_now, run_page
 from hrkd.report.page.several import several_page, shown_names
-from hrkd.report.tables import remarks_of
+from hrkd.report.remarks import SPEEDS, times_as_fast
+from hrkd.report.tables import about_linear, remarks_of
 from hrkd.report.verdict import next_command, verdict
 from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
 from hrkd.run.errors import answers_table, student_of
@@ -48,8 +49,6 @@ CHARACTERS = 300
 REPORT = "report.html"
 BENCHMARK = "benchmark.json"
 """In the folder of a run: what hrkd benchmark found of it."""
-DECISIVE = ("kind", "width", "start", "times_smaller", "times_faster", "milliseconds")
-"""Of the student: by these a preset's values differ."""
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
 
@@ -118,7 +117,7 @@ def report_content(run: Path, data: Splits | None = None) -> dict[str, Any]:
         "labels": results["labels"],
         "domains": results["domains"],
         "verdict": verdict(results),
-        "remarks": remarks_of(results),
+        "remarks": [*remarks_of(results), *([about_linear(results)] if "linear" in measured else [])],
         "next": next_command(results, str(run)),
         "models": measured,
         "confusion": _confusion(run, answers, results["domains"]) if has_both else None,
@@ -127,7 +126,7 @@ def report_content(run: Path, data: Splits | None = None) -> dict[str, Any]:
         "texts_note": note,
         "history": ratios_of_run(run, results["domains"], weighs_domains=weighs),
         "stages": stages_of_run(run),
-        "frontier": _frontier(run, measured),
+        "frontier": _frontier(run, measured, results),
         "cost": {name: results.get(name, {}) for name in (*COSTS, "texts_per_second")},
         "data": _data(run) | {"findings": _findings(splits, recipe)},
         "recipe": recipe_fields_of(recipe),
@@ -219,7 +218,7 @@ def _shown(text: str) -> str:
     return visible(text if len(text) <= CHARACTERS else text[: CHARACTERS - 1] + "…")
 
 
-def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]], results: Mapping[str, Any]) -> dict[str, Any]:
     """Accuracy on dev, sizes and speeds of the run's models, and of exports that were timed beside them."""
     found = {
         name: {
@@ -227,6 +226,7 @@ def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]]) -> dict[str, A
             "accuracy": model["dev"]["mean"]["accuracy"] if model.get("dev") else None,
             "parameters": model.get("parameters"),
             "megabytes": model.get("megabytes"),
+            "times_as_fast": times_as_fast(results, name),
         }
         for name, model in models.items()
     }
@@ -234,7 +234,8 @@ def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     if not path.is_file():
         return {
             "models": list(found.values()),
-            "note": f"Speeds, and exports, are shown once hrkd benchmark {run} EXPORT... has timed them.",
+            "note": f"{SPEEDS} Texts a second, and exports, are shown once hrkd benchmark {run} EXPORT... has timed "
+            "them.",
         }
     timed = read_json(path, what="what hrkd benchmark found", advice="run hrkd benchmark again, or delete it")
     for row in timed["models"]:
@@ -254,7 +255,7 @@ def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     return {
         "models": list(found.values()),
         "note": f"Speeds: {timed['texts']} test texts, {timed['threads']} thread(s), {timed['batch_size']} at a time, "
-        "tokenising included.",
+        f"tokenising included. {SPEEDS}",
     }
 
 
@@ -277,14 +278,14 @@ def _data(run: Path) -> dict[str, Any]:
 
 def recipe_fields_of(recipe: Recipe) -> list[dict[str, Any]]:
     """Every field: its value, the default (of the recipe's preset), and whether they differ."""
-    own = {name: getattr(recipe.student, name) for name in DECISIVE}
-    preset: Any = with_preset(recipe.method.preset, {"student": own})
+    kind = recipe.student.kind  # by which a preset's values differ
+    preset: Any = with_preset(recipe.method.preset, {"student": {"kind": kind}})
     found = []
     for field in recipe_fields():
         value: Any = recipe
         for part in field.path:
             value = getattr(value, part)
-        default = _at(preset, field.path, field.default) if field.path[-1] not in DECISIVE else field.default
+        default = field.default if field.path == ("student", "kind") else _at(preset, field.path, field.default)
         found.append(
             {
                 "field": field.name,

@@ -14,7 +14,7 @@ from hrkd.models.domain_teachers import encoders_of
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.sizes import model_sizes
 from hrkd.models.start.build import StartedStudent
-from hrkd.models.start.student import start_student
+from hrkd.models.start.student import settled_training, start_student
 from hrkd.models.vocabulary import Vocabulary, choose_vocabulary
 from hrkd.recipe.schema import MethodConfig, StudentTrainingConfig
 from hrkd.run.context import Context
@@ -36,6 +36,8 @@ logger = logging.getLogger("hrkd")
 def share_of(training: StudentTrainingConfig, epochs: int) -> StudentTrainingConfig:
     """The settings of a stage that has so many of a training's epochs, and its share of all steps."""
     share = {"epochs": epochs, "min_steps": -(-training.min_steps * epochs // training.epochs)}
+    if training.max_steps is not None:
+        share["max_steps"] = -(-training.max_steps * epochs // training.epochs)
     return training.model_copy(update=share)
 
 
@@ -112,7 +114,7 @@ class PupilStage(ModelStage):
         """One distillation as the recipe says it, but for ``method`` and ``epochs``, its share of all steps."""
         for note in started.notes:
             logger.info("%s: %s", self.name, note)
-        recipe, teacher, training = self.context.recipe, self.teacher, self.context.recipe.student.training
+        recipe, teacher, training = self.context.recipe, self.teacher, self._training(started.model)
         return distill_from_models(
             teacher.model,
             started.model,
@@ -126,6 +128,11 @@ class PupilStage(ModelStage):
             cache=recipe.cache,
             session=session,
         )
+
+    def _training(self, student: MultiDomainClassifier) -> StudentTrainingConfig:
+        training = settled_training(self.context.recipe.student, student, self.teacher.model)
+        logger.info("%s: learning rate %g", self.name, training.rate)
+        return training
 
     def _unlabelled(self) -> TokenizedDataset:
         context, teacher = self.context, self.teacher
@@ -215,6 +222,6 @@ class Baseline(PupilStage):
         """Fine-tune on labels."""
         model, train_set = self.start()[0].model, self.teacher.data.train
         vocabulary = self.vocabulary(model, train_set)
-        settings, dev_set = self.context.recipe.student.training, self.held_out("dev", vocabulary)
+        settings, dev_set = self._training(model), self.held_out("dev", vocabulary)
         history = fine_tune(model, train_set, dev_set, settings=settings, session=session)
         return self.trained(model, vocabulary, history)

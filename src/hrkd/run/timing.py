@@ -180,7 +180,7 @@ def time_distillation(
 
 
 def _short(settings: TrainingConfig, epochs: int) -> TrainingConfig:
-    return settings.model_copy(update={"epochs": epochs, "min_steps": 0, "patience": None})
+    return settings.model_copy(update={"epochs": epochs, "min_steps": 0, "max_steps": None, "patience": None})
 
 
 def _timed(context: Context, train: Callable[[Session], object], rows: int, cache: Path | None) -> Timing:

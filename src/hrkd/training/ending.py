@@ -20,8 +20,9 @@ PREFIX = "average."
 
 
 def planned_epochs(settings: TrainingConfig, steps_of_epoch: int) -> int:
-    """Epochs of a training that nothing ends early: ``epochs``, or as many as ``min_steps`` take."""
-    return max(settings.epochs, ceil(settings.min_steps / steps_of_epoch))
+    """Epochs of a training that nothing ends early: ``epochs``, if they are neither too few nor too many steps."""
+    most = settings.epochs if settings.max_steps is None else max(1, settings.max_steps // steps_of_epoch)
+    return max(min(settings.epochs, most), ceil(settings.min_steps / steps_of_epoch))
 
 
 def is_over(epochs: int, best_epoch: int, planned: int, patience: int | None) -> bool:

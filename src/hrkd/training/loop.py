@@ -188,14 +188,14 @@ class _Training:
         self.module, self.loader, self.settings, self.session = module, loader, settings, session
         accelerator = session.accelerator
         self.logs = _Logs(session, recorder)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(module, settings.weight_decay), lr=settings.learning_rate, fused=True
-        )
+        optimizer = torch.optim.AdamW(parameter_groups(module, settings.weight_decay), lr=settings.rate, fused=True)
         self.epochs = planned_epochs(settings, len(loader))
-        if self.epochs > settings.epochs:
+        if self.epochs != settings.epochs:
+            asked = "min_steps asks for" if self.epochs > settings.epochs else "max_steps allows"
+            steps = settings.min_steps if self.epochs > settings.epochs else settings.max_steps
             logger.info(
-                "%s: %d epochs, not %d: training.min_steps asks for %d steps",
-                session.title, self.epochs, settings.epochs, settings.min_steps,
+                "%s: %d epochs, not %d: training.%s %d steps",
+                session.title, self.epochs, settings.epochs, asked, steps,
             )  # fmt: skip
         updates = len(loader) * self.epochs
         self.scheduler = get_linear_schedule_with_warmup(optimizer, round(settings.warmup * updates), updates)
@@ -419,7 +419,7 @@ class _Training:
 
     def _error(self, problem: str) -> TrainingError:
         """What went wrong in this training, and what to try."""
-        precision, rates = self.session.accelerator.mixed_precision, [self.settings.learning_rate]
+        precision, rates = self.session.accelerator.mixed_precision, [self.settings.rate]
         rates += [group["lr"] for group in self.module.own_groups()]
         advice = "" if precision == "no" else f", or run.precision: no instead of {precision}"
         return TrainingError(

@@ -27,7 +27,13 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, shape_of
 from hrkd.models.trace import set_attention
 from hrkd.recipe.presets import recommended
-from hrkd.recipe.schema import CacheConfig, MethodConfig, StudentTrainingConfig, TrainingConfig
+from hrkd.recipe.schema import (
+    NEW_LEARNING_RATE,
+    CacheConfig,
+    MethodConfig,
+    StudentTrainingConfig,
+    TrainingConfig,
+)
 from hrkd.training.checks import (
     attention_kind,
     check_heads,
@@ -127,7 +133,8 @@ def distill_from_models(
             graph alone; else they may have none.
         method: losses, graph, hierarchy and how they are learnt; ``stages`` is not looked at. Default: what is
             recommended (:mod:`hrkd.recipe.presets`).
-        settings: epochs, learning rate and the like; default: what is recommended.
+        settings: epochs, learning rate and the like; default: what is recommended. A rate of ``auto`` goes by whether
+            the student is narrower than the teacher.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         ratios: a module of one's own, in the place of the graph and hierarchy that ``method`` names; it maps prototypes
@@ -149,6 +156,8 @@ def distill_from_models(
     """
     method = method or MethodConfig()
     settings = settings or StudentTrainingConfig(**recommended(("student", "training")))
+    if settings.learning_rate == "auto" and shape_of(student.encoder.config).width < _shape(teacher).width:
+        settings = settings.model_copy(update={"learning_rate": NEW_LEARNING_RATE})
     session = _titled(session, "distillation")
     _check_fit(teacher, student, train_set, dev_set, method)
     set_seed(session.run.seed)

@@ -10,11 +10,24 @@ from transformers import PreTrainedTokenizerBase
 from hrkd.data.batching import TokenizedDataset, length_sorted
 from hrkd.models.domain_teachers import AnyTeacher, encoders_of
 from hrkd.models.layer_map import resolve_layer_map
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import resolve_shape, shape_of
-from hrkd.models.start.build import StartedStudent, build_student, static_student, student_from_checkpoint
-from hrkd.recipe.schema import StudentConfig
+from hrkd.models.start.build import (
+    StartedStudent,
+    build_student,
+    settle_start,
+    static_student,
+    student_from_checkpoint,
+)
+from hrkd.recipe.schema import (
+    NEW_LEARNING_RATE,
+    PRETRAINED_LEARNING_RATE,
+    STATIC_LEARNING_RATE,
+    StudentConfig,
+    StudentTrainingConfig,
+)
 
-__all__ = ["start_student"]
+__all__ = ["settled_training", "start_student"]
 
 STATES_SAMPLE = 512
 """Training texts whose hidden states decide the principal components."""
@@ -66,3 +79,18 @@ def start_student(
         seed=seed,
     )
     return started, layer_map[1:]
+
+
+def settled_training(
+    settings: StudentConfig, student: MultiDomainClassifier, teacher: AnyTeacher
+) -> StudentTrainingConfig:
+    """How a student is trained, its learning rate as a number that suits what it has started from."""
+    if settings.training.learning_rate != "auto":
+        return settings.training
+    rate = PRETRAINED_LEARNING_RATE
+    if settings.kind == "static":
+        rate = STATIC_LEARNING_RATE
+    elif settings.start != "checkpoint" and settings.checkpoint is None:
+        shapes = (shape_of(each.config) for each in (student.encoder, encoders_of(teacher)[0]))
+        rate = rate if settle_start(settings.start, *shapes) == "teacher_layers" else NEW_LEARNING_RATE
+    return settings.training.model_copy(update={"learning_rate": rate})

@@ -17,6 +17,7 @@ AXES: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "megabytes": ("MB", megabytes),
     "per_second": ("texts a second, one core", "{:,.0f}".format),
     "milliseconds": ("ms for a single text", "{:.3g}".format),
+    "times_as_fast": ("times as fast as the teacher", "{:.3g}".format),
 }
 COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "seconds": ("Training, s", "{:,.1f}".format),
@@ -26,12 +27,16 @@ COSTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def frontier_figure(models: Sequence[Row], note: str) -> Figure:
-    """Accuracy on dev against size and, where it was measured, speed.
+def frontier_figure(
+    models: Sequence[Row], note: str, *, split: str = "dev", name: str = "frontier", title: str = ""
+) -> Figure:
+    """Accuracy against size and, where it was measured, speed.
 
     Args:
-        models: ``title``, ``accuracy`` on dev (None: not known), ``parameters`` and some of :data:`AXES`.
+        models: ``title``, ``accuracy`` on ``split`` (None: not known), ``parameters`` and some of :data:`AXES`.
         note: where speeds come from.
+        name: of the figure, on its page.
+        title: its heading; default: what it shows.
     """
     series = [Series(model["title"], number) for number, model in enumerate(models)]
     pictures = []
@@ -50,11 +55,11 @@ def frontier_figure(models: Sequence[Row], note: str) -> Figure:
         )
         for model in models
     )
-    columns = ("Model", "Accuracy on dev, %", "M parameters", *(heading for heading, _ in axes.values()))
+    columns = ("Model", f"Accuracy on {split}, %", "M parameters", *(heading for heading, _ in axes.values()))
     return Figure(
-        "frontier",
-        "Size, speed and accuracy",
-        f"Accuracy on dev, mean over domains, against what a model costs; scales of costs are logarithmic. {note}",
+        name,
+        title or "Size, speed and accuracy",
+        f"Accuracy on {split}, mean over domains, against what a model costs; scales of costs are logarithmic. {note}",
         tuple(pictures),
         (PlainTable("", columns, rows),),
         tuple(series),

@@ -85,10 +85,14 @@ def _accuracies(models: Mapping[str, Row]) -> Figure:
 
 
 def _frontier(contents: Mapping[str, Row]) -> Figure:
-    """Every model, and export, of the runs; those of several runs that are the same once."""
+    """Every model, and export, of the runs; those of several runs that are the same once.
+
+    How many times as fast as its teacher a model is says nothing beside those of other teachers.
+    """
     found: list[Row] = []
     for run, content in contents.items():
-        for model in content["frontier"]["models"]:
+        for timed in content["frontier"]["models"]:
+            model = {name: value for name, value in timed.items() if name != "times_as_fast"}
             if not any(
                 model == {**other, "title": model["title"]} and model["title"] in other["title"] for other in found
             ):
