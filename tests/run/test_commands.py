@@ -1,6 +1,7 @@
 """The real commands' functions on a tiny recipe: files, restarts, errors."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -376,6 +377,16 @@ def test_a_teacher_no_better_than_chance_stops_the_run(tmp_path):
     weights = (tmp_path / "run" / "teacher" / "model.safetensors").read_bytes()
     compress(recipe(tmp_path / "run", **weak | {"teacher.allow_weak": True}))
     assert (tmp_path / "run" / "teacher" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_teacher_that_is_not_above_the_linear_model_is_told_before_anything_is_distilled(tmp_path, caplog):
+    shown = []
+    weak = {"teacher.training.learning_rate": 1e-9, "teacher.training.epochs": 1, "evaluation.linear": True}
+    train_teacher(recipe(tmp_path / "run", **weak), show=shown.append)
+    (told,) = [note for note in shown[-1].notes if "TF-IDF" in note]
+    assert re.match(r"The teacher \([\d.]+ %\) is below TF-IDF \+ logistic regression \(.* dev rows", told)
+    assert told.endswith("or take a larger encoder (teacher.model).")
+    assert told in caplog.text
 
 
 def test_a_batch_too_large_can_be_mended_in_the_same_folder(tmp_path):

@@ -1,6 +1,7 @@
 """A run whose models read more of a text than its head."""
 
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from hrkd.deploy.engines.torch_engine import TorchEngine
 from hrkd.deploy.export.plain import export_plain
 from hrkd.deploy.label_table import predict_file
 from hrkd.deploy.predict import Predictor
+from hrkd.errors import RecipeError
 from hrkd.models.open_model import open_model, read_facts
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
@@ -60,6 +62,21 @@ def test_an_answer_is_the_mean_over_windows(windows, texts):
     alone = predictor.probabilities(pieces, domain=domain)
     expected = [alone[owners == i].mean(axis=0) for i in range(len(asked))]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_student_that_reads_both_ends_can_be_distilled_on_its_own_windows_too(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="hrkd")
+    plain = made(tmp_path / "plain", "head_tail")
+    more = made(tmp_path / "more", "head_tail", **{"student.own_windows": True})
+    long, windows = map(int, re.search(r"student: (\d+) long texts in (\d+) windows", caplog.text).groups())
+    assert windows > 2 * long > 0
+    rows = sum(plain["train_rows"].values())
+    assert more["steps"]["student"] / plain["steps"]["student"] == pytest.approx(1 + windows / rows, rel=0.1)
+    models = [each["models"]["teacher"]["test"]["mean"] for each in (plain, more)]
+    assert models[0] == models[1]
+    assert read_facts(tmp_path / "more" / "student").keep == "head_tail"
+    with pytest.raises(RecipeError, match=r"student\.own_windows: data\.keep: windows reads all"):
+        made(tmp_path / "both", "windows", **{"student.own_windows": True})
 
 
 def test_files_and_exports(windows, texts, tmp_path, caplog):

@@ -112,6 +112,11 @@ class MultiDomainDataset:
         rows = self.select(np.flatnonzero(numbers[self.domain_ids] >= 0)).rows
         return replace(self, rows=renumbered(rows, domain=numbers), domains=tuple(kept))
 
+    def without_labels(self) -> MultiDomainDataset:
+        """The same rows, for distillation alone; labels keep their names."""
+        unknown = np.full(max(1, len(self.labels)), NO_LABEL, dtype=np.int64)
+        return replace(self, rows=renumbered(self.rows, label=unknown))
+
     def rows_by_domain(self) -> dict[str, int]:
         """Number of rows of every domain, also of those that have none."""
         counts = np.bincount(self.domain_ids, minlength=len(self.domains)).tolist()

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,9 +23,8 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokeni
 
 from hrkd.data.arrow_files import as_dataset, kept_table, write_arrow
 from hrkd.data.batching import TokenizedDataset
-from hrkd.data.columns import CHUNK, renumbered
+from hrkd.data.columns import CHUNK
 from hrkd.data.splits.draws import stable_rng
-from hrkd.data.types import NO_LABEL
 from hrkd.models.digests import bytes_of
 from hrkd.models.folder import look_into
 from hrkd.models.plain import without_bars
@@ -198,9 +196,7 @@ def augmented(
     name = f"{_mark(data, copies, seed, candidates.mark)}-augmented"
     table, _ = kept_table(cache, name, write)
     again = np.tile(np.arange(len(data)), copies)
-    texts = data.source.select(again)
-    unknown = np.full(max(1, len(texts.labels)), NO_LABEL, dtype=np.int64)
-    texts = replace(texts, rows=renumbered(texts.rows, label=unknown))
+    texts = data.source.select(again).without_labels()
     lengths = np.tile(data.lengths, copies)
     return TokenizedDataset(texts, as_dataset(table), lengths, np.arange(len(again)), data.collator)
 

@@ -422,6 +422,10 @@ class StudentConfig(Section):
     """Copies of every training text with other words in the place of 40 %, for distillation alone (TinyBERT): what the
     masked-language head of `teacher.model` finds likely, or neighbours in the teacher's embeddings if it has none."""
 
+    own_windows: bool = False
+    """Also distil on all of the training texts that are longer than `data.max_length`, in windows, as text without
+    labels."""
+
     vocabulary: Literal["all"] | PositiveInt = "all"
     """How often a piece must stand in the texts of the training, labelled or not, to be kept in the finished student
     (1: every one that they need); other words are spelt by smaller pieces. `all`: the teacher's vocabulary."""
@@ -813,6 +817,8 @@ class Recipe(Section):
     def _contradictions(self) -> Iterator[str]:
         if self.student.kind == "static" and self.method.stages == "two":
             yield "method.stages: two: a static student has no levels, which are the first stage; leave stages out"
+        if self.student.own_windows and self.data.keep == "windows":
+            yield "student.own_windows: data.keep: windows reads all windows of every text already; leave it out"
         if self.student.kind == "static" and self.method.prediction_weight == 0:
             yield "method.prediction_weight: 0 leaves a static student, which has no levels, nothing to learn"
         several = self.teacher.encoders == "per_domain" or isinstance(self.teacher.fine_tuned, dict)

@@ -15,6 +15,7 @@ __all__ = [
     "SPEEDS",
     "SYNTHETIC",
     "below_linear",
+    "beside_linear",
     "beside_own",
     "beside_teacher",
     "beside_unrelated",
@@ -170,17 +171,20 @@ def beside_teacher(
 def below_linear(
     model: str, reached: float, linear: float, paired: Mapping[str, Any], advice: str, split: str = "test"
 ) -> str | None:
-    """That a model is not more accurate than the linear one, and what to do; None where it is.
+    """That a model is not more accurate than the linear one, and what to do; None where it is. As below."""
+    return beside_linear(model, reached, linear, paired, advice, split) if reached <= linear else None
+
+
+def beside_linear(
+    model: str, reached: float, linear: float, paired: Mapping[str, Any], advice: str, split: str = "test"
+) -> str:
+    """Whether a model is more accurate than the linear one, and what to do where it is not.
 
     Args: ``model`` is what the sentence begins with, with its accuracy ``reached``; others as above.
     """
-    if reached > linear:
-        return None
-    beside = "below" if paired["interval"][1] < 0 else "not above"
-    return (
-        f"{model} ({percent(reached)} %) is {beside} {LINEAR} ({percent(linear)} %; {_evidence(paired, split)}): "
-        f"{advice}."
-    )
+    beside = "above" if reached > linear else "below" if paired["interval"][1] < 0 else "not above"
+    told = f"{model} ({percent(reached)} %) is {beside} {LINEAR} ({percent(linear)} %; {_evidence(paired, split)})"
+    return f"{told}." if reached > linear else f"{told}: {advice}."
 
 
 def beside_own(shared: float, own: float, paired: Mapping[str, Any]) -> str:

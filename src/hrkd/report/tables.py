@@ -169,12 +169,13 @@ def ratios_table(results: Row) -> PlainTable | None:
     return upright(table, domains)
 
 
-def scores_table(scores: Row, title: str) -> PlainTable:
+def scores_table(scores: Row, title: str, notes: Sequence[str] = ()) -> PlainTable:
     """One model's figures on one split, in %, domain by domain, with their rows and intervals.
 
     Args:
         scores: What :meth:`hrkd.training.metrics.Scores.to_dict` gives.
         title: Stands above.
+        notes: Stand below; empty ones are left out.
     """
     worst, level = scores["worst"], scores.get("confidence")
     lines = [*scores["domains"].items(), ("Mean", scores["mean"])]
@@ -191,10 +192,10 @@ def scores_table(scores: Row, title: str) -> PlainTable:
     )
     columns = ("Domain", "Rows", *headings, *(["Worst class"] if classes else []))
     its = scores["domains"][worst["domain"]]["examples"]
-    notes = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} % of {count_of(its)})."]
-    notes += [CLASSES] if classes else []
-    notes += [intervals_note(level)] if level else []
-    return PlainTable(f"{title}, in %", columns, rows, tuple(notes))
+    told = [f"Worst domain: {worst['domain']} ({percent(worst['accuracy'])} % of {count_of(its)})."]
+    told += [CLASSES] if classes else []
+    told += [intervals_note(level)] if level else []
+    return PlainTable(f"{title}, in %", columns, rows, (*told, *(note for note in notes if note)))
 
 
 def export_table(record: Row, folder: Path, student: Path) -> PlainTable:

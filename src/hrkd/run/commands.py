@@ -99,8 +99,9 @@ def train_teacher(
         context = Context.load(recipe, data=data, folder=folder, show=show, progress=progress, verb="train-teacher")
         context = opened(context, "train-teacher")
         trained = fine_tune_teacher(context)
-        scores = open_teacher(context).dev_scores
-        context.show(scores_table(scores.to_dict(), title="Teacher on dev"))
+        teacher = open_teacher(context)
+        scores = teacher.dev_scores
+        context.show(scores_table(scores.to_dict(), title="Teacher on dev", notes=[teacher.beside_linear]))
         if scored is not None:
             scored(scores)
         context.accelerator.end_training()

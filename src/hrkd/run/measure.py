@@ -15,7 +15,6 @@ from hrkd.models.domain_teachers import AnyTeacher
 from hrkd.models.sizes import model_sizes
 from hrkd.report.remarks import LINEAR
 from hrkd.run.context import Context, Workplace
-from hrkd.run.linear import linear_answers
 from hrkd.run.speed import Speeds, measured_speeds
 from hrkd.run.stages import FinishedStage
 from hrkd.support.atomic_files import replace_file
@@ -87,8 +86,7 @@ def measure_models(
     if baseline is not None:
         title, name = "Same student without distillation", "student_without_distillation"
         models[name] = measured(name, title, "baseline", baseline)
-    if context.recipe.evaluation.linear:
-        linear = linear_answers(context)
+    if (linear := teacher.linear) is not None:
         models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
     else:
         _forget(context, "linear")

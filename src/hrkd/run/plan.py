@@ -123,7 +123,7 @@ def _content(
         "checkpoints and the draws of intervals are not in them.",
         *measured.notes,
     ]
-    if linear and verb != "train-teacher" and not any(each["kind"] == "linear" and each["there"] for each in caches):
+    if linear and not any(each["kind"] == "linear" and each["there"] for each in caches):
         notes.append("The linear model, which is fitted once for these rows, is not in them either.")
     raised = {
         f"{name}.training.min_steps": training.min_steps

@@ -177,7 +177,7 @@ class _Pupils:
         context, train = self.context, self.teacher.data.train
         recipe, state = context.recipe, _state(context, name)
         step_size, distils = recipe.student.training.step_size, name != "baseline"
-        rows, copies = (pupil.texts, recipe.student.augment) if distils else (train, 0)
+        rows, copies = (pupil.unaltered, recipe.student.augment) if distils else (train, 0)
         steps = steps_of_epoch(rows, step_size, altered=train, copies=copies)
         timing, before = None, self.start_seconds
         if state[0] != "finished" and distils:

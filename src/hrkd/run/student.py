@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
+
 from hrkd.data.batching import TokenizedDataset, tokenize
 from hrkd.models.augment import Candidates, MaskedWords, Neighbours, augmented, masked_language_model, whole_words
 from hrkd.models.domain_teachers import encoders_of
@@ -63,9 +65,21 @@ class PupilStage(ModelStage):
         return train if self.context.data.unlabelled is None else train.followed_by(self._unlabelled())
 
     @cached_property
+    def unaltered(self) -> TokenizedDataset:
+        """The same and, behind them, the long ones in windows, without labels, if the recipe asks for them."""
+        texts, data = self.texts, self.context.recipe.data
+        long = np.unique(texts.owners[texts.lengths >= data.max_length])  # some of them just fit
+        if not self.context.recipe.student.own_windows or not len(long):
+            return texts
+        rows, tokenizer = texts.texts.select(long).without_labels(), self.teacher.tokenizer
+        windows = tokenize(rows, tokenizer, data.max_length, cache=self.context.cache, keep="windows")
+        logger.info("%s: %s long texts in %s windows", self.name, f"{len(long):,}", f"{len(windows):,}")
+        return texts.followed_by(windows)
+
+    @cached_property
     def train_set(self) -> TokenizedDataset:
         """The same and, behind them, altered copies of the train rows."""
-        return self.texts.followed_by(self._altered()) if self.context.recipe.student.augment else self.texts
+        return self.unaltered.followed_by(self._altered()) if self.context.recipe.student.augment else self.unaltered
 
     def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
         """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""

@@ -14,17 +14,20 @@ from transformers import PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
 from hrkd.data.splits.split_files import content_hashes, texts_of_file
-from hrkd.data.types import PARTS
+from hrkd.data.types import PARTS, MultiDomainDataset
 from hrkd.errors import ArtifactError, TrainingError
+from hrkd.linear.sharing import mean_over_domains
 from hrkd.models.domain_teachers import AnyTeacher, combined
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
+from hrkd.report.remarks import beside_linear
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
 from hrkd.run.folder import splits_beside
+from hrkd.run.linear import LinearAnswers, linear_answers
 from hrkd.run.measure import scores, teacher_predictions
 from hrkd.run.prepare import TokenizedSplits, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
@@ -33,7 +36,8 @@ from hrkd.support.domain_index import INDEX, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.stage_files import STAGE_RECORD, TRAINING_RECORD
 from hrkd.training.chance import majority_share, no_better_than_chance
-from hrkd.training.metrics import Scores
+from hrkd.training.intervals import paired_difference
+from hrkd.training.metrics import Scores, label_ids_of
 from hrkd.training.session import Session
 from hrkd.training.trainers import fine_tune
 
@@ -49,6 +53,12 @@ __all__ = [
 
 logger = logging.getLogger("hrkd")
 
+ADVICE = (
+    "let it read more of each text (data.max_length), train it longer (teacher.training.epochs), or take a larger "
+    "encoder (teacher.model)"
+)
+"""What to do about a teacher that is not above the linear model."""
+
 
 @dataclass(frozen=True)
 class UnmeasuredTeacher:
@@ -63,11 +73,14 @@ class UnmeasuredTeacher:
 class Teacher(UnmeasuredTeacher):
     """A teacher ready to be asked.
 
-    ``record`` is that of its training, or None for a teacher that hrkd did not train.
+    ``record`` is that of its training, or None for a teacher that hrkd did not train. ``linear`` is what the linear
+    model says, and ``beside_linear`` who of both is better on dev; None and "" where the recipe leaves it out.
     """
 
     dev_scores: Scores
     record: dict[str, Any] | None
+    linear: LinearAnswers | None
+    beside_linear: str
 
 
 def fine_tune_teacher(context: Context) -> Path:
@@ -152,15 +165,33 @@ def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def open_teacher(context: Context) -> Teacher:
     """Load the teacher (another run's, the recipe's fine-tuned one, or the run's own) and measure it on the dev set.
 
+    That it is not above the linear model there is logged as a warning.
+
     Raises:
         ArtifactError: there is none, or it was trained on other data.
         ModelError: its labels or domains do not fit the data.
         TrainingError: it is no better than chance and the recipe does not allow that.
     """
     teacher, record = load_teacher(context)
-    dev_scores = scores(context, teacher_predictions(context, teacher.model, teacher.data.dev), teacher.data.dev.texts)
+    answers, rows = teacher_predictions(context, teacher.model, teacher.data.dev), teacher.data.dev.texts
+    dev_scores = scores(context, answers, rows)
     check_teacher(context, dev_scores, teacher.data)
-    return Teacher(teacher.model, teacher.tokenizer, teacher.data, dev_scores, record)
+    linear, told = None, ""
+    if context.recipe.evaluation.linear:
+        linear = linear_answers(context)
+        told = _beside_linear(context, answers, linear.said["dev"], rows)
+    return Teacher(teacher.model, teacher.tokenizer, teacher.data, dev_scores, record, linear, told)
+
+
+def _beside_linear(context: Context, teacher: np.ndarray, linear: np.ndarray, rows: MultiDomainDataset) -> str:
+    """Who of both is better on dev, from their probabilities, shape (rows, C)."""
+    right, its_right = (label_ids_of(said) == rows.label_ids for said in (teacher, linear))
+    ours, its = (mean_over_domains(each, rows.domain_ids) for each in (right, its_right))
+    paired = paired_difference(right, its_right, rows.domain_ids, context.recipe.evaluation.confidence).to_dict()
+    told = beside_linear("The teacher", ours, its, paired, ADVICE, "dev")
+    if ours <= its:
+        logger.warning("%s", told)
+    return told
 
 
 def load_teacher(context: Context) -> tuple[UnmeasuredTeacher, dict[str, Any] | None]:
