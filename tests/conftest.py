@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,13 @@ def short_glances():
     from hrkd.run import speed
 
     speed.SECONDS = 0
+
+
+@pytest.fixture(autouse=True)
+def no_handler_outlives_its_test():
+    """A command that runs within a test logs to a stream that is closed with the test."""
+    yield
+    logging.getLogger("hrkd").handlers.clear()
 
 
 @dataclass(frozen=True)

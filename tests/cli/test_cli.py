@@ -379,8 +379,6 @@ class TestFlags:
                 assert run("compress", *FLAGS, f"--{field.name}", "null")[::2] == (0, ""), field.name
                 found = functools.reduce(getattr, field.path, recipe_of(library.compress))
                 preset = recommended(field.path)
-                if field.name == "student.training.learning_rate":  # FLAGS name a student as wide as its teacher
-                    preset = None
                 assert found == (field.default if preset is None else preset), field.name
 
 

@@ -214,8 +214,11 @@ def test_what_differs_from_the_defaults_of_the_preset(run):
     assert fields["student.training.learning_rate"]["default"] == "5e-05", "of the published preset"
     assert fields["student.layers"]["differs"]
     assert not fields["data.keep"]["differs"]
-    recipe = tiny_recipe(run, **{"method.preset": "recommended", "student.width": None, "student.heads": None})
-    as_wide = {each["field"]: each for each in recipe_fields_of(recipe)}
-    assert as_wide["student.training.learning_rate"]["default"] == "5e-05", "it starts from layers of its teacher"
-    narrow = {each["field"]: each for each in recipe_fields_of(tiny_recipe(run, **{"method.preset": "recommended"}))}
-    assert narrow["student.training.learning_rate"]["default"] == "0.0006"
+    recommended = {"method.preset": "recommended"}
+    fields = {each["field"]: each for each in recipe_fields_of(tiny_recipe(run, **recommended))}
+    assert fields["student.training.learning_rate"]["default"] == "auto"
+    layers = {"student.layers": None, "student.width": None, "student.heads": None}
+    recipe = tiny_recipe(run, **recommended, **layers, **{"student.kind": "static"})
+    static = {each["field"]: each for each in recipe_fields_of(recipe)}
+    assert static["student.training.min_steps"]["default"] == "0", "it has none of the recommended trainings"
+    assert static["student.kind"]["differs"]
