@@ -113,7 +113,7 @@ def test_a_run_makes_measures_and_predicts(finished):
     assert evaluate(finished)["mean"]["accuracy"] == student["test"]["mean"]["accuracy"]
     answers = Predictor(TorchEngine(model, tokenizer))(["a good read", "dull"], domain=model.domains[0])
     assert {each["label"] for each in answers} <= set(model.labels)
-    assert load_recipe(finished / "recipe.yaml").student.training.learning_rate == 1e-2
+    assert load_recipe(finished / "recipe.yaml").student.training.learning_rate == 3e-3
 
 
 def test_it_has_no_plain_form(finished, tmp_path):
@@ -160,7 +160,7 @@ def test_the_learning_rate_is_its_own_unless_one_is_given():
             ("encoder", {"layers": 1}, {}),
         )
     ]
-    assert rates == [1e-2, 0.5, "auto"]
+    assert rates == [3e-3, 0.5, "auto"]
 
 
 MADE = {"data": {"format": "synthetic"}, "teacher": {"model": "encoder"}}

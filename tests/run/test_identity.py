@@ -25,7 +25,8 @@ def test_a_record_holds_what_is_not_at_its_default(tmp_path):
 @pytest.mark.parametrize("stage", ["teacher", "levels", "student", "baseline"])
 def test_a_record_of_all_fields_is_the_same_as_one_of_those_that_were_set(tmp_path, stage):
     """As version 1 wrote it; and as a record that is older than a field, which has its default."""
-    recipe, record = tiny_recipe(tmp_path), settings(tmp_path, stage)
+    whole = {"method.graph_width": "hidden"}
+    recipe, record = tiny_recipe(tmp_path, **whole), settings(tmp_path, stage, **whole)
     sections = {"teacher": recipe.teacher, "student": recipe.student, "method": recipe.method, "cache": recipe.cache}
     full = {
         name: sections[name].model_dump(mode="json", exclude=set(sections[name].leaves_weights_alone))
@@ -84,7 +85,20 @@ def test_every_graph_of_the_recipe_has_its_properties():
         assert MethodConfig(preset="published", graph=name, **learnt).momentum == form.momentum
 
 
+def test_defaults_that_have_changed_are_those_of_then(tmp_path):
+    published, older = settings(tmp_path), {**settings(tmp_path), "version": 2}
+    assert differences(older, published) == ["method.graph_width: that of the states / heads then, not set now"]
+    given = settings(tmp_path, **{"method.graph_width": 4})
+    assert differences({**given, "version": 2}, given) == []
+    sizes = {"student.layers": None, "student.width": None, "student.heads": None, "method.graph": "uniform"}
+    static = settings(tmp_path, **sizes, **{"student.kind": "static"})
+    assert differences({**static, "version": 2}, static) == [
+        "student.pair_buckets: 65536 then, 262144 now",
+        "student.width: 64 then, not set now",
+    ]
+
+
 def test_a_record_of_a_later_version_is_refused(tmp_path):
     record = settings(tmp_path)
-    with pytest.raises(ArtifactError, match="is of version 3, this hrkd writes 2"):
-        differences({**record, "version": 3}, record)
+    with pytest.raises(ArtifactError, match="is of version 4, this hrkd writes 3"):
+        differences({**record, "version": 4}, record)

@@ -23,6 +23,8 @@ __all__ = [
     "static_config",
 ]
 
+WIDTH = 16
+"""Where a recipe names none."""
 MULTIPLIER = 1_000_003
 """Of the first of two ids, in the hash of a pair."""
 
@@ -137,6 +139,5 @@ def is_static(model: PreTrainedModel) -> bool:
 
 def static_config(teacher: PreTrainedModel, padding: int | None, settings: StudentConfig) -> StaticConfig:
     """A configuration for the token ids of a teacher's encoder, of the size that a recipe names."""
-    sizes = {} if settings.width is None else {"hidden_size": settings.width}
-    table = teacher.get_input_embeddings()
-    return StaticConfig(table.num_embeddings, pair_buckets=settings.pair_buckets, pad_token_id=padding, **sizes)
+    rows, width = teacher.get_input_embeddings().num_embeddings, settings.width or WIDTH
+    return StaticConfig(rows, width, settings.pair_buckets, pad_token_id=padding)

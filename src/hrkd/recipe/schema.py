@@ -62,7 +62,7 @@ Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb", "all"
 ]
 
-PRETRAINED_LEARNING_RATE, NEW_LEARNING_RATE, STATIC_LEARNING_RATE = 5e-5, 6e-4, 1e-2
+PRETRAINED_LEARNING_RATE, NEW_LEARNING_RATE, STATIC_LEARNING_RATE = 5e-5, 6e-4, 3e-3
 """Of a student without layers."""
 PLACES = ("source", "unlabelled", "splits_file", "model", "fine_tuned", "checkpoint", "folder", "output")
 """Fields of any section that name files or folders."""
@@ -378,16 +378,16 @@ class StudentConfig(Section):
     kind: Literal["encoder", "static"] = "encoder"
     """A smaller encoder, or a model without layers: the sum of a text's token vectors, which start from the teacher's
     embeddings, and of hashed pairs of neighbours, with the heads behind it; it learns from the teacher's predictions,
-    at a learning rate of 0.01 where none is given."""
+    at a learning rate of 0.003 where none is given."""
 
-    pair_buckets: Annotated[int, Field(ge=0)] = 65_536
+    pair_buckets: Annotated[int, Field(ge=0)] = 262_144
     """For `static`: vectors that pairs of neighbouring tokens share, by a hash; 0: single tokens alone."""
 
     layers: PositiveInt | None = None
     """Transformer layers."""
 
     width: PositiveInt | None = None
-    """Hidden size; the number of heads must divide it. A static student has 64 by default."""
+    """Hidden size; the number of heads must divide it. A static student has 16 by default."""
 
     heads: PositiveInt | None = None
     """Attention heads; default: as many as the teacher, or with times_faster and milliseconds heads of 64."""

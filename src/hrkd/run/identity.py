@@ -19,7 +19,7 @@ from hrkd.support.domain_index import domain_folders
 
 __all__ = ["differences", "model_settings", "recipe_settings", "unlike_defaults"]
 
-VERSION = 2
+VERSION = 3
 NOT_COMPARED = ("version", "versions", "parts")
 """In a record beside what decides the weights: its own version, those of the packages, folders of a stage's parts."""
 
@@ -142,11 +142,24 @@ def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
             "made the run, or choose another run.output"
         )
     filled = {name: value for name, value in record.items() if name not in NOT_COMPARED}
+    if record.get("version", 1) < 3:
+        filled |= _as_then(filled)
     for name, section in SECTIONS.items():
         # Rows are a hash, and a teacher of another run is the name of its folder.
         if isinstance(filled.get(name), dict):
             filled[name] = _filled(filled[name], _defaults(section))
     return filled
+
+
+def _as_then(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What versions 1 and 2 meant by defaults that are others now: of static students and of the published graph."""
+    found: dict[str, Any] = {}
+    student, method = record.get("student"), record.get("method")
+    if isinstance(student, dict) and student.get("kind") == "static":
+        found["student"] = {"pair_buckets": 65_536, **student, "width": student.get("width") or 64}
+    if isinstance(method, dict) and method.get("graph", "published") == "published":
+        found["method"] = {**method, "graph_width": method.get("graph_width") or "that of the states / heads"}
+    return found
 
 
 def _filled(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
