@@ -1,9 +1,9 @@
 """Token ids word by word, for the tokenizers of BERT: what a word is split into is asked once and remembered.
 
-A tokenizer of the kind splits a text into words first (at white space and around punctuation), each of which it then
-spells by pieces on its own. Texts repeat their words, so that looking them up is five times as fast as splitting them
-anew. Whatever could be split otherwise is left to the tokenizer: characters beyond ASCII, control characters, and the
-names of special tokens in a text.
+A tokenizer of the kind splits a text at white space (and each word around punctuation), and spells what it finds by
+pieces on its own. Texts repeat their words, so that looking them up is many times as fast as splitting them anew.
+Whatever could be split otherwise is left to the tokenizer: texts with control characters, some of which Python takes
+for white space, and with names of special tokens.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ MOST = 500_000
 """Words that are remembered; then it begins anew."""
 LONGEST = 40
 """Letters of a word that is remembered: others hardly come again, and would fill the memory."""
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
-LOWER = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Split = Callable[[str], list[int] | None]
 
 
 class _Words(dict[str, list[int]]):
-    """The pieces of words, asked when they are first met."""
+    """The pieces of what stands between white space, asked when it is first met."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -54,7 +52,7 @@ def words_of(tokenizer: Tokenizer) -> Split | None:
     kinds = normalizer.get("type"), splits.get("type"), model.get("type")
     if kinds != ("BertNormalizer", "BertPreTokenizer", "WordPiece") or not normalizer.get("clean_text"):
         return None
-    lower, pattern = bool(normalizer.get("lowercase")), LOWER if normalizer.get("lowercase") else WORD
+    lower = bool(normalizer.get("lowercase"))
     named = [token["content"] for token in said.get("added_tokens", [])]
     special = re.compile("|".join(map(re.escape, named)) or "(?!)", re.IGNORECASE)
     begins = {letter for name in named for letter in (name[0].lower(), name[0].upper())}
@@ -64,11 +62,12 @@ def words_of(tokenizer: Tokenizer) -> Split | None:
     words = _Words(own)
 
     def split(text: str) -> list[int] | None:
-        if not text.isascii() or not (text.isprintable() or CONTROL.search(text) is None):
+        if not text.isprintable() and CONTROL.search(text):
             return None
         if any(begin in text for begin in begins) and special.search(text):
             return None
-        found = pattern.findall(text.lower() if lower else text)
+        # Beyond ASCII the tokenizer lowers by rules of its own.
+        found = text.lower().split() if lower and text.isascii() else text.split()
         return list(chain.from_iterable(map(words.__getitem__, found)))
 
     return split
