@@ -55,10 +55,10 @@ def test_speeds_that_repeated_measures_do_not_tell_apart_are_about_the_same():
 def test_a_student_that_is_not_above_the_linear_model_is_told_so():
     what = "what to do: hrkd explain D902."
     assert verdict(results(linear=0.88))[1] == (
-        f"It is not above TF-IDF + logistic regression, which takes seconds (+0.0 points): {what}"
+        f"It is not above TF-IDF + logistic regression, which takes seconds (+0.0 points); {what}"
     )
     assert not any("not above" in line for line in verdict(results(linear=0.87)))
     assert verdict(results(linear=0.91))[2] == "Nor is its teacher (-1.0 points), which is to be mended first."
     assert verdict(results(teacher=0.8, linear=0.87))[1] == (
-        f"Its teacher is not above TF-IDF + logistic regression (-7.0 points), which is to be mended first: {what}"
+        f"Its teacher is not above TF-IDF + logistic regression (-7.0 points), which is to be mended first; {what}"
     )

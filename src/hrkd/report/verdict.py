@@ -74,11 +74,11 @@ def _not_above(student: Row, teacher: Row, linear: Row | None) -> list[str]:
     ours, its, simple = (model["test"]["mean"]["accuracy"] for model in (student, teacher, linear))
     found = []
     if ours <= simple:
-        found.append(f"It is not above {LINEAR}, which takes seconds ({points(ours - simple)} points): {D902}.")
+        found.append(f"It is not above {LINEAR}, which takes seconds ({points(ours - simple)} points); {D902}.")
     if its <= simple:
         other = "Nor is its teacher" if found else f"Its teacher is not above {LINEAR}"
         found.append(
-            f"{other} ({points(its - simple)} points), which is to be mended first{'' if found else f': {D902}'}."
+            f"{other} ({points(its - simple)} points), which is to be mended first{'' if found else f'; {D902}'}."
         )
     return found
 
