@@ -47,6 +47,7 @@ from hrkd.support.text_table import (
 from hrkd.training.metrics import METRICS
 
 __all__ = [
+    "ADVICE",
     "OWN_SIZES",
     "about_linear",
     "benchmark_table",

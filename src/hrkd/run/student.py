@@ -68,8 +68,10 @@ class PupilStage(ModelStage):
     def unaltered(self) -> TokenizedDataset:
         """The same and, behind them, the long ones in windows, without labels, if the recipe asks for them."""
         texts, data = self.texts, self.context.recipe.data
+        if not self.context.recipe.student.own_windows:
+            return texts
         long = np.unique(texts.owners[texts.lengths >= data.max_length])  # some of them just fit
-        if not self.context.recipe.student.own_windows or not len(long):
+        if not len(long):
             return texts
         rows, tokenizer = texts.texts.select(long).without_labels(), self.teacher.tokenizer
         windows = tokenize(rows, tokenizer, data.max_length, cache=self.context.cache, keep="windows")

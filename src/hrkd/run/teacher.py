@@ -24,6 +24,7 @@ from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
 from hrkd.report.remarks import beside_linear
+from hrkd.report.tables import ADVICE
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
 from hrkd.run.folder import splits_beside
@@ -53,11 +54,7 @@ __all__ = [
 
 logger = logging.getLogger("hrkd")
 
-ADVICE = (
-    "let it read more of each text (data.max_length), train it longer (teacher.training.epochs), or take a larger "
-    "encoder (teacher.model)"
-)
-"""What to do about a teacher that is not above the linear model."""
+READ_MORE = "let it read more of each text (data.max_length), "
 
 
 @dataclass(frozen=True)
@@ -188,7 +185,7 @@ def _beside_linear(context: Context, teacher: np.ndarray, linear: np.ndarray, ro
     right, its_right = (label_ids_of(said) == rows.label_ids for said in (teacher, linear))
     ours, its = (mean_over_domains(each, rows.domain_ids) for each in (right, its_right))
     paired = paired_difference(right, its_right, rows.domain_ids, context.recipe.evaluation.confidence).to_dict()
-    told = beside_linear("The teacher", ours, its, paired, ADVICE, "dev")
+    told = beside_linear("The teacher", ours, its, paired, READ_MORE + ADVICE["teacher"], "dev")
     if ours <= its:
         logger.warning("%s", told)
     return told
