@@ -150,6 +150,7 @@ def test_a_file_where_a_text_is_expected(run, student, domain, tmp_path):
     assert status == 2
     assert "new.csv: is a file, not a text; label it with --input new.csv" in errors
     assert run(student, "--domain", domain, "gone.csv")[0] == 0
+    assert run(student, "--domain", domain, f"{'a long story ' * 30} of readme.txt")[0] == 0, "no name of a file"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from grids import run_here, tiny_grid
 from hrkd.cli import main, terminal
 from hrkd.comparison import processes
-from hrkd.comparison.command import compare
+from hrkd.comparison.command import compare, is_finished_comparison
 from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
 from hrkd.errors import ArtifactError, RecipeError
@@ -174,6 +174,44 @@ def test_a_teacher_of_other_rows_is_not_compared(finished):
     assert all("was trained on other data; remove that folder" in each["error"] for each in content["failed"])
 
 
+def test_a_teacher_may_be_removed_for_the_room_that_it_takes(finished, tmp_path, started):
+    folder = shutil.copytree(finished[0], tmp_path / "moved")
+    shutil.rmtree(folder / "out" / "teachers")
+    content = compare(tiny_grid(folder))
+    assert started == content["failed"] == content["missing"] == []
+    teacher, *others = content["tables"][0]["methods"]
+    assert teacher["cost"]["seconds"] is None
+    assert teacher["accuracy"] == finished[1]["tables"][0]["methods"][0]["accuracy"]
+    assert others == finished[1]["tables"][0]["methods"][1:]
+
+
+def test_a_report_counts_as_finished_if_it_is_on_all_that_is_there(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "moved")
+    plan = load_grid(tiny_grid(folder))
+    assert not is_finished_comparison(load_grid(tiny_grid(folder, confidence=0.9)))
+    compare(tiny_grid(folder))
+    assert is_finished_comparison(plan)
+    compare(tiny_grid(folder, seeds=[0]))
+    assert not is_finished_comparison(plan), "one on fewer seeds"
+    compare(plan)
+    later = time.time() + 60
+    os.utime(folder / "out" / CELLS[0] / "results.json", (later, later))
+    assert not is_finished_comparison(plan), "a run was measured since"
+
+
+def test_results_of_other_settings_of_the_evaluation_are_not_taken(finished, started):
+    """As when a call that measures anew is killed between recipe and results."""
+    folder, content, _, _ = finished
+    file = folder / "out" / CELLS[0] / "results.json"
+    with put_back(file):
+        results = json.loads(file.read_text())
+        file.write_text(json.dumps(results | {"evaluation": results["evaluation"] | {"confidence": 0.8}}))
+        assert compare(tiny_grid(folder), report_only=True)["missing"] == [CELLS[0]]
+        assert compare(tiny_grid(folder))["tables"] == content["tables"]
+        assert started == [CELLS[0]]
+        assert json.loads(file.read_text())["evaluation"] == results["evaluation"]
+
+
 def test_as_many_runs_at_a_time_as_asked(tmp_path, monkeypatch):
     running, most = set(), []
 
@@ -244,6 +282,30 @@ def test_a_changed_grid_names_the_runs_that_would_be_made_anew(tmp_path, started
     assert compare(changed, report_only=True)["failed"][0]["run"] == "cells/data/fraction-1.0/uniform/seed-0"
     assert compare(changed, overwrite=True)["failed"] == []
     assert started == ["cells/data/fraction-1.0/uniform/seed-0"]
+
+
+def test_a_default_that_is_another_now_is_told(tmp_path, started):
+    methods = {"static": {"student": {"kind": "static", **dict.fromkeys(("layers", "width", "heads", "feed_forward"))}}}
+    grid = {"seeds": [0], "methods": methods, "baseline": "static"}
+    compare(tiny_grid(tmp_path, **grid))
+    methods["static"]["student"]["pair_buckets"] = 65_536
+    with pytest.raises(ArtifactError, match=r"student\.pair_buckets: 262144 then, 65536 now"):
+        compare(tiny_grid(tmp_path, **grid))
+    del methods["static"]["student"]["pair_buckets"]
+    record = tmp_path / "out" / "cells/data/fraction-1.0/static/seed-0/student/stage.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"version": 2}))
+    with pytest.raises(ArtifactError, match=r"student\.pair_buckets: 65536 then, 262144 now"):
+        compare(tiny_grid(tmp_path, **grid))
+
+
+def test_a_cell_whose_recipe_cannot_be_read_fails_alone(finished):
+    folder, _, _, _ = finished
+    file = folder / "out" / CELLS[0] / "recipe.yaml"
+    with put_back(file):
+        file.write_text("teacher: [")
+        content = compare(tiny_grid(folder), report_only=True)
+    assert [each["run"] for each in content["failed"]] == CELLS[:1]
+    assert "what they were cannot be read" in content["failed"][0]["error"]
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path, started, command, capsys):

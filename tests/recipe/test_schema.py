@@ -14,6 +14,7 @@ from hrkd.recipe.schema import (
 )
 
 SYNTHETIC = {"format": "synthetic"}
+SIZES = {"layers": 2, "width": 8, "heads": 2, "feed_forward": 16}
 SCRATCH = {"layers": 2, "width": 8, "heads": 2, "feed_forward": 16, "vocabulary": 50}
 
 
@@ -75,6 +76,8 @@ def test_the_student_trains_longer_than_the_teacher_by_default():
             "chooses the size; leave out milliseconds",
         ),
         (StudentConfig, {"milliseconds": 4, "layers": 8}, "milliseconds chooses the size; leave out layers"),
+        (StudentConfig, {"times_smaller": 4, **SIZES}, "leave out layers, width, heads, feed_forward"),
+        (StudentConfig, {"layers": 2, "pair_buckets": 5}, "pair_buckets: belongs to a static student"),
         (StudentConfig, {"checkpoint": "a", "times_faster": 8}, "checkpoint fixes the size; leave out times_faster"),
         (StudentConfig, {"kind": "static", "times_faster": 8}, "times_faster: a static student has no layers"),
         (StudentConfig, {"checkpoint": "x", "layers": 2}, "checkpoint fixes the size"),
@@ -111,6 +114,8 @@ def test_contradictions_are_named(section, values, said):
         (TeacherConfig, {"fine_tuned": "x", "combine": "average"}),
         (TeacherConfig, {"fine_tuned": "x", "labels": ["a", "b"], "heads": "shared", "training": {"epochs": 1}}),
         (StudentConfig, {"times_smaller": 7.5}),
+        (StudentConfig, {"times_faster": 4, **SIZES}),  # in the recipe of a run: what was asked, and found
+        (StudentConfig, {"layers": 2, "pair_buckets": 65_536}),  # in the recipe of a run: the default of once
         (StudentConfig, {"layers": 2, "vocabulary": 2}),
         (StudentConfig, {"layers": 2, "vocabulary": "all"}),
         (StudentConfig, {"checkpoint": "x", "start": "checkpoint"}),

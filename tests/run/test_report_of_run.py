@@ -149,6 +149,8 @@ def test_what_cannot_be_asked_for_is_told(run, tmp_path):
     with pytest.raises(RecipeError, match="knows no 'nowhere'"):
         errors(run, domain="nowhere")
     with pytest.raises(ArtifactError, match="not the folder of a run"):
+        errors("x" * 300)
+    with pytest.raises(ArtifactError, match="not the folder of a run"):
         errors(tmp_path)
     with pytest.raises(RecipeError, match="with output"):
         report(run, run)
@@ -205,8 +207,22 @@ def test_speeds_of_a_benchmark_are_shown(copy):
 
 def test_a_stage_that_is_made_anew_takes_the_old_page_with_it(copy):
     compress(tiny_recipe(copy, **{"run.overwrite": True, "student.training.epochs": 1, "student.baseline": False}))
-    before = json.loads((copy / "report.json").read_text())
-    assert len(before["stages"]["Student"]["epochs"]) == 1
+    page = json.loads((copy / "report.json").read_text())
+    assert len(page["stages"]["Student"]["epochs"]) == 1
+
+
+def test_a_stage_that_is_made_anew_takes_the_speeds_of_the_old_one_with_it(copy):
+    (copy / "benchmark.json").write_text("{}")
+    compress(tiny_recipe(copy, **{"run.overwrite": True, "student.training.epochs": 1}))
+    assert not (copy / "benchmark.json").exists()
+
+
+def test_answers_of_a_baseline_that_the_run_no_longer_has_are_removed(copy):
+    """They are of other test rows, which no page could show beside the new ones."""
+    changes = {"student.baseline": False, "data.split_seed": 5, "student.training.epochs": 1}
+    compress(tiny_recipe(copy, **{"run.overwrite": True, **changes}))
+    assert not (copy / "predictions" / "baseline.parquet").exists()
+    assert len(errors(copy)) > 0
 
 
 def test_what_differs_from_the_defaults_of_the_preset(run):

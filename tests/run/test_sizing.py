@@ -8,10 +8,14 @@ import pytest
 import yaml
 
 import hrkd.run.sizing as sizing
-from hrkd.errors import ModelError
+from grids import run_here, tiny_grid
+from hrkd.comparison.command import compare
+from hrkd.errors import ArtifactError, ModelError
 from hrkd.models.quick_shape import quick_shape
 from hrkd.models.shape import shape_of
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
+from hrkd.recipe.sizes import with_found_size
+from hrkd.run.budget import settled_before
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from slow import slow, slowly
 from tiny import tiny_recipe
@@ -63,7 +67,7 @@ def test_a_run_has_the_size_and_says_it(timings, teacher, tmp_path, caplog):
     assert "(asked: times_faster 6)" in caplog.text
     written = yaml.safe_load((folder / "recipe.yaml").read_text())["student"]
     assert (written["layers"], written["width"], written["heads"]) == (layers, width, heads)
-    assert written["times_faster"] is None
+    assert written["times_faster"] == 6, "what it was asked for stands beside it"
 
 
 @slow
@@ -80,6 +84,50 @@ def test_what_was_timed_is_kept_and_a_run_goes_on_with_its_size(timings, teacher
     distill(load_recipe(tmp_path / "run" / "recipe.yaml"), teacher_folder=teacher)
     assert len(timings) == 1
     assert student_of(tmp_path / "run") == before
+    distill(asked, teacher_folder=teacher)
+    assert len(timings) == 1, "and the command that began it takes that size"
+
+
+def test_a_size_that_an_earlier_run_found_is_taken_for_the_same_request_alone(tmp_path):
+    asked = recipe(tmp_path)
+    found = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 24}
+    known = recipe(tmp_path, **{f"student.{name}": value for name, value in found.items()})
+    assert (asked.student.is_sized_by_time, known.student.is_sized_by_time) == (True, False)
+    assert with_found_size(asked, known) == known
+    for other in (
+        {"student.times_faster": 7},
+        {"student.heads": 4},
+        {"student.times_faster": None, "student.layers": 1},
+    ):
+        assert with_found_size(recipe(tmp_path, **other), known) == recipe(tmp_path, **other)
+    by_hand = recipe(tmp_path, **{f"student.{n}": v for n, v in found.items()}, **{"student.times_faster": None})
+    assert with_found_size(asked, by_hand) == asked
+
+
+def test_a_budget_that_was_settled_before_holds_for_a_size_that_was_found(timings, teacher, tmp_path):
+    asked = recipe(tmp_path / "run", **{"cache.folder": tmp_path / "cache", "student.training.epochs": 2})
+    fewer = recipe(tmp_path / "run", **{"cache.folder": tmp_path / "cache", "student.training.epochs": 1})
+    distill(fewer, teacher_folder=teacher)
+    settled = settled_before(asked)
+    assert settled is not None
+    assert (settled.student.training.epochs, settled.student.width) == (1, student_of(tmp_path / "run")[1])
+
+
+def test_students_that_are_sized_by_time_are_compared(timings, tmp_path, monkeypatch):
+    started = run_here(monkeypatch)
+    methods = {name: {"student.times_faster": times} for name, times in {"quick": 6, "quicker": 12}.items()}
+    recipe_of_all = tiny_grid(tmp_path)["recipe"]
+    recipe_of_all["student"] |= dict.fromkeys(("layers", "width", "heads", "feed_forward"))
+    grid = {"recipe": recipe_of_all, "methods": methods, "baseline": "quick", "seeds": [0]}
+    content = compare(tiny_grid(tmp_path, **grid))
+    assert content["failed"] == content["missing"] == []
+    quick, quicker = (row["cost"]["parameters"] for row in content["tables"][0]["methods"][1:3])
+    assert quick > quicker
+    del started[:]
+    assert compare(tiny_grid(tmp_path, **grid)) == content
+    assert started == []
+    with pytest.raises(ArtifactError, match=r"quick/seed-0: .*student\.times_faster: 6\.0 then, 5\.0 now"):
+        compare(tiny_grid(tmp_path, **grid | {"methods": methods | {"quick": {"student.times_faster": 5}}}))
 
 
 @pytest.mark.parametrize("changes", slowly({}, {"student.times_faster": None, "student.milliseconds": 50}))

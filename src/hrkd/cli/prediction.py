@@ -18,6 +18,7 @@ from hrkd.data.readers.places import TABLE_SUFFIXES, check_source_is_there
 from hrkd.deploy.checks import ask, numbers_of
 from hrkd.deploy.streams import NAME, Answer, Lines, answer_line, answers_to, json_line, label_lines, stream_table
 from hrkd.errors import RecipeError
+from hrkd.support.folder_names import fault_of_path
 from hrkd.support.messages import count_of
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def predict_texts(
     """Print label, score and text of texts that are arguments."""
     _check_domain(domain, facts)
     for text in texts:
-        if text.lower().removesuffix(".gz").endswith(FILES) and Path(text).is_file():
+        if text.lower().removesuffix(".gz").endswith(FILES) and not fault_of_path(text) and Path(text).is_file():
             raise RecipeError(f"{text}: is a file, not a text; label it with --input {text} --output OUTPUT")
     asked = ask(texts, domain, text_pair, facts)
     for text, answer in zip(texts, answers_to(_predictor(student), asked), strict=True):

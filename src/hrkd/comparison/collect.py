@@ -135,8 +135,13 @@ def _check_teacher(plan: GridPlan, cell: Cell, results: dict[str, Any]) -> None:
     if cell.teacher is None or plan.grid.teacher_sees == "all":
         return
     files = RunFolder(cell.teacher.folder).stage(TEACHER)
+    if not files.is_finished:  # its answers are the cell's own, so that it can be removed for the room that it takes
+        return
     if read_json(files.settings, what="the record of the teacher")["data"] != results["data"]:
-        raise ArtifactError(f"its teacher in {files.model} was trained on other data; remove that folder and run again")
+        raise ArtifactError(
+            f"its teacher in {files.model} was trained on other data; remove that folder and {cell.folder}, and run "
+            "again"
+        )
 
 
 def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
@@ -189,14 +194,13 @@ def _train_rows(results: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
 
 
 def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
-    """What a model cost; of a teacher the run that trained it says so."""
+    """What a model cost; of a teacher the run that trained it says so, if it is still there."""
     model, _ = MODELS[stage]
     known: dict[str, float | None] = {}
     if stage != TEACHER:
         known = {name: results[name].get(model) for name in RECORDED}
-    elif cell.teacher is not None:
-        path = RunFolder(cell.teacher.folder).stage(TEACHER).training
-        known = training_cost(read_json(path, what="the record of the teacher's training"))
+    elif cell.teacher is not None and (files := RunFolder(cell.teacher.folder).stage(TEACHER)).is_finished:
+        known = training_cost(read_json(files.training, what="the record of the teacher's training"))
     sizes = {name: results["models"][model].get(name) for name in ("parameters", "megabytes")}
     return {**sizes, "times_as_fast": times_as_fast(results, model), **known}
 

@@ -19,9 +19,9 @@ from hrkd.comparison.tables import comparison_markdown, comparison_tables
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.report.page.page import made_now
 from hrkd.run.command_record import CommandRecord
-from hrkd.run.folder import COMMAND
+from hrkd.run.folder import COMMAND, RunFolder
 from hrkd.support.arguments import check_switch
-from hrkd.support.atomic_files import replace_file, write_json, write_text
+from hrkd.support.atomic_files import read_record, replace_file, write_json, write_text
 from hrkd.support.launch import launch
 from hrkd.support.progress import Progress, Show, quiet
 
@@ -30,7 +30,8 @@ __all__ = ["compare", "is_finished_comparison"]
 logger = logging.getLogger("hrkd.compare")
 
 PAGE, REPORT = "compare.html", "compare.md"
-"""Written last."""
+"""Written last, the report as the very last."""
+CONTENT = "compare.json"
 
 
 def compare(
@@ -94,13 +95,20 @@ def compare(
     _write(content, measured, output)
     for table in comparison_tables(content):
         show(table)
-    show(f"Written: {output / PAGE}, {REPORT}, compare.csv, compare.json")
+    show(f"Written: {output / PAGE}, {REPORT}, compare.csv, {CONTENT}")
     return content
 
 
 def is_finished_comparison(plan: GridPlan) -> bool:
-    """Whether all runs of a grid are there, and the report on them."""
-    return (plan.grid.output / REPORT).is_file() and not _missing(plan)
+    """Whether all runs of a grid are there, and a report on all of them that is no older than they are."""
+    output = plan.grid.output
+    if not (output / REPORT).is_file() or not (output / CONTENT).is_file() or _missing(plan):
+        return False
+    told = read_record(output / CONTENT, what="the results of a comparison", advice=f"delete {output / CONTENT}")
+    newest = max(RunFolder(cell.folder).results.stat().st_mtime for cell in plan.cells)
+    is_younger = (output / REPORT).stat().st_mtime >= newest
+    then, now = ({**grid, "output": None} for grid in (told.get("grid") or {}, plan.grid.model_dump(mode="json")))
+    return is_younger and then == now and not told.get("missing")
 
 
 def _missing(plan: GridPlan) -> list[PlannedRun]:
@@ -136,7 +144,7 @@ def _settings(plan: GridPlan) -> Settings:
 
 
 def _write(content: Mapping[str, Any], measured: Sequence[Measured], output: Path) -> None:
-    write_json(output / "compare.json", content)
+    write_json(output / CONTENT, content)
     with replace_file(output / "compare.csv") as new, new.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.comparison.planning import Cell, PlannedRun, settings_of_stage
-from hrkd.errors import ArtifactError
+from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
-from hrkd.recipe.schema import Recipe
+from hrkd.recipe.schema import SIZE_BY_TIME, Recipe
+from hrkd.recipe.sizes import with_found_size
 from hrkd.run.folder import RunFolder, telling_how_to_go_on
-from hrkd.run.identity import differences
+from hrkd.run.identity import VERSION, differences
 from hrkd.support.atomic_files import write_text, writing
+from hrkd.support.messages import first_line
 from hrkd.support.processor import usable_cores
 from hrkd.support.progress import Bar, Progress
 from hrkd.support.signals import signals_held
@@ -45,8 +47,8 @@ def is_finished(run: PlannedRun) -> bool:
     if not isinstance(run, Cell):
         return folder.stage("teacher").is_finished
     files = folder.stage(run.stage)
-    done = files.is_finished and folder.results.is_file() and (folder.predictions / f"{run.stage}.parquet").is_file()
-    return done and _recorded(run).evaluation == run.recipe.evaluation
+    done = files.is_finished and (folder.predictions / f"{run.stage}.parquet").is_file()
+    return done and folder.is_measured(run.recipe.evaluation)
 
 
 def changes_of(run: PlannedRun) -> list[str]:
@@ -58,7 +60,25 @@ def changes_of(run: PlannedRun) -> list[str]:
     folder = RunFolder(run.folder)
     if not isinstance(run, Cell) or not any(folder.stage(stage).is_begun for stage in (run.stage, "levels")):
         return []
-    return differences(_movable_settings(_recorded(run), run), _movable_settings(run.recipe, run))
+    try:
+        recorded = _recorded(run)
+        then = {**_movable_settings(recorded, run), "version": _version(folder, run.stage)}
+    except (ArtifactError, RecipeError) as error:
+        return [f"what they were cannot be read: {first_line(error)}"]
+    planned = with_found_size(run.recipe, recorded)
+    now = {**_movable_settings(planned, run), "version": VERSION}
+    if planned.student.is_sized_by_time:  # another request, which tells more than the size that it found
+        for name in ("layers", "width", "feed_forward"):
+            then["student"].pop(name, None)
+    return differences(then, now)
+
+
+def _version(folder: RunFolder, stage: str) -> Any:
+    """That of the record of a stage, or of the first of its two: what the defaults of its recipe meant."""
+    files = next(files for name in (stage, "levels") if (files := folder.stage(name)).is_begun)
+    record = files.settings if files.is_finished else files.begun
+    assert record is not None, "no part of a stage"
+    return files.record(record, what="the record of a stage").get("version", 1)
 
 
 def _recorded(run: PlannedRun) -> Recipe:
@@ -68,6 +88,7 @@ def _recorded(run: PlannedRun) -> Recipe:
 def _movable_settings(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """What decides a cell's model, wherever the folder of the grid lies and however its path is spelled."""
     settings = settings_of_stage(recipe, cell.stage)
+    settings["student"] |= {name: getattr(recipe.student, name) for name in SIZE_BY_TIME}
     folder = recipe.teacher.fine_tuned
     if cell.teacher is not None and isinstance(folder, str):
         below_output = Path(cell.teacher.name, "teacher").parts

@@ -366,14 +366,18 @@ class TeacherConfig(Section):
             yield from _uneven_heads("scratch: ", self.scratch.get("width"), self.scratch.get("heads"))
 
 
-SIZE_GOALS = ("times_smaller", "times_faster", "milliseconds")
+SIZE_BY_HAND = ("layers", "width", "heads", "feed_forward")
+SIZE_BY_TIME = ("times_faster", "milliseconds")
+SIZE_GOALS = ("times_smaller", *SIZE_BY_TIME)
 """Fields of a student of which each chooses its size."""
+FORMER_PAIR_BUCKETS = 65_536
+"""The default of once, which recipes of runs hold."""
 
 
 class StudentConfig(Section):
     """The small model: its size, its start and its training."""
 
-    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"baseline"})
+    leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"baseline", *SIZE_BY_TIME})
 
     kind: Literal["encoder", "static"] = "encoder"
     """A smaller encoder, or a model without layers: the sum of a text's token vectors, which start from the teacher's
@@ -401,7 +405,8 @@ class StudentConfig(Section):
 
     times_faster: Annotated[float, Field(gt=1)] | None = None
     """Choose the largest size with which the student is so many times as quick as the teacher: encoders timed in
-    PyTorch on one core of this machine, with batches of texts of max_length tokens. The size is kept in the cache."""
+    PyTorch on one core of this machine, with batches of texts of max_length tokens. The size is kept in the cache, and
+    beside this field in the recipe of the run."""
 
     milliseconds: Annotated[float, Field(gt=0)] | None = None
     """Choose the largest size with which a text of max_length tokens, alone, takes no longer; timed likewise."""
@@ -444,8 +449,21 @@ class StudentConfig(Section):
 
     @property
     def is_sized_by_time(self) -> bool:
-        """Whether its size follows from what the student may cost."""
-        return self.times_faster is not None or self.milliseconds is not None
+        """Whether its size follows from what the student may cost, and has not been found yet."""
+        return self._has_time_goal and not self._is_sized_by_hand
+
+    @property
+    def is_sized_by_earlier_times(self) -> bool:
+        """Whether its size is the one that was found for what it may cost: in the recipe of a run both stand."""
+        return self._has_time_goal and self._is_sized_by_hand
+
+    @property
+    def _has_time_goal(self) -> bool:
+        return any(getattr(self, name) is not None for name in SIZE_BY_TIME)
+
+    @property
+    def _is_sized_by_hand(self) -> bool:
+        return all(getattr(self, name) is not None for name in SIZE_BY_HAND)
 
     @model_validator(mode="before")
     @classmethod
@@ -464,7 +482,7 @@ class StudentConfig(Section):
         if self.kind == "static":
             yield from self._static_contradictions()
             return
-        if self.pair_buckets != type(self).model_fields["pair_buckets"].default:
+        if self.pair_buckets not in (type(self).model_fields["pair_buckets"].default, FORMER_PAIR_BUCKETS):
             yield "pair_buckets: belongs to a static student; leave it out or set kind: static"
         yield from self._size_contradictions()
         yield from self._start_contradictions()
@@ -481,9 +499,9 @@ class StudentConfig(Section):
             yield "vocabulary: pairs are hashed by the ids of all pieces; set pair_buckets: 0, or leave vocabulary out"
 
     def _size_contradictions(self) -> Iterator[str]:
-        by_hand = [n for n in ("layers", "width", "heads", "feed_forward") if getattr(self, n) is not None]
+        by_hand = [name for name in SIZE_BY_HAND if getattr(self, name) is not None]
         goals = [name for name in SIZE_GOALS if getattr(self, name) is not None]
-        free = {"heads"} if self.is_sized_by_time else set()
+        free = {"heads"} if self.is_sized_by_time else set(SIZE_BY_HAND) if self._has_time_goal else set()
         if goals and (others := [*goals[1:], *(name for name in by_hand if name not in free)]):
             yield f"{goals[0]} chooses the size; leave out {', '.join(others)}"
         if self.checkpoint is not None and (others := [*by_hand, *goals]):

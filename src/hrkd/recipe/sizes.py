@@ -1,18 +1,29 @@
-"""A size of the student that is asked for beside the recipe: what the recipe says of its size gives way to it."""
+"""A student's size that is asked for beside the recipe, and one that an earlier run has found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hrkd.recipe.schema import SIZE_GOALS
+from hrkd.recipe.schema import SIZE_BY_HAND as BY_HAND
+from hrkd.recipe.schema import SIZE_BY_TIME as BY_TIME
+from hrkd.recipe.schema import SIZE_GOALS, Recipe
 
-__all__ = ["sizes_that_give_way"]
+__all__ = ["sizes_that_give_way", "with_found_size"]
 
-BY_HAND = ("layers", "width", "heads", "feed_forward")
 WAYS = (*((goal,) for goal in SIZE_GOALS), ("checkpoint",), BY_HAND)
 """To say a size; they exclude each other."""
-BY_TIME = ("times_faster", "milliseconds")
+
+
+def with_found_size(recipe: Recipe, known: Recipe) -> Recipe:
+    """The recipe with the size that the ``known`` one of its run names, if that was found for the same request."""
+    asked, found = recipe.student, known.student
+    if not asked.is_sized_by_time or not found.is_sized_by_earlier_times:
+        return recipe
+    if any(getattr(asked, name) != getattr(found, name) for name in BY_TIME) or asked.heads not in (None, found.heads):
+        return recipe
+    size = {name: getattr(found, name) for name in BY_HAND}
+    return recipe.model_copy(update={"student": asked.model_copy(update=size)})
 
 
 def sizes_that_give_way(base: Mapping[str, Any], over: Mapping[str, Any]) -> list[str]:
@@ -29,7 +40,8 @@ def sizes_that_give_way(base: Mapping[str, Any], over: Mapping[str, Any]) -> lis
     if any(way[0] in BY_TIME for way in ways):
         kept.add("heads")  # which may be named beside
         ways = [way for way in ways if way != BY_HAND or named & set(BY_HAND) != {"heads"}]
-    if ways == [BY_HAND] and named & set(BY_HAND) == {"heads"} and any(said.get(name) for name in BY_TIME):
+    is_open = any(said.get(name) for name in BY_TIME) and not all(said.get(name) for name in BY_HAND)
+    if ways == [BY_HAND] and named & set(BY_HAND) == {"heads"} and is_open:
         return []
     return list(_others(said, ways[0], kept)) if len(ways) == 1 else []
 

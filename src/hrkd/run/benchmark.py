@@ -28,8 +28,7 @@ from hrkd.report.remarks import LINEAR
 from hrkd.report.tables import benchmark_table
 from hrkd.run.evaluation import rows_of_model, workplace_of
 from hrkd.run.first_look import recipe_around, student_in
-from hrkd.run.folder import RunFolder, environment
-from hrkd.run.report import BENCHMARK
+from hrkd.run.folder import BENCHMARK, RunFolder, environment
 from hrkd.support.arguments import check_count, path_of
 from hrkd.support.atomic_files import write_json
 from hrkd.support.progress import Progress, Show, quiet

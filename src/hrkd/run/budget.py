@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from hrkd.errors import BudgetError, RecipeError
 from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import Recipe, TrainingConfig
+from hrkd.recipe.sizes import with_found_size
 from hrkd.run.costs import StageCost, total_seconds, with_recipe
 from hrkd.run.folder import RECIPE, RunFolder
 from hrkd.training.ending import planned_epochs
@@ -86,6 +87,7 @@ def settled_before(recipe: Recipe) -> Recipe | None:
     if not RunFolder(recipe.run.output).is_run:
         return None
     known = load_recipe(file, needed=[name for name in ("data", "teacher", "student") if _is_set(recipe, name)])
+    recipe = with_found_size(recipe, known)
     same = _with(known, {name: _value(recipe, name) for name in FIELDS})
     return known if same.model_dump(mode="json") == recipe.model_dump(mode="json") else None
 

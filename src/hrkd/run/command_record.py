@@ -94,7 +94,7 @@ def finished_in(folder: Path, command: CommandRecord, recipe: Recipe) -> Path | 
         return None
     if stage == "teacher":
         return run.stage(stage).model
-    return run.results.with_suffix(".md") if run.results.is_file() else None
+    return run.results.with_suffix(".md") if run.is_measured(recipe.evaluation) else None
 
 
 def _are_arguments(verb: str, said: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@
                                                       one row per row of test
       results.json  results.md                        figures of all models; the same as tables
       report.html  report.json                        the page, and what it shows
+      benchmark.json                                  what hrkd benchmark measured of its models
       .lock              held by the command that is at work here; says which
 
 Whatever else is in it belongs to others, and stays.
@@ -32,34 +33,38 @@ from pathlib import Path
 from typing import Any
 
 from hrkd.errors import ArtifactError
-from hrkd.recipe.schema import RunConfig
+from hrkd.recipe.schema import EvaluationConfig, RunConfig
 from hrkd.run.identity import differences
 from hrkd.support.atomic_files import (
     check_can_be_written,
     clear_leftovers,
     is_leftover,
     read_json,
+    read_record,
     write_json,
     write_text,
     writing,
 )
+from hrkd.support.folder_names import fault_of_path
 from hrkd.support.launch import launch
 from hrkd.support.locks import Lock
 from hrkd.support.manifest import file_sum
 from hrkd.support.own_files import free_name
 from hrkd.support.stage_files import COMMAND, STAGES, StageFiles, going_on, versions
 
-__all__ = ["COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside", "telling_how_to_go_on"]
+__all__ = ["BENCHMARK", "COMMAND", "RECIPE", "RunFolder", "environment", "splits_beside", "telling_how_to_go_on"]
 
 logger = logging.getLogger("hrkd")
 
 RECIPE, ENVIRONMENT, LOCK = "recipe.yaml", "environment.json", ".lock"
 DESCRIBED = ("splits.json", "data.json")
-TOLD = ("results.json", "results.md", "report.html", "report.json")
-"""What is written when all is measured."""
+BENCHMARK = "benchmark.json"
+TOLD = ("results.json", "results.md", "report.html", "report.json", BENCHMARK)
+"""What is written when all is measured, and what hrkd benchmark measures of it."""
 FOLDERS = ("metrics", "checkpoints", "predictions")
 WRITTEN = re.compile(
-    r"recipe\.yaml|(environment|command|splits|data|results|report)\.json|results\.md|report\.html|" + "|".join(STAGES)
+    r"recipe\.yaml|(environment|command|splits|data|results|report|benchmark)\.json|results\.md|report\.html|"
+    + "|".join(STAGES)
 )
 """Names of what a run writes into its folder itself, where somebody else may be writing too."""
 
@@ -104,7 +109,17 @@ class RunFolder:
     @property
     def is_run(self) -> bool:
         """Whether a run of hrkd is in it. A recipe alone, which may be anybody's, is none."""
+        if fault_of_path(self.path):
+            return False
         return (self.path / RECIPE).is_file() and (self.path / ENVIRONMENT).is_file()
+
+    def is_measured(self, evaluation: EvaluationConfig) -> bool:
+        """Whether the results are there and whole, and those of these settings, which older ones do not say."""
+        settings = evaluation.model_dump(mode="json")
+        with suppress(ArtifactError):  # a command that goes on writes damaged ones anew
+            known = read_record(self.results, what="the results of a run", advice="")
+            return bool(known.get("evaluation", settings) == settings)
+        return False
 
     def take(self) -> bool:
         """Make the folder this process's own, unless it is; one of several processes of a launch does so for all.

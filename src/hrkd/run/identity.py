@@ -17,9 +17,10 @@ from hrkd.errors import ArtifactError
 from hrkd.recipe.schema import CacheConfig, DataConfig, MethodConfig, Recipe, Section, StudentConfig, TeacherConfig
 from hrkd.support.domain_index import domain_folders
 
-__all__ = ["differences", "model_settings", "recipe_settings", "unlike_defaults"]
+__all__ = ["VERSION", "differences", "model_settings", "recipe_settings", "unlike_defaults"]
 
 VERSION = 3
+"""Of the record of a stage."""
 NOT_COMPARED = ("version", "versions", "parts")
 """In a record beside what decides the weights: its own version, those of the packages, folders of a stage's parts."""
 

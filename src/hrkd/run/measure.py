@@ -88,8 +88,9 @@ def measure_models(
         models[name] = measured(name, title, "baseline", baseline)
     if (linear := teacher.linear) is not None:
         models["linear"] = {"title": LINEAR, **linear.facts, **told("linear", "linear", linear.said)}
-    else:
-        _forget(context, "linear")
+    made = {"student": student, "baseline": baseline, "linear": teacher.linear}
+    for stage in (name for name, model in made.items() if model is None):
+        _forget(context, stage)
     for name in said:
         others = [other for other in said if other != name and (name == "student" or other == "linear")]
         if others and name != "linear":

@@ -28,6 +28,7 @@ from hrkd.report.tables import about_linear, remarks_of
 from hrkd.report.verdict import next_command, verdict
 from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
 from hrkd.run.errors import answers_table, student_of
+from hrkd.run.folder import BENCHMARK
 from hrkd.run.history import ratios_of_run, stages_of_run
 from hrkd.support.arguments import path_of
 from hrkd.support.atomic_files import read_json, write_json, write_text
@@ -35,7 +36,7 @@ from hrkd.support.messages import first_line, visible
 from hrkd.support.text_table import NOTHING
 from hrkd.training.record import COSTS
 
-__all__ = ["BENCHMARK", "REPORT", "recipe_fields_of", "report", "report_content", "write_report"]
+__all__ = ["REPORT", "recipe_fields_of", "report", "report_content", "write_report"]
 
 logger = logging.getLogger("hrkd")
 
@@ -47,8 +48,6 @@ TEXTS, TEXTS_OF_A_DOMAIN = 100, 10
 CHARACTERS = 300
 """Of a text on a page."""
 REPORT = "report.html"
-BENCHMARK = "benchmark.json"
-"""In the folder of a run: what hrkd benchmark found of it."""
 SHOWN = ("student", "teacher", "student_without_distillation", "linear")
 
 

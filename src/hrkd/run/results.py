@@ -62,6 +62,7 @@ def build_results(
         "split_seed": context.recipe.data.split_seed,
         "synthetic": context.recipe.data.format == "synthetic",
         "data": context.data.digest,
+        "evaluation": context.recipe.evaluation.model_dump(mode="json"),
         "train_rows": context.data.splits.train.rows_by_domain(),
         "tokens_cut": share_cut(
             teacher.data.train, teacher.tokenizer, context.recipe.data.max_length, context.recipe.data.keep

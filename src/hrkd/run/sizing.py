@@ -20,7 +20,10 @@ from hrkd.models.loading import folders_of, read_config
 from hrkd.models.quick_shape import quick_shape
 from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import StudentShape, shape_of
+from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.sizes import with_found_size
 from hrkd.run.context import Context
+from hrkd.run.folder import RECIPE
 from hrkd.support.messages import count_of
 from hrkd.support.processor import cpu_facts
 
@@ -33,16 +36,24 @@ VERSION = 1
 
 
 def sized(context: Context) -> Context:
-    """The same with layers, width, heads and feed_forward of a student whose recipe says what it may cost.
+    """The same with layers, width, heads and feed_forward, where the recipe says what the student may cost.
 
-    The run's own recipe then names the size, so that it goes on with that size wherever it is taken.
+    The run's own recipe then names the size beside what was asked, so that the run goes on with that size wherever it
+    is taken, and so does the command that began it.
 
     Raises:
         ModelError: there is no teacher of that name, or no student of its family is quick enough.
     """
+    if context.recipe.student.is_sized_by_time and context.folder.is_run:
+        known = load_recipe(context.folder.path / RECIPE, needed=())
+        context = replace(context, recipe=with_found_size(context.recipe, known))
     settings = context.recipe.student
     times_faster, milliseconds = settings.times_faster, settings.milliseconds
-    asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds:g}"
+    asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds or 0:g}"
+    if settings.is_sized_by_earlier_times:
+        logger.info("student: of the size that was found for %s earlier, and which the recipe names beside it", asked)
+    if not settings.is_sized_by_time:
+        return context
     if settings.heads is not None:
         asked += f", heads {settings.heads}"
     teacher, tokens = _teacher_config(context), context.recipe.data.max_length
@@ -64,7 +75,7 @@ def sized(context: Context) -> Context:
     )  # fmt: skip
     if StudentShape(**sizes) == shape_of(teacher):
         logger.warning("student: its encoder is as large as the teacher's, which is quick enough; ask for a quicker")
-    student = settings.model_copy(update={**sizes, "times_faster": None, "milliseconds": None})
+    student = settings.model_copy(update=sizes)
     return replace(context, recipe=context.recipe.model_copy(update={"student": student}))
 
 
