@@ -86,6 +86,14 @@ def test_words_of_a_masked_language_model_are_its_most_likely_ones(tiny, words):
             assert choices.tolist() == logits[place].topk(CANDIDATES).indices.tolist()
 
 
+def test_a_tokenizer_may_have_tokens_that_its_model_does_not_know(tiny, words):
+    """Special ones, which no text needs."""
+    rows, places = [tiny.tokenizer("good book")["input_ids"]], [np.array([1])]
+    expected = MaskedWords(masked_lm(tiny.tokenizer), tiny.tokenizer, words)(rows, places)
+    more = MaskedWords(masked_lm(tiny.tokenizer), tiny.tokenizer, np.append(words, False))(rows, places)
+    assert more[0].tolist() == expected[0].tolist()
+
+
 def test_only_words_change_and_about_the_share_of_them(tiny, words, neighbours):
     begins, goes_on = whole_words(tiny.tokenizer)
     made = augmented(tiny.train, tiny.tokenizer, neighbours, 3, seed=1)

@@ -405,6 +405,16 @@ def test_names_that_no_file_can_have(name, field):
         load_recipe("demo", {field: name, "teacher.scratch": None})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("expertise", True), ("transfer_weight", 1), ("domain_weights", {"books": 2})]
+)
+def test_what_a_static_student_has_not_is_not_asked_of_it(field, value):
+    teacher = {"model": "x", "meta_kd": True}
+    recipe = {"data": {"format": "synthetic"}, "teacher": teacher, "student": {"kind": "static"}}
+    with pytest.raises(RecipeError, match=f"method.{field}: is about levels, and a static student has none"):
+        load_recipe(recipe, {"method": {field: value}})
+
+
 SIZES = {"layers": 2, "width": 32, "heads": 4, "feed_forward": 64}
 
 

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hrkd.errors import ModelError
 from hrkd.recipe.loading import load_recipe
+from hrkd.run.check import check
 from hrkd.run.commands import compress, distill, train_teacher
 from hrkd.run.first_look import check_named
 from slow import slow
@@ -46,6 +47,16 @@ def test_what_cannot_teach_is_told_at_once(tmp_path, field, family, more, said):
     with pytest.raises(ModelError, match=rf"^teacher\.{field}: .*{said}"):
         compress(base)
     assert not (tmp_path / "run").exists()
+
+
+def test_how_a_finished_teacher_would_be_trained_is_of_no_matter(tmp_path):
+    """Its default batch of 8 is more than these domains have."""
+    few = {"data": {"format": "synthetic", "synthetic": {"domains": 2, "examples": 80}, "shots": 2}}
+    base = recipe(tmp_path, "fine_tuned", saved(tmp_path / "model", "bert"), **few)
+    base["teacher"] = {"fine_tuned": base["teacher"]["fine_tuned"], "allow_weak": True}
+    assert check(base | {"method": {"preset": "published", "graph_heads": 2}}).status < 2
+    base["student"]["training"] |= {"batch_size": 5}
+    assert "D304" in [each.code for each in check(base).findings]
 
 
 @slow

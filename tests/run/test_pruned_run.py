@@ -215,6 +215,18 @@ def test_text_without_labels_counts_for_the_student_alone(teacher, tmp_path):
     assert alone["student_without_distillation"]["vocabulary"] == results["student_without_distillation"]["vocabulary"]
 
 
+def test_pieces_of_own_windows_are_those_of_the_whole_texts(teacher, tmp_path):
+    """Of which the heads alone are read otherwise."""
+    changes = {"student.vocabulary": 1, "student.training.epochs": 1, "student.baseline": False, "data.max_length": 12}
+    distill(recipe(tmp_path / "run", **changes, **{"student.own_windows": True}), teacher_folder=teacher)
+    teachers = load_tokenizer(teacher)
+    ids = {i for text in teachers(train_texts(tmp_path))["input_ids"] for i in text}
+    needed = set(teachers.convert_ids_to_tokens(sorted(ids)))
+    heads = {i for text in teachers(train_texts(tmp_path), truncation=True, max_length=12)["input_ids"] for i in text}
+    assert len(heads) < len(ids)
+    assert needed <= set(open_model(tmp_path / "run" / "student")[1].get_vocab())
+
+
 @pytest.mark.parametrize("static", [False, True])
 def test_a_tokenizer_that_cannot_be_made_smaller_is_told_before_any_training(tmp_path, static):
     words = Tokenizer(models.WordLevel({"<unk>": 0, "<pad>": 1, "good": 2, "bad": 3}, unk_token="<unk>"))

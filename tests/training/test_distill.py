@@ -326,6 +326,49 @@ def test_relative_losses_know_no_unit(tiny, kind):
     torch.testing.assert_close(found[0], found[1])
 
 
+def test_units_are_measured_anew_where_a_step_is_made_in_parts(tiny, monkeypatch):
+    """Else they would be the zeros that they were before it."""
+    whole, calls = Distillation.sums, []
+
+    def counted(module, batch, teacher):
+        found = whole(module, batch, teacher)
+        calls.append(len(batch.labels))
+        return found
+
+    def fails_once(module, batch):
+        output = forward(module, batch)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return output
+
+    forward = Distillation.forward
+    monkeypatch.setattr(Distillation, "sums", counted)
+    monkeypatch.setattr(Distillation, "forward", fails_once)
+    history = distil(tiny.model(seed=1), tiny.model(width=8), tiny.train, tiny.dev, epochs=1, relative=True)
+    assert calls[1] < calls[0]
+    assert history.epochs[0]["loss"] > 0
+
+
+def test_what_is_looked_at_first_has_the_dropout_of_the_steps(tiny):
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), student_dropout=True).train()
+    batches, seen = list(iter_batches(tiny))[:2], []
+    whole = module.sums
+
+    def noted(batch, teacher):
+        found = whole(batch, teacher)
+        seen.append(found["hidden"].total.detach())
+        return found
+
+    module.sums = noted
+    module.begin_update(batches)
+    for batch in batches:
+        module(batch)
+    looked, stepped = seen[:2], seen[2:]
+    assert all(torch.equal(one, other) for one, other in zip(looked, stepped, strict=True))
+    module.begin_update(batches)
+    assert not torch.equal(seen[-1], looked[-1]), "or there would be none"
+
+
 def test_a_student_that_gives_the_mean_everywhere_has_a_relative_loss_of_one(tiny):
     module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), relative=True).eval()
     batch = next(iter_batches(tiny))

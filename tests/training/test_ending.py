@@ -129,6 +129,25 @@ def test_the_average_is_in_the_checkpoint(tiny, tmp_path):
     assert history.average == expected.average
 
 
+def test_an_interrupt_while_the_average_is_scored_loses_no_epoch(tiny, tmp_path):
+    model = tiny.model()
+    straight, killed, resumed = (FineTuning(copy.deepcopy(model)) for _ in range(3))
+
+    def interrupted(epoch):
+        if epoch == AVERAGE:
+            raise KeyboardInterrupt
+        return 0.5
+
+    expected = run(tiny, straight, epochs=2, average_weights=True, score=lambda _: 0.5)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, killed, epochs=2, average_weights=True, score=interrupted, checkpoint=tmp_path / "state")
+    left = max((tmp_path / "state").glob("step-*"))
+    assert int(left.name.removeprefix("step-")) == expected.steps
+    history = run(tiny, resumed, epochs=2, average_weights=True, score=lambda _: 0.5, checkpoint=tmp_path / "state")
+    assert torch.equal(weights(resumed), weights(straight))
+    assert history.average == expected.average
+
+
 def test_a_training_that_ends_before_its_second_half_has_no_average(tiny):
     scores = {1: 0.9, 2: 0.1, 3: 0.1}
     history = run(tiny, FineTuning(tiny.model()), epochs=6, patience=1, average_weights=True, score=scores.__getitem__)

@@ -333,6 +333,28 @@ def test_where_one_row_does_not_fit_it_is_said_what_to_lower(tiny):
         run(tiny, Full(tiny.model()))
 
 
+@pytest.mark.parametrize("where", ["optimiser", "evaluation"])
+def test_memory_that_no_smaller_batch_would_free_is_told_with_what_would(tiny, monkeypatch, where):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("out of memory")
+
+    if where == "optimiser":
+        monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    said = {
+        "optimiser": "what the optimiser keeps of every weight does not fit .* at step 1 .*take a smaller model",
+        "evaluation": r"evaluating does not fit into memory .*lower evaluation\.batch_size",
+    }[where]
+    with pytest.raises(TrainingError, match=said):
+        run(tiny, FineTuning(tiny.model()), **({"score": full} if where == "evaluation" else {}))
+
+
+@pytest.mark.parametrize("number", [int, np.float32])
+def test_scores_of_a_callers_own_numbers_are_kept_in_a_checkpoint(tiny, tmp_path, number):
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, FineTuning(tiny.model()), score=number, stop_after=1, checkpoint=tmp_path / "state")
+    assert run(tiny, FineTuning(tiny.model()), score=number, checkpoint=tmp_path / "state").best_epoch == 3
+
+
 def test_collapsed_ratios_are_told_once(tiny, tmp_path, caplog):
     class Collapsed(FineTuning):
         def forward(self, batch):

@@ -133,7 +133,7 @@ class MaskedWords:
                 row[places[i]] = self.tokenizer.mask_token_id
             inputs = self.tokenizer.pad({"input_ids": [row.tolist() for row in masked]}, return_tensors="pt")
             logits = self.model(**inputs.to(self.model.device)).logits[..., : len(self._others)].cpu()
-            logits[..., self._others] = -torch.inf
+            logits[..., self._others[: logits.shape[-1]]] = -torch.inf  # a tokenizer may know more than the model
             for number, i in enumerate(chosen):
                 at = torch.from_numpy(places[i])
                 if self.tokenizer.padding_side == "left":

@@ -238,7 +238,8 @@ class TrainingConfig(Section):
     """Steps that a training has at least: few rows get as many epochs as that takes, whatever `epochs` says."""
 
     max_steps: PositiveInt | None = None
-    """Steps that a training has at most, in whole epochs, of which there is one in any case; default: no such limit."""
+    """Steps that a training has at most, in whole epochs, of which there is one in any case, and as many as `min_steps`
+    takes; default: no such limit."""
 
     patience: PositiveInt | None = None
     """End after so many epochs without a better dev score; default: only when all epochs are over."""
@@ -835,6 +836,9 @@ class Recipe(Section):
     def _contradictions(self) -> Iterator[str]:
         if self.student.kind == "static" and self.method.stages == "two":
             yield "method.stages: two: a static student has no levels, which are the first stage; leave stages out"
+        for name in ("expertise", "transfer_weight", "domain_weights") if self.student.kind == "static" else ():
+            if getattr(self.method, name):
+                yield f"method.{name}: is about levels, and a static student has none; leave it out"
         if self.student.own_windows and self.data.keep == "windows":
             yield "student.own_windows: data.keep: windows reads all windows of every text already; leave it out"
         if self.student.kind == "static" and self.method.prediction_weight == 0:

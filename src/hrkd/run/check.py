@@ -93,7 +93,8 @@ def _output(source: str | Path | Mapping[str, Any] | None, recipe: Recipe) -> li
 
 def _rows(recipe: Recipe, *, is_whole: bool) -> list[Finding]:
     """What is found in the rows; and, where nothing is wrong so far and all of it is there, in the models."""
-    step = max(recipe.teacher.training.step_size, recipe.student.training.step_size)
+    to_train = [recipe.student, *([recipe.teacher] if recipe.teacher.fine_tuned is None else [])]
+    step = max(each.training.step_size for each in to_train)
     rows = check_rows(recipe.data, step)
     found = list(rows.findings)
     if rows.dataset is not None:

@@ -69,7 +69,7 @@ def precheck(context: Context, *, trained: bool) -> list[dict[str, Any]]:
         DataError: a domain with fewer examples than a step needs.
     """
     recipe, splits = context.recipe, context.data.splits
-    for training in (recipe.student.training, recipe.teacher.training):
+    for training in (recipe.student.training, *([] if trained else [recipe.teacher.training])):
         sizes = training.batch_size, training.gradient_accumulation, context.accelerator.num_processes
         check_step_sizes(splits.train, *sizes)
     encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))

@@ -85,10 +85,11 @@ class PupilStage(ModelStage):
 
     def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
         """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""
-        at_least, data = self.context.recipe.student.vocabulary, self.context.recipe.data
+        student, data = self.context.recipe.student, self.context.recipe.data
+        at_least, keep = student.vocabulary, "windows" if student.own_windows else data.keep
         if at_least == "all":
             return None
-        found = choose_vocabulary(model, self.teacher.tokenizer, texts, data.max_length, at_least, keep=data.keep)
+        found = choose_vocabulary(model, self.teacher.tokenizer, texts, data.max_length, at_least, keep=keep)
         logger.info("%s: keeps %s of %s pieces", self.name, f"{len(found.kept):,}", f"{found.before:,}")
         return found
 

@@ -182,9 +182,14 @@ class Distillation(Trainable):
         self._query, self._query_said, self._update = tuple(batches), [], None
         if len(batches) > 1:
             device = batches[0].labels.device
-            with torch.no_grad(), drawing_again(device):
-                parts = [self.sums(batch, self.teacher(batch)) for batch in batches]
-            self._update = self._look(added_up(added(parts), device), len(batches))
+            with drawing_again(device):
+                with torch.no_grad():
+                    parts = [self.sums(batch, self.teacher(batch)) for batch in batches]
+                self._update = self._look(added_up(added(parts), device), len(batches))
+
+    def undone(self) -> None:
+        """Units may be those of the update that is made once more."""
+        self._has_units = False
 
     def recall(self, batches: Sequence[Batch]) -> None:
         """Remember the batches of the update before."""

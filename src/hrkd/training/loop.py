@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -80,6 +80,9 @@ class Trainable(nn.Module, ABC):
 
     def begin_update(self, batches: Sequence[Batch]) -> None:
         """Called before the first forward pass of an update, with all its batches of this process."""
+
+    def undone(self) -> None:
+        """Called where an update is made once more, with its buffers as they were before it: forget the rest of it."""
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Called once gradients are clipped: the place for gradients that do not come from the loss."""
@@ -298,8 +301,9 @@ class _Training:
     def score(self, evaluate: Callable[[int], EpochScore], epoch: int) -> EpochScore:
         """The score of an epoch; where that is interrupted, the steps before it are not lost."""
         began, drawn = time.monotonic(), random_state()
+        lower = "lower evaluation.batch_size"
         try:
-            with phase("evaluation"):
+            with phase("evaluation"), self._telling_lack_of_memory("evaluating does not fit into memory", lower):
                 score = evaluate(epoch)
         except KeyboardInterrupt:
             if self.session.checkpoint is not None and self.session.accelerator.num_processes == 1:
@@ -307,7 +311,13 @@ class _Training:
                 self.save()
             raise
         self.position.seconds += time.monotonic() - began
-        return score
+        return replace(
+            score,  # in numbers that a checkpoint can hold, whatever a caller's function counts in
+            selection=float(score.selection),
+            details={name: float(value) for name, value in score.details.items()},
+            standard_error=float(score.standard_error),
+            loss=float(score.loss),
+        )
 
     def _step(self, step: int, batches: Sequence[Batch]) -> float:
         """Gradients of the batches of an update, and the update; returns the loss."""
@@ -324,12 +334,16 @@ class _Training:
             if found is None:  # not before the error, which holds what was computed, is forgotten
                 self.optimizer.zero_grad()
                 before.put_back(self.module, accelerator.device)
+                self.module.undone()
                 give_back()
         loss, tables = found
         if not math.isfinite(loss):
             raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, tables)}")
         rate = self.scheduler.get_last_lr()[0]
-        norm = self._update(step)
+        with self._telling_lack_of_memory(
+            f"what the optimiser keeps of every weight does not fit into memory at step {step}", "take a smaller model"
+        ):
+            norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, tables)
         return loss
 
@@ -347,8 +361,18 @@ class _Training:
             parts.append(output.loss.detach())
         return float(summed([torch.stack(parts).sum()], accelerator.device)[0]), output.tables
 
+    @contextmanager
+    def _telling_lack_of_memory(self, what: str, advice: str) -> Iterator[None]:
+        """What cannot be made smaller here."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            raise TrainingError(f"{self.session.title}: {what} ({first_line(error):.100}); {advice}") from error
+
     def _halve(self, step: int, batches: Sequence[Batch], error: Exception) -> None:
-        """Make steps in twice as many parts from here on: the same rows, the same update, half of the memory.
+        """Make steps in twice as many parts from here on: the same rows and loss, half of the memory, other dropout.
 
         Raises:
             TrainingError: there are no smaller parts, or other processes wait for this one.
@@ -362,8 +386,8 @@ class _Training:
             ) from error
         self.parts *= 2
         logger.warning(
-            "%s; made in %d parts from here on, with the same result (training.gradient_accumulation does so at once)",
-            what, self.parts,
+            "%s; made in %d parts from here on: the same rows and loss, and dropout as with "
+            "training.gradient_accumulation, which does so at once", what, self.parts,
         )  # fmt: skip
 
     def _update(self, step: int) -> float:
@@ -471,7 +495,7 @@ class _Training:
             return
         weights, history = self.average.weights(), self.history
         self.module.selected().load_state_dict(weights)
-        score = evaluate(AVERAGE)
+        score = self.score(evaluate, AVERAGE)
         kept = self._is_better(score, or_as_good=True)
         history.average = {
             "selection": score.selection, "updates": self.average.updates, "kept": kept, **score.details

@@ -77,7 +77,7 @@ def _leave_out(others: list[str], fewest: int) -> str | None:
     if not 0 < len(others) <= MOST_NAMED:
         return None
     names = json.dumps(others, ensure_ascii=False)
-    lower = f", or lower batch_size to {fewest}" if fewest else ""
+    lower = f", or lower batch_size (times gradient_accumulation) to {fewest}" if fewest else ""
     return f"Add rows, merge it with a domain that is like it, leave it out (data.domains: {names}){lower}."
 
 
