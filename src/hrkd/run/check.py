@@ -93,8 +93,9 @@ def _output(source: str | Path | Mapping[str, Any] | None, recipe: Recipe) -> li
 
 def _rows(recipe: Recipe, *, is_whole: bool) -> list[Finding]:
     """What is found in the rows; and, where nothing is wrong so far and all of it is there, in the models."""
-    to_train = [recipe.student, *([recipe.teacher] if recipe.teacher.fine_tuned is None else [])]
-    step = max(each.training.step_size for each in to_train)
+    step = recipe.student.training.step_size
+    if recipe.teacher.fine_tuned is None:
+        step = max(step, recipe.teacher.training.step_size)
     rows = check_rows(recipe.data, step)
     found = list(rows.findings)
     if rows.dataset is not None:
