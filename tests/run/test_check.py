@@ -68,6 +68,34 @@ def test_models_are_tried_as_a_run_does(table, teacher, tmp_path):
     assert "student.layers" in found.findings[0].found
 
 
+def test_a_teacher_is_tried_where_the_size_of_its_student_is_not_known_yet(table, teacher, tmp_path):
+    quick = recipe_of(table, teacher, tmp_path, student={"layers": None, "times_faster": 2})
+    found = check(quick)
+    assert (found.status, codes(found, "note")) == (1, ["D402", "D902", "D903"])
+    quick["teacher"] = {"fine_tuned": str(teacher)}
+    (said,) = [each.found for each in check(quick).findings if each.severity == "error"]
+    assert re.search("teacher.fine_tuned: .*its 3 outputs are called", said)
+
+
+def test_what_a_teacher_of_ones_own_may_have_seen_is_told(table, teacher, tmp_path):
+    own = recipe_of(table, teacher, tmp_path, data={"domains": ["books", "films"]})
+    own["teacher"] = {"fine_tuned": str(teacher), "labels": ["good", "bad", "fair"]}
+    table.write_text(
+        table.read_text() + "fine,fair,books\n" * 40 + "\n".join(f"fair n{i},fair,films" for i in range(40))
+    )
+    found = check(own)
+    (told,) = [each.found for each in found.findings if each.code == "D405"]
+    assert told.endswith("and dev and test were drawn for this recipe")
+    assert "D405" not in codes(check(recipe_of(table, teacher, tmp_path)))
+
+
+def test_a_checkpoint_that_is_away_leaves_the_teacher_to_be_tried(table, teacher, tmp_path):
+    away = recipe_of(table, teacher, tmp_path, student={"layers": None, "checkpoint": "nobody/has-this"})
+    assert codes(check(away), "note") == ["D402", "D902", "D903"]
+    away["teacher"] = {"fine_tuned": str(teacher)}
+    assert codes(check(away), "error") == ["D005"]
+
+
 def test_models_of_the_hub_are_told_and_not_fetched(table, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
     found = check(recipe_of(table, "nobody/has-this", tmp_path))

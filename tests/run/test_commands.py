@@ -267,6 +267,16 @@ def test_splits_file_of_a_run_repeats_its_split(finished, tmp_path):
     assert same == first
 
 
+def test_data_are_described_whatever_is_wrong_with_the_teacher(tmp_path):
+    shown = []
+    away = {"data": {"format": "synthetic"}, "teacher": {"model": str(tmp_path / "away")}}
+    content = describe_data(away, linear_models=False, show=shown.append)
+    assert content["domains"]
+    assert f"not known (teacher.model: {tmp_path / 'away'}: no such folder" in shown[-1]
+    with pytest.raises(ModelError, match="tokenizer: .*away: no such folder"):
+        describe_data(away, tmp_path / "away")
+
+
 def test_a_killed_run_goes_on(finished, tmp_path, monkeypatch):
     import hrkd.training.selection as selection
 

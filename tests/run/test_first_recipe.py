@@ -95,6 +95,15 @@ def test_columns_are_listed_where_text_or_label_is_missing(tmp_path, monkeypatch
     assert not (tmp_path / "my.yaml").exists()
 
 
+def test_two_columns_of_one_name_are_told_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i},a fine text number {i} of many words,{('good', 'bad')[i % 2]},again" for i in range(40)]
+    (tmp_path / "rows.csv").write_text("\n".join(["n,text,label,text", *rows]))
+    assert main(["init", "rows.csv"]) == 2
+    assert "rows.csv: more than one column is called 'text'; rename the others" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.yaml"))
+
+
 def test_files_of_a_folder_are_domains_where_no_column_is(table, capsys):
     lines = [";".join(line.split(";")[:3]) for line in table.read_text(encoding="utf-8-sig").splitlines()]
     folder = table.parent / "folder"

@@ -14,7 +14,7 @@ import pytest
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.splits.split import save_split_ids, split_domains
 from hrkd.errors import ArtifactError
-from hrkd.run.teacher import _check_not_seen
+from hrkd.run.teacher import _check_not_seen, parts_it_may_have_seen
 
 
 def frame(rows: int, start: int = 0) -> pd.DataFrame:
@@ -37,6 +37,27 @@ def teacher(tmp_path: Path) -> Path:
     """The folder of a teacher of another run."""
     save_split_ids(split_domains(load_domains(frame(80)), seed=1), tmp_path / "splits.json")
     return tmp_path / "teacher"
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"), [({}, ("dev", "test")), ({"test": 9}, ("dev",)), ({"test": 9, "dev": 7}, ())]
+)
+def test_what_a_stranger_may_have_seen_is_what_is_drawn_here(
+    tmp_path: Path, teacher: Path, given: dict[str, int], drawn: tuple[str, ...]
+) -> None:
+    table = frame(80)
+    for name, step in given.items():
+        table.loc[::step, "split"] = name
+    if given:
+        table["split"] = table["split"].fillna("train")
+    here: Any = SimpleNamespace(
+        recipe=SimpleNamespace(teacher=SimpleNamespace(fine_tuned=str(tmp_path / "elsewhere" / "deep" / "model"))),
+        external_teacher=None,
+        data=SimpleNamespace(splits=split_domains(load_domains(table, split="split" if given else None))),
+    )
+    assert parts_it_may_have_seen(here) == drawn
+    here.recipe.teacher.fine_tuned = {"x": str(teacher), "y": str(teacher)}
+    assert parts_it_may_have_seen(here) == (), "its split is known, and was looked at"
 
 
 def test_the_same_split_under_other_ids_is_fine(teacher: Path) -> None:

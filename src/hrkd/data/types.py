@@ -134,13 +134,15 @@ class MultiDomainDataset:
 class Splits:
     """Train, dev and test parts of one data set; no text stands in two of them.
 
-    ``notes`` are plain sentences about what was done (duplicates kept together, rows left out).
+    ``notes`` are plain sentences about what was done (duplicates kept together, rows left out); ``drawn``: which of
+    dev and test have rows that nobody had set apart before.
     """
 
     train: MultiDomainDataset
     dev: MultiDomainDataset
     test: MultiDomainDataset
     notes: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[str, MultiDomainDataset]]:
         return iter(zip(PARTS, (self.train, self.dev, self.test), strict=True))

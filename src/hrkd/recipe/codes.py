@@ -209,6 +209,15 @@ _ALL = (
         "Raise data.max_length, or choose what is kept (data.keep: head_tail, tail or windows).",
     ),
     Code(
+        "D207",
+        "texts look decoded wrongly",
+        "warning",
+        "A text has control characters, the sign for bytes that could not be decoded, or pairs of letters that UTF-8 "
+        "gives where it is read as something else ('Ã©' in the place of 'é').",
+        "Such words are not the ones that the teacher knows, nor those that the student is asked about later.",
+        "Write the table anew as UTF-8 from where the texts are whole.",
+    ),
+    Code(
         "D301",
         "domains are alike but for case, white space or unseen characters",
         "warning",
@@ -309,6 +318,15 @@ _ALL = (
         "Add train rows of it, or let hrkd draw the split.",
     ),
     Code(
+        "D405",
+        "the teacher may have seen dev and test",
+        "note",
+        "The teacher (teacher.fine_tuned) does not say which rows it was trained on, and dev or test are drawn here.",
+        "Where it has seen them, its own figures there are too good, and what a student keeps of them looks too "
+        "little. The student's own figures are not touched.",
+        "Name the split that the teacher was trained on: a column in data.split, or data.splits_file.",
+    ),
+    Code(
         "D901",
         "what was noticed in reading",
         "note",
@@ -331,8 +349,9 @@ _ALL = (
         "D903",
         "models were not tried",
         "note",
-        "Models that have to be fetched first, or whose size is found by timing, are looked at when a run starts.",
-        "A name that the hub does not know is found out only then.",
+        "Models that have to be fetched first, and students whose size is found by timing, are looked at when a run "
+        "starts.",
+        "A name that the hub does not know, or a speed that no student has, is found out only then.",
         "Nothing has to be done: the run fetches and tries them. A folder that was fetched before is tried here.",
     ),
 )

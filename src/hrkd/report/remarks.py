@@ -102,6 +102,16 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
+def seen_perhaps(parts: Sequence[str]) -> str:
+    """That a teacher may have been trained on rows of ``parts``, and what follows from that."""
+    named = " and ".join(parts)
+    return (
+        f"It is not known which rows the teacher was trained on, and {named} {'are' if len(parts) > 1 else 'is'} drawn "
+        "anew: where it has seen them, its own figures there are too good, and what a student keeps of them looks too "
+        "little; the student's are not touched. Name the split that it was trained on (data.split or data.splits_file)."
+    )
+
+
 def on_endings(models: Iterable[Mapping[str, Any]]) -> list[str]:
     """Which epoch of each training was kept, and which training was over too early; nothing of older results."""
     known = [(model["title"], training) for model in models if (training := model.get("training"))]

@@ -30,6 +30,7 @@ from hrkd.report.remarks import (
     ratio_rows,
     ratios_note,
     rows_of_domains,
+    seen_perhaps,
     upright,
     worst_class,
 )
@@ -314,6 +315,8 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     models = {name: model for name, model in results["models"].items() if model.get(split)}
     accuracies = {name: model[split]["mean"]["accuracy"] for name, model in models.items()}
     found, student = [SYNTHETIC] if results.get("synthetic") else [], models.get("student")
+    if parts := results.get("teacher_may_have_seen"):
+        found.append(seen_perhaps(parts))
     found += on_endings(models.values())
     found += on_vocabulary(models.values())
     found += _below_linear(models, accuracies, split, _more_text(results))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrkd.report.remarks import LINEAR, points
+from hrkd.report.remarks import LINEAR, points, seen_perhaps
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import megabytes, percent
 
@@ -32,6 +32,7 @@ def verdict(results: Row) -> list[str]:
     student, teacher = models[name], models["teacher"]
     return [
         *([AT_CHANCE] if results.get("teacher_at_chance") else []),
+        *([seen_perhaps(parts)] if (parts := results.get("teacher_may_have_seen")) else []),
         *_kept(student, teacher, models.get("linear"), distilled=name == "student"),
         *_not_above(student, teacher, models.get("linear")),
         _worst(student["test"], teacher["test"], results.get("train_rows") or {}),

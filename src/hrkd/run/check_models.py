@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hrkd.data.health.finding import Finding
@@ -110,31 +112,47 @@ def _reached(sharing: Sharing, right: np.ndarray, accuracy: float) -> Finding:
 
 def check_as_a_run_does(recipe: Recipe) -> list[Finding]:
     """Read rows and try models as ``hrkd compress`` does before it trains; nothing is written but caches."""
-    sources = [recipe.teacher.model, recipe.teacher.fine_tuned, recipe.student.checkpoint]
-    named = [each for s in sources if s is not None for each in (s.values() if isinstance(s, dict) else (s,))]
-    away = [source for source in named if not is_at_hand(source)]
-    if away or recipe.student.is_sized_by_time:
-        try:
-            prepare_data(recipe.data, None, cache_folder(recipe.cache.folder))
-        except HrkdError as error:
-            return list(each_line("D003", error))
-        why = "the student's size is found by timing when a run starts"
-        if away:
-            why = f"{first_of(away)}: not on this machine, so that neither teacher nor student was tried"
-        return [Finding("D903", why)]
+    checkpoint = recipe.student.checkpoint
+    teachers = _away(recipe.teacher.model, recipe.teacher.fine_tuned)
+    away = [*teachers, *_away(checkpoint)]
+    untold: list[Finding] = []
+    if away:
+        neither = "neither teacher nor student was tried" if teachers else "the student was not tried"
+        untold = [Finding("D903", f"{first_of(away)}: not on this machine, so that {neither}")]
+    elif recipe.student.is_sized_by_time:
+        why = "the student's size is found by timing when a run starts, so that the teacher alone was tried"
+        untold = [Finding("D903", why)]
     try:
-        _try(recipe)
+        if teachers:
+            prepare_data(recipe.data, None, cache_folder(recipe.cache.folder))
+        else:
+            untold += _tried(recipe, teacher_alone=bool(untold))
     except ArtifactError as error:
         return list(each_line("D002", error))
     except HrkdError as error:
         return list(each_line("D005" if isinstance(error, ModelError) else "D003", error))
-    return []
+    return untold
 
 
-def _try(recipe: Recipe) -> None:
+def _away(*sources: str | Mapping[str, str] | None) -> list[str]:
+    """Models that are not on this machine."""
+    named = [each for s in sources if s is not None for each in ([s] if isinstance(s, str) else s.values())]
+    return [source for source in named if not is_at_hand(source)]
+
+
+def _tried(recipe: Recipe, *, teacher_alone: bool) -> list[Finding]:
     from hrkd.run.context import Context  # brings torch
-    from hrkd.run.precheck import precheck
+    from hrkd.run.precheck import precheck, precheck_teacher
+    from hrkd.run.teacher import parts_it_may_have_seen
 
     own = recipe.teacher.fine_tuned is None
-    context = Context.load(recipe).plan(*(["teacher"] if own else []), "student")
-    precheck(context, trained=not own)
+    context = Context.load(recipe)
+    if teacher_alone:
+        precheck_teacher(context, trained=not own)
+    else:
+        precheck(context.plan(*(["teacher"] if own else []), "student"), trained=not own)
+    parts = " and ".join(parts_it_may_have_seen(context))
+    if not parts:
+        return []
+    told = f"teacher.fine_tuned: nothing says which rows it was trained on, and {parts} were drawn for this recipe"
+    return [Finding("D405", told)]

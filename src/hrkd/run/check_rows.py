@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hrkd.data.alike import slips
 from hrkd.data.assembly import assemble
@@ -11,7 +11,7 @@ from hrkd.data.health.finding import Finding
 from hrkd.data.health.names import find_classes, find_names
 from hrkd.data.health.sides import find_overlaps, find_parts, find_sizes, too_few
 from hrkd.data.health.survey import Survey
-from hrkd.data.health.texts import find_copies, find_nearly_empty
+from hrkd.data.health.texts import find_copies, find_garbled, find_nearly_empty
 from hrkd.data.readers.sources import raw_rows
 from hrkd.data.rows import ColumnNames
 from hrkd.data.splits.split import given_parts
@@ -50,7 +50,7 @@ def check_rows(config: DataConfig, step: int) -> CheckedRows:
     for role, counts in survey.names.items():
         found += find_names(role, counts, survey.first[role])
     splits, problems = _split(config, dataset, step)
-    found += problems + find_nearly_empty(dataset) + find_copies(dataset)
+    found += problems + find_nearly_empty(dataset) + find_garbled(dataset) + find_copies(dataset)
     small = [each.domain for each in problems if each.code == "D304"]
     kept, parts = _but(dataset, small), None if splits is None else _parts_but(splits, small)
     found += find_classes(kept, parts, [rare for rare, _ in slips(survey.names["label"])])
@@ -68,7 +68,7 @@ def _but(dataset: MultiDomainDataset, small: list[str]) -> MultiDomainDataset:
 
 def _parts_but(splits: Splits, small: list[str]) -> Splits:
     train, dev, test = (_but(part, small) for _, part in splits)
-    return Splits(train, dev, test, splits.notes)
+    return replace(splits, train=train, dev=dev, test=test)
 
 
 def _read(config: DataConfig, survey: Survey) -> MultiDomainDataset:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hrkd.data.describe import describe
 from hrkd.data.types import MultiDomainDataset
+from hrkd.errors import ArtifactError, ModelError
 from hrkd.linear.relations import RelatedRows, permuted, right_by_relations, smoothed_cosines
 from hrkd.linear.sharing import Sharing, mean_over_domains, measure_sharing
 from hrkd.recipe.loading import load_recipe
@@ -42,7 +43,8 @@ def describe_data(
 
     Args:
         recipe: its data section is read.
-        tokenizer: folder or hub name, for lengths in tokens; default: that of the recipe's teacher, if it has one.
+        tokenizer: folder or hub name, for lengths in tokens; default: that of the recipe's teacher, if it has one that
+            can be opened.
         data, unlabelled: as :func:`hrkd.run.commands.compress`.
         linear_models: fit linear models on some of the rows too, to see what domains give each other (``linear`` in
             what is returned: rows, accuracies and C of each form, the paired difference of crossed to own, and
@@ -51,16 +53,24 @@ def describe_data(
 
     Raises:
         DataError: see :mod:`hrkd.data`.
+        ArtifactError, ModelError: ``tokenizer`` cannot be opened.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, needed=() if data is not None else ("data",))
-    source = tokenizer or recipe.teacher.tokenizer
+    field, source = "tokenizer", tokenizer
+    if source is None and (source := recipe.teacher.tokenizer) is not None:
+        field = "teacher.fine_tuned" if recipe.teacher.model is None else "teacher.model"
     prepared = prepare_data(recipe.data, data, cache_folder(recipe.cache.folder), unlabelled=unlabelled)
-    loaded = None
+    loaded, why = None, "the recipe names no teacher that has a tokenizer"
     if source is not None:
         from hrkd.models.tokenizers import load_tokenizer
 
-        loaded = load_tokenizer(source)
+        try:
+            loaded = load_tokenizer(source)
+        except (ArtifactError, ModelError) as error:
+            if tokenizer is not None:
+                raise type(error)(f"{field}: {error}") from error
+            why = f"{field}: {error}"
     description = describe(
         prepared.splits, tokenizer=loaded, max_length=recipe.data.max_length, unlabelled=prepared.unlabelled
     )
@@ -73,9 +83,7 @@ def describe_data(
         if table is not None:
             show(table)
     if loaded is None:
-        show(
-            "Lengths in tokens are not known, as the recipe names no teacher that has a tokenizer: --tokenizer FOLDER."
-        )
+        show(visible(f"Lengths in tokens are not known ({why}): --tokenizer FOLDER."))
     if linear_models:
         found = measure_sharing(prepared.splits)
         content["linear"] = _sharing(found)

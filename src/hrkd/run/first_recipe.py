@@ -46,7 +46,8 @@ def write_first_recipe(
 
     Raises:
         ArtifactError: there is a file already, or it cannot be written.
-        DataError: the source cannot be read, or has no column that looks like text, or like a label.
+        DataError: the source cannot be read, or has no column that looks like text, or like a label, or several of
+            its name.
         RecipeError: ``output`` is not called as a recipe is.
     """
     if output.suffix.lower() not in (".yaml", ".yml"):
@@ -61,6 +62,9 @@ def write_first_recipe(
     if parts is not None:
         columns = look_at(parts)
         guess = _guessed(source, columns)
+        for part in parts:
+            if fault := part.repeated(column.name for column in guess.columns.values()):
+                raise DataError(f"{part.name}: {fault}")
         about = f"{source}: {_counted(parts, guess)}, {count_of(len(columns), 'column', 'columns')}"
         unused = [column for column in columns if column not in guess.columns.values()]
         files = _files_as_domains(parts, guess)

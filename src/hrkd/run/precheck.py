@@ -117,13 +117,17 @@ def _shown(context: Context, sizes: list[dict[str, Any]]) -> list[dict[str, Any]
     return sizes
 
 
-def precheck_teacher(context: Context) -> list[dict[str, Any]]:
-    """Check the teacher that is to be trained, whatever its student will be; returns its size.
+def precheck_teacher(context: Context, *, trained: bool = False) -> list[dict[str, Any]]:
+    """Check the teacher, whatever its student will be; returns its size.
+
+    Args:
+        trained: as of :func:`precheck`.
 
     Raises:
+        ArtifactError: there is no such teacher, or it is damaged.
         ModelError: its family or tokenizer cannot be used, for this method's attention losses or at all.
     """
-    encoders, tokenizer, teacher = _teacher(context, None, None)
+    encoders, tokenizer, teacher = _teacher(context, *(finished_teacher(context) if trained else (None, None)))
     check_states(teacher, context.recipe.method)
     check_heads(teacher, None, context.recipe.method)
     _try(context, encoders, tokenizer, attention_kind(context.recipe.method, *encoders_of(teacher)))

@@ -125,7 +125,7 @@ def prepare_data(
     if len(kept) < len(splits.train):
         asked = f"data.shots: {config.shots}" if config.shots is not None else f"data.fraction: {config.fraction:g}"
         notes += (f"{len(kept):,} of {len(splits.train):,} training rows are used ({asked})",)
-    used = Splits(kept, splits.dev, splits.test, notes)
+    used = replace(splits, train=kept, notes=notes)
     more = _unlabelled(config, used, cache, unlabelled)
     if more is not None:
         used = replace(used, notes=(*notes, *more.notes))

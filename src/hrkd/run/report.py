@@ -12,7 +12,7 @@ import numpy as np
 from pydantic_core import PydanticUndefined
 
 from hrkd.data.health.sides import find_parts
-from hrkd.data.health.texts import find_copies, find_nearly_empty
+from hrkd.data.health.texts import find_copies, find_garbled, find_nearly_empty
 from hrkd.data.types import Splits
 from hrkd.deploy.export_folder import is_export, read_export
 from hrkd.errors import ArtifactError, HrkdError, RecipeError
@@ -187,7 +187,8 @@ def _findings(splits: Splits | None, recipe: Recipe) -> list[dict[str, Any]]:
     """What hrkd check says of the rows alone, in train and in the sizes of the parts."""
     if splits is None:
         return []
-    found = [*find_copies(splits.train), *find_nearly_empty(splits.train), *find_parts(splits)]
+    train = splits.train
+    found = [*find_copies(train), *find_nearly_empty(train), *find_garbled(train), *find_parts(splits)]
     return [each.to_dict() | {"line": each.line()} for each in found if each.code not in recipe.data.ignore]
 
 

@@ -17,7 +17,7 @@ from hrkd.run.context import Context
 from hrkd.run.measure import measure_models
 from hrkd.run.report import REPORT, report_content, write_report
 from hrkd.run.stages import FinishedStage
-from hrkd.run.teacher import Teacher
+from hrkd.run.teacher import Teacher, parts_it_may_have_seen
 from hrkd.support.atomic_files import write_json, write_text
 from hrkd.support.manifest import file_sum
 from hrkd.training.chance import no_better_than_chance
@@ -69,6 +69,7 @@ def build_results(
         ),
         "models": models,
         "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
+        "teacher_may_have_seen": list(parts_it_may_have_seen(context)),
         "ratios": None if student is None else _ratios(context),
         **figures,
         "notes": list(context.data.splits.notes),

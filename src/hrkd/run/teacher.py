@@ -23,7 +23,7 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
-from hrkd.report.remarks import beside_linear
+from hrkd.report.remarks import beside_linear, seen_perhaps
 from hrkd.report.tables import ADVICE
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
@@ -49,6 +49,7 @@ __all__ = [
     "finished_teacher",
     "load_teacher",
     "open_teacher",
+    "parts_it_may_have_seen",
     "untrained_teacher",
 ]
 
@@ -173,6 +174,8 @@ def open_teacher(context: Context) -> Teacher:
     answers, rows = teacher_predictions(context, teacher.model, teacher.data.dev), teacher.data.dev.texts
     dev_scores = scores(context, answers, rows)
     check_teacher(context, dev_scores, teacher.data)
+    if parts := parts_it_may_have_seen(context):
+        logger.warning("%s", seen_perhaps(parts))
     linear, told = None, ""
     if context.recipe.evaluation.linear:
         linear = linear_answers(context)
@@ -189,6 +192,16 @@ def _beside_linear(context: Context, teacher: np.ndarray, linear: np.ndarray, ro
     if ours <= its:
         logger.warning("%s", told)
     return told
+
+
+def parts_it_may_have_seen(context: Context) -> tuple[str, ...]:
+    """Which of dev and test are drawn here, under a teacher of which it is not known what it was trained on."""
+    fine_tuned = context.recipe.teacher.fine_tuned
+    if context.external_teacher is not None or fine_tuned is None:
+        return ()
+    folders = [fine_tuned] if isinstance(fine_tuned, str) else fine_tuned.values()
+    is_known = all(splits_beside(Path(folder)) is not None for folder in folders)
+    return () if is_known else context.data.splits.drawn
 
 
 def load_teacher(context: Context) -> tuple[UnmeasuredTeacher, dict[str, Any] | None]:

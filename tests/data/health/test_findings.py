@@ -5,7 +5,7 @@ from hrkd.data.health.finding import Example, Finding
 from hrkd.data.health.names import find_classes, find_names
 from hrkd.data.health.sides import find_overlaps, find_parts, find_sizes, too_few
 from hrkd.data.health.survey import Survey
-from hrkd.data.health.texts import WORDS, find_copies, find_cut, find_nearly_empty
+from hrkd.data.health.texts import WORDS, find_copies, find_cut, find_garbled, find_nearly_empty
 from hrkd.data.readers.sources import load_domains, raw_rows
 from hrkd.data.rows import ColumnNames
 from hrkd.data.splits.split import given_parts, split_domains
@@ -76,6 +76,22 @@ def test_classes_that_are_rare_absent_or_all_there_is():
     assert codes(find_classes(rows(*many("books", "good", 5)), None)) == [("D108", "")]
 
 
+def test_of_rare_classes_the_rarest_comes_first_with_its_row():
+    given = many("a", "often", 60) + many("a", "how_to", 5) + many("a", "xyz", 1)
+    found = find_classes(rows(*given), None)[0]
+    assert found.found == "few rows of 'xyz' (1 row); 'how_to' (5 rows)"
+    assert found.example.place == f"row#{len(given)}"
+
+
+def test_a_label_of_hardly_any_row_is_told_in_a_small_domain_too():
+    """Whose classes are not told one by one."""
+    given = many("a", "bug", 30) + many("a", "question", 15) + many("a", "bgu", 1)
+    found = find_classes(rows(*given), None)
+    assert codes(found) == [("D104", "")]
+    assert (found[0].found, found[0].rows) == ("1 row of 'bgu' in all", 1)
+    assert find_classes(rows(*given), None, ["bgu"]) == []
+
+
 def test_rare_classes_are_counted_by_part():
     given = [row for domain in ("a", "b") for row in many(domain, "x", 100) + many(domain, "y", 12)]
     dataset = rows(*given)
@@ -94,6 +110,36 @@ def test_texts_with_hardly_a_letter(text):
 @pytest.mark.parametrize("text", ["bad", "\u597d", "\U0001f600", "A 10", "\u2605\u2605"])
 def test_short_texts_that_say_something(text):
     assert find_nearly_empty(rows((text, "x", "a"))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(each.encode().decode("cp1252") for each in ("un \u00e9t\u00e9", "it\u2019s", "5 \u00b0C", "\u201cfine")),
+        "\u00e9t\u00e9".encode().decode("latin-1"),
+        b"caf\xe9 noir".decode(errors="replace"),
+        "ends here\0",
+        "\x1b[1mbold",
+    ],
+)
+def test_texts_that_were_decoded_wrongly(text):
+    found = find_garbled(rows((text, "x", "a"), ("three words here", "y", "a")))
+    assert codes(found) == [("D207", "a")]
+    assert found[0].rows == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "un \u00e9t\u00e9",
+        "N\u00c3O, S\u00c3O \u00c2NGULO",
+        "it\u2019s 5 \u00b0C\n\tand \u201cfine\u201d",
+        "p\u00e2t\u00e9 \u20ac 5",
+        "\u597d \U0001f600",
+    ],
+)
+def test_texts_of_other_letters_were_not(text):
+    assert find_garbled(rows((text, "x", "a"))) == []
 
 
 def test_copies_conflicts_and_texts_of_several_domains():

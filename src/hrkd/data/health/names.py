@@ -65,9 +65,12 @@ def find_classes(dataset: MultiDomainDataset, splits: Splits | None, doubtful: C
             if len(absent) and whole[d].sum():
                 found.append(Finding("D105", f"no row has the label {first_of(list(absent))}", domain, 0))
     told = nearly_empty((dataset if splits is None else splits.train).rows_by_domain())
+    listed_labels: set[int] = set()
     for d, domain in enumerate(dataset.domains):
         rare = [] if domain in told else [y for y in sure if whole[d, y] and _is_rare(tables, d, y)]
         if rare:
+            rare.sort(key=lambda y: whole[d, y])
+            listed_labels |= set(rare)
             listed = first_of([f"{labels[y]} ({_rows(tables, d, y)})" for y in rare], "; ")
             row = np.flatnonzero((domain_ids == d) & (label_ids == rare[0]))[0]
             rows = int(whole[d, rare].sum())
@@ -76,6 +79,11 @@ def find_classes(dataset: MultiDomainDataset, splits: Splits | None, doubtful: C
         if total and whole[d, most] > MOSTLY * total:
             share = f"{100 * whole[d, most] / total:.0f} %"
             found.append(Finding("D106", f"{share} of {count_of(total)} have the label {labels[most]}", domain, total))
+    for y in sure:  # of domains that are nearly empty, too, a label that hardly stands anywhere
+        rows = int(whole[:, y].sum())
+        if y not in listed_labels and 0 < rows < TO_LEARN:
+            example = example_at(dataset, np.flatnonzero(label_ids == y)[0])
+            found.append(Finding("D104", f"{count_of(rows)} of {labels[y]} in all", "", rows, example))
     return found
 
 

@@ -1,9 +1,9 @@
-"""Texts that say nothing, that stand there several times, and that are cut."""
+"""Texts that say nothing, that were decoded wrongly, that stand there several times, and that are cut."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hrkd.data.types import MultiDomainDataset
 from hrkd.recipe.schema import Keep
 from hrkd.support.messages import count_of, first_of
 
-__all__ = ["WORDS", "Counter", "find_copies", "find_cut", "find_nearly_empty"]
+__all__ = ["WORDS", "Counter", "find_copies", "find_cut", "find_garbled", "find_nearly_empty"]
 
 LETTER = re.compile(r"[^\W_]")
 SAYS_ENOUGH = re.compile("[^\\W_].*[^\\W_].*[^\\W_]|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]", re.DOTALL)
@@ -25,6 +25,11 @@ SYMBOL = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff]")
 """Stars, arrows, emojis."""
 NOTHING = {"nan", "null", "none", "n.a.", "#n/a", "<na>", "undefined"}
 """What programs write for nothing, and has three letters."""
+GARBLED = re.compile(
+    # what stands for a byte that could not be decoded; controls; and two or three bytes of UTF-8, each as a letter
+    "\ufffd|[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]"
+    "|[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u00bfœžŸ™š›˜¦]"
+)
 MUCH = 0.05
 TOKENS_OF_A_WORD = 1.3
 MOST_TEXTS = 2_000
@@ -36,25 +41,37 @@ Counter = Callable[[Sequence[str]], Sequence[int]]
 
 def find_nearly_empty(dataset: MultiDomainDataset) -> list[Finding]:
     """Texts with hardly a letter, by domain; those of a pair are looked at one by one."""
+    return list(_by_domain(dataset, _says_nothing, "D203", "with hardly a letter in the text"))
+
+
+def find_garbled(dataset: MultiDomainDataset) -> list[Finding]:
+    """Texts with controls, or with what is left of letters that were decoded wrongly, by domain."""
+    return list(_by_domain(dataset, _is_garbled, "D207", "with characters that look decoded wrongly"))
+
+
+def _by_domain(dataset: MultiDomainDataset, is_odd: Callable[[str], bool], code: str, what: str) -> Iterator[Finding]:
+    """Rows of which a text is odd."""
     rows, done = [], 0
     for chunk in chunks_of(dataset.rows, *dataset.text_columns):
         for i, texts in enumerate(zip(*(chunk[column] for column in dataset.text_columns), strict=True)):
-            if not all(map(_says_something, texts)):
+            if any(map(is_odd, texts)):
                 rows.append(done + i)
         done += len(chunk["text"])
-    found, places = [], np.array(rows, dtype=np.int64)
+    places = np.array(rows, dtype=np.int64)
     owners = dataset.select(places).domain_ids
     for d in np.unique(owners):
         own = places[owners == d]
-        told = f"{count_of(len(own))} with hardly a letter in the text"
-        found.append(Finding("D203", told, dataset.domains[d], len(own), example_at(dataset, own[0])))
-    return found
+        yield Finding(code, f"{count_of(len(own))} {what}", dataset.domains[d], len(own), example_at(dataset, own[0]))
 
 
-def _says_something(text: str) -> bool:
+def _is_garbled(text: str) -> bool:
+    return GARBLED.search(text) is not None
+
+
+def _says_nothing(text: str) -> bool:
     if SYMBOL.search(text):
-        return True
-    return bool(SAYS_ENOUGH.search(text)) and text.strip().lower() not in NOTHING
+        return False
+    return not SAYS_ENOUGH.search(text) or text.strip().lower() in NOTHING
 
 
 def find_copies(dataset: MultiDomainDataset) -> list[Finding]:

@@ -80,12 +80,14 @@ def split_domains(
             or train has one class only.
     """
     (keys,) = text_keys(dataset)
+    new: tuple[str, ...] = ()
     if splits_file is not None:
         sides, notes = _sides_from_file(dataset, Path(splits_file))
         notes += _remove_leaks(sides, keys, dataset)
     else:
         wanted = _check_arguments(dataset, dev, test, dev_rows, sizes)
         sides, drawn = _sides_from_column(dataset)
+        new = tuple(PARTS[side] for side, row in zip((DEV, TEST), drawn, strict=True) if row.any())
         notes = _notes_on_missing(sides, drawn, dataset) + _remove_leaks(sides, keys, dataset)
         if wanted is None:
             notes += draw_shares(sides, drawn, keys, dataset, (dev, test), dev_rows, seed)
@@ -93,7 +95,7 @@ def split_domains(
             notes += draw_sizes(sides, keys, dataset, wanted, seed)
     splits = Splits(_part(dataset, sides, TRAIN), _part(dataset, sides, DEV), _part(dataset, sides, TEST))
     _check_parts(splits, [*dataset.notes, *notes])
-    return replace(splits, notes=(*dataset.notes, *notes, *_check_labels(splits)))
+    return replace(splits, notes=(*dataset.notes, *notes, *_check_labels(splits)), drawn=new)
 
 
 def given_parts(dataset: MultiDomainDataset, splits_file: Path | None = None) -> dict[str, Ints] | None:
