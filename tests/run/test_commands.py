@@ -273,7 +273,7 @@ def test_data_are_described_whatever_is_wrong_with_the_teacher(tmp_path):
     content = describe_data(away, linear_models=False, show=shown.append)
     assert content["domains"]
     assert f"not known (teacher.model: {tmp_path / 'away'}: no such folder" in shown[-1]
-    with pytest.raises(ModelError, match="tokenizer: .*away: no such folder"):
+    with pytest.raises(ModelError, match=r"tokenizer: .*away: no such folder"):
         describe_data(away, tmp_path / "away")
 
 
