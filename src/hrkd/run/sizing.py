@@ -21,6 +21,7 @@ from hrkd.models.quick_shape import quick_shape
 from hrkd.models.scratch import scratch_config
 from hrkd.models.shape import StudentShape, shape_of
 from hrkd.recipe.loading import load_recipe
+from hrkd.recipe.schema import SIZE_BY_TIME
 from hrkd.recipe.sizes import with_found_size
 from hrkd.run.context import Context
 from hrkd.run.folder import RECIPE
@@ -48,12 +49,12 @@ def sized(context: Context) -> Context:
         known = load_recipe(context.folder.path / RECIPE, needed=())
         context = replace(context, recipe=with_found_size(context.recipe, known))
     settings = context.recipe.student
-    times_faster, milliseconds = settings.times_faster, settings.milliseconds
-    asked = f"times_faster {times_faster:g}" if times_faster is not None else f"milliseconds {milliseconds or 0:g}"
+    asked = ", ".join(f"{name} {value:g}" for name in SIZE_BY_TIME if (value := getattr(settings, name)) is not None)
     if settings.is_sized_by_earlier_times:
         logger.info("student: of the size that was found for %s earlier, and which the recipe names beside it", asked)
     if not settings.is_sized_by_time:
         return context
+    times_faster, milliseconds = settings.times_faster, settings.milliseconds
     if settings.heads is not None:
         asked += f", heads {settings.heads}"
     teacher, tokens = _teacher_config(context), context.recipe.data.max_length
