@@ -199,10 +199,14 @@ def test_several_runs_stand_side_by_side(run, copy, tmp_path):
 
 def test_speeds_of_a_benchmark_are_shown(copy):
     row = {"per_second": 10.0, "latencies": [1.0, 2.0, 3.0], "megabytes": 1.0, "parameters": None}
-    found = {"models": [row | {"folder": str(copy / "student"), "what": "torch"}], "texts": 5, "threads": 1}
-    (copy / "benchmark.json").write_text(json.dumps(found | {"batch_size": 8}))
+    timed = [row | {"folder": str(copy / stage), "what": "torch"} for stage in ("student", "baseline")]
+    found = {"models": timed, "texts": 5, "threads": 1, "batch_size": 8}
+    before = [model["title"] for model in report_content(copy)["frontier"]["models"]]
+    (copy / "benchmark.json").write_text(json.dumps(found))
     models = report_content(copy)["frontier"]["models"]
-    assert [model.get("per_second") for model in models if model["title"] == "Student (HRKD)"] == [10.0]
+    assert [model["title"] for model in models] == before, "in no rows of their own"
+    named = {"Student (HRKD)": 10.0, "Same student without distillation": 10.0}
+    assert {model["title"]: model["per_second"] for model in models if model.get("per_second")} == named
 
 
 def test_a_stage_that_is_made_anew_takes_the_old_page_with_it(copy):

@@ -22,7 +22,7 @@ from hrkd.support.caches import cache_folder
 from hrkd.support.messages import first_line
 from hrkd.support.stage_files import going_on
 
-__all__ = ["TestAnswers", "check_same_rows", "finished_results", "read_answers", "run_splits"]
+__all__ = ["NAMES", "TestAnswers", "check_same_rows", "finished_results", "read_answers", "run_splits"]
 
 NAMES = {"teacher": "teacher", "student": "student", "student_without_distillation": "baseline", "linear": "linear"}
 """Models of results.json and the files of their answers."""

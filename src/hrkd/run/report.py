@@ -26,7 +26,7 @@ from hrkd.report.page.several import several_page, shown_names
 from hrkd.report.remarks import SPEEDS, times_as_fast
 from hrkd.report.tables import about_linear, remarks_of
 from hrkd.report.verdict import next_command, verdict
-from hrkd.run.answers import TestAnswers, check_same_rows, finished_results, read_answers, run_splits
+from hrkd.run.answers import NAMES, TestAnswers, check_same_rows, finished_results, read_answers, run_splits
 from hrkd.run.errors import answers_table, student_of
 from hrkd.run.folder import BENCHMARK
 from hrkd.run.history import ratios_of_run, stages_of_run
@@ -237,11 +237,13 @@ def _frontier(run: Path, models: Mapping[str, Mapping[str, Any]], results: Mappi
             "note": f"{SPEEDS} Texts a second, and exports, are shown once hrkd benchmark {run} EXPORT... has timed "
             "them.",
         }
+    models_of = {stage: model for model, stage in NAMES.items()}
     timed = read_json(path, what="what hrkd benchmark found", advice="run hrkd benchmark again, or delete it")
     for row in timed["models"]:
         speed = {"per_second": row["per_second"], "milliseconds": row["latencies"][0]}
         folder = Path(row["folder"]) if "folder" in row else None
-        name = "linear" if folder is None else folder.name if folder.parent.resolve() == run.resolve() else None
+        stage = "linear" if folder is None else folder.name if folder.parent.resolve() == run.resolve() else ""
+        name = models_of.get(stage)
         if name in found:
             found[name] |= speed
         elif folder is not None:
