@@ -59,6 +59,15 @@ def test_what_leaves_weights_alone_is_no_difference(tmp_path, field, value):
     assert differences(settings(tmp_path), settings(tmp_path, **{field: value})) == []
 
 
+def test_what_has_no_effect_is_no_difference(tmp_path):
+    own = {"teacher.scratch": None, "teacher.fine_tuned": str(tmp_path)}
+    assert differences(settings(tmp_path, **own), settings(tmp_path, **own, **{"teacher.training.epochs": 2})) == []
+    assert differences(settings(tmp_path), settings(tmp_path, **{"teacher.training.epochs": 2})) != []
+    then = settings(tmp_path)
+    then["student"]["pair_buckets"] = 65_536  # as recipes of encoders said it once
+    assert differences(then, settings(tmp_path)) == []
+
+
 def test_kernels_and_the_teacher_of_another_run_count(tmp_path):
     assert differences(settings(tmp_path), settings(tmp_path, **{"run.kernels": "torch"})) == [
         "run.kernels: not set then, torch now"

@@ -149,7 +149,17 @@ def _with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
         # Rows are a hash, and a teacher of another run is the name of its folder.
         if isinstance(filled.get(name), dict):
             filled[name] = _filled(filled[name], _defaults(section))
+    _drop_what_has_no_effect(filled)
     return filled
+
+
+def _drop_what_has_no_effect(record: dict[str, Any]) -> None:
+    """How a teacher would be trained that is fine-tuned already, and the buckets of a student that has none."""
+    teacher, student = record.get("teacher"), record.get("student")
+    if isinstance(teacher, dict) and teacher.get("fine_tuned"):
+        del teacher["training"]
+    if isinstance(student, dict) and student["kind"] == "encoder":
+        del student["pair_buckets"]
 
 
 def _as_then(record: Mapping[str, Any]) -> dict[str, Any]:
