@@ -14,9 +14,11 @@ from hrkd.errors import ArtifactError, DataError, ModelError, RecipeError
 from hrkd.models.domain_teachers import RoutedTeacher
 from hrkd.models.loading import load_fine_tuned
 from hrkd.models.multi_domain import MultiDomainClassifier
-from hrkd.report.remarks import LINEAR
+from hrkd.report.remarks import LINEAR, on_endings
 from hrkd.run.commands import compress, distill, train_baseline, train_teacher
 from hrkd.run.evaluation import evaluate
+from hrkd.run.teacher import _of_all_domains
+from hrkd.training.record import ending_of
 from slow import slow
 from tiny import tiny_plain, tiny_recipe, tiny_tokenizer
 
@@ -185,6 +187,15 @@ def test_settings_may_change_while_nothing_is_kept(recipe, tmp_path, monkeypatch
 
 
 @slow
+def test_whose_training_was_over_too_early_is_told_with_the_domain():
+    ended = {"best_epoch": 2, "best_score": 0.8, "steps": 3, "epochs": [{"seconds": 1.0}, {"seconds": 1.0}]}
+    records = {"books": ended | {"still_learning": "dev rose"}, "films": ended | {"still_learning": ""}}
+    models = [{"title": "Teacher", "training": ending_of(_of_all_domains(records))}]
+    (told,) = on_endings(models)
+    assert told.startswith("Teacher was still learning at its end: books: dev rose; raise its training.epochs")
+    assert on_endings([{"title": "Teacher", "training": ending_of(_of_all_domains({"films": records["films"]}))}]) == []
+
+
 def test_later_commands_take_it_up(finished, recipe, tmp_path):
     folder, results, _ = finished
     name = "student_without_distillation"

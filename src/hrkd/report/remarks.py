@@ -115,14 +115,14 @@ def seen_perhaps(parts: Sequence[str]) -> str:
 def on_endings(models: Iterable[Mapping[str, Any]]) -> list[str]:
     """Which epoch of each training was kept, and which training was over too early; nothing of older results."""
     known = [(model["title"], training) for model in models if (training := model.get("training"))]
-    kept = [f"{title} {_kept(training)}" for title, training in known]
+    kept = [f"{title} {_kept(training)}" for title, training in known if training["epoch"] is not None]
     early = [
         f"{title} was still learning at its end: {training['still_learning']}; raise its training.epochs or "
         "training.min_steps."
         for title, training in known
         if training["still_learning"]
     ]
-    return [f"Kept by dev accuracy, then loss: {'; '.join(kept)}.", *early] if kept else []
+    return [*([f"Kept by dev accuracy, then loss: {'; '.join(kept)}."] if kept else []), *early]
 
 
 def _kept(training: Mapping[str, Any]) -> str:

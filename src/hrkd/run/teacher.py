@@ -151,10 +151,12 @@ def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The record of a training of several models, one after the other, from those of each (domain: record)."""
     known = (record.get("peak_megabytes") for record in records.values())
     peaks = [peak for peak in known if peak is not None]
+    early = [f"{domain}: {told}" for domain, record in records.items() if (told := record.get("still_learning"))]
     return {
         "epochs": [{"domain": domain, **epoch} for domain, record in records.items() for epoch in record["epochs"]],
         "best_epoch": {domain: record["best_epoch"] for domain, record in records.items()},
         "best_score": {domain: record["best_score"] for domain, record in records.items()},
+        "still_learning": "; ".join(early),
         "steps": sum(record["steps"] for record in records.values()),
         "peak_megabytes": max(peaks, default=None),
     }

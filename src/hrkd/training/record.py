@@ -210,14 +210,13 @@ class Recorder:
         return pd.DataFrame(columns)
 
 
-def ending_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+def ending_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a training was kept: ``epoch`` of ``epochs``, ``average`` and ``still_learning``, as its history says.
 
-    None where several trainings have one record.
+    Where several trainings have one record, no epoch is that of all: it is None.
     """
-    if not isinstance(record["best_epoch"], int):
-        return None
-    told = {"epoch": record["best_epoch"], "epochs": len(record["epochs"])}
+    epoch = record["best_epoch"]
+    told = {"epoch": epoch if isinstance(epoch, int) else None, "epochs": len(record["epochs"])}
     return told | {name: record.get(name) for name in ("average", "still_learning")}
 
 
