@@ -451,15 +451,16 @@ class StudentConfig(Section):
     @property
     def is_sized_by_time(self) -> bool:
         """Whether its size follows from what the student may cost, and has not been found yet."""
-        return self._has_time_goal and not self._is_sized_by_hand
+        return self.has_time_goal and not self._is_sized_by_hand
 
     @property
     def is_sized_by_earlier_times(self) -> bool:
         """Whether its size is the one that was found for what it may cost: in the recipe of a run both stand."""
-        return self._has_time_goal and self._is_sized_by_hand
+        return self.has_time_goal and self._is_sized_by_hand
 
     @property
-    def _has_time_goal(self) -> bool:
+    def has_time_goal(self) -> bool:
+        """Whether it says what the student may cost."""
         return any(getattr(self, name) is not None for name in SIZE_BY_TIME)
 
     @property
@@ -502,7 +503,7 @@ class StudentConfig(Section):
     def _size_contradictions(self) -> Iterator[str]:
         by_hand = [name for name in SIZE_BY_HAND if getattr(self, name) is not None]
         goals = [name for name in SIZE_GOALS if getattr(self, name) is not None]
-        free = {"heads"} if self.is_sized_by_time else set(SIZE_BY_HAND) if self._has_time_goal else set()
+        free = {"heads"} if self.is_sized_by_time else set(SIZE_BY_HAND) if self.has_time_goal else set()
         if goals and (others := [*goals[1:], *(name for name in by_hand if name not in free)]):
             yield f"{goals[0]} chooses the size; leave out {', '.join(others)}"
         if self.checkpoint is not None and (others := [*by_hand, *goals]):

@@ -49,7 +49,8 @@ def ready(context: Context, verb: str) -> Ready:
         check_step_sizes(context.data.splits.train, training.batch_size, training.gradient_accumulation, processes)
         context = context.plan("teacher")
         return Ready(context, precheck_teacher(context))
-    context = sized(context)
+    if recipe.student.has_time_goal:
+        context = sized(context)
     own = context.external_teacher is None and recipe.teacher.fine_tuned is None
     stages = [*(["teacher"] if own else []), STAGES_OF[verb]]
     context = context.plan(*stages, kept=() if trains else ("teacher",))

@@ -37,7 +37,7 @@ VERSION = 1
 
 
 def sized(context: Context) -> Context:
-    """The same with layers, width, heads and feed_forward, where the recipe says what the student may cost.
+    """The same with layers, width, heads and feed_forward of a student whose recipe says what it may cost.
 
     The run's own recipe then names the size beside what was asked, so that the run goes on with that size wherever it
     is taken, and so does the command that began it.
