@@ -25,7 +25,7 @@ from typing import Any
 from hrkd.comparison.planning import Cell, PlannedRun, settings_of_stage
 from hrkd.errors import ArtifactError, RecipeError
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
-from hrkd.recipe.schema import SIZE_BY_TIME, Recipe
+from hrkd.recipe.schema import SIZE_BY_HAND, SIZE_BY_TIME, Recipe
 from hrkd.recipe.sizes import with_found_size
 from hrkd.run.folder import RunFolder, telling_how_to_go_on
 from hrkd.run.identity import VERSION, differences
@@ -68,7 +68,7 @@ def changes_of(run: PlannedRun) -> list[str]:
     planned = with_found_size(run.recipe, recorded)
     now = {**_movable_settings(planned, run), "version": VERSION}
     if planned.student.is_sized_by_time:  # another request, which tells more than the size that it found
-        for name in ("layers", "width", "feed_forward"):
+        for name in set(SIZE_BY_HAND) - {"heads"}:  # which may be a part of the request
             then["student"].pop(name, None)
     return differences(then, now)
 

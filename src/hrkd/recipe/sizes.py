@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hrkd.recipe.schema import SIZE_BY_HAND as BY_HAND
-from hrkd.recipe.schema import SIZE_BY_TIME as BY_TIME
-from hrkd.recipe.schema import SIZE_GOALS, Recipe
+from hrkd.recipe.schema import SIZE_BY_HAND, SIZE_BY_TIME, SIZE_GOALS, Recipe
 
 __all__ = ["sizes_that_give_way", "with_found_size"]
 
-WAYS = (*((goal,) for goal in SIZE_GOALS), ("checkpoint",), BY_HAND)
+WAYS = (*((goal,) for goal in SIZE_GOALS), ("checkpoint",), SIZE_BY_HAND)
 """To say a size; they exclude each other."""
 
 
@@ -20,9 +18,10 @@ def with_found_size(recipe: Recipe, known: Recipe) -> Recipe:
     asked, found = recipe.student, known.student
     if not asked.is_sized_by_time or not found.is_sized_by_earlier_times:
         return recipe
-    if any(getattr(asked, name) != getattr(found, name) for name in BY_TIME) or asked.heads not in (None, found.heads):
+    is_same = all(getattr(asked, name) == getattr(found, name) for name in SIZE_BY_TIME)
+    if not is_same or asked.heads not in (None, found.heads):
         return recipe
-    size = {name: getattr(found, name) for name in BY_HAND}
+    size = {name: getattr(found, name) for name in SIZE_BY_HAND}
     return recipe.model_copy(update={"student": asked.model_copy(update=size)})
 
 
@@ -37,11 +36,11 @@ def sizes_that_give_way(base: Mapping[str, Any], over: Mapping[str, Any]) -> lis
     named = {name for name, value in asked.items() if value is not None}
     ways = [way for way in WAYS if named & set(way)]
     kept = set(named)
-    if any(way[0] in BY_TIME for way in ways):
+    if any(way[0] in SIZE_BY_TIME for way in ways):
         kept.add("heads")  # which may be named beside
-        ways = [way for way in ways if way != BY_HAND or named & set(BY_HAND) != {"heads"}]
-    is_open = any(said.get(name) for name in BY_TIME) and not all(said.get(name) for name in BY_HAND)
-    if ways == [BY_HAND] and named & set(BY_HAND) == {"heads"} and is_open:
+        ways = [way for way in ways if way != SIZE_BY_HAND or named & set(SIZE_BY_HAND) != {"heads"}]
+    is_open = any(said.get(name) for name in SIZE_BY_TIME) and not all(said.get(name) for name in SIZE_BY_HAND)
+    if ways == [SIZE_BY_HAND] and named & set(SIZE_BY_HAND) == {"heads"} and is_open:
         return []
     return list(_others(said, ways[0], kept)) if len(ways) == 1 else []
 
