@@ -720,7 +720,8 @@ class CacheConfig(Section):
     """How exactly the teacher's numbers are kept: 11 bits of mantissa up to 65504, 8 bits, or all."""
 
     compute: Literal["fp32", "bf16"] = "fp32"
-    """How the teacher computes them: in 32-bit, or by products in bf16, quicker where there are such and within 1 %."""
+    """How the teacher computes them, kept or not: in 32-bit, or by products in bf16, quicker where there are such and
+    within 1 %."""
 
 
 class EvaluationConfig(Section):

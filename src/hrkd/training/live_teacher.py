@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -14,7 +15,10 @@ from hrkd.models.cpu_kernels import cpu_kernels
 from hrkd.models.domain_teachers import AnyTeacher, cut_off, encoders_of
 from hrkd.models.trace import AttentionKind, EncoderTrace, set_attention
 
-__all__ = ["LiveTeacher", "ReadsAhead", "TeacherSource"]
+__all__ = ["Compute", "LiveTeacher", "ReadsAhead", "TeacherSource"]
+
+Compute = Literal["fp32", "bf16"]
+"""How a teacher computes: in 32-bit, or by products in bf16."""
 
 TeacherSource = Callable[[Batch], EncoderTrace]
 """Gives the teacher's logits, and its hidden states and attention of the mapped levels only, for a batch."""
@@ -47,6 +51,7 @@ class LiveTeacher:
         self.layer_map = tuple(layer_map)
         self.attention = attention
         self.every_head = every_head
+        self._compute: Compute | None = None
         self._layers = sorted({level - 1 for level in self.layer_map[1:]})
         for encoder in encoders_of(teacher):
             set_attention(encoder, attention, layers=self._layers)
@@ -54,7 +59,13 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> EncoderTrace:
         """The teacher's trace of the mapped levels."""
-        with cpu_kernels(batch.labels.device):
+        device = batch.labels.device
+        precision = (
+            torch.autocast(device.type, torch.bfloat16, enabled=self._compute == "bf16")
+            if self._compute is not None
+            else nullcontext()
+        )
+        with cpu_kernels(device), precision:
             trace = self.teacher(
                 **batch.inputs,
                 domain_ids=batch.domain_ids,
@@ -66,6 +77,12 @@ class LiveTeacher:
         order = self._layers if len(trace.attention) == len(self._layers) else list(range(len(trace.attention)))
         scores = tuple(trace.attention[order.index(level - 1)] for level in self.layer_map[1:]) if order else ()
         return EncoderTrace(trace.logits, trace.hidden_states, scores, head_logits=trace.head_logits)
+
+    def computing(self, compute: Compute) -> LiveTeacher:
+        """A reader of the same that computes so, whatever the precision of the training around it."""
+        reader = copy.copy(self)
+        reader._compute = compute
+        return reader
 
     def without_logits(self, probe: Batch) -> LiveTeacher | None:
         """A reader of the same that ends with the last mapped layer, and whose logits mean nothing.

@@ -51,7 +51,7 @@ from hrkd.training.live_teacher import LiveTeacher, TeacherSource
 from hrkd.training.loop import EpochScore, TrainingHistory, train
 from hrkd.training.selection import DevAccuracy
 from hrkd.training.session import Session, computing, grouped_accelerator
-from hrkd.training.teacher_cache.source import CachedTeacher, teacher_source
+from hrkd.training.teacher_cache.source import CachedTeacher, not_cached, teacher_source
 
 __all__ = ["distill_from_models", "fine_tune", "live_teacher"]
 
@@ -313,7 +313,7 @@ def _teacher_source(
     against = [reason for reason, holds in reasons.items() if holds]
     if against:
         logger.info("%s: no teacher cache: %s", session.title, against[0])
-        return live
+        return not_cached(live, cache)
     device = session.accelerator.device
     source = teacher_source(live, train_set, rules=cache, device=device, progress=session.progress)
     if isinstance(source, CachedTeacher) and source.live is None:

@@ -32,12 +32,18 @@ CPU = torch.device("cpu")
 
 
 class Counted(LiveTeacher):
-    """Counts the rows that the teacher itself is asked for."""
+    """Counts the rows that the teacher itself is asked for, by this reader or another made from it."""
 
-    rows = 0
+    def __init__(self, *args, **how):
+        super().__init__(*args, **how)
+        self.batches = []
+
+    @property
+    def rows(self):
+        return sum(self.batches)
 
     def __call__(self, batch):
-        self.rows += len(batch.labels)
+        self.batches.append(len(batch.labels))
         return super().__call__(batch)
 
 
@@ -214,7 +220,7 @@ def test_below_the_last_layer_the_teacher_is_cut_off_and_its_logits_are_kept(tin
         close(source(batch), LiveTeacher.__call__(live, batch), mask, rtol=1e-3, atol=1e-3)
     again = Counted(live.teacher, live.layer_map, attention="queries_keys")
     cached(again, tiny.train, tmp_path, gigabytes=0.6 * size / 1e9)
-    assert again.rows == 2 * probed(tiny), "to learn the shapes, and to try the shortened teacher"
+    assert again.rows == 3 * probed(tiny), "to learn the shapes, and to set the shortened teacher beside the whole"
 
 
 def test_a_number_too_large_for_the_precision_is_told(tiny, tmp_path):
@@ -460,6 +466,22 @@ def test_a_teacher_that_computes_in_bf16_has_a_cache_of_its_own_that_is_nearly_t
             torch.testing.assert_close(other, one, rtol=0.05, atol=0.05)
             torch.testing.assert_close(third, other, rtol=0.02, atol=0.02)
         assert not torch.equal(found.hidden_states[1], expected.hidden_states[1])
+
+
+def test_a_teacher_that_is_not_cached_computes_in_bf16_as_well(tiny, tmp_path):
+    """Of one epoch, or where hardly a row fits: nearly the student of a teacher in fp32, and not quite."""
+    states = {}
+    for kept, rules in {"one epoch": {}, "no room": {"gigabytes": 1e-9}}.items():
+        for compute in ("fp32", "bf16"):
+            student = tiny.model(width=8, layers=1)
+            cache = CacheConfig(folder=tmp_path, compute=compute, **rules)
+            distil(
+                tiny.model(seed=1), student, tiny.train, tiny.dev, epochs=1 if kept == "one epoch" else 2, cache=cache
+            )
+            states[kept, compute] = torch.cat([p.detach().flatten() for p in student.parameters()])
+        assert not torch.equal(states[kept, "fp32"], states[kept, "bf16"])
+        torch.testing.assert_close(states[kept, "fp32"], states[kept, "bf16"], rtol=0.05, atol=0.02)
+    assert not list(tmp_path.glob("*/values.bin"))
 
 
 def test_logits_that_a_teacher_is_measured_by_are_computed_exactly_whatever_the_cache_does(tiny, tmp_path):

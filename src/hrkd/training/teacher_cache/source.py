@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -34,18 +33,15 @@ from hrkd.support.caches import cache_folder
 from hrkd.support.messages import bytes_of as size_of
 from hrkd.support.progress import Progress
 from hrkd.training.evaluate import DEFAULTS, predict_logits, token_batches, traces
-from hrkd.training.live_teacher import LiveTeacher, TeacherSource
+from hrkd.training.live_teacher import Compute, LiveTeacher, TeacherSource
 from hrkd.training.teacher_cache.layout import DTYPES, Buffers, RowLayout, _factors, with_norms
 from hrkd.training.teacher_cache.store import CacheFiles, CacheIndex, Precision, others_with
 from hrkd.training.together import Crew, crew_of_machine, everyone, filled, most
 from hrkd.training.watch import phase
 
-__all__ = ["CachedTeacher", "cache_of", "fingerprint", "teacher_logits", "teacher_source"]
+__all__ = ["CachedTeacher", "cache_of", "fingerprint", "not_cached", "teacher_logits", "teacher_source"]
 
 logger = logging.getLogger("hrkd.training")
-
-Compute = Literal["fp32", "bf16"]
-"""How a teacher computes what is cached."""
 
 SHARE_OF_FREE_DISK = 0.95
 ADVICE = (
@@ -62,11 +58,10 @@ class CachedTeacher:
         layout: of a row's numbers.
         live: for rows that are not cached; None if all are. Where the cache holds the logits of all rows, its own
             are not looked at.
-        compute: how the cache was filled, and how ``live`` is asked.
     """
 
-    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None, compute: Compute) -> None:
-        self.files, self.layout, self.live, self.compute = files, layout, live, compute
+    def __init__(self, files: CacheFiles, layout: RowLayout, live: TeacherSource | None) -> None:
+        self.files, self.layout, self.live = files, layout, live
         self._dtype = DTYPES[files.index.precision]
         self._buffers = Buffers()
 
@@ -95,8 +90,7 @@ class CachedTeacher:
         assert self.live is not None
         others = torch.from_numpy(positions)
         part = batch.rows(others.to(batch.labels.device))
-        with _computing(self.compute, batch.labels.device):
-            outputs = with_norms(self.live(part), part)
+        outputs = with_norms(self.live(part), part)
         padding = ~part.mask.bool()
         for mine, theirs in zip(into.hidden_states, outputs.hidden_states, strict=True):
             mine[others] = _narrowed(theirs.masked_fill(padding[..., None], 0), self.files.index.precision)
@@ -138,7 +132,7 @@ def teacher_source(
     percent, kept = _kept_rows(data.lengths, layout.numbers, rules)
     if not kept.any():
         logger.info("teacher cache: none, hardly a row fits into %g GB (cache.gigabytes)", rules.gigabytes)
-        return live
+        return not_cached(live, rules)
     crew, caches, progress = crew_of_machine(), cache_folder(rules.folder), progress or Progress(False)
     short = None if kept.all() else live.without_logits(probe)
     name = f"{mark}-{percent}"
@@ -171,18 +165,18 @@ def teacher_source(
         crew.all_do(None)  # have all seen what is missing, before any of it is there
 
         def fill() -> None:
-            with writing(caches, advice=ADVICE), _computing(rules.compute, device):
-                _fill(files, layout, live, data, todo, device, progress, crew)
+            with writing(caches, advice=ADVICE):
+                _fill(files, layout, live.computing(rules.compute), data, todo, device, progress, crew)
 
         with phase("teacher cache"):
             crew.all_do(fill)
         crew.first_does(lambda: (folder / "complete").touch())
-    return CachedTeacher(files, layout, None if kept.all() else short or live, rules.compute)
+    return CachedTeacher(files, layout, None if kept.all() else (short or live).computing(rules.compute))
 
 
-def _computing(compute: Compute, device: torch.device) -> torch.autocast:
-    """The context of a teacher that a cache asks, whatever the precision of the training around it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=compute == "bf16")
+def not_cached(live: LiveTeacher, rules: CacheConfig) -> LiveTeacher:
+    """``live`` as it is asked where nothing is kept: in bf16 if ``rules`` say so, else as the training around it."""
+    return live.computing("bf16") if rules.compute == "bf16" else live
 
 
 def teacher_logits(
