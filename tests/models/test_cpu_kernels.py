@@ -218,7 +218,7 @@ def test_attention_drops_probabilities_as_drawn():
     drawn = kernels._Drawn(rate)
     kept = torch.zeros(ROWS, HEADS, TOKENS, TOKENS)
     for i, n in enumerate(LENGTHS):
-        kept[i, :, :, :n] = drawn.keep((HEADS, TOKENS, n))
+        kept[i, :, :, :n] = drawn.keep((HEADS, TOKENS, n), torch.float32)
 
     def slow(query, key, value):
         scores = (query @ key.mT / WIDTH**0.5).masked_fill(~mask, -torch.inf)
@@ -247,12 +247,71 @@ def test_other_attention_is_left_to_torch(kind, answered):
     assert answered == []
 
 
+def in_bf16(function):
+    def call(*args):
+        with torch.autocast("cpu", torch.bfloat16):
+            return function(*args)
+
+    return call
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("given", ["autocast", "bf16"])
+def test_attention_in_bf16_drops_the_same_and_is_nearly_the_same(given, answered):
+    inputs, mask = attention_inputs()
+    inputs = [each.bfloat16().float() for each in inputs]
+    call = with_kernels(attention(mask, 0.4))
+    torch.manual_seed(3)
+    expected = gradients(call, *inputs)
+    torch.manual_seed(3)
+    found = (
+        gradients(in_bf16(call), *inputs) if given == "autocast" else gradients(call, *(x.bfloat16() for x in inputs))
+    )
+    assert answered == ["_attention"] * 2
+    assert found[0].dtype == torch.bfloat16
+    for one, other in zip(found, expected, strict=True):
+        assert torch.linalg.vector_norm(one - other) < 0.01 * torch.linalg.vector_norm(other)
+
+
+@pytest.mark.usefixtures("either")
+def test_dropout_in_bf16_drops_the_same_in_the_precision_of_its_input(answered):
+    def dropped(x, call):
+        torch.manual_seed(3)
+        return gradients(with_kernels(call(lambda x: functional.dropout(x, 0.4))), x)
+
+    x = torch.randn(5, 7).bfloat16()
+    expected = dropped(x.float(), lambda call: call)
+    for found in (dropped(x, lambda call: call), dropped(x, in_bf16), dropped(x.float(), in_bf16)):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.float(), other, atol=0, rtol=0.01)
+    assert found[0].dtype == torch.float32
+    assert answered == ["_dropout"] * 4
+
+
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_a_step_in_bf16_is_repeated_exactly_and_near_that_in_single_precision(family):
+    def step(call):
+        torch.manual_seed(3)
+        with cpu_kernels(CPU):
+            loss = call(lambda: model(**tiny_batch(family), domain_ids=domain_ids()).logits)().float().square().sum()
+        return torch.cat([each.flatten() for each in torch.autograd.grad(loss, parameters, materialize_grads=True)])
+
+    model = tiny_model(family).train()
+    parameters = list(model.parameters())
+    expected, found = step(lambda call: call), step(in_bf16)
+    assert torch.equal(found, step(in_bf16))
+    assert functional.cosine_similarity(found, expected, dim=0) > 0.99
+
+
 def test_other_precisions_and_forward_derivatives_are_left_to_torch(answered):
     x, weight = torch.randn(3, 5), torch.randn(4, 5)
     with cpu_kernels(CPU):
         functional.linear(x.double(), weight.double())
+        functional.dropout(x.double(), 0.5)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             functional.linear(x, weight)
+        with torch.autocast("cpu", dtype=torch.float16):
+            functional.dropout(x, 0.5)
         _, tangent = torch.func.jvp(lambda w: functional.linear(x, w), (weight,), (weight,))
     assert answered == []
     torch.testing.assert_close(tangent, x @ weight.T)

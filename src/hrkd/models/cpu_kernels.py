@@ -1,4 +1,4 @@
-"""Quicker kernels for training on a processor, in single precision, with the mathematics of torch's own.
+"""Quicker kernels for training on a processor, with the mathematics of torch's own.
 
 Linear maps, dropout and attention with dropout take up most of a step's time, and what they keep for the backward pass
 most of its memory. Inside :func:`cpu_kernels` the same calls of any model are answered otherwise, each by the size of
@@ -12,6 +12,9 @@ its operands alone:
   keys alone, in tables that fit into the processor's cache. torch has fused attention on a processor only without
   dropout;
 * GELU is computed again where oneDNN's backward pass needs it, in the place of keeping its wide result.
+
+In bf16, under autocast or not, dropout and attention are answered in the same way, with the same draws; linear maps
+are torch's own there, since these use the processor's products in bf16.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
 Gradients of gradients are an error. A reentrant checkpoint would compute its part again outside of the context, with
@@ -94,24 +97,33 @@ class _Kernels(TorchFunctionMode):
         self, function: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         answer = ANSWERS.get(function)
-        if answer is not None and args and _is_meant(args[0]):
+        if answer is not None and args and _is_meant(args[0], function):
             result = answer(*args, **(kwargs or {}))
             if result is not None:
                 return result
         return function(*args, **(kwargs or {}))
 
 
-def _is_meant(tensor: Tensor) -> bool:
+def _is_meant(tensor: Tensor, function: Any) -> bool:
     return (
         type(tensor) in (Tensor, torch.nn.Parameter)
         and tensor.device.type == "cpu"
-        and tensor.dtype == torch.float32
+        and (_is_single(tensor) or (function in IN_BF16 and _is_bf16(tensor)))
         and not tensor.is_mkldnn
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and torch.autograd.forward_ad._current_level < 0
         and not torch._C._are_functorch_transforms_active()
     )
+
+
+def _is_single(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def _is_bf16(tensor: Tensor) -> bool:
+    if torch.is_autocast_enabled("cpu"):
+        return tensor.dtype in (torch.float32, torch.bfloat16) and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return tensor.dtype == torch.bfloat16
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:  # noqa: A002
@@ -164,7 +176,7 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
     if not training or inplace or not 0 < p < 1:
         return None
     if input.numel() < DRAWN_AGAIN_FROM:
-        return input * _Drawn(p).keep(input.shape).mul_(_Drawn.scale(p))
+        return input * _Drawn(p).keep(input.shape, input.dtype).mul_(_Drawn.scale(p))
     result: Tensor = _Dropout.apply(input, p)  # type: ignore[no-untyped-call]
     return result
 
@@ -176,12 +188,12 @@ class _Dropout(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
         drawn = _Drawn(rate)
         ctx.rate, ctx.seed = rate, drawn.seed
-        return drawn.keep(x.shape).mul_(x).mul_(_Drawn.scale(rate))
+        return drawn.keep(x.shape, x.dtype).mul_(x).mul_(_Drawn.scale(rate))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        keep = _Drawn(ctx.rate, ctx.seed).keep(gradients[0].shape)
+        keep = _Drawn(ctx.rate, ctx.seed).keep(gradients[0].shape, gradients[0].dtype)
         return keep.mul_(gradients[0]).mul_(_Drawn.scale(ctx.rate)), None
 
 
@@ -216,13 +228,13 @@ class _Drawn:
         """What a kept number is multiplied with, so that the mean stays."""
         return LEVELS / (LEVELS - round(rate * LEVELS))
 
-    def keep(self, shape: Sequence[int]) -> Tensor:
+    def keep(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """A mask of ``shape``: 1, or 0 for what is dropped."""
         count = prod(shape)
         drawn = torch.from_numpy(self._numbers(count)[:count]).view(tuple(shape))
-        return torch.ge(drawn, self.least, out=torch.empty(tuple(shape)))
+        return torch.ge(drawn, self.least, out=torch.empty(tuple(shape), dtype=dtype))
 
-    def keep_rows(self, lengths: Sequence[int], heads: int, tokens: int) -> Tensor:
+    def keep_rows(self, lengths: Sequence[int], heads: int, tokens: int, dtype: torch.dtype) -> Tensor:
         """Masks of rows, (heads, tokens, length) each, in one tensor (rows, heads, tokens, tokens).
 
         They are those of as many calls of :meth:`keep`; what lies beyond a row's length means nothing.
@@ -236,7 +248,7 @@ class _Drawn:
                 row[:, :, :length] = drawn[start : start + count].reshape(heads, tokens, length)
                 start = end
             drawn = rows
-        return torch.ge(torch.from_numpy(drawn).view(shape), self.least, out=torch.empty(shape))
+        return torch.ge(torch.from_numpy(drawn).view(shape), self.least, out=torch.empty(shape, dtype=dtype))
 
     def _numbers(self, count: int) -> np.ndarray:
         """The next ``count`` numbers of 16 bits, or up to 3 more: words have four."""
@@ -262,11 +274,16 @@ def _attention(
     lengths = _lengths(attn_mask, query.shape[0], query.shape[2])
     if lengths is None:
         return None
+    if torch.is_autocast_enabled("cpu"):
+        query, key, value = (each.to(torch.bfloat16) for each in (query, key, value))
+    if not query.dtype == key.dtype == value.dtype:
+        return None
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    if query.shape[1] * query.shape[2] ** 2 < ROW_BY_ROW_FROM:
-        return _attention_at_once(query, key, value, lengths, dropout_p, factor)
-    result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
-    return result.transpose(1, 2)
+    with torch.autocast("cpu", enabled=False):
+        if query.shape[1] * query.shape[2] ** 2 < ROW_BY_ROW_FROM:
+            return _attention_at_once(query, key, value, lengths, dropout_p, factor)
+        result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
+        return result.transpose(1, 2)
 
 
 def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
@@ -290,8 +307,8 @@ def _attention_at_once(
     scores = (query * factor) @ key.mT
     if min(lengths) < tokens:
         padding = torch.arange(tokens) >= torch.tensor(lengths)[:, None]
-        scores = scores + torch.zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None]
-    kept = scores.softmax(dim=-1) * _Drawn(rate).keep_rows(lengths, heads, tokens)
+        scores = scores + scores.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None]
+    kept = scores.softmax(dim=-1) * _Drawn(rate).keep_rows(lengths, heads, tokens, scores.dtype)
     return kept @ (value * _Drawn.scale(rate))
 
 
@@ -311,7 +328,7 @@ class _Attention(torch.autograd.Function):
         drawn = _Drawn(rate)
         for i, n in enumerate(lengths):
             table = _probabilities(query[i], key[i, :, :n], factor)
-            out[i] = torch.bmm(table.mul_(drawn.keep(table.shape)), value[i, :, :n]).transpose(0, 1)
+            out[i] = torch.bmm(table.mul_(drawn.keep(table.shape, table.dtype)), value[i, :, :n]).transpose(0, 1)
         out.mul_(_Drawn.scale(rate))
         ctx.save_for_backward(query, key, value, out)
         ctx.lengths, ctx.rate, ctx.factor, ctx.seed = lengths, rate, factor, drawn.seed
@@ -323,12 +340,12 @@ class _Attention(torch.autograd.Function):
         query, key, value, out = ctx.saved_tensors
         to_query, to_key, to_value = (torch.zeros_like(each.transpose(1, 2)) for each in (query, key, value))
         # sum_j P_ij dP_ij is the product of output and its gradient (Dao et al., NeurIPS 2022, appendix B.2)
-        means = (gradients[0] * out).sum(dim=-1).transpose(1, 2)[..., None]
+        means = (gradients[0].float() * out.float()).sum(dim=-1).to(out.dtype).transpose(1, 2)[..., None]
         scaled = (gradients[0] * _Drawn.scale(ctx.rate)).transpose(1, 2)
         drawn = _Drawn(ctx.rate, ctx.seed)
         for i, n in enumerate(ctx.lengths):
             theirs, table = scaled[i], _probabilities(query[i], key[i, :, :n], ctx.factor)
-            kept = drawn.keep(table.shape).mul_(table)
+            kept = drawn.keep(table.shape, table.dtype).mul_(table)
             to_value[i, :n] = torch.bmm(kept.mT, theirs).transpose(0, 1)
             to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i], value=-1)
             to_query[i] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
@@ -350,3 +367,5 @@ ANSWERS: dict[Any, Callable[..., Tensor | None]] = {
     functional.gelu: _gelu,
     functional.scaled_dot_product_attention: _attention,
 }
+IN_BF16 = frozenset({functional.dropout, functional.scaled_dot_product_attention})
+"""What is answered in bf16 too."""

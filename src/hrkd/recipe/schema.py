@@ -751,7 +751,7 @@ class RunConfig(Section):
     """Seed of weights, order of examples and dropout."""
 
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision of training; `no`: 32-bit; `fp16` on a GPU only."""
+    """Mixed precision of training; `no`: 32-bit; `bf16` where products in it are quick; `fp16` on a GPU only."""
 
     fast: bool = False
     """On a GPU: bf16 and `torch.compile` at once. Not yet measured on one."""
@@ -760,7 +760,7 @@ class RunConfig(Section):
     """`auto`: the accelerator that `accelerate` finds; `cpu`: the processor even if there is one."""
 
     kernels: Literal["auto", "torch"] = "auto"
-    """What computes linear maps, dropout and attention in 32-bit on a processor; `auto`: the package's kernels or
+    """What computes linear maps (in 32-bit), dropout and attention on a processor; `auto`: the package's kernels or
     torch's own, for each call whichever is quicker at its size; `torch`: torch's own everywhere, with other dropout."""
 
     trackers: list[Tracker] = []
