@@ -218,7 +218,7 @@ def test_attention_drops_probabilities_as_drawn():
     drawn = kernels._Drawn(rate)
     kept = torch.zeros(ROWS, HEADS, TOKENS, TOKENS)
     for i, n in enumerate(LENGTHS):
-        kept[i, :, :, :n] = drawn.keep((HEADS, TOKENS, n), torch.float32)
+        kept[i, :, :, :n] = drawn.keep((HEADS, TOKENS, n))
 
     def slow(query, key, value):
         scores = (query @ key.mT / WIDTH**0.5).masked_fill(~mask, -torch.inf)
@@ -271,6 +271,22 @@ def test_attention_in_bf16_drops_the_same_and_is_nearly_the_same(given, answered
     assert found[0].dtype == torch.bfloat16
     for one, other in zip(found, expected, strict=True):
         assert torch.linalg.vector_norm(one - other) < 0.01 * torch.linalg.vector_norm(other)
+
+
+@pytest.mark.parametrize("mask", ["none", "padding", "biases"])
+def test_attention_that_learns_in_bf16_is_computed_in_single_precision_for_few_tokens(mask, answered, monkeypatch):
+    inputs, padding = attention_inputs()
+    biases = torch.randn(ROWS, HEADS, TOKENS, TOKENS).bfloat16()
+    call = with_kernels(attention({"none": None, "padding": padding, "biases": biases.float()}[mask], 0.0))
+    expected = call(*(x.bfloat16().float() for x in inputs)).bfloat16()
+    inputs = [x.bfloat16().requires_grad_() for x in inputs]
+    assert torch.equal(in_bf16(call)(*inputs), expected)
+    assert answered == ["_attention"]
+    with torch.no_grad():
+        assert not torch.equal(in_bf16(call)(*inputs), expected), "torch's own, which rounds more"
+    monkeypatch.setattr(kernels, "IN_BF16_FROM", TOKENS)
+    in_bf16(call)(*inputs)
+    assert answered == ["_attention"]
 
 
 @pytest.mark.usefixtures("either")

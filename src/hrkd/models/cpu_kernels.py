@@ -13,8 +13,8 @@ its operands alone:
   dropout;
 * GELU is computed again where oneDNN's backward pass needs it, in the place of keeping its wide result.
 
-In bf16, under autocast or not, dropout and attention are answered in the same way, with the same draws; linear maps
-are torch's own there, since these use the processor's products in bf16.
+In bf16, under autocast or not, linear maps are torch's own, since these use the processor's products in bf16. Dropout
+is answered with the same draws, and attention is computed in 32-bit where torch's own loses more than it saves.
 
 Everything else, other devices, other precisions, forward-mode derivatives and compiled models are left to torch.
 Gradients of gradients are an error. A reentrant checkpoint would compute its part again outside of the context, with
@@ -50,6 +50,9 @@ DRAWN_AGAIN_FROM = 1 << 16
 """Numbers from which dropout's mask is drawn again in the backward pass, not kept."""
 ROW_BY_ROW_FROM = 1 << 15
 """Pairs of tokens in all heads of a row from which attention goes row by row, and computes its tables again."""
+
+IN_BF16_FROM = 384
+"""Tokens from which torch's attention with gradients is quicker in bf16 than in 32-bit, on a processor with AMX."""
 
 LEVELS = 1 << 16
 """Random numbers that dropout chooses from."""
@@ -228,13 +231,13 @@ class _Drawn:
         """What a kept number is multiplied with, so that the mean stays."""
         return LEVELS / (LEVELS - round(rate * LEVELS))
 
-    def keep(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def keep(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """A mask of ``shape``: 1, or 0 for what is dropped."""
         count = prod(shape)
         drawn = torch.from_numpy(self._numbers(count)[:count]).view(tuple(shape))
         return torch.ge(drawn, self.least, out=torch.empty(tuple(shape), dtype=dtype))
 
-    def keep_rows(self, lengths: Sequence[int], heads: int, tokens: int, dtype: torch.dtype) -> Tensor:
+    def keep_rows(self, lengths: Sequence[int], heads: int, tokens: int) -> Tensor:
         """Masks of rows, (heads, tokens, length) each, in one tensor (rows, heads, tokens, tokens).
 
         They are those of as many calls of :meth:`keep`; what lies beyond a row's length means nothing.
@@ -248,7 +251,7 @@ class _Drawn:
                 row[:, :, :length] = drawn[start : start + count].reshape(heads, tokens, length)
                 start = end
             drawn = rows
-        return torch.ge(torch.from_numpy(drawn).view(shape), self.least, out=torch.empty(shape, dtype=dtype))
+        return torch.ge(torch.from_numpy(drawn).view(shape), self.least, out=torch.empty(shape))
 
     def _numbers(self, count: int) -> np.ndarray:
         """The next ``count`` numbers of 16 bits, or up to 3 more: words have four."""
@@ -269,21 +272,36 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor | None:
+    if query.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"):
+        options = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+        return _attention_in_bf16(query, key, value, attn_mask, options)
     if not 0 < dropout_p < 1 or is_causal or enable_gqa or query.ndim != 4 or query.shape[2] != key.shape[2]:
         return None
     lengths = _lengths(attn_mask, query.shape[0], query.shape[2])
     if lengths is None:
         return None
-    if torch.is_autocast_enabled("cpu"):
-        query, key, value = (each.to(torch.bfloat16) for each in (query, key, value))
-    if not query.dtype == key.dtype == value.dtype:
-        return None
     factor = query.shape[-1] ** -0.5 if scale is None else scale
+    if query.shape[1] * query.shape[2] ** 2 < ROW_BY_ROW_FROM:
+        return _attention_at_once(query, key, value, lengths, dropout_p, factor)
+    result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
+    return result.transpose(1, 2)
+
+
+def _attention_in_bf16(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: dict[str, Any]
+) -> Tensor | None:
+    """Computed in 32-bit, where dropout or gradients are asked for: but for many tokens, both are slower in bf16."""
+    learns = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if not options["dropout_p"] and not (learns and query.shape[-2] < IN_BF16_FROM):
+        return None
     with torch.autocast("cpu", enabled=False):
-        if query.shape[1] * query.shape[2] ** 2 < ROW_BY_ROW_FROM:
-            return _attention_at_once(query, key, value, lengths, dropout_p, factor)
-        result: Tensor = _Attention.apply(query, key, value, lengths, dropout_p, factor)  # type: ignore[no-untyped-call]
-        return result.transpose(1, 2)
+        query, key, value = query.float(), key.float(), value.float()
+        if mask is not None and mask.is_floating_point():
+            mask = mask.float()
+        result = _attention(query, key, value, mask, **options)
+        if result is None:
+            result = functional.scaled_dot_product_attention(query, key, value, mask, **options)
+        return result.to(torch.bfloat16)
 
 
 def _lengths(mask: Tensor | None, rows: int, tokens: int) -> list[int] | None:
@@ -307,8 +325,8 @@ def _attention_at_once(
     scores = (query * factor) @ key.mT
     if min(lengths) < tokens:
         padding = torch.arange(tokens) >= torch.tensor(lengths)[:, None]
-        scores = scores + scores.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None]
-    kept = scores.softmax(dim=-1) * _Drawn(rate).keep_rows(lengths, heads, tokens, scores.dtype)
+        scores = scores + torch.zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, None, None]
+    kept = scores.softmax(dim=-1) * _Drawn(rate).keep_rows(lengths, heads, tokens)
     return kept @ (value * _Drawn.scale(rate))
 
 
@@ -328,7 +346,7 @@ class _Attention(torch.autograd.Function):
         drawn = _Drawn(rate)
         for i, n in enumerate(lengths):
             table = _probabilities(query[i], key[i, :, :n], factor)
-            out[i] = torch.bmm(table.mul_(drawn.keep(table.shape, table.dtype)), value[i, :, :n]).transpose(0, 1)
+            out[i] = torch.bmm(table.mul_(drawn.keep(table.shape)), value[i, :, :n]).transpose(0, 1)
         out.mul_(_Drawn.scale(rate))
         ctx.save_for_backward(query, key, value, out)
         ctx.lengths, ctx.rate, ctx.factor, ctx.seed = lengths, rate, factor, drawn.seed
@@ -340,12 +358,12 @@ class _Attention(torch.autograd.Function):
         query, key, value, out = ctx.saved_tensors
         to_query, to_key, to_value = (torch.zeros_like(each.transpose(1, 2)) for each in (query, key, value))
         # sum_j P_ij dP_ij is the product of output and its gradient (Dao et al., NeurIPS 2022, appendix B.2)
-        means = (gradients[0].float() * out.float()).sum(dim=-1).to(out.dtype).transpose(1, 2)[..., None]
+        means = (gradients[0] * out).sum(dim=-1).transpose(1, 2)[..., None]
         scaled = (gradients[0] * _Drawn.scale(ctx.rate)).transpose(1, 2)
         drawn = _Drawn(ctx.rate, ctx.seed)
         for i, n in enumerate(ctx.lengths):
             theirs, table = scaled[i], _probabilities(query[i], key[i, :, :n], ctx.factor)
-            kept = drawn.keep(table.shape, table.dtype).mul_(table)
+            kept = drawn.keep(table.shape).mul_(table)
             to_value[i, :n] = torch.bmm(kept.mT, theirs).transpose(0, 1)
             to_scores = torch.bmm(theirs, value[i, :, :n].mT).mul_(kept).addcmul_(table, means[i], value=-1)
             to_query[i] = torch.bmm(to_scores, key[i, :, :n]).transpose(0, 1)
