@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pandas as pd
 import pytest
+import yaml
 
 from grids import run_here, tiny_grid
 from hrkd.cli import main, terminal
@@ -212,6 +213,20 @@ def test_results_of_other_settings_of_the_evaluation_are_not_taken(finished, sta
         assert json.loads(file.read_text())["evaluation"] == results["evaluation"]
 
 
+def test_of_older_results_the_recipe_of_the_run_says_how_they_were_measured(finished, started):
+    folder, content, _, _ = finished
+    file, recipe = (folder / "out" / CELLS[0] / name for name in ("results.json", "recipe.yaml"))
+    with put_back(file), put_back(recipe):
+        results = json.loads(file.read_text())
+        del results["evaluation"]
+        file.write_text(json.dumps(results))
+        assert compare(tiny_grid(folder), report_only=True)["tables"] == content["tables"]
+        settings = yaml.safe_load(recipe.read_text())
+        recipe.write_text(yaml.safe_dump(settings | {"evaluation": settings["evaluation"] | {"confidence": 0.8}}))
+        assert compare(tiny_grid(folder), report_only=True)["missing"] == [CELLS[0]]
+    assert started == []
+
+
 def test_as_many_runs_at_a_time_as_asked(tmp_path, monkeypatch):
     running, most = set(), []
 
@@ -298,11 +313,14 @@ def test_a_default_that_is_another_now_is_told(tmp_path, started):
         compare(tiny_grid(tmp_path, **grid))
 
 
-def test_a_cell_whose_recipe_cannot_be_read_fails_alone(finished):
+@pytest.mark.parametrize("what", ["recipe", "record of a younger version"])
+def test_a_cell_whose_settings_cannot_be_read_fails_alone(finished, what):
     folder, _, _, _ = finished
-    file = folder / "out" / CELLS[0] / "recipe.yaml"
+    file = folder / "out" / CELLS[0] / ("recipe.yaml" if what == "recipe" else "student/stage.json")
     with put_back(file):
-        file.write_text("teacher: [")
+        file.write_text(
+            "teacher: [" if what == "recipe" else json.dumps(json.loads(file.read_text()) | {"version": 99})
+        )
         content = compare(tiny_grid(folder), report_only=True)
     assert [each["run"] for each in content["failed"]] == CELLS[:1]
     assert "what they were cannot be read" in content["failed"][0]["error"]

@@ -216,8 +216,8 @@ def test_text_without_labels_counts_for_the_student_alone(teacher, tmp_path):
 
 
 def test_pieces_of_own_windows_are_those_of_the_whole_texts(teacher, tmp_path):
-    """Of which the heads alone are read otherwise."""
-    changes = {"student.vocabulary": 1, "student.training.epochs": 1, "student.baseline": False, "data.max_length": 12}
+    """Of which the heads alone are read otherwise, and by the student that learns from labels."""
+    changes = {"student.vocabulary": 1, "student.training.epochs": 1, "data.max_length": 12}
     distill(recipe(tmp_path / "run", **changes, **{"student.own_windows": True}), teacher_folder=teacher)
     teachers = load_tokenizer(teacher)
     ids = {i for text in teachers(train_texts(tmp_path))["input_ids"] for i in text}
@@ -225,6 +225,7 @@ def test_pieces_of_own_windows_are_those_of_the_whole_texts(teacher, tmp_path):
     heads = {i for text in teachers(train_texts(tmp_path), truncation=True, max_length=12)["input_ids"] for i in text}
     assert len(heads) < len(ids)
     assert needed <= set(open_model(tmp_path / "run" / "student")[1].get_vocab())
+    assert not needed <= set(open_model(tmp_path / "run" / "baseline")[1].get_vocab())
 
 
 @pytest.mark.parametrize("static", [False, True])

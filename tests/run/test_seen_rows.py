@@ -14,6 +14,7 @@ import pytest
 from hrkd.data.readers.sources import load_domains
 from hrkd.data.splits.split import save_split_ids, split_domains
 from hrkd.errors import ArtifactError
+from hrkd.run.folder import splits_beside
 from hrkd.run.teacher import _check_not_seen, parts_it_may_have_seen
 
 
@@ -36,7 +37,9 @@ def context(table: pd.DataFrame, seed: int) -> Any:
 def teacher(tmp_path: Path) -> Path:
     """The folder of a teacher of another run."""
     save_split_ids(split_domains(load_domains(frame(80)), seed=1), tmp_path / "splits.json")
-    return tmp_path / "teacher"
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -92,3 +95,12 @@ def test_a_splits_file_with_ids_alone_is_compared_by_ids(teacher: Path) -> None:
     with pytest.raises(ArtifactError, match="trained on"):
         _check_not_seen(context(frame(80), 2), teacher)
     _check_not_seen(context(frame(80), 1), teacher)
+
+
+def test_a_name_on_the_hub_has_no_split_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies where the command is given."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "splits.json").write_text("{}")
+    assert splits_beside(Path("somebody/a-model")) is None
+    (tmp_path / "teacher").mkdir()
+    assert splits_beside(Path("teacher")) == Path("splits.json")

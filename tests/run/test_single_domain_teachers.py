@@ -186,7 +186,6 @@ def test_settings_may_change_while_nothing_is_kept(recipe, tmp_path, monkeypatch
             train_teacher(recipe(tmp_path / "run", **changes))
 
 
-@slow
 def test_whose_training_was_over_too_early_is_told_with_the_domain():
     ended = {"best_epoch": 2, "best_score": 0.8, "steps": 3, "epochs": [{"seconds": 1.0}, {"seconds": 1.0}]}
     records = {"books": ended | {"still_learning": "dev rose"}, "films": ended | {"still_learning": ""}}
@@ -196,6 +195,7 @@ def test_whose_training_was_over_too_early_is_told_with_the_domain():
     assert on_endings([{"title": "Teacher", "training": ending_of(_of_all_domains({"films": records["films"]}))}]) == []
 
 
+@slow
 def test_later_commands_take_it_up(finished, recipe, tmp_path):
     folder, results, _ = finished
     name = "student_without_distillation"

@@ -88,6 +88,20 @@ def test_what_was_timed_is_kept_and_a_run_goes_on_with_its_size(timings, teacher
     assert len(timings) == 1, "and the command that began it takes that size"
 
 
+def test_what_is_made_anew_has_its_size_timed_anew(timings, teacher, tmp_path):
+    """As the teacher, or the length of texts, may be another."""
+    asked = recipe(tmp_path / "run", **{"cache.folder": tmp_path / "cache"})
+    distill(asked, teacher_folder=teacher)
+    shorter = {"cache.folder": tmp_path / "cache", "data.max_length": asked.data.max_length - 1}
+    with pytest.raises(ArtifactError, match=r"data\.max_length"):
+        distill(recipe(tmp_path / "run", **shorter), teacher_folder=teacher)
+    assert len(timings) == 1
+    file = tmp_path / "run" / "recipe.yaml"
+    file.write_text("student: [")
+    distill(recipe(tmp_path / "run", **shorter, **{"run.overwrite": True}), teacher_folder=teacher)
+    assert len(timings) == 2
+
+
 def test_a_size_that_an_earlier_run_found_is_taken_for_the_same_request_alone(tmp_path):
     asked = recipe(tmp_path)
     found = {"layers": 1, "width": 16, "heads": 2, "feed_forward": 24}

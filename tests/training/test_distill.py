@@ -1,5 +1,6 @@
 import copy
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +13,7 @@ from hrkd.errors import DataError, ModelError, TrainingError
 from hrkd.method import losses
 from hrkd.method.fit_layers import FitLayers
 from hrkd.method.ratios import Ratios
+from hrkd.models.dropout import without_dropout
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.trace import choose_attention, set_attention
 from hrkd.recipe.schema import CacheConfig, MethodConfig
@@ -367,6 +369,22 @@ def test_what_is_looked_at_first_has_the_dropout_of_the_steps(tiny):
     assert all(torch.equal(one, other) for one, other in zip(looked, stepped, strict=True))
     module.begin_update(batches)
     assert not torch.equal(seen[-1], looked[-1]), "or there would be none"
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_graph_draws_anew_in_every_update_of_several_batches(tiny, dropout):
+    """Also where the student draws nothing."""
+    method = {"graph": "random", "hierarchy": "none", "student_dropout": dropout}
+    module = distillation(tiny, tiny.model(seed=1), tiny.model(width=8), **method).train()
+    batches, ratios = list(iter_batches(tiny))[:2], []
+    with without_dropout(module.student) if not dropout else nullcontext():
+        for _ in range(3):
+            module.begin_update(batches)
+            looked = [module(batch).tables.ratios for batch in batches]
+            assert torch.equal(*looked), "and all batches of an update have the same"
+            ratios.append(looked[0])
+    assert not torch.equal(ratios[0], ratios[1])
+    assert not torch.equal(ratios[1], ratios[2])
 
 
 def test_a_student_that_gives_the_mean_everywhere_has_a_relative_loss_of_one(tiny):

@@ -333,7 +333,7 @@ def test_where_one_row_does_not_fit_it_is_said_what_to_lower(tiny):
         run(tiny, Full(tiny.model()))
 
 
-@pytest.mark.parametrize("where", ["optimiser", "evaluation"])
+@pytest.mark.parametrize("where", ["optimiser", "evaluation", "before"])
 def test_memory_that_no_smaller_batch_would_free_is_told_with_what_would(tiny, monkeypatch, where):
     def full(*_, **__):
         raise torch.OutOfMemoryError("out of memory")
@@ -343,9 +343,13 @@ def test_memory_that_no_smaller_batch_would_free_is_told_with_what_would(tiny, m
     said = {
         "optimiser": "what the optimiser keeps of every weight does not fit .* at step 1 .*take a smaller model",
         "evaluation": r"evaluating does not fit into memory .*lower evaluation\.batch_size",
+        "before": r"what goes before the update of step 1 does not fit .*lower training\.batch_size",
     }[where]
+    module = FineTuning(tiny.model())
+    if where == "before":  # as of meta learning
+        module.before_update = full
     with pytest.raises(TrainingError, match=said):
-        run(tiny, FineTuning(tiny.model()), **({"score": full} if where == "evaluation" else {}))
+        run(tiny, module, **({"score": full} if where == "evaluation" else {}))
 
 
 @pytest.mark.parametrize("number", [int, np.float32])

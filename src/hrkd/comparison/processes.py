@@ -63,14 +63,14 @@ def changes_of(run: PlannedRun) -> list[str]:
     try:
         recorded = _recorded(run)
         then = {**_movable_settings(recorded, run), "version": _version(folder, run.stage)}
+        planned = with_found_size(run.recipe, recorded)
+        now = {**_movable_settings(planned, run), "version": VERSION}
+        if planned.student.is_sized_by_time:  # another request, which tells more than the size that it found
+            for name in set(SIZE_BY_HAND) - {"heads"}:  # which may be a part of the request
+                then["student"].pop(name, None)
+        return differences(then, now)
     except (ArtifactError, RecipeError) as error:
         return [f"what they were cannot be read: {first_line(error)}"]
-    planned = with_found_size(run.recipe, recorded)
-    now = {**_movable_settings(planned, run), "version": VERSION}
-    if planned.student.is_sized_by_time:  # another request, which tells more than the size that it found
-        for name in set(SIZE_BY_HAND) - {"heads"}:  # which may be a part of the request
-            then["student"].pop(name, None)
-    return differences(then, now)
 
 
 def _version(folder: RunFolder, stage: str) -> Any:

@@ -32,7 +32,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hrkd.errors import ArtifactError
+from hrkd.errors import ArtifactError, RecipeError
+from hrkd.recipe.loading import load_recipe
 from hrkd.recipe.schema import EvaluationConfig, RunConfig
 from hrkd.run.identity import differences
 from hrkd.support.atomic_files import (
@@ -113,12 +114,19 @@ class RunFolder:
             return False
         return (self.path / RECIPE).is_file() and (self.path / ENVIRONMENT).is_file()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of a stage is kept in it."""
+        return any(self.stage(name).is_begun for name in STAGES)
+
     def is_measured(self, evaluation: EvaluationConfig) -> bool:
-        """Whether the results are there and whole, and those of these settings, which older ones do not say."""
+        """Whether the results are there and whole, and those of these settings; of older ones the recipe says which."""
         settings = evaluation.model_dump(mode="json")
-        with suppress(ArtifactError):  # a command that goes on writes damaged ones anew
+        with suppress(ArtifactError, RecipeError):  # a command that goes on writes damaged ones anew
             known = read_record(self.results, what="the results of a run", advice="")
-            return bool(known.get("evaluation", settings) == settings)
+            if "evaluation" not in known:
+                return load_recipe(self.path / RECIPE, needed=()).evaluation == evaluation
+            return bool(known["evaluation"] == settings)
         return False
 
     def take(self) -> bool:
@@ -200,7 +208,7 @@ class RunFolder:
     def _check_not_cut(self) -> None:
         """Raise with what is missing where it was a run once: stages, and one of the two files that make it one."""
         missing = [name for name in (RECIPE, ENVIRONMENT) if not (self.path / name).is_file()]
-        if len(missing) == 1 and (any(self.stage(name).is_begun for name in STAGES) or self.results.is_file()):
+        if len(missing) == 1 and (self.is_begun or self.results.is_file()):
             raise ArtifactError(
                 f"{self.path}: looks like a run of hrkd whose {missing[0]} is missing; restore it from a copy, or "
                 "choose another run.output"
@@ -329,6 +337,8 @@ def telling_how_to_go_on(folder: Path) -> Iterator[None]:
 
 def splits_beside(model: Path) -> Path | None:
     """The split of the run that a model's folder lies in (a part of a teacher lies deeper); None without one."""
+    if not model.exists():  # the name of a model on the Hub
+        return None
     return next((path for run in list(model.parents)[:2] if (path := run / "splits.json").is_file()), None)
 
 

@@ -39,14 +39,15 @@ VERSION = 1
 def sized(context: Context) -> Context:
     """The same with layers, width, heads and feed_forward of a student whose recipe says what it may cost.
 
-    The run's own recipe then names the size beside what was asked, so that the run goes on with that size wherever it
-    is taken, and so does the command that began it.
+    The run's own recipe then names the size beside what was asked, so that a run that is begun goes on with that size
+    wherever it is taken, and so does the command that began it.
 
     Raises:
         ModelError: there is no teacher of that name, or no student of its family is quick enough.
     """
-    if context.recipe.student.is_sized_by_time and context.folder.is_run:
-        known = load_recipe(context.folder.path / RECIPE, needed=())
+    folder = context.folder
+    if context.recipe.student.is_sized_by_time and folder.is_run and folder.is_begun and not folder.overwrite:
+        known = load_recipe(folder.path / RECIPE, needed=())
         context = replace(context, recipe=with_found_size(context.recipe, known))
     settings = context.recipe.student
     asked = ", ".join(f"{name} {value:g}" for name in SIZE_BY_TIME if (value := getattr(settings, name)) is not None)

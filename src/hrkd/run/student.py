@@ -83,10 +83,15 @@ class PupilStage(ModelStage):
         """The same and, behind them, altered copies of the train rows."""
         return self.unaltered.followed_by(self._altered()) if self.context.recipe.student.augment else self.unaltered
 
-    def vocabulary(self, model: MultiDomainClassifier, texts: TokenizedDataset) -> Vocabulary | None:
-        """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all."""
+    def vocabulary(
+        self, model: MultiDomainClassifier, texts: TokenizedDataset, *, windows: bool = False
+    ) -> Vocabulary | None:
+        """The part of the teacher's vocabulary that is kept of ``model`` once it is trained on ``texts``; None: all.
+
+        With ``windows`` it is trained on the windows of long texts too.
+        """
         student, data = self.context.recipe.student, self.context.recipe.data
-        at_least, keep = student.vocabulary, "windows" if student.own_windows else data.keep
+        at_least, keep = student.vocabulary, "windows" if windows else data.keep
         if at_least == "all":
             return None
         found = choose_vocabulary(model, self.teacher.tokenizer, texts, data.max_length, at_least, keep=keep)
@@ -193,7 +198,8 @@ class Student(PupilStage):
             session = replace(session, steps_before=steps_before(self.context.folder.path, self.stage))
         else:
             started, layer_map = self.start()
-        vocabulary = self.vocabulary(started.model, self.texts)
+        own_windows = self.context.recipe.student.own_windows
+        vocabulary = self.vocabulary(started.model, self.texts, windows=own_windows)
         best = BestPerDomain(
             started.model,
             self.held_out("test", vocabulary),

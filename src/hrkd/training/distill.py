@@ -182,6 +182,7 @@ class Distillation(Trainable):
         self._query, self._query_said, self._update = tuple(batches), [], None
         if len(batches) > 1:
             device = batches[0].labels.device
+            torch.randint(2, ())  # or the graph would draw the same in every update of a student that draws nothing
             with drawing_again(device):
                 with torch.no_grad():
                     parts = [self.sums(batch, self.teacher(batch)) for batch in batches]

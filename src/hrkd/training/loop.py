@@ -340,10 +340,7 @@ class _Training:
         if not math.isfinite(loss):
             raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, tables)}")
         rate = self.scheduler.get_last_lr()[0]
-        with self._telling_lack_of_memory(
-            f"what the optimiser keeps of every weight does not fit into memory at step {step}", "take a smaller model"
-        ):
-            norm = self._update(step)
+        norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, tables)
         return loss
 
@@ -396,10 +393,16 @@ class _Training:
         norm = float(accelerator.clip_grad_norm_(self.module.parameters(), self.settings.max_grad_norm))
         if accelerator.scaler is None and not math.isfinite(norm):
             raise self._error(f"the gradients are not finite at step {step}")
-        self.module.before_update(self.optimizer)
+        with self._telling_lack_of_memory(
+            f"what goes before the update of step {step} does not fit into memory", "lower training.batch_size"
+        ):
+            self.module.before_update(self.optimizer)
         # Accelerate does not notice that a fused optimiser skips a step; the scale, which then falls, tells.
         scale = None if accelerator.scaler is None else accelerator.scaler.get_scale()
-        self.optimizer.step()
+        with self._telling_lack_of_memory(
+            f"what the optimiser keeps of every weight does not fit into memory at step {step}", "take a smaller model"
+        ):
+            self.optimizer.step()
         if scale is None or accelerator.scaler.get_scale() >= scale:
             self.scheduler.step()
             if self.average is not None:

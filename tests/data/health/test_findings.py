@@ -116,6 +116,11 @@ def test_short_texts_that_say_something(text):
     "text",
     [
         *(each.encode().decode("cp1252") for each in ("un \u00e9t\u00e9", "it\u2019s", "5 \u00b0C", "\u201cfine")),
+        *(
+            each.encode().decode("cp1252")
+            for each in ("no \u2013 yes", "no\u2014yes", "5 \u20ac", "Tom\u2122", "c\u0153ur")
+        ),
+        *(each.encode().decode("cp1252") for each in ("\u00d6sterreich", "co\u00fbte", "\u0142atwo", "\u017bycie")),
         "\u00e9t\u00e9".encode().decode("latin-1"),
         b"caf\xe9 noir".decode(errors="replace"),
         "ends here\0",
@@ -133,6 +138,8 @@ def test_texts_that_were_decoded_wrongly(text):
     [
         "un \u00e9t\u00e9",
         "N\u00c3O, S\u00c3O \u00c2NGULO",
+        "\u00abAMANH\u00c3\u2026\u00bb, AMANH\u00c3\u00bb",
+        "\u201e\u00c4\u201c und \u201e\u00c5\u201c",
         "it\u2019s 5 \u00b0C\n\tand \u201cfine\u201d",
         "p\u00e2t\u00e9 \u20ac 5",
         "\u597d \U0001f600",

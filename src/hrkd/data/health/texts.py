@@ -25,10 +25,15 @@ SYMBOL = re.compile("[\u2190-\u2bff\U0001f000-\U0001faff]")
 """Stars, arrows, emojis."""
 NOTHING = {"nan", "null", "none", "n.a.", "#n/a", "<na>", "undefined"}
 """What programs write for nothing, and has three letters."""
+SECOND_BYTE = "\u0080-\u00aa\u00ac-\u00ba\u00bc-\u00bf€‚ƒ„†‡ˆ‰Š‹ŒŽ‘“•˜™š›œžŸ"
+"""As a letter of its own, where that does not stand behind letters anyway, as closing quotes and dashes do."""
+QUOTES_AND_DASHES = "«»…’“”–—"
+SMALL = "[^\\W\\d_A-ZÀ-ÖØ-Þ]"
 GARBLED = re.compile(
     # what stands for a byte that could not be decoded; controls; and two or three bytes of UTF-8, each as a letter
     "\ufffd|[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f-\\x84\\x86-\\x9f]"
-    "|[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u00bfœžŸ™š›˜¦]"
+    f"|[ÂÃ][{SECOND_BYTE}]|(?<={SMALL})[ÃÄÅ][{SECOND_BYTE}{QUOTES_AND_DASHES}]"
+    f"|[ÃÄÅ][{SECOND_BYTE}{QUOTES_AND_DASHES}](?={SMALL})|â€|â‚¬|â„¢"
 )
 MUCH = 0.05
 TOKENS_OF_A_WORD = 1.3
