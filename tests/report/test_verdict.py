@@ -1,5 +1,6 @@
 """What a run comes to, in sentences."""
 
+from hrkd.report.remarks import points
 from hrkd.report.verdict import next_command, verdict
 
 
@@ -62,3 +63,10 @@ def test_a_student_that_is_not_above_the_linear_model_is_told_so():
     assert verdict(results(teacher=0.8, linear=0.87))[1] == (
         f"Its teacher is not above TF-IDF + logistic regression (-7.0 points), which is to be mended first; {what}"
     )
+
+
+def test_a_difference_reads_the_same_whichever_way_it_was_computed():
+    """As one of means over domains here, and of paired rows in a remark."""
+    for ours, its in ((0.8445, 0.879), (0.8455, 0.879), (0.879, 0.8445)):
+        paired = sum([ours - its] * 3) / 3 - 3e-17
+        assert points(ours - its) == points(paired) == points(-round(its - ours, 6))

@@ -99,7 +99,7 @@ def upright(table: PlainTable, domains: Sequence[str]) -> PlainTable:
 
 def points(difference: float) -> str:
     """A difference of fractions in points, with its sign: "+1.3"."""
-    return f"{100 * difference:+.1f}"
+    return f"{round(100 * difference, 9):+.1f}"  # a half is the same half, whichever way it was computed
 
 
 def seen_perhaps(parts: Sequence[str]) -> str:
