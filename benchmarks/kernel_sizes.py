@@ -18,12 +18,13 @@ from unittest.mock import patch
 
 import torch
 from bench import machine
-from setting import bert, interleaved
+from setting import MAX_TOKENS, bert, interleaved
 from torch import Tensor
 from torch.nn import functional
 
 from hrkd.data.batching import Batch
 from hrkd.models import cpu_kernels
+from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import parameter_groups
 
@@ -75,20 +76,31 @@ def random_batch(rows: int, tokens: int) -> Batch:
     return Batch({"input_ids": ids, "attention_mask": mask}, places * len(DOMAINS) // rows, places % 2, places)
 
 
-def step_ratio(model: tuple[int, int, int, int], rows: int, tokens: int, repetitions: int) -> tuple[float, float]:
-    """Milliseconds of a step of fine-tuning with torch's own kernels, and what those of the package take of it."""
+def fine_tuning_step(
+    model: tuple[int, int, int, int], rows: int, tokens: int
+) -> tuple[MultiDomainClassifier, Callable[..., None]]:
+    """A model of these sizes, and a step of its fine-tuning, in bf16 where that is asked for (``bf16=True``)."""
     names = ("width", "layers", "heads", "feed_forward")
-    module = FineTuning(bert(dict(zip(names, model, strict=True)), DOMAINS, vocabulary=VOCABULARY)).train()
+    sizes = dict(zip(names, model, strict=True))
+    classifier = bert(sizes, DOMAINS, vocabulary=VOCABULARY, tokens=max(tokens, MAX_TOKENS))
+    module = FineTuning(classifier).train()
     optimiser = torch.optim.AdamW(parameter_groups(module, 0.01), lr=1e-5, fused=True)
     batch = random_batch(rows, tokens)
 
-    def step() -> None:
-        with cpu_kernels.cpu_kernels(CPU):
+    def step(*, bf16: bool = False) -> None:
+        with cpu_kernels.cpu_kernels(CPU), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = module(batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
+
+    return classifier, step
+
+
+def step_ratio(model: tuple[int, int, int, int], rows: int, tokens: int, repetitions: int) -> tuple[float, float]:
+    """Milliseconds of a step of fine-tuning with torch's own kernels, and what those of the package take of it."""
+    _, step = fine_tuning_step(model, rows, tokens)
 
     def of_torch() -> None:
         with cpu_kernels.use_kernels("torch"):

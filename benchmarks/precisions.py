@@ -13,15 +13,11 @@ import platform
 import sys
 from pathlib import Path
 
-import torch
 from bench import machine
-from kernel_sizes import CPU, DOMAINS, VOCABULARY, random_batch, ratios
-from setting import bert
+from kernel_sizes import fine_tuning_step, ratios
 
 from hrkd.models import cpu_kernels
 from hrkd.models.dropout import without_dropout
-from hrkd.training.fine_tune import FineTuning
-from hrkd.training.loop import parameter_groups
 
 MODELS = [(384, 6, 12, 1536), (768, 12, 12, 3072), (192, 3, 12, 768), (192, 3, 3, 768), (312, 4, 12, 1200)]
 """Width, layers, heads, feed-forward width."""
@@ -34,25 +30,16 @@ def step_ratios(
     model: tuple[int, int, int, int], rows: int, tokens: int, *, dropout: bool, repetitions: int
 ) -> tuple[float, dict[str, float]]:
     """Milliseconds of a step in 32-bit with the package's kernels, and what those in bf16 take of it."""
-    names = ("width", "layers", "heads", "feed_forward")
-    classifier = bert(dict(zip(names, model, strict=True)), DOMAINS, vocabulary=VOCABULARY, tokens=tokens)
-    module = FineTuning(classifier).train()
-    optimiser = torch.optim.AdamW(parameter_groups(module, 0.01), lr=1e-5, fused=True)
-    batch = random_batch(rows, tokens)
+    classifier, step = fine_tuning_step(model, rows, tokens)
 
-    def step(kernels: cpu_kernels.Kernels, *, bf16: bool) -> None:
-        with cpu_kernels.use_kernels(kernels):
-            with cpu_kernels.cpu_kernels(CPU), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = module(batch).loss
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+    def of_torch() -> None:
+        with cpu_kernels.use_kernels("torch"):
+            step(bf16=True)
 
     ways = {
-        "torch": lambda: step("auto", bf16=False),  # what the others are multiples of
-        "bf16, kernels of torch": lambda: step("torch", bf16=True),
-        "bf16": lambda: step("auto", bf16=True),
+        "torch": step,  # what the others are multiples of
+        "bf16, kernels of torch": of_torch,
+        "bf16": lambda: step(bf16=True),
     }
     if dropout:
         return ratios(ways, repetitions)

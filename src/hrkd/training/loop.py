@@ -340,7 +340,10 @@ class _Training:
         if not math.isfinite(loss):
             raise self._error(f"the loss is not finite at step {step}{self._culprits(batches, tables)}")
         rate = self.scheduler.get_last_lr()[0]
-        norm = self._update(step)
+        with self._telling_lack_of_memory(
+            f"what the optimiser keeps of every weight does not fit into memory at step {step}", "take a smaller model"
+        ):
+            norm = self._update(step)
         self.logs.step(step, {"loss": loss, "learning_rate": rate, "gradient_norm": norm}, tables)
         return loss
 
@@ -399,10 +402,7 @@ class _Training:
             self.module.before_update(self.optimizer)
         # Accelerate does not notice that a fused optimiser skips a step; the scale, which then falls, tells.
         scale = None if accelerator.scaler is None else accelerator.scaler.get_scale()
-        with self._telling_lack_of_memory(
-            f"what the optimiser keeps of every weight does not fit into memory at step {step}", "take a smaller model"
-        ):
-            self.optimizer.step()
+        self.optimizer.step()
         if scale is None or accelerator.scaler.get_scale() >= scale:
             self.scheduler.step()
             if self.average is not None:
