@@ -333,23 +333,27 @@ def test_where_one_row_does_not_fit_it_is_said_what_to_lower(tiny):
         run(tiny, Full(tiny.model()))
 
 
-@pytest.mark.parametrize("where", ["optimiser", "evaluation", "before"])
+@pytest.mark.parametrize("where", ["optimiser", "average", "evaluation", "before"])
 def test_memory_that_no_smaller_batch_would_free_is_told_with_what_would(tiny, monkeypatch, where):
     def full(*_, **__):
         raise torch.OutOfMemoryError("out of memory")
 
     if where == "optimiser":
         monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    if where == "average":
+        monkeypatch.setattr("hrkd.training.loop.SecondHalf.add", full)
     said = {
         "optimiser": "what the optimiser keeps of every weight does not fit .* at step 1 .*take a smaller model",
+        "average": "what the optimiser keeps of every weight does not fit .* at step 1 .*take a smaller model",
         "evaluation": r"evaluating does not fit into memory .*lower evaluation\.batch_size",
         "before": r"what goes before the update of step 1 does not fit .*lower training\.batch_size",
     }[where]
     module = FineTuning(tiny.model())
     if where == "before":  # as of meta learning
         module.before_update = full
+    options = {"evaluation": {"score": full}, "average": {"average_weights": True}}.get(where, {})
     with pytest.raises(TrainingError, match=said):
-        run(tiny, module, **({"score": full} if where == "evaluation" else {}))
+        run(tiny, module, epochs=1, **options)
 
 
 @pytest.mark.parametrize("number", [int, np.float32])
