@@ -133,9 +133,9 @@ def test_the_teacher_is_told_to_be_below_the_linear_model_too():
 
 def test_what_was_still_learning_is_told_with_how_many_seeds():
     found = models()
-    early = [replace(each, still_learning=each.method == "hrkd" and each.seed != 1) for each in found]
+    early = [replace(each, still_learning=each.method == "hrkd" and each.seed != 1, longer="raise x") for each in found]
     told = comparison_markdown(content(early))
-    assert "hrkd was still learning at its end (2 of 3 trainings): raise its training.epochs" in told
+    assert "hrkd was still learning at its end (2 of 3 trainings): raise x." in told
     assert "uniform was still learning" not in told
     assert "still learning" not in comparison_markdown(content(found))
 

@@ -16,8 +16,10 @@ from hrkd.models.open_model import open_model
 from hrkd.models.start.build import static_classifier
 from hrkd.models.static import MULTIPLIER, StaticConfig, is_static
 from hrkd.recipe.loading import load_recipe, recipe_to_yaml
+from hrkd.recipe.schema import StudentConfig
 from hrkd.run.commands import compress
 from hrkd.run.evaluation import evaluate
+from hrkd.training.trainers import distill_from_models
 from tiny import tiny_recipe
 
 STATIC = {
@@ -114,6 +116,8 @@ def test_a_run_makes_measures_and_predicts(finished):
     answers = Predictor(TorchEngine(model, tokenizer))(["a good read", "dull"], domain=model.domains[0])
     assert {each["label"] for each in answers} <= set(model.labels)
     assert load_recipe(finished / "recipe.yaml").student.training.learning_rate == 3e-3
+    assert student["kind"] == "static"
+    assert "export_plain" not in (finished / "student" / "README.md").read_text(encoding="utf-8")
 
 
 def test_it_has_no_plain_form(finished, tmp_path):
@@ -164,3 +168,14 @@ def test_the_learning_rate_is_its_own_unless_one_is_given():
 
 
 MADE = {"data": {"format": "synthetic"}, "teacher": {"model": "encoder"}}
+
+
+def test_in_python_it_is_distilled_as_a_recipe_would_have_it(tiny):
+    teacher = tiny.model()
+    config = StaticConfig(len(tiny.tokenizer), hidden_size=6, pair_buckets=30, num_labels=2)
+    plain = static_classifier(config, teacher.get_input_embeddings().weight.detach())
+    student = MultiDomainClassifier.from_plain(
+        plain, domains=teacher.domains, labels=teacher.labels, new_heads=True, max_tokens=24
+    )
+    history = distill_from_models(teacher, student, tiny.train, tiny.dev)
+    assert len(history.epochs) == StudentConfig(kind="static").training.epochs, "no least number of steps"

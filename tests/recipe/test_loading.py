@@ -121,6 +121,28 @@ class TestNeeded:
         assert "teacher:" not in text
         assert load_recipe(write(text), needed=("data",)) == recipe
 
+    @pytest.mark.parametrize("data", [None, {"max_length": 64}, {"max_length": 64, "keep": "head"}])
+    def test_rows_in_memory_are_read_as_those_of_a_file(self, data, write):
+        given = {"teacher": {"model": "x"}, "student": {"layers": 2}} | ({} if data is None else {"data": data})
+        recipe = load_recipe(given, needed=("teacher", "student"))
+        named = load_recipe(given | {"data": {"source": "y", **(data or {})}})
+        assert recipe.data == named.data.model_copy(update={"source": None})
+        assert recipe.data.format == "auto"
+        text = recipe_to_yaml(recipe)
+        assert load_recipe(write(text), needed=()).data == recipe.data
+        with pytest.raises(RecipeError, match=r"data\.source: missing"):
+            load_recipe(write(text))
+
+    def test_what_a_caller_may_have_rows_for_is_checked_all_the_same(self):
+        given = {"teacher": {"model": "x"}, "student": {"layers": 2}}
+        for data, told in (
+            ({"max_length": 2}, "data.max_length: 2 is not allowed"),
+            ({"dev": 0.5, "test": 0.5}, "data: dev + test is 1; nothing would be left"),
+            ({"format": "fdu_mtl"}, "data.source: missing"),
+        ):
+            (problem,) = problems_of(given | {"data": data}, needed=("teacher", "student"))
+            assert told in problem
+
 
 BAD = """\
 data:

@@ -136,6 +136,14 @@ def test_usage_snippets_compile_and_quote_the_domain(tmp_path):
     assert "Made with something else." in text
 
 
+def test_a_student_without_layers_is_not_said_to_have_a_plain_form(results, tmp_path):
+    assert "export_plain" in write(tmp_path, results).content
+    results["models"]["student"]["kind"] = "static"
+    text = write(tmp_path, results).content
+    assert "export_plain" not in text
+    assert "hrkd export path/to/this/folder path/to/export --to onnx\n" in text
+
+
 def test_names_that_look_like_a_template_stay_as_they_are(tmp_path):
     text = write(tmp_path, None, domains=["{{ name }}", "{% if x %}"], labels=["<b>", "&"]).text
     assert "* Domains: `{{ name }}`, `{% if x %}`" in text

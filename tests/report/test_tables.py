@@ -461,7 +461,8 @@ def test_who_is_below_the_linear_model_is_told_what_to_do():
     assert below(with_linear(0.90, {"student": -0.05, "teacher": 0.01})) == [
         "The student (85.0 %) is below TF-IDF + logistic regression (90.0 %; -5.0 points on the same 800 test rows, "
         "95 % interval [-8.0, -2.0]): distil it longer "
-        "(student.training.epochs) or on more text (data.unlabelled), or make it larger."
+        "(raise student.training.epochs, or student.training.min_steps where that asks for more) or on more text "
+        "(data.unlabelled), or make it larger."
     ]
     cut = with_linear(0.90, {"student": -0.05, "teacher": 0.01}) | {"tokens_cut": 0.32}
     more_text = (
@@ -471,7 +472,7 @@ def test_who_is_below_the_linear_model_is_told_what_to_do():
     assert "read more" not in below(cut | {"tokens_cut": 0.04})[0]
     teacher, student = below(with_linear(0.95, {"student": -0.1, "teacher": -0.04}))
     assert teacher.startswith("The teacher (91.0 %) is below")
-    assert "(teacher.training.epochs), or take a larger encoder (teacher.model)." in teacher
+    assert teacher.endswith(": take a better classifier (teacher.fine_tuned), or let one be trained (teacher.model).")
     assert student.endswith(": so is its teacher, which is to be mended first.")
 
 

@@ -41,6 +41,12 @@ def test_the_next_command_is_to_export_where_the_student_is_good_enough():
     assert next_command(results(student=0.7), "runs/a") == "hrkd errors runs/a"
 
 
+def test_a_student_without_layers_is_exported_to_the_form_that_is_tested_for_it():
+    found = results(student=0.895)
+    found["models"]["student"]["kind"] = "static"
+    assert next_command(found, "runs/a").endswith("--to onnx")
+
+
 def test_speeds_that_repeated_measures_do_not_tell_apart_are_about_the_same():
     speeds = {"texts_per_second": {"student": 1197.0, "teacher": 1060.0}}
 

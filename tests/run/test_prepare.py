@@ -3,8 +3,7 @@
 import pytest
 
 from hrkd.models.scratch import word_tokenizer
-from hrkd.run.prepare import prepare_data, tokenize_splits
-from hrkd.run.results import share_cut
+from hrkd.run.prepare import prepare_data, share_cut, tokenize_splits
 from tiny import tiny_recipe
 
 

@@ -191,7 +191,10 @@ def test_whose_training_was_over_too_early_is_told_with_the_domain():
     records = {"books": ended | {"still_learning": "dev rose"}, "films": ended | {"still_learning": ""}}
     models = [{"title": "Teacher", "training": ending_of(_of_all_domains(records))}]
     (told,) = on_endings(models)
-    assert told.startswith("Teacher was still learning at its end: books: dev rose; raise its training.epochs")
+    assert told.startswith("Teacher was still learning at its end: books: dev rose; raise training.epochs, or")
+    alike = {domain: record | {"ended_by": "min_steps"} for domain, record in records.items()}
+    (told,) = on_endings([{"title": "Teacher", "training": ending_of(_of_all_domains(alike))}])
+    assert told.endswith("; raise training.min_steps.")
     assert on_endings([{"title": "Teacher", "training": ending_of(_of_all_domains({"films": records["films"]}))}]) == []
 
 

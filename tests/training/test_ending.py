@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hrkd.data.batching import MultiDomainLoader
 from hrkd.recipe.schema import TrainingConfig
-from hrkd.training.ending import AVERAGE, is_over, planned_epochs, still_learning
+from hrkd.training.ending import AVERAGE, ended_by, is_over, planned_epochs, still_learning
 from hrkd.training.evaluate import predict_logits
 from hrkd.training.fine_tune import FineTuning
 from hrkd.training.loop import EpochScore, train
@@ -50,7 +50,38 @@ def test_a_floor_goes_before_a_limit():
     [(1, 1, 1, False), (2, 1, 1, True), (3, 1, 3, False), (4, 1, 3, True), (9, 1, None, False), (10, 10, None, True)],
 )
 def test_patience_counts_epochs_since_the_best(done, best, patience, over):
-    assert is_over(done, best, 10, patience) is over
+    assert is_over(TrainingConfig(epochs=10, patience=patience), 7, done, best) is over
+
+
+@pytest.mark.parametrize(("done", "over"), [(4, False), (29, False), (30, True), (100, True)])
+def test_patience_ends_nothing_before_the_least_steps_are_done(done, over):
+    settings = TrainingConfig(epochs=100, min_steps=300, patience=3)
+    assert is_over(settings, 10, done, best_epoch=1) is over
+
+
+@pytest.mark.parametrize(
+    ("steps_of_epoch", "epochs", "field"),
+    [
+        (100, 3, "epochs"),
+        (100, 2, "patience"),
+        (10, 30, "min_steps"),
+        (12_000, 2, "max_steps"),
+        (12_000, 1, "patience"),
+    ],
+)
+def test_what_ends_a_training_is_the_field_that_lets_it_go_on(steps_of_epoch, epochs, field):
+    settings = TrainingConfig(epochs=3, min_steps=300, max_steps=30_000, patience=1)
+    assert ended_by(settings, steps_of_epoch, epochs) == field
+    if field == "patience":
+        return
+    longer = settings.model_copy(update={field: 2 * getattr(settings, field)})
+    assert planned_epochs(longer, steps_of_epoch) > epochs
+    others = {"epochs", "min_steps", "max_steps"} - {field}
+    if field != "epochs":
+        assert all(
+            planned_epochs(settings.model_copy(update={name: 2 * getattr(settings, name)}), steps_of_epoch) == epochs
+            for name in others
+        )
 
 
 def test_a_training_ends_when_dev_no_longer_rises(tiny, caplog):
@@ -162,6 +193,12 @@ def test_a_training_that_ends_before_its_second_half_has_no_average(tiny):
         ([0.7, 0.6, 0.71], 0.02, ""),
         ([0.7], 0.02, ""),
         ([1.0, 2.0], 0.0, ""),
+        (
+            [0.5, 0.52, 0.54, 0.56, 0.58, 0.6, 0.61, 0.63],
+            0.02,
+            "dev rose from 60.0 to 63.0 % in the last 2 of 8 epochs",
+        ),
+        ([0.5, 0.52, 0.54, 0.56, 0.63, 0.6, 0.61, 0.63], 0.02, ""),
     ],
 )
 def test_whether_a_training_was_still_learning(scores, error, words):
@@ -189,7 +226,8 @@ def test_that_is_told(tiny, caplog):
         )
     assert history.still_learning == "dev rose from 55.0 to 80.0 % in the last of 3 epochs"
     assert "was still learning at its end: dev rose from 55.0 to 80.0 %" in caplog.text
-    assert "raise training.epochs, or training.min_steps beyond 6" in caplog.text
+    assert "in the last of 3 epochs; raise training.epochs\n" in caplog.text
+    assert history.ended_by == "epochs"
 
 
 def test_the_standard_error_of_the_mean_over_domains(tiny):

@@ -14,10 +14,12 @@ from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
+from hrkd.report.advice import advice_of
 from hrkd.report.remarks import LINEAR, times_as_fast
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
 from hrkd.support.messages import first_line
+from hrkd.training.advice import train_longer
 from hrkd.training.record import COSTS as RECORDED
 from hrkd.training.record import training_cost
 
@@ -178,6 +180,8 @@ def _measured(
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
         train_rows=None if stage == TEACHER else _train_rows([each.results for each in read]),
         still_learning=any(_still_learning(each.results, stage) for each in read),
+        advice="" if stage == "linear" else advice_of(read[0].results, MODELS[stage][0]),
+        longer=train_longer("training", read[0].results["models"][MODELS[stage][0]].get("training")),
     )
 
 

@@ -58,8 +58,8 @@ class Measured:
     teacher that it learnt or started from, itself for a teacher, None for a linear model. ``correct`` (N,) says which
     items are right, ``domain_ids`` (N,) index ``domains``. ``cost`` holds some of :data:`COSTS`. ``ratios``, if any,
     are those of the last epoch: level, domain, mean and std over logged steps of each (None for one step).
-    ``train_rows`` are those that it was trained on, by domain, if that is known. ``still_learning``: dev still rose in
-    its last epoch.
+    ``train_rows`` are those that it was trained on, by domain, if that is known. ``still_learning``: dev still rose at
+    its end; ``longer`` is what to raise then, and ``advice`` what to do where the linear model surpasses it.
     """
 
     data: str
@@ -78,6 +78,8 @@ class Measured:
     ratios: Sequence[Mapping[str, Any]] | None = None
     train_rows: Mapping[str, int] | None = None
     still_learning: bool = False
+    longer: str = ""
+    advice: str = ""
 
     @property
     def rows(self) -> dict[str, int]:
@@ -195,6 +197,8 @@ def _row(models: Sequence[Measured], settings: Settings) -> Content:
         "teacher": first.teacher,
         "seeds": [model.seed for model in models],
         "still_learning": sum(model.still_learning for model in models),
+        "longer": first.longer,
+        "advice": first.advice,
         "accuracy": {name: _mean_and_deviation(values) for name, values in accuracies.items()},
         "interval": _interval(correct, first.domain_ids, settings, lowest=0),
         "cost": {

@@ -26,7 +26,6 @@ __all__ = ["Parts", "about", "comparison_markdown", "comparison_tables", "parts_
 
 MISSING = "missing"
 ENOUGH_SEEDS = 3
-BELOW = "let it read more of each text (data.max_length), train it longer (training.epochs), or make it larger"
 SEEN = {"fraction": "the same training rows as the student", "all": "all training rows"}
 
 Row = Mapping[str, Any]
@@ -153,7 +152,8 @@ def _warnings_of(table: Row) -> list[str]:
         for each in beside
         for ours, theirs in [each["accuracies"]]
         if each["kind"] == "linear"
-        and (told := below_linear(_named(rows[each["method"]]), ours, theirs, each, BELOW)) is not None
+        for row in [rows[each["method"]]]
+        if (told := below_linear(_named(row), ours, theirs, each, row["advice"])) is not None
     ]
     found += [
         f"The {row['name']} was fine-tuned elsewhere: on which rows is not known here."
@@ -162,7 +162,7 @@ def _warnings_of(table: Row) -> list[str]:
     ]
     found += [
         f"{_named(row)} was still learning at its end ({row['still_learning']} of "
-        f"{count_of(len(row['seeds']), 'training', 'trainings')}): raise its training.epochs or training.min_steps."
+        f"{count_of(len(row['seeds']), 'training', 'trainings')}): {row['longer']}."
         for row in rows.values()
         if row.get("still_learning")
     ]

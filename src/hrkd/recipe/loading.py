@@ -128,6 +128,9 @@ def check_recipe(
     merged = _without_empty_sections(_overridden(said, locations.overrides), Recipe)
     unset = [name for name in REQUIRED if name not in merged and name not in needed]
     complete = {name: {} for name in REQUIRED} | merged | {name: _STAND_INS[name] for name in unset}
+    in_memory = "data" not in needed and _names_no_rows(merged.get("data"))
+    if in_memory:
+        complete["data"] = merged.get("data", {}) | _STAND_INS["data"]
     problems = list(base.problems)
     try:
         recipe = Recipe.model_validate(complete)
@@ -136,9 +139,21 @@ def check_recipe(
     if problems:
         raise locations.error(problems)
     left_out: dict[str, Any] = {name: type(getattr(recipe, name)).model_construct() for name in unset}
-    if "teacher" not in needed and "data" in merged:  # nothing is trained, so that a preset has nothing to say
-        left_out["data"] = DataConfig.model_validate(merged["data"])
-    return recipe.model_copy(update=left_out)
+    # Where nothing is trained a preset has nothing to say.
+    data = recipe.data if "teacher" in needed else DataConfig.model_validate(complete["data"])
+    return recipe.model_copy(update=left_out | {"data": _of_any_format(data) if in_memory else data})
+
+
+def _names_no_rows(data: Any) -> bool:
+    """Whether a data section, or none, leaves it open where the rows come from, so that a caller may have them."""
+    section = {} if data is None else data
+    return isinstance(section, Mapping) and section.get("source") is None and section.get("format", "auto") == "auto"
+
+
+def _of_any_format(data: DataConfig) -> DataConfig:
+    """The section with the default format, in the place of the one that stood in for the rows."""
+    said = data.model_fields_set - {"format"}
+    return DataConfig.model_construct(_fields_set=set(said), **{name: getattr(data, name) for name in said})
 
 
 def packaged_recipes() -> tuple[str, ...]:

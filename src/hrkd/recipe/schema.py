@@ -242,7 +242,8 @@ class TrainingConfig(Section):
     takes; default: no such limit."""
 
     patience: PositiveInt | None = None
-    """End after so many epochs without a better dev score; default: only when all epochs are over."""
+    """End after so many epochs without a better dev score, if `min_steps` are done; default: only when all epochs are
+    over."""
 
     average_weights: bool = False
     """Also average the weights of all steps of the second half; they are kept where dev has them as no worse."""
@@ -538,8 +539,8 @@ class MethodConfig(Section):
     leaves_weights_alone: ClassVar[frozenset[str]] = frozenset({"preset"})  # but the fields that it fills in do not
 
     preset: Preset = "recommended"
-    """What holds for fields that are left out: what has been measured to be best (docs/evidence.md), also of `data` and
-    the `training` of teacher and student, or the paper's own (`published`)."""
+    """What holds for fields that are left out, also of `data` and the `training` of teacher and student: what is
+    recommended, as far as it was measured (docs/evidence.md), or the paper's own (`published`)."""
 
     graph: Graph = "published"
     """What turns prototypes into domain ratios: the paper's graph attention network; the package's own, which start at

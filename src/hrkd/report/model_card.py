@@ -106,6 +106,7 @@ def write_model_card(
         first_domain=repr(domains[0]),
         labels=labels,
         student=student,
+        is_static=models.get("student", {}).get("kind") == "static",
         accuracies=_accuracies(models) if student else "",
         classes=CLASSES,
         intervals=intervals_note(student["confidence"]) if student and student.get("confidence") else "",

@@ -7,6 +7,7 @@ from typing import Any
 
 from hrkd.support.messages import count_of
 from hrkd.support.text_table import NOTHING, PlainTable, interval, millions, or_nothing, percent, with_deviation
+from hrkd.training.advice import train_longer
 from hrkd.training.metrics import METRICS
 
 __all__ = [
@@ -117,8 +118,7 @@ def on_endings(models: Iterable[Mapping[str, Any]]) -> list[str]:
     known = [(model["title"], training) for model in models if (training := model.get("training"))]
     kept = [f"{title} {_kept(training)}" for title, training in known if training["epoch"] is not None]
     early = [
-        f"{title} was still learning at its end: {training['still_learning']}; raise its training.epochs or "
-        "training.min_steps."
+        f"{title} was still learning at its end: {training['still_learning']}; {train_longer('training', training)}."
         for title, training in known
         if training["still_learning"]
     ]

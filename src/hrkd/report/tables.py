@@ -14,6 +14,7 @@ from typing import Any
 
 from hrkd.deploy.benchmark import folder_megabytes
 from hrkd.errors import ArtifactError
+from hrkd.report.advice import advice_of
 from hrkd.report.remarks import (
     CLASSES,
     LINEAR,
@@ -48,7 +49,6 @@ from hrkd.support.text_table import (
 from hrkd.training.metrics import METRICS
 
 __all__ = [
-    "ADVICE",
     "OWN_SIZES",
     "about_linear",
     "benchmark_table",
@@ -319,7 +319,7 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
         found.append(seen_perhaps(parts))
     found += on_endings(models.values())
     found += on_vocabulary(models.values())
-    found += _below_linear(models, accuracies, split, _more_text(results))
+    found += _below_linear(results, accuracies, split)
     if student is None:
         return found
     reached, paired = accuracies["student"], student.get("paired", {}).get(split, {})
@@ -336,27 +336,10 @@ def remarks_of(results: Row, split: str = "test") -> list[str]:
     return found + _far_below(student[split])
 
 
-ADVICE = {
-    "teacher": "train it longer (teacher.training.epochs), or take a larger encoder (teacher.model)",
-    "student": "distil it longer (student.training.epochs) or on more text (data.unlabelled), or make it larger",
-    "student_without_distillation": "train it longer (student.training.epochs)",
-}
-"""What to do about a model that is below the linear one."""
-MANY_CUT = 0.05
-"""Share of the texts' tokens that are not read above which the first advice is to read more of them."""
-
-
-def _more_text(results: Row) -> str:
-    """Advice to read more, where many tokens are cut off; of older results that is not known."""
-    cut = results.get("tokens_cut") or 0.0
-    if cut <= MANY_CUT:
-        return ""
-    return f"let it read more of each text (data.max_length; {100 * cut:.0f} % of their tokens are not read), "
-
-
-def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], split: str, more_text: str) -> list[str]:
+def _below_linear(results: Row, accuracies: Mapping[str, float], split: str) -> list[str]:
     """Which models the linear one surpasses; that without distillation only where it is what the run is about."""
-    names, found = {"teacher": "The teacher", "student": "The student"}, list[str]()
+    models, found = results["models"], list[str]()
+    names = {"teacher": "The teacher", "student": "The student"}
     if "student" not in models:
         names["student_without_distillation"] = "The student without distillation"
     for name, title in names.items():
@@ -366,7 +349,7 @@ def _below_linear(models: Mapping[str, Row], accuracies: Mapping[str, float], sp
         advice = (
             "so is its teacher, which is to be mended first"
             if name == "student" and found
-            else more_text + ADVICE[name]
+            else advice_of(results, name)
         )
         told = below_linear(title, accuracies[name], accuracies["linear"], paired, advice, split)
         found += [] if told is None else [told]
@@ -540,7 +523,7 @@ def relations_table(found: Row) -> PlainTable:
     rows = tuple((domain, *(f"{value:.2f}" for value in own.values())) for domain, own in matrix.items())
     notes = [
         "Cosines of what sets the classes apart in TF-IDF, smoothed: 1 the same words speak for the same classes, 0 "
-        "other words, below 0 the same words for other classes."
+        "other words, below 0 the same words for other classes. How strongly texts count is chosen on dev, for all alike."
     ]
     if "accuracy" in found:
         notes.append(beside_unrelated(found))

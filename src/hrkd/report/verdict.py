@@ -56,7 +56,8 @@ def next_command(results: Row, folder: str) -> str:
     accuracy = {name: model["test"]["mean"]["accuracy"] for name, model in models.items() if model.get("test")}
     if accuracy["student"] < max(accuracy["teacher"] - 0.01, accuracy.get("linear", 0.0)):
         return f"hrkd errors {folder}"
-    return f"hrkd export {folder} {folder}/small --to onnx-int8"
+    form = "onnx" if models["student"].get("kind") == "static" else "onnx-int8"
+    return f"hrkd export {folder} {folder}/small --to {form}"
 
 
 def _kept(student: Row, teacher: Row, linear: Row | None, *, distilled: bool) -> list[str]:

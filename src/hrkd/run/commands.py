@@ -52,7 +52,7 @@ def compress(
     Args:
         recipe: a :class:`hrkd.recipe.schema.Recipe`, or what :func:`hrkd.recipe.loading.load_recipe` takes.
         data: rows in memory (see :func:`hrkd.data.readers.sources.load_domains`) in the place of ``data.source``; the
-            recipe may then leave out its data section.
+            recipe then leaves out its data section, or says in it what is done with them (``max_length``, ``dev``).
         unlabelled: more text in memory for distillation alone (``load_domains(..., label=None)``), in the place of
             ``data.unlabelled``.
         show: receives the tables for a person.

@@ -62,7 +62,8 @@ def measure_models(
         }
         kept = {"vocabulary": of.record["vocabulary"]} if "vocabulary" in of.record else {}
         ended = {"training": ending_of(of.record)}
-        return {"title": title, **_sizes(of.model), **kept, **told(name, stage, answers), **ended}
+        kind = context.recipe.student.kind
+        return {"title": title, "kind": kind, **_sizes(of.model), **kept, **told(name, stage, answers), **ended}
 
     _write(context, "teacher", of_teacher["test"])
     models: dict[str, Any] = {

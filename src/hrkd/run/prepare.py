@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrkd.data.columns import json_items
+from hrkd.data.cutting import unread
+from hrkd.data.describe import content_lengths
 from hrkd.data.readers.sources import load_domains
+from hrkd.data.splits.draws import some_of_each
 from hrkd.data.splits.fewshot import few_shot
 from hrkd.data.splits.split import split_domains
 from hrkd.data.splits.unlabelled import Unlabelled, choose_unlabelled
@@ -27,10 +30,12 @@ if TYPE_CHECKING:
 
     from hrkd.data.batching import TokenizedDataset
 
-__all__ = ["PreparedData", "TokenizedSplits", "load_labelled", "prepare_data", "tokenize_splits"]
+__all__ = ["PreparedData", "TokenizedSplits", "load_labelled", "prepare_data", "share_cut", "tokenize_splits"]
 
 TEXT_COLUMNS = ("text", "text_pair", "domain", "domains")
 """Fields of the data section that say what text is read, with labels or without."""
+MOST_TEXTS = 2_000
+"""Of all domains together, whose tokens are counted to see how many are cut."""
 
 
 @dataclass(frozen=True)
@@ -188,3 +193,13 @@ def _unlabelled(
         return choose_unlabelled(found, splits)
     except DataError as error:
         raise DataError(f"data.unlabelled: {error}") from error
+
+
+def share_cut(rows: TokenizedDataset, tokenizer: PreTrainedTokenizerBase, max_length: int, keep: Keep) -> float:
+    """Of all tokens of the texts, those that are not read, on at most :data:`MOST_TEXTS` drawn ones."""
+    if rows.lengths.max() < max_length:
+        return 0.0
+    texts = rows.texts.select(some_of_each(rows.texts.domain_ids, MOST_TEXTS, name="tokens"))
+    lengths = content_lengths(texts, tokenizer)
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=texts.has_pairs)
+    return round(float(unread(lengths, room, keep).sum() / lengths.sum()), 4)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hrkd.data.cutting import unread
-from hrkd.data.describe import content_lengths
-from hrkd.data.splits.draws import some_of_each
 from hrkd.errors import ArtifactError
-from hrkd.recipe.schema import Keep, MethodConfig
+from hrkd.recipe.schema import MethodConfig
 from hrkd.report.model_card import write_model_card
 from hrkd.report.tables import ratios_table, results_table
 from hrkd.run.context import Context
@@ -23,17 +20,9 @@ from hrkd.support.manifest import file_sum
 from hrkd.training.chance import no_better_than_chance
 from hrkd.training.record import COSTS, last_ratios, training_cost
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from hrkd.data.batching import TokenizedDataset
-
-__all__ = ["build_results", "method_in_words", "share_cut", "write_results"]
+__all__ = ["build_results", "method_in_words", "write_results"]
 
 logger = logging.getLogger("hrkd")
-
-MOST_TEXTS = 2_000
-"""Of all domains together, whose tokens are counted to see how many are cut."""
 
 
 def build_results(
@@ -64,9 +53,7 @@ def build_results(
         "data": context.data.digest,
         "evaluation": context.recipe.evaluation.model_dump(mode="json"),
         "train_rows": context.data.splits.train.rows_by_domain(),
-        "tokens_cut": share_cut(
-            teacher.data.train, teacher.tokenizer, context.recipe.data.max_length, context.recipe.data.keep
-        ),
+        "tokens_cut": teacher.tokens_cut(context),
         "models": models,
         "teacher_at_chance": no_better_than_chance(teacher.dev_scores, dev.label_ids, dev.domain_ids),
         "teacher_may_have_seen": list(parts_it_may_have_seen(context)),
@@ -124,16 +111,6 @@ def _last_words(context: Context, made: str, content: Mapping[str, Any]) -> list
         f"{context.folder.results.with_suffix('.md').name}",
         f"Next: {content['next']}",
     ]
-
-
-def share_cut(rows: TokenizedDataset, tokenizer: PreTrainedTokenizerBase, max_length: int, keep: Keep) -> float:
-    """Of all tokens of the texts, those that are not read, on at most :data:`MOST_TEXTS` drawn ones."""
-    if rows.lengths.max() < max_length:
-        return 0.0
-    texts = rows.texts.select(some_of_each(rows.texts.domain_ids, MOST_TEXTS, name="tokens"))
-    lengths = content_lengths(texts, tokenizer)
-    room = max_length - tokenizer.num_special_tokens_to_add(pair=texts.has_pairs)
-    return round(float(unread(lengths, room, keep).sum() / lengths.sum()), 4)
 
 
 def method_in_words(method: MethodConfig) -> str:

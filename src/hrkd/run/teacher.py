@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hrkd.data.batching import TokenizedDataset
 from hrkd.data.splits.split_files import content_hashes, texts_of_file
-from hrkd.data.types import PARTS, MultiDomainDataset
+from hrkd.data.types import PARTS
 from hrkd.errors import ArtifactError, TrainingError
 from hrkd.linear.sharing import mean_over_domains
 from hrkd.models.domain_teachers import AnyTeacher, combined
@@ -23,19 +23,20 @@ from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.plain import load_plain_classifier
 from hrkd.models.scratch import new_teacher, scratch_tokenizer
 from hrkd.models.tokenizers import load_tokenizer
+from hrkd.report.advice import advice_for
 from hrkd.report.remarks import beside_linear, seen_perhaps
-from hrkd.report.tables import ADVICE
 from hrkd.run.context import Context
 from hrkd.run.first_look import check_teacher_is_finished
 from hrkd.run.folder import splits_beside
 from hrkd.run.linear import LinearAnswers, linear_answers
 from hrkd.run.measure import scores, teacher_predictions
-from hrkd.run.prepare import TokenizedSplits, tokenize_splits
+from hrkd.run.prepare import TokenizedSplits, share_cut, tokenize_splits
 from hrkd.run.stages import ModelStage, Stage, TrainedModel
 from hrkd.support.atomic_files import put_manifest, read_json, read_record, write_json
 from hrkd.support.domain_index import INDEX, write_domain_index
 from hrkd.support.folder_names import folder_names
 from hrkd.support.stage_files import STAGE_RECORD, TRAINING_RECORD
+from hrkd.training.advice import train_longer
 from hrkd.training.chance import majority_share, no_better_than_chance
 from hrkd.training.intervals import paired_difference
 from hrkd.training.metrics import Scores, label_ids_of
@@ -55,8 +56,6 @@ __all__ = [
 
 logger = logging.getLogger("hrkd")
 
-READ_MORE = "let it read more of each text (data.max_length), "
-
 
 @dataclass(frozen=True)
 class UnmeasuredTeacher:
@@ -65,6 +64,11 @@ class UnmeasuredTeacher:
     model: AnyTeacher
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedSplits
+
+    def tokens_cut(self, context: Context) -> float:
+        """Share of the training texts' tokens that it does not read."""
+        settings = context.recipe.data
+        return share_cut(self.data.train, self.tokenizer, settings.max_length, settings.keep)
 
 
 @dataclass(frozen=True)
@@ -152,11 +156,13 @@ def _of_all_domains(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     known = (record.get("peak_megabytes") for record in records.values())
     peaks = [peak for peak in known if peak is not None]
     early = [f"{domain}: {told}" for domain, record in records.items() if (told := record.get("still_learning"))]
+    ended_by = {record.get("ended_by") for record in records.values()}
     return {
         "epochs": [{"domain": domain, **epoch} for domain, record in records.items() for epoch in record["epochs"]],
         "best_epoch": {domain: record["best_epoch"] for domain, record in records.items()},
         "best_score": {domain: record["best_score"] for domain, record in records.items()},
         "still_learning": "; ".join(early),
+        "ended_by": ended_by.pop() if len(ended_by) == 1 else None,
         "steps": sum(record["steps"] for record in records.values()),
         "peak_megabytes": max(peaks, default=None),
     }
@@ -175,23 +181,29 @@ def open_teacher(context: Context) -> Teacher:
     teacher, record = load_teacher(context)
     answers, rows = teacher_predictions(context, teacher.model, teacher.data.dev), teacher.data.dev.texts
     dev_scores = scores(context, answers, rows)
-    check_teacher(context, dev_scores, teacher.data)
+    check_teacher(context, dev_scores, teacher.data, record)
     if parts := parts_it_may_have_seen(context):
         logger.warning("%s", seen_perhaps(parts))
     linear, told = None, ""
     if context.recipe.evaluation.linear:
         linear = linear_answers(context)
-        told = _beside_linear(context, answers, linear.said["dev"], rows)
+        told = _beside_linear(context, teacher, record, answers, linear.said["dev"])
     return Teacher(teacher.model, teacher.tokenizer, teacher.data, dev_scores, record, linear, told)
 
 
-def _beside_linear(context: Context, teacher: np.ndarray, linear: np.ndarray, rows: MultiDomainDataset) -> str:
-    """Who of both is better on dev, from their probabilities, shape (rows, C)."""
-    right, its_right = (label_ids_of(said) == rows.label_ids for said in (teacher, linear))
-    ours, its = (mean_over_domains(each, rows.domain_ids) for each in (right, its_right))
-    paired = paired_difference(right, its_right, rows.domain_ids, context.recipe.evaluation.confidence).to_dict()
-    told = beside_linear("The teacher", ours, its, paired, READ_MORE + ADVICE["teacher"], "dev")
-    if ours <= its:
+def _beside_linear(
+    context: Context, teacher: UnmeasuredTeacher, record: Mapping[str, Any] | None, its: np.ndarray, linear: np.ndarray
+) -> str:
+    """Who of both is better on dev, from the probabilities of the teacher and of the linear model, shape (rows, C)."""
+    rows = teacher.data.dev.texts
+    right, others = (label_ids_of(said) == rows.label_ids for said in (its, linear))
+    reached, bar = (mean_over_domains(each, rows.domain_ids) for each in (right, others))
+    paired = paired_difference(right, others, rows.domain_ids, context.recipe.evaluation.confidence).to_dict()
+    is_below, advice = reached <= bar, ""
+    if is_below:
+        advice = advice_for("teacher", record, teacher.tokens_cut(context), is_trained=record is not None)
+    told = beside_linear("The teacher", reached, bar, paired, advice, "dev")
+    if is_below:
         logger.warning("%s", told)
     return told
 
@@ -254,8 +266,13 @@ def finished_teacher(context: Context) -> tuple[str | Mapping[str, str], dict[st
     return str(folder), _record(folder / TRAINING_RECORD, "the record of the teacher's training")
 
 
-def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -> None:
+def check_teacher(
+    context: Context, dev_scores: Scores, data: TokenizedSplits, record: Mapping[str, Any] | None
+) -> None:
     """Stop a run whose teacher has nothing to teach.
+
+    Args:
+        record: of its training, if hrkd trained it.
 
     Raises:
         TrainingError: no better than chance on the dev set, and the recipe does not allow that.
@@ -271,9 +288,14 @@ def check_teacher(context: Context, dev_scores: Scores, data: TokenizedSplits) -
     if context.recipe.teacher.allow_weak:
         logger.warning("%s; going on, as teacher.allow_weak says", message)
         return
+    better = (
+        "take another classifier (teacher.fine_tuned)"
+        if record is None
+        else f"train longer ({train_longer('teacher.training', record)}; outside a comparison with run.overwrite true "
+        "or another run.output)"
+    )
     raise TrainingError(
-        f"{message}; there is nothing to distil. Look at the labels (hrkd data), train longer "
-        "(teacher.training.epochs; outside a comparison with run.overwrite true or another run.output), or set "
+        f"{message}; there is nothing to distil. Look at the labels (hrkd data), {better}, or set "
         "teacher.allow_weak to go on"
     )
 

@@ -12,11 +12,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from hrkd.recipe.schema import TrainingConfig
 
-__all__ = ["AVERAGE", "SecondHalf", "is_over", "planned_epochs", "still_learning"]
+__all__ = ["AVERAGE", "SecondHalf", "ended_by", "is_over", "planned_epochs", "still_learning"]
 
 AVERAGE = 0
 """The epoch that averaged weights are scored as; others are counted from 1."""
 PREFIX = "average."
+LATE = 4
+"""The last of so many parts of a training says whether it was still learning: single short epochs rise by little."""
 
 
 def planned_epochs(settings: TrainingConfig, steps_of_epoch: int) -> int:
@@ -25,20 +27,40 @@ def planned_epochs(settings: TrainingConfig, steps_of_epoch: int) -> int:
     return max(min(settings.epochs, most), ceil(settings.min_steps / steps_of_epoch))
 
 
-def is_over(epochs: int, best_epoch: int, planned: int, patience: int | None) -> bool:
-    """Whether a training of ``planned`` epochs ends after ``epochs`` of them, of which ``best_epoch`` was the best."""
-    return epochs >= planned or (patience is not None and epochs - best_epoch >= patience)
+def is_over(settings: TrainingConfig, steps_of_epoch: int, epochs: int, best_epoch: int) -> bool:
+    """Whether a training ends after ``epochs``, of which ``best_epoch`` was the best.
+
+    Patience counts from the first step on, and ends nothing before ``min_steps`` are done.
+    """
+    if epochs >= planned_epochs(settings, steps_of_epoch):
+        return True
+    is_enough = epochs * steps_of_epoch >= settings.min_steps
+    return is_enough and settings.patience is not None and epochs - best_epoch >= settings.patience
+
+
+def ended_by(settings: TrainingConfig, steps_of_epoch: int, epochs: int) -> str:
+    """The field that ended a training after ``epochs``: patience, or what says how many there are."""
+    planned = planned_epochs(settings, steps_of_epoch)
+    if epochs < planned:
+        return "patience"
+    return "max_steps" if planned < settings.epochs else "min_steps" if planned > settings.epochs else "epochs"
 
 
 def still_learning(epochs: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the last of all epochs was better on dev than all before by more than its standard error, in words."""
-    *before, last = epochs
-    if not before or not last.get("standard_error"):
+    """Whether dev rose in the last quarter of the epochs by more than its standard error, in words.
+
+    Of fewer than eight epochs the last one is that quarter; nothing is said of a single one.
+    """
+    last = max(1, len(epochs) // LATE)
+    before, late = epochs[:-last], epochs[-last:]
+    error = float(epochs[-1].get("standard_error") or 0)
+    if not before or not error:
         return ""
-    reached = max(float(epoch["selection"]) for epoch in before)
-    if last["selection"] - reached <= last["standard_error"]:
+    reached, risen = (max(float(epoch["selection"]) for epoch in part) for part in (before, late))
+    if risen - reached <= error:
         return ""
-    return f"dev rose from {100 * reached:.1f} to {100 * last['selection']:.1f} % in the last of {len(epochs)} epochs"
+    part = "the last" if last == 1 else f"the last {last}"
+    return f"dev rose from {100 * reached:.1f} to {100 * risen:.1f} % in {part} of {len(epochs)} epochs"
 
 
 class SecondHalf:

@@ -31,9 +31,10 @@ from hrkd.support.allocator import STEPS_BETWEEN, give_back
 from hrkd.support.messages import first_line, first_of
 from hrkd.support.signals import signals_held
 from hrkd.support.stage_files import checkpoints_in
+from hrkd.training.advice import train_longer
 from hrkd.training.checkpoint import ANEW, DAMAGE, load_checkpoint, random_state, save_checkpoint, set_random_state
 from hrkd.training.culprits import cells_not_finite, rows_not_finite
-from hrkd.training.ending import AVERAGE, SecondHalf, is_over, planned_epochs, still_learning
+from hrkd.training.ending import AVERAGE, SecondHalf, ended_by, is_over, planned_epochs, still_learning
 from hrkd.training.memory import BeforeStep, cut_into, is_lack_of_memory
 from hrkd.training.prefetch import ahead
 from hrkd.training.record import Recorder, StepTables
@@ -115,7 +116,7 @@ class TrainingHistory:
     """One entry per epoch, which epoch was best (counted from 1), its score, and the steps done so far.
 
     ``average``: the score of the averaged weights, how many ``updates`` they are the mean of, and whether they were
-    ``kept``; ``still_learning``: what says that the training was over too early.
+    ``kept``; ``still_learning``: what says that the training was over too early; ``ended_by``: the field that ended it.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -125,6 +126,7 @@ class TrainingHistory:
     steps: int = 0
     average: dict[str, Any] | None = None
     still_learning: str = ""
+    ended_by: str = ""
 
 
 def train(
@@ -216,8 +218,7 @@ class _Training:
     @property
     def is_over(self) -> bool:
         """Whether there is no further epoch."""
-        history = self.history
-        return is_over(len(history.epochs), history.best_epoch, self.epochs, self.settings.patience)
+        return is_over(self.settings, len(self.loader), len(self.history.epochs), self.history.best_epoch)
 
     def resume(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -511,7 +512,8 @@ class _Training:
     def tell_end(self) -> None:
         """Say why the training ended before its time, or that it should not have ended yet."""
         history, title = self.history, self.session.title
-        if len(history.epochs) < self.epochs:
+        history.ended_by = ended_by(self.settings, len(self.loader), len(history.epochs))
+        if history.ended_by == "patience":
             logger.info(
                 "%s: ends after epoch %d of %d, as dev has not risen since epoch %d (patience: %d)",
                 title, len(history.epochs), self.epochs, history.best_epoch, self.settings.patience,
@@ -520,8 +522,8 @@ class _Training:
         history.still_learning = still_learning(history.epochs)
         if history.still_learning:
             logger.warning(
-                "%s: was still learning at its end: %s; raise training.epochs, or training.min_steps beyond %d",
-                title, history.still_learning, history.steps,
+                "%s: was still learning at its end: %s; %s",
+                title, history.still_learning, train_longer("training", vars(history)),
             )  # fmt: skip
 
     @phase("save")

@@ -211,13 +211,14 @@ class Recorder:
 
 
 def ending_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a training was kept: ``epoch`` of ``epochs``, ``average`` and ``still_learning``, as its history says.
+    """What of a training was kept, ``epoch`` of ``epochs`` and ``average``, and how it ended, ``still_learning`` and
+    ``ended_by``, as its history says.
 
     Where several trainings have one record, no epoch is that of all: it is None.
     """
     epoch = record["best_epoch"]
     told = {"epoch": epoch if isinstance(epoch, int) else None, "epochs": len(record["epochs"])}
-    return told | {name: record.get(name) for name in ("average", "still_learning")}
+    return told | {name: record.get(name) for name in ("average", "still_learning", "ended_by")}
 
 
 def training_cost(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,12 +25,14 @@ from hrkd.models.dropout import without_dropout
 from hrkd.models.layer_map import resolve_layer_map
 from hrkd.models.multi_domain import MultiDomainClassifier
 from hrkd.models.shape import StudentShape, shape_of
+from hrkd.models.static import is_static
 from hrkd.models.trace import set_attention
 from hrkd.recipe.presets import recommended
 from hrkd.recipe.schema import (
     NEW_LEARNING_RATE,
     CacheConfig,
     MethodConfig,
+    StudentConfig,
     StudentTrainingConfig,
     TrainingConfig,
 )
@@ -132,9 +134,9 @@ def distill_from_models(
         train_set: labels of its rows are read for ``expertise``, ``label_weight``, ``related_weight`` and the contrast
             graph alone; else they may have none.
         method: losses, graph, hierarchy and how they are learnt; ``stages`` is not looked at. Default: what is
-            recommended (:mod:`hrkd.recipe.presets`).
-        settings: epochs, learning rate and the like; default: what is recommended. A rate of ``auto`` goes by whether
-            the student is narrower than the teacher.
+            recommended (:mod:`hrkd.recipe.presets`), of which a student without layers has the predictions alone.
+        settings: epochs, learning rate and the like; default: what is recommended for a student of its kind. A rate of
+            ``auto`` goes by whether the student is narrower than the teacher.
         layer_map: teacher layer (from 1) of each student layer, or "uniform".
         basis: (H, Hs) start of the fit layers, such as the principal components the student came from.
         ratios: a module of one's own, in the place of the graph and hierarchy that ``method`` names; it maps prototypes
@@ -154,6 +156,9 @@ def distill_from_models(
         TrainingError: a row of the dev set has no label (with ``label_weight``: no training row has one), or the loss
             is not finite.
     """
+    if is_static(student):
+        method = method or MethodConfig().predictions_alone()
+        settings = settings or StudentConfig(kind="static").training
     method = method or MethodConfig()
     settings = settings or StudentTrainingConfig(**recommended(("student", "training")))
     if settings.learning_rate == "auto" and shape_of(student.encoder.config).width < _shape(teacher).width:

@@ -94,7 +94,7 @@ def export_plain(
     if is_static(model):
         raise ArtifactError(
             f"{student_folder}: a static student is of no family that transformers alone knows, and has no plain form; "
-            "use hrkd predict, or hrkd.Predictor"
+            "export it --to onnx or openvino, or use hrkd predict"
         )
     reference = replace(reference_of(engine, rows), routed=None)  # plain classifiers find no domain by themselves
     facts, exact = engine.facts, model.config.keep in ("head", "tail")
