@@ -17,6 +17,7 @@ import yaml
 from grids import run_here, tiny_grid
 from hrkd.cli import main, terminal
 from hrkd.comparison import processes
+from hrkd.comparison.collect import collect
 from hrkd.comparison.command import compare, is_finished_comparison
 from hrkd.comparison.planning import load_grid
 from hrkd.data.synthetic.corpus import synthetic_reviews
@@ -184,6 +185,20 @@ def test_a_teacher_may_be_removed_for_the_room_that_it_takes(finished, tmp_path,
     assert teacher["cost"]["seconds"] is None
     assert teacher["accuracy"] == finished[1]["tables"][0]["methods"][0]["accuracy"]
     assert others == finished[1]["tables"][0]["methods"][1:]
+
+
+def test_how_the_training_of_a_shared_teacher_ended_is_told(finished):
+    plan, record = load_grid(tiny_grid(finished[0])), next(finished[0].rglob("teacher/training.json"))
+    before = record.read_text(encoding="utf-8")
+    ended = {"still_learning": "dev rose", "ended_by": "min_steps"}
+    try:
+        record.write_text(json.dumps(json.loads(before) | ended), encoding="utf-8")
+        teacher = next(each for each in collect(plan)[0] if each.kind == "teacher")
+    finally:
+        record.write_text(before, encoding="utf-8")
+    assert teacher.still_learning
+    assert teacher.longer == "raise training.min_steps"
+    assert "train it longer (raise teacher.training.min_steps), or take a larger encoder" in teacher.advice
 
 
 def test_a_report_counts_as_finished_if_it_is_on_all_that_is_there(finished, tmp_path):

@@ -14,7 +14,7 @@ from hrkd.comparison.grid import TEACHER
 from hrkd.comparison.planning import Cell, GridPlan
 from hrkd.comparison.processes import changes_of, is_finished
 from hrkd.errors import ArtifactError
-from hrkd.report.advice import advice_of
+from hrkd.report.advice import advice_for
 from hrkd.report.remarks import LINEAR, times_as_fast
 from hrkd.run.folder import RunFolder
 from hrkd.support.atomic_files import read_json
@@ -162,6 +162,7 @@ def _measured(
     read: Sequence[_Read], stage: str, answers: pd.DataFrame, *, method: str, seed: int | None, teacher: str | None
 ) -> Measured:
     costs = [_cost(each.cell, stage, each.results) for each in read]
+    trainings = [_training(each.cell, stage, each.results) for each in read]
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
     return Measured(
         data=cell.data,
@@ -179,16 +180,33 @@ def _measured(
         synthetic=read[0].results["synthetic"],
         ratios=read[0].results.get("ratios") if stage == "student" and len(read) == 1 else None,
         train_rows=None if stage == TEACHER else _train_rows([each.results for each in read]),
-        still_learning=any(_still_learning(each.results, stage) for each in read),
-        advice="" if stage == "linear" else advice_of(read[0].results, MODELS[stage][0]),
-        longer=train_longer("training", read[0].results["models"][MODELS[stage][0]].get("training")),
+        still_learning=any(each.get("still_learning") for each in trainings),
+        advice=_advice(read[0], stage, trainings[0]),
+        longer=train_longer("training", trainings[0]),
     )
 
 
-def _still_learning(results: Mapping[str, Any], stage: str) -> bool:
-    """Whether the training of a model was over too early; of older results, and without a training, no."""
-    model, _ = MODELS[stage]
-    return bool((results["models"][model].get("training") or {}).get("still_learning"))
+def _training(cell: Cell, stage: str, results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a training ended; nothing of older results, and of a teacher that is not of the grid or was removed."""
+    if stage == TEACHER:
+        return _record_of_teacher(cell)
+    return results["models"][MODELS[stage][0]].get("training") or {}
+
+
+def _advice(read: _Read, stage: str, training: Mapping[str, Any]) -> str:
+    """What to do about a model where the linear one surpasses it."""
+    if stage == "linear":
+        return ""
+    is_trained = stage != TEACHER or read.cell.teacher is not None
+    return advice_for(MODELS[stage][0], training, read.results.get("tokens_cut"), is_trained=is_trained)
+
+
+def _record_of_teacher(cell: Cell) -> dict[str, Any]:
+    """That of the teacher's training; nothing where it is the user's own, or no longer there."""
+    if cell.teacher is None or not (files := RunFolder(cell.teacher.folder).stage(TEACHER)).is_finished:
+        return {}
+    record: dict[str, Any] = read_json(files.training, what="the record of the teacher's training")
+    return record
 
 
 def _train_rows(results: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
@@ -203,8 +221,8 @@ def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | 
     known: dict[str, float | None] = {}
     if stage != TEACHER:
         known = {name: results[name].get(model) for name in RECORDED}
-    elif cell.teacher is not None and (files := RunFolder(cell.teacher.folder).stage(TEACHER)).is_finished:
-        known = training_cost(read_json(files.training, what="the record of the teacher's training"))
+    elif record := _record_of_teacher(cell):
+        known = training_cost(record)
     sizes = {name: results["models"][model].get(name) for name in ("parameters", "megabytes")}
     return {**sizes, "times_as_fast": times_as_fast(results, model), **known}
 

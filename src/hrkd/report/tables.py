@@ -523,7 +523,7 @@ def relations_table(found: Row) -> PlainTable:
     rows = tuple((domain, *(f"{value:.2f}" for value in own.values())) for domain, own in matrix.items())
     notes = [
         "Cosines of what sets the classes apart in TF-IDF, smoothed: 1 the same words speak for the same classes, 0 "
-        "other words, below 0 the same words for other classes. How strongly texts count is chosen on dev, for all alike."
+        "other words, below 0 the same words for other classes. Strengths are chosen on dev, for all alike."
     ]
     if "accuracy" in found:
         notes.append(beside_unrelated(found))
