@@ -161,8 +161,8 @@ def _read_predictions(cell: Cell, stage: str) -> pd.DataFrame:
 def _measured(
     read: Sequence[_Read], stage: str, answers: pd.DataFrame, *, method: str, seed: int | None, teacher: str | None
 ) -> Measured:
-    costs = [_cost(each.cell, stage, each.results) for each in read]
     trainings = [_training(each.cell, stage, each.results) for each in read]
+    costs = [_cost(stage, each.results, training) for each, training in zip(read, trainings, strict=True)]
     cell, domains = read[0].cell, tuple(name for each in read for name in each.results["domains"])
     return Measured(
         data=cell.data,
@@ -187,10 +187,16 @@ def _measured(
 
 
 def _training(cell: Cell, stage: str, results: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a training ended; nothing of older results, and of a teacher that is not of the grid or was removed."""
-    if stage == TEACHER:
-        return _record_of_teacher(cell)
-    return results["models"][MODELS[stage][0]].get("training") or {}
+    """How a training ended, of a teacher its whole record.
+
+    Nothing of older results, and of a teacher that is the user's own or no longer there.
+    """
+    if stage != TEACHER:
+        return results["models"][MODELS[stage][0]].get("training") or {}
+    if cell.teacher is None or not (files := RunFolder(cell.teacher.folder).stage(TEACHER)).is_finished:
+        return {}
+    record: dict[str, Any] = read_json(files.training, what="the record of the teacher's training")
+    return record
 
 
 def _advice(read: _Read, stage: str, training: Mapping[str, Any]) -> str:
@@ -201,28 +207,20 @@ def _advice(read: _Read, stage: str, training: Mapping[str, Any]) -> str:
     return advice_for(MODELS[stage][0], training, read.results.get("tokens_cut"), is_trained=is_trained)
 
 
-def _record_of_teacher(cell: Cell) -> dict[str, Any]:
-    """That of the teacher's training; nothing where it is the user's own, or no longer there."""
-    if cell.teacher is None or not (files := RunFolder(cell.teacher.folder).stage(TEACHER)).is_finished:
-        return {}
-    record: dict[str, Any] = read_json(files.training, what="the record of the teacher's training")
-    return record
-
-
 def _train_rows(results: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
     """Training rows of every domain of one or several runs; None where one, of an older version, does not tell."""
     known = [each.get("train_rows") for each in results]
     return None if None in known else {name: count for each in known if each for name, count in each.items()}
 
 
-def _cost(cell: Cell, stage: str, results: dict[str, Any]) -> dict[str, float | None]:
-    """What a model cost; of a teacher the run that trained it says so, if it is still there."""
+def _cost(stage: str, results: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a model cost; of a teacher the record of its ``training`` says so, if it is still there."""
     model, _ = MODELS[stage]
     known: dict[str, float | None] = {}
     if stage != TEACHER:
         known = {name: results[name].get(model) for name in RECORDED}
-    elif record := _record_of_teacher(cell):
-        known = training_cost(record)
+    elif training:
+        known = training_cost(training)
     sizes = {name: results["models"][model].get(name) for name in ("parameters", "megabytes")}
     return {**sizes, "times_as_fast": times_as_fast(results, model), **known}
 
